@@ -1,0 +1,118 @@
+package k6x
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind says what sort of failure an error is. The service has one table from
+// kind to HTTP status; the commands have one from kind to exit code.
+type Kind int
+
+// The kinds of error.
+const (
+	Internal    Kind = iota // a fault of ours: details go to the log, not to the user
+	Invalid                 // the request is malformed
+	NotFound                // unknown platform, name or version
+	Forbidden               // known, but a rule of the operator refuses it
+	Conflict                // the versions asked for contradict each other
+	BuildFailed             // it does not compile
+	Quota                   // this client has too much under way
+	Busy                    // the queue is full, or the service is about to stop
+	Unavailable             // something we depend on, such as the module proxy, does not answer
+	Timeout                 // the build took longer than the limit
+	NoSpace                 // no room to build or to keep the artifact
+	Canceled                // the client went away
+)
+
+var kindNames = [...]string{"internal", "invalid", "not_found", "forbidden", "conflict", "build_failed",
+	"quota", "busy", "unavailable", "timeout", "no_space", "canceled"}
+
+// String returns a lower-case word for the kind, fit for logs and metrics.
+func (k Kind) String() string {
+	if k < 0 || int(k) >= len(kindNames) {
+		return fmt.Sprintf("kind(%d)", int(k))
+	}
+	return kindNames[k]
+}
+
+// Error is a failure with a kind and with words for the user. What Message, Hint
+// and Output hold may be shown to anyone; Err is for the log.
+type Error struct {
+	Kind       Kind
+	Message    string        // what went wrong and with which input, in one sentence or a few lines
+	Hint       string        // what to do about it; may be empty
+	Output     string        // the whole output of a failed build; may be empty
+	RetryAfter time.Duration // when to try again; 0 if unknown
+	Err        error         // the cause; may be nil
+}
+
+// Errorf returns an error of the given kind. A %w in the format keeps the cause,
+// whose words then are part of the message.
+func Errorf(kind Kind, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Kind: kind, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// WithHint sets the hint and returns e.
+func (e *Error) WithHint(format string, args ...any) *Error {
+	e.Hint = fmt.Sprintf(format, args...)
+	return e
+}
+
+// WithCause sets the cause, which only the log will show, and returns e.
+func (e *Error) WithCause(err error) *Error {
+	e.Err = err
+	return e
+}
+
+// Error returns the message.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// KindOf returns the kind of err: that of the first [Error] in its chain, else
+// [Canceled] or [Timeout] for the errors of a context, else [Internal].
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return Timeout
+	}
+	return Internal
+}
+
+// clip shortens what a stranger sent, so that it can be quoted in a message.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "…"
+}
+
+// AsError returns the first [Error] in the chain of err; if there is none, a new
+// one of err's kind that says no more than is fit for a user and keeps err as its cause.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	kind := KindOf(err)
+	message := map[Kind]string{Canceled: "the request was canceled", Timeout: "it took too long"}[kind]
+	if message == "" {
+		message = "something went wrong in this service"
+	}
+	return &Error{Kind: kind, Message: message, Err: err}
+}
+
+// Interrupted reports whether err comes of a context that ended.
+func Interrupted(err error) bool {
+	return KindOf(err) == Canceled || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
