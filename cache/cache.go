@@ -1,0 +1,73 @@
+// Package cache keeps bytes under validated keys: binaries with their records. It
+// also bounds directories that others fill, such as Go's build cache.
+//
+// [Store] is the interface; the subpackages dir and mem implement it, and cachetest
+// has the conformance suite that each has to pass.
+package cache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"k6x"
+)
+
+// Errors of a [Store], for errors.Is.
+var (
+	// ErrNotFound: nothing was ever stored under the key, or the path is not bound.
+	ErrNotFound = errors.New("not in the store")
+	// ErrEvicted: the record is there but its bytes were removed to make room. The same
+	// recipe with the record's lock gives the same bytes again.
+	ErrEvicted = errors.New("evicted from the store")
+)
+
+// Store keeps binaries, each written once under the key of its recipe, and what
+// canonical paths name. All methods may be called at once. A key that is not one
+// ([k6x.CheckKey]) is an error of kind [k6x.Invalid].
+type Store interface {
+	// Lookup returns the key that path is bound to, or ErrNotFound.
+	Lookup(ctx context.Context, path string) (key string, err error)
+
+	// Bind binds path to key unless it is bound already, and returns the key that it
+	// is bound to from now on. The key must have a record; else ErrNotFound.
+	Bind(ctx context.Context, path, key string) (bound string, err error)
+
+	// Open returns the bytes under key, ErrNotFound or ErrEvicted. The bytes stay
+	// readable until the entry is closed.
+	Open(ctx context.Context, key string) (*Entry, error)
+
+	// Record returns the record under key, also if the bytes were evicted, or ErrNotFound.
+	Record(ctx context.Context, key string) (k6x.Artifact, error)
+
+	// Put stores what fill writes under recipe.Key() and returns its record; the
+	// Build that fill returns becomes part of it. Either all of it is stored durably
+	// and verified, or nothing. If a whole artifact is there already, or comes to be
+	// while fill runs, the first one stays and its record is returned. If the record is
+	// there but its bytes were evicted, fill must write the very same bytes; other
+	// bytes are an error of kind Internal. An error of fill is returned as it is.
+	// When there is no room, the error is of kind NoSpace.
+	Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error)
+}
+
+// Entry is an open binary: what a response needs, without the whole record.
+type Entry struct {
+	Key      string
+	Digest   string    // hex SHA-256 of the bytes
+	Size     int64     // bytes
+	Stored   time.Time // UTC, whole seconds
+	Platform k6x.Platform
+	Body     io.ReadSeeker // an *os.File where there is one, so that it can be sent with sendfile
+
+	Release func() // set by the store; called once by Close
+}
+
+// Close ends the use of the entry.
+func (e *Entry) Close() error {
+	if release := e.Release; release != nil {
+		e.Release = nil
+		release()
+	}
+	return nil
+}

@@ -1,0 +1,45 @@
+package dir
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/cachetest"
+)
+
+func TestFullFileSystemGivesNoSpaceAndLaterRoom(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("a small file system cannot be mounted (%v); the injected failures of this package stand in for it", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount: %v", err)
+		}
+	})
+	s := mustOpen(t, Config{Dir: filepath.Join(dir, "store")})
+	mustPut(t, s, 0, 400_000)
+	ballast := filepath.Join(dir, "ballast")
+	write(t, ballast, string(cachetest.Bytes(9, 300_000)))
+
+	for range 3 { // the first attempt must not eat up room for good
+		_, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill(cachetest.Bytes(1, 400_000)))
+		if e := k6x.AsError(err); err == nil || e.Kind != k6x.NoSpace || e.Hint == "" {
+			t.Fatalf("Put: got error %v (%v), want kind %v with a hint", err, k6x.KindOf(err), k6x.NoSpace)
+		}
+	}
+	if _, err := s.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("Record: %v, want ErrNotFound", err)
+	}
+	wantBytes(t, s, 0, 400_000)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, 1, 400_000)
+	wantBytes(t, s, 1, 400_000)
+}

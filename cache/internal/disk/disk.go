@@ -1,0 +1,182 @@
+// Package disk does the writes of the packages below cache: each step can be made to
+// fail by a test, and an error that means a full disk becomes one of kind NoSpace.
+package disk
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k6x"
+)
+
+// FS writes to the file system of the operating system. The zero value is ready.
+type FS struct {
+	// Fault, if not nil, is called before each step with the name of the step and the
+	// file; the step fails with the error that it returns. It is for tests.
+	Fault func(step, name string) error
+}
+
+func (f FS) before(step, name string) error {
+	if f.Fault == nil {
+		return nil
+	}
+	return f.Fault(step, name)
+}
+
+// Explain returns err, or, if it says that a disk or a quota is full, an error of kind
+// NoSpace with err as its cause.
+func Explain(err error) error {
+	if err == nil || !isFull(err) {
+		return err
+	}
+	if _, done := errors.AsType[*k6x.Error](err); done {
+		return err
+	}
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk of the store").
+		WithHint("Free some space on the disk that holds the cache directory, then try again.").WithCause(err)
+}
+
+// Mkdir creates a directory, which must not exist.
+func (f FS) Mkdir(name string) error {
+	if err := f.before("mkdir", name); err != nil {
+		return Explain(err)
+	}
+	return Explain(os.Mkdir(name, 0o755))
+}
+
+// Rename moves a file over another one, or a directory to where nothing is.
+func (f FS) Rename(from, to string) error {
+	if err := f.before("rename", to); err != nil {
+		return Explain(err)
+	}
+	return Explain(os.Rename(from, to))
+}
+
+// RemoveAll removes a file or a tree.
+func (f FS) RemoveAll(name string) error {
+	if err := f.before("remove", name); err != nil {
+		return err
+	}
+	return os.RemoveAll(name)
+}
+
+// Touch sets the time of the last modification.
+func (f FS) Touch(name string, to time.Time) error {
+	if err := f.before("touch", name); err != nil {
+		return Explain(err)
+	}
+	return Explain(os.Chtimes(name, to, to))
+}
+
+// SyncDir makes the entries of a directory durable, where the operating system can.
+func (f FS) SyncDir(name string) error {
+	if err := f.before("syncdir", name); err != nil {
+		return Explain(err)
+	}
+	return Explain(syncDir(name))
+}
+
+// Create creates a file, which must not exist.
+func (f FS) Create(name string, mode fs.FileMode) (*File, error) {
+	if err := f.before("create", name); err != nil {
+		return nil, Explain(err)
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	return &File{file: file, fs: f}, nil
+}
+
+// WriteFile creates a file, which must not exist, with data and makes the data durable.
+func (f FS) WriteFile(name string, data []byte) error {
+	file, err := f.Create(name, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+// Replace writes data to name by way of the file temp on the same file system, so
+// that name has the old or the new data, durably, but never a part.
+func (f FS) Replace(name, temp string, data []byte) error {
+	err := f.WriteFile(temp, data)
+	if err == nil {
+		err = f.Rename(temp, name)
+	}
+	if err != nil {
+		return errors.Join(err, ignoreMissing(f.RemoveAll(temp)))
+	}
+	return f.SyncDir(filepath.Dir(name))
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// File is a file that is being written.
+type File struct {
+	file *os.File
+	fs   FS
+}
+
+// Write writes p.
+func (f *File) Write(p []byte) (int, error) {
+	if err := f.fs.before("write", f.file.Name()); err != nil {
+		return 0, Explain(err)
+	}
+	n, err := f.file.Write(p)
+	return n, Explain(err)
+}
+
+// Sync makes what was written durable.
+func (f *File) Sync() error {
+	if err := f.fs.before("sync", f.file.Name()); err != nil {
+		return Explain(err)
+	}
+	return Explain(f.file.Sync())
+}
+
+// Close closes the file.
+func (f *File) Close() error { return Explain(f.file.Close()) }
+
+// ReadFile reads a regular file of at most limit bytes.
+func ReadFile(name string, limit int64) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s is not a file of at most %d bytes", filepath.Base(name), limit)
+	}
+	return io.ReadAll(io.LimitReader(file, limit))
+}
+
+// Digest reads r to its end and returns the hex SHA-256 and the length of the bytes.
+func Digest(r io.Reader) (digest string, size int64, err error) {
+	h := sha256.New()
+	size, err = io.CopyBuffer(h, onlyReader{r}, make([]byte, 256<<10))
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+// onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
+type onlyReader struct{ io.Reader }

@@ -1,0 +1,162 @@
+// Package ledger keeps account of a store: what is there, how large it is, when it was
+// used last, and what has to go to make room.
+package ledger
+
+import (
+	"iter"
+	"maps"
+	"slices"
+	"time"
+)
+
+// recordShare is the part of the limit that records without bytes may take: 1/recordShare.
+const recordShare = 8
+
+// Item is the account of one artifact. An item whose Binary is 0 was evicted: only
+// its record is there.
+type Item struct {
+	Record int64 // bytes of the record
+	Binary int64 // bytes of the binary
+	Used   time.Time
+}
+
+// Ledger is the account of a store. It is not safe for concurrent use.
+type Ledger struct {
+	limit   int64
+	items   map[string]Item
+	held    map[string]int
+	bytes   int64 // of all binaries and records
+	bare    int64 // of records without binary
+	evicted int   // how many of them
+}
+
+// New returns an empty ledger; a limit of 0 bytes means none.
+func New(limit int64) *Ledger {
+	return &Ledger{limit: limit, items: map[string]Item{}, held: map[string]int{}}
+}
+
+// Get returns the item of key.
+func (l *Ledger) Get(key string) (Item, bool) {
+	item, ok := l.items[key]
+	return item, ok
+}
+
+// Keys returns the keys of all items, in no order.
+func (l *Ledger) Keys() iter.Seq[string] { return maps.Keys(l.items) }
+
+// Set enters an item, in place of the one that key has already.
+func (l *Ledger) Set(key string, item Item) {
+	l.Drop(key)
+	l.items[key] = item
+	l.add(item, 1)
+}
+
+// Drop takes the item of key out.
+func (l *Ledger) Drop(key string) {
+	if item, ok := l.items[key]; ok {
+		delete(l.items, key)
+		l.add(item, -1)
+	}
+}
+
+func (l *Ledger) add(item Item, sign int) {
+	l.bytes += int64(sign) * (item.Record + item.Binary)
+	if item.Binary == 0 {
+		l.bare += int64(sign) * item.Record
+		l.evicted += sign
+	}
+}
+
+// Use notes a use of key, if there is an item for it and the use is later than the last.
+func (l *Ledger) Use(key string, at time.Time) {
+	if item, ok := l.items[key]; ok && at.After(item.Used) {
+		item.Used = at
+		l.items[key] = item
+	}
+}
+
+// Hold keeps key out of every plan until [Ledger.Release]; there may be no item yet. Holds
+// are counted.
+func (l *Ledger) Hold(key string) { l.held[key]++ }
+
+// Release ends one hold.
+func (l *Ledger) Release(key string) {
+	if l.held[key]--; l.held[key] <= 0 {
+		delete(l.held, key)
+	}
+}
+
+// Held reports whether there is a hold on key.
+func (l *Ledger) Held(key string) bool { return l.held[key] > 0 }
+
+// Totals returns the number of whole and of evicted items, and the bytes of all.
+func (l *Ledger) Totals() (whole, evicted int, bytes int64) {
+	return len(l.items) - l.evicted, l.evicted, l.bytes
+}
+
+// Plan is what has to go, in order.
+type Plan struct {
+	Evict  []string // keys whose binary is to be removed
+	Forget []string // keys whose record is to be removed as well; some may be of Evict
+}
+
+// Empty reports whether nothing has to go.
+func (p Plan) Empty() bool { return len(p.Evict)+len(p.Forget) == 0 }
+
+// Plan says what has to go so that an item of the given sizes can be entered for key.
+// It reports false if no plan makes room.
+func (l *Ledger) Plan(key string, record, binary int64) (Plan, bool) {
+	total, bare := l.bytes+record+binary, l.bare
+	if old, ok := l.items[key]; ok {
+		total -= old.Record + old.Binary
+		if old.Binary == 0 {
+			bare -= old.Record
+		}
+	}
+	if l.limit <= 0 || total <= l.limit && bare <= l.limit/recordShare {
+		return Plan{}, true
+	}
+
+	var whole, left []string // oldest first; left have a record only
+	for _, k := range l.oldest(key) {
+		if l.items[k].Binary > 0 {
+			whole = append(whole, k)
+		} else {
+			left = append(left, k)
+		}
+	}
+	var plan Plan
+	for {
+		for bare > l.limit/recordShare && len(left) > 0 {
+			oldest := left[0]
+			left = left[1:]
+			bare -= l.items[oldest].Record
+			total -= l.items[oldest].Record
+			plan.Forget = append(plan.Forget, oldest)
+		}
+		if total <= l.limit {
+			return plan, true
+		}
+		if len(whole) == 0 {
+			return Plan{}, false
+		}
+		oldest := whole[0]
+		whole = whole[1:]
+		total -= l.items[oldest].Binary
+		bare += l.items[oldest].Record
+		left = append(left, oldest)
+		plan.Evict = append(plan.Evict, oldest)
+	}
+}
+
+// oldest returns the keys that may go, other than key, least recently used first.
+func (l *Ledger) oldest(key string) []string {
+	keys := make([]string, 0, len(l.items))
+	for k := range l.items {
+		if k != key && !l.Held(k) {
+			keys = append(keys, k)
+		}
+	}
+	slices.SortFunc(keys, func(a, b string) int { return l.items[a].Used.Compare(l.items[b].Used) })
+	return keys
+}

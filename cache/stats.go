@@ -1,0 +1,26 @@
+package cache
+
+// Stats is what a [Limited] store holds, for metrics.
+type Stats struct {
+	Artifacts int   // whole ones
+	Evicted   int   // records whose bytes were removed
+	Bytes     int64 // of binaries and records
+	Limit     int64 // of Bytes; 0 means none
+	Evictions int64 // binaries removed to make room, since the store was opened
+	Forgotten int64 // records of evicted binaries that were removed as well, since then
+}
+
+// Limited is a [Store] that bounds its size. To make room it removes the least
+// recently used binaries; the records that they leave behind may take an eighth
+// of the limit, beyond which the least recently used are forgotten. Nothing that
+// is pinned or open is removed.
+type Limited interface {
+	Store
+
+	// Pin keeps key from being evicted, also if it is stored later, until unpin is
+	// called. Pins are counted; calling one unpin twice does no harm.
+	Pin(key string) (unpin func())
+
+	// Stats returns what the store holds now.
+	Stats() Stats
+}
