@@ -1,0 +1,246 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+	modsemver "golang.org/x/mod/semver"
+
+	"k6x"
+)
+
+// errUnsatisfied: there are versions, but none that the list allows.
+var errUnsatisfied = errors.New("no version will do")
+
+// candidates sets the versions of w that the list and the registry allow, newest first.
+// Errors are of kind NotFound (nothing there), Conflict (the list contradicts itself) or
+// Unavailable.
+func (r *Resolver) candidates(ctx context.Context, w *want) error {
+	pin, err := w.pin()
+	if err != nil {
+		return err
+	}
+	if pin != "" {
+		version, err := r.pinned(ctx, w, pin)
+		w.versions = []string{version}
+		return err
+	}
+	available, err := r.available(ctx, w)
+	if err != nil {
+		return err
+	}
+	if w.versions, err = r.released(ctx, w, available); err != nil {
+		return err
+	}
+	if len(w.versions) == 0 {
+		return w.nothing(available)
+	}
+	return nil
+}
+
+// pin returns the exact version that the list wants, "" if there may be several.
+func (w *want) pin() (string, error) {
+	var first k6x.Dependency
+	for _, ask := range w.asks {
+		switch pin := ask.Constraint.Version(); {
+		case pin == "":
+		case first.Name == "":
+			first = ask
+		case pin != first.Constraint.Version():
+			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), which has one version", first, ask, w.path).
+				WithHint("Give both the same version.")
+		}
+	}
+	pin := first.Constraint.Version()
+	for _, ask := range w.asks {
+		if pin != "" && commitHash(pin) == "" && !ask.Constraint.Any() && !ask.Constraint.Allows(pin) {
+			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), and that version does not satisfy that constraint",
+				first, ask, w.path)
+		}
+	}
+	return pin, nil
+}
+
+// pinned returns pin, or the version that the commit has that it names, if there is such
+// a version. A version may exist although no list has it, but not against a registry
+// that has a list of its own.
+func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, error) {
+	switch hash := commitHash(pin); {
+	case hash != "":
+		version, err := r.proxy.commit(ctx, w.path, hash)
+		if err != nil {
+			return "", unavailable(w.label()+" at commit "+hash, err)
+		}
+		pin = version
+	case module.Check(w.path, pin) != nil, !namesCommit(pin) && !w.entry.allows(pin):
+		return "", r.noVersion(ctx, w, pin)
+	}
+	_, err := r.mods.get(ctx, module.Version{Path: w.path, Version: pin})
+	if err == nil || !definite(err) {
+		return pin, err
+	}
+	if k6x.KindOf(err) == k6x.NotFound {
+		return "", r.noVersion(ctx, w, pin)
+	}
+	// The proxy refuses it. If it lists others only, or nothing, that is how it says that there is none.
+	available, listErr := r.available(ctx, w)
+	if errors.Is(listErr, errAbsent) || len(available) > 0 && !slices.Contains(available, pin) {
+		return "", r.noVersion(ctx, w, pin)
+	}
+	return "", err
+}
+
+// available returns the versions that the registry lists, else those of the module
+// proxy, narrowed by the registry's constraint.
+func (r *Resolver) available(ctx context.Context, w *want) ([]string, error) {
+	versions, err := r.listed(ctx, w)
+	if err != nil || w.entry == nil || w.entry.constraint == nil {
+		return versions, err
+	}
+	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !w.entry.allows(v) }), nil
+}
+
+func (r *Resolver) listed(ctx context.Context, w *want) ([]string, error) {
+	if w.entry != nil && w.entry.versions != nil {
+		return w.entry.versions, nil
+	}
+	versions, err := r.versions.get(ctx, w.path)
+	if e := k6x.AsError(err); err != nil && e.Kind != k6x.Internal && w.label() != w.path {
+		named := *e
+		named.Message = w.label() + ": " + e.Message
+		return nil, &named
+	}
+	return versions, err
+}
+
+// released keeps the versions that the list allows. Retracted versions go, and so do
+// those of the time before modules (+incompatible) if there are others.
+func (r *Resolver) released(ctx context.Context, w *want, available []string) ([]string, error) {
+	retracted, err := r.retractions(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	var versions, incompatible []string
+	for _, v := range available {
+		if !w.allows(v) || retracted(v) {
+			continue
+		}
+		if modsemver.Build(v) != "" {
+			incompatible = append(incompatible, v)
+		} else {
+			versions = append(versions, v)
+		}
+	}
+	if len(versions) == 0 {
+		return incompatible, nil
+	}
+	return versions, nil
+}
+
+// allows reports whether all that the list says of w allows a version.
+func (w *want) allows(version string) bool {
+	if len(w.asks) == 0 {
+		return k6x.Constraint{}.Allows(version)
+	}
+	// Of several names one may well allow a pre-release while another says nothing.
+	asked := false
+	for _, ask := range w.asks {
+		if ask.Constraint.Any() {
+			continue
+		}
+		if asked = true; !ask.Constraint.Allows(version) {
+			return false
+		}
+	}
+	return asked || k6x.Constraint{}.Allows(version)
+}
+
+// retractions tells which versions of a module are retracted: its highest release says
+// so, as the go command has it, or its highest pre-release if nothing was released.
+func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool, error) {
+	none := func(string) bool { return false }
+	versions, err := r.listed(ctx, w)
+	if err != nil || len(versions) == 0 {
+		return none, err
+	}
+	highest := versions[0]
+	for _, v := range versions {
+		if modsemver.Prerelease(v) == "" {
+			highest = v
+			break
+		}
+	}
+	file, err := r.mods.get(ctx, module.Version{Path: w.path, Version: highest})
+	if definite(err) {
+		return none, nil
+	}
+	if err != nil {
+		return none, err
+	}
+	return file.retracted, nil
+}
+
+// nothing is the error for a want that no version satisfies.
+func (w *want) nothing(available []string) error {
+	var wishes []string
+	for _, ask := range w.asks {
+		if ask.Constraint.Any() {
+			continue
+		}
+		wishes = append(wishes, ask.String())
+		if !slices.ContainsFunc(available, ask.Constraint.Allows) {
+			return nothingFor(ask, available)
+		}
+	}
+	if len(wishes) > 1 {
+		return k6x.Errorf(k6x.Conflict, "%s are one module (%s), and no version satisfies them all",
+			strings.Join(wishes, " and "), w.path).WithHint("%s", thereAre(available, ""))
+	}
+	for _, ask := range w.asks {
+		if !ask.Constraint.Any() {
+			return nothingFor(ask, available)
+		}
+	}
+	return k6x.Errorf(k6x.NotFound, "%s has no released version", w.label()).
+		WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
+}
+
+// nothingFor is the error for a constraint that no version satisfies.
+func nothingFor(ask k6x.Dependency, available []string) *k6x.Error {
+	return k6x.Errorf(k6x.NotFound, "no version of %s satisfies %s", ask.Name, ask.Constraint).
+		WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
+}
+
+// noVersion is the error for an exact version that there is not. It names others if
+// they are known.
+func (r *Resolver) noVersion(ctx context.Context, w *want, pin string) error {
+	e := k6x.Errorf(k6x.NotFound, "there is no %s %s", w.label(), pin).WithCause(errUnsatisfied)
+	available, err := r.available(ctx, w)
+	if err != nil {
+		return e
+	}
+	if w.entry != nil && w.entry.constraint != nil {
+		return e.WithHint("The registry allows %s. %s", w.entry.narrowed, thereAre(available, pin))
+	}
+	return e.WithHint("%s", thereAre(available, pin))
+}
+
+// thereAre names a few versions: all of them, or the newest and those next to near.
+func thereAre(versions []string, near string) string {
+	const most = 5
+	switch {
+	case len(versions) == 0:
+		return "No version is there."
+	case len(versions) <= most:
+		return "There are " + strings.Join(versions, ", ") + "."
+	case near == "":
+		return "The newest are " + strings.Join(versions[:most], ", ") + "."
+	}
+	i, _ := slices.BinarySearchFunc(versions, near, func(v, near string) int { return modsemver.Compare(near, v) })
+	i = min(max(0, i-2), len(versions)-4)
+	shown := slices.Compact(append([]string{versions[0]}, versions[i:i+4]...))
+	return "Among others there are " + strings.Join(shown, ", ") + "."
+}

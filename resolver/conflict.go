@@ -1,0 +1,265 @@
+package resolver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	modsemver "golang.org/x/mod/semver"
+
+	"k6x"
+)
+
+// Bounds on how a conflict is explained.
+const (
+	mostK6      = 50 // versions of k6 that are looked at
+	mostClashes = 4  // that are named
+	mostSets    = 3  // that are proposed
+	adviceTime  = 10 * time.Second
+)
+
+// diagnose finds out why the solver found nothing: it notes what is wrong with the best
+// versions, then with those around other versions of k6.
+func (f *failure) diagnose(ctx context.Context) error {
+	type about struct {
+		reason reason
+		by, on *want
+	}
+	s := f.solver
+	said := map[about]bool{}
+	s.steps = 0
+	k6 := s.wants[0].versions
+	for i := range k6[:min(mostK6, len(k6))] {
+		set, err := s.around(ctx, i)
+		if err != nil {
+			return err
+		}
+		if f.set == nil {
+			f.set = set
+		}
+		for _, c := range s.clashes(set) {
+			key := about{c.reason, c.by.want, c.on.want}
+			if said[key] || len(f.clashes) == mostClashes {
+				continue
+			}
+			said[key] = true
+			f.clashes = append(f.clashes, c)
+			if c.reason == otherMajor {
+				f.stage = mixed
+			}
+		}
+	}
+	switch {
+	case f.clashes != nil:
+	case s.bad != nil: // some module has no version whose go.mod file can be had
+		f.stage, f.err = noVersion, s.bad
+	default:
+		f.err = k6x.Errorf(k6x.Conflict, "no versions agree with each other")
+	}
+	return nil
+}
+
+// around returns the i-th version of k6 and of each extension the first version that goes
+// with it, else the first that there is; nil if there is none.
+func (s *solver) around(ctx context.Context, i int) ([]pick, error) {
+	s.set = nil
+	p, _, err := s.try(ctx, s.wants[0], i)
+	if err != nil || p.needs == nil {
+		return nil, err
+	}
+	s.set = []pick{p}
+	set := []pick{p}
+	for _, w := range s.wants[1:] {
+		var best pick
+		for i := range w.versions {
+			p, bad, err := s.try(ctx, w, i)
+			if err != nil {
+				return nil, err
+			}
+			if bad == nil || best.needs == nil {
+				best = p
+			}
+			if bad == nil {
+				break
+			}
+		}
+		if best.needs == nil {
+			return nil, nil
+		}
+		set = append(set, best)
+	}
+	return set, nil
+}
+
+// explain makes the error of a failure: what is wrong, and what would work.
+func (r *Resolver) explain(ctx context.Context, idx *index, list k6x.List, f *failure) error {
+	err := f.err
+	if f.clashes != nil {
+		lines := make([]string, len(f.clashes))
+		for i, c := range f.clashes {
+			lines[i] = c.sentence(r.cfg.Toolchain)
+		}
+		err = k6x.Errorf(k6x.Conflict, "%s", strings.Join(lines, "\n"))
+	}
+	e := *k6x.AsError(err) // a copy: others may hold the same error
+	switch f.stage {
+	case noK6Version:
+		if versions := r.everyK6(ctx, idx); versions != nil {
+			asked, _ := list.Lookup(k6x.K6)
+			return e.WithHint("%s", thereAre(versions, asked.Version()))
+		}
+	case noName, mixed, conflict:
+		if sets := r.advise(ctx, idx, list, f); len(sets) > 0 {
+			return e.WithHint("What works: %s", strings.Join(sets, " or "))
+		}
+	}
+	return &e
+}
+
+// sentence says what is wrong, for a person.
+func (c clash) sentence(toolchain string) string {
+	switch c.reason {
+	case goTooOld:
+		return fmt.Sprintf("%s needs Go %s or newer, but this service builds with %s", c.by, c.version, toolchain)
+	case otherMajor:
+		return fmt.Sprintf("%s is for k6 v%d (%s), %s", c.by, k6Major(c.version), c.version, c.but("which does not go with "+c.on.String()))
+	}
+	s := fmt.Sprintf("%s needs %s %s or newer", c.by, c.on.label(), c.version)
+	otherwise := ""
+	if newest := c.on.versions[0]; modsemver.Compare(newest, c.version) < 0 {
+		otherwise = "but the newest is " + newest
+	}
+	if but := c.but(otherwise); but != "" {
+		s += ", " + but
+	}
+	return s
+}
+
+// but names what the request says of the other side; if that is nothing, it returns otherwise.
+func (c clash) but(otherwise string) string {
+	var said []string
+	for _, ask := range c.on.asks {
+		if !ask.Constraint.Any() {
+			said = append(said, ask.String())
+		}
+	}
+	if said == nil {
+		return otherwise
+	}
+	return "but the request says " + strings.Join(said, " and ")
+}
+
+// everyK6 returns the versions of k6 that there are in all major versions, newest first.
+func (r *Resolver) everyK6(ctx context.Context, idx *index) []string {
+	var versions []string
+	for _, major := range idx.majors {
+		w, _ := r.wants(idx, nil, major)
+		if available, err := r.available(ctx, w[0]); err == nil {
+			versions = append(versions, available...)
+		}
+	}
+	sortVersions(versions)
+	return versions
+}
+
+// advise returns lists near to what was asked for that work: with what is too low
+// raised, with one side given up, and at worst with everything open.
+func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *failure) []string {
+	ctx, cancel := context.WithTimeout(ctx, adviceTime)
+	defer cancel()
+	var sets []string
+	add := func(set []pick) {
+		if set == nil {
+			return
+		}
+		if text := resolution(set).List().String(); !slices.Contains(sets, text) && len(sets) < mostSets {
+			sets = append(sets, text)
+		}
+	}
+	open := func(names ...string) {
+		set, failed, err := r.search(ctx, idx, without(list, names))
+		if err == nil && failed == nil {
+			add(set)
+		}
+	}
+	add(r.raised(ctx, f))
+	for _, c := range f.clashes {
+		open(c.by.names()...)
+		if c.reason == otherMajor {
+			open(k6x.K6)
+		}
+	}
+	if len(sets) == 0 {
+		open(k6x.K6)
+	}
+	if len(sets) == 0 {
+		var all []string
+		for _, dep := range list {
+			all = append(all, dep.Name)
+		}
+		open(all...)
+	}
+	return sets
+}
+
+// without returns the list with any version allowed for names.
+func without(list k6x.List, names []string) k6x.List {
+	list = slices.Clone(list)
+	for i := range list {
+		if slices.Contains(names, list[i].Name) {
+			list[i].Constraint = k6x.Constraint{}
+		}
+	}
+	return list
+}
+
+// raised returns the set of a failure with what is too low raised until it agrees, nil if
+// that cannot be.
+func (r *Resolver) raised(ctx context.Context, f *failure) []pick {
+	const rounds = 10
+	if f.set == nil {
+		return nil
+	}
+	set := slices.Clone(f.set)
+	for range rounds {
+		clashes := f.solver.clashes(set)
+		if len(clashes) == 0 {
+			return set
+		}
+		for _, c := range clashes {
+			if c.reason != tooLow {
+				return nil
+			}
+			i := slices.IndexFunc(set, func(p pick) bool { return p.path == c.on.path })
+			if modsemver.Compare(set[i].version, c.version) >= 0 {
+				continue
+			}
+			version := r.atLeast(ctx, c.on.want, c.version)
+			if version == "" {
+				return nil
+			}
+			p, err := f.solver.look(ctx, c.on.want, version)
+			if err != nil {
+				return nil
+			}
+			set[i] = p
+		}
+	}
+	return nil
+}
+
+// atLeast returns the lowest version of w that is not below lowest, "" if there is none.
+func (r *Resolver) atLeast(ctx context.Context, w *want, lowest string) string {
+	available, err := r.available(ctx, w)
+	if err != nil {
+		return ""
+	}
+	for _, v := range slices.Backward(available) {
+		if v == lowest || modsemver.Compare(v, lowest) > 0 && modsemver.Prerelease(v) == "" {
+			return v
+		}
+	}
+	return ""
+}

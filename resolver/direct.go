@@ -1,0 +1,92 @@
+package resolver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"time"
+)
+
+// Bounds on one run of the go command.
+const (
+	directTime   = 5 * time.Minute // a repository may be large
+	directOutput = 16 << 20        // bytes
+)
+
+// direct fetches from where modules are developed, by running the go command.
+type direct struct {
+	command      string
+	env          []string
+	asConfigured bool // keep GOPROXY as it is
+}
+
+// listed is what go list -m -json prints.
+type listed struct {
+	Version  string
+	Versions []string
+	GoMod    string // file name
+}
+
+func (d *direct) versions(ctx context.Context, modulePath string) ([]string, error) {
+	l, err := d.list(ctx, "-versions", "-retracted", modulePath+"@latest")
+	return l.Versions, err
+}
+
+func (d *direct) commit(ctx context.Context, modulePath, hash string) (string, error) {
+	l, err := d.list(ctx, modulePath+"@"+hash)
+	return l.Version, err
+}
+
+func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte, error) {
+	l, err := d.list(ctx, modulePath+"@"+version)
+	if err != nil {
+		return nil, err
+	}
+	return readFile(l.GoMod, maxGoMod)
+}
+
+// list runs go list -m -json in an empty directory. When it returns, neither the
+// go command nor anything it started is left.
+func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
+	ctx, cancel := context.WithTimeout(ctx, directTime)
+	defer cancel()
+	dir, err := os.MkdirTemp("", "k6x-resolve-*")
+	if err != nil {
+		return listed{}, err
+	}
+	defer os.RemoveAll(dir)
+	cmd := exec.CommandContext(ctx, d.command, append([]string{"list", "-m", "-json"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = slices.Clone(d.env)
+	if !d.asConfigured {
+		cmd.Env = append(cmd.Env, "GOPROXY=direct")
+	}
+	stdout, stderr := &bounded{most: directOutput}, &bounded{most: 64 << 10}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.WaitDelay = 5 * time.Second
+	killWithChildren(cmd)
+	if err := cmd.Run(); err != nil {
+		return listed{}, fmt.Errorf("go list -m: %w: %s", err, bytes.TrimSpace(stderr.kept.Bytes()))
+	}
+	var l listed
+	if err := json.Unmarshal(stdout.kept.Bytes(), &l); err != nil {
+		return listed{}, fmt.Errorf("go list -m: %w", err)
+	}
+	return l, nil
+}
+
+// bounded keeps the beginning of what is written to it. It is no bytes.Buffer, whose
+// ReadFrom would know no bound.
+type bounded struct {
+	kept bytes.Buffer
+	most int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.kept.Write(p[:min(len(p), b.most-b.kept.Len())])
+	return len(p), nil
+}

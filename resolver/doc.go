@@ -1,0 +1,13 @@
+// Package resolver turns wishes into exact modules: a [k6x.List] into versions of k6
+// and of extension modules that agree with each other.
+//
+//	list ─► index ─► candidates ─► solve ─► Resolution
+//	        names    versions      go.mod files
+//
+// Registries, files or URLs, say which module a name stands for; they overlay each
+// other, a filter refuses entries, and together they are an index that is swapped as
+// a whole when one of them changes. Version lists and go.mod files come from a module
+// proxy by the go command's own rules and are kept on disk. The solver looks for the
+// highest versions whose go.mod files agree, so that what it names is what minimal
+// version selection selects when the main module requires exactly these versions.
+package resolver

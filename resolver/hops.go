@@ -1,0 +1,121 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// errAbsent: whoever has to know says that there is no such thing.
+var errAbsent = errors.New("not there")
+
+// refusal is a definite answer that is neither yes nor "not there".
+type refusal struct {
+	status int // of HTTP; 0: GOPROXY=off
+}
+
+func (e *refusal) Error() string {
+	if e.status == 0 {
+		return "GOPROXY is off"
+	}
+	return fmt.Sprintf("the module proxy answers %d", e.status)
+}
+
+// definite reports whether asking again soon would bring the same answer.
+func definite(err error) bool {
+	_, refused := errors.AsType[*refusal](err)
+	return refused || errors.Is(err, errAbsent)
+}
+
+// hop is one element of GOPROXY.
+type hop struct {
+	url      *url.URL // nil for direct and off
+	direct   bool
+	anyError bool // whether any error leads on to the next hop, not only errAbsent
+}
+
+// parseProxies reads GOPROXY.
+func parseProxies(list string) ([]hop, error) {
+	if list == "" {
+		list = "https://proxy.golang.org,direct"
+	}
+	var hops []hop
+	for list != "" {
+		element, anyError := list, false
+		if i := strings.IndexAny(list, ",|"); i >= 0 {
+			element, anyError, list = list[:i], list[i] == '|', list[i+1:]
+		} else {
+			list = ""
+		}
+		switch element = strings.TrimSpace(element); element {
+		case "":
+			continue
+		case "off":
+			return append(hops, hop{}), nil
+		case "direct":
+			return append(hops, hop{direct: true}), nil
+		}
+		if strings.ContainsAny(element, ".:/") && !strings.Contains(element, ":/") && !filepath.IsAbs(element) && !path.IsAbs(element) {
+			element = "https://" + element
+		}
+		u, err := url.Parse(element)
+		if err != nil {
+			return nil, k6x.Errorf(k6x.Invalid, "GOPROXY has an element that is not a URL").WithCause(withoutURL(err))
+		}
+		switch u.Scheme {
+		case "http", "https", "file":
+		default:
+			return nil, k6x.Errorf(k6x.Invalid, "GOPROXY has an element that is neither an http, https or file URL nor direct or off")
+		}
+		hops = append(hops, hop{url: u, anyError: anyError})
+	}
+	if len(hops) == 0 {
+		return nil, k6x.Errorf(k6x.Invalid, "GOPROXY names no proxy")
+	}
+	return hops, nil
+}
+
+// try asks one hop after the other. Ask is for a proxy, direct for the go command.
+func try[T any](ctx context.Context, p *proxy, modulePath string,
+	ask func(ctx context.Context, base *url.URL) (T, error), direct func(context.Context) (T, error),
+) (T, error) {
+	hops := p.hops
+	if p.noProxy != "none" && module.MatchPrefixPatterns(p.noProxy, modulePath) {
+		hops = []hop{{direct: true}}
+	}
+	var none T
+	var telling error // the error that says most
+	for _, h := range hops {
+		value, err := none, error(&refusal{})
+		switch {
+		case h.direct:
+			value, err = direct(ctx)
+		case h.url != nil:
+			value, err = ask(ctx, h.url)
+		}
+		if err == nil {
+			return value, nil
+		}
+		if ctx.Err() != nil {
+			return none, ctx.Err()
+		}
+		absent := errors.Is(err, errAbsent)
+		// A failure says more than "not there" from a later proxy. But the go command cannot
+		// tell "not there" from a failure: if a proxy could, that counts.
+		if telling == nil || !absent && (h.url != nil || !errors.Is(telling, errAbsent)) {
+			telling = err
+		}
+		if !absent && !h.anyError {
+			break
+		}
+	}
+	return none, telling
+}

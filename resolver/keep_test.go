@@ -1,0 +1,159 @@
+package resolver
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// TestOneRequestInFlight has 200 clients ask for one module while the proxy does not
+// answer yet; the first of them, and half of the others, go away.
+func TestOneRequestInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(world)
+		p.gate = make(chan struct{})
+		r := resolverOf(t, p, worldRegistry, nil)
+		gone, leave := context.WithCancel(t.Context())
+		var answered, left atomic.Int32
+		ask := func(ctx context.Context) {
+			res, err := r.Resolve(ctx, parse(t, "k6@^1,k6/x/new"))
+			switch {
+			case k6x.KindOf(err) == k6x.Canceled:
+				left.Add(1)
+			case err == nil && res.List().String() == "k6@v1.8.0,k6/x/new@v0.3.0":
+				answered.Add(1)
+			default:
+				t.Errorf("%v, %v", res, err)
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { ask(gone) })
+		synctest.Wait()
+		for i := range 199 {
+			ctx := t.Context()
+			if i%2 == 0 {
+				ctx = gone
+			}
+			wg.Go(func() { ask(ctx) })
+		}
+		synctest.Wait()
+		leave()
+		synctest.Wait()
+		close(p.gate)
+		wg.Wait()
+		if answered.Load() != 99 || left.Load() != 101 {
+			t.Errorf("%d answered, %d left", answered.Load(), left.Load())
+		}
+		for path, n := range p.asked {
+			if n != 1 {
+				t.Errorf("asked %d times for %s", n, path)
+			}
+		}
+	})
+}
+
+func TestVersionListsHaveALife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const list = "/example.com/xk6-new/@v/list"
+		p := newModuleProxy(world)
+		log, lines := logTo()
+		dir := t.TempDir()
+		change := func(cfg *Config) { cfg.Logger, cfg.Dir = log, dir }
+		r := resolverOf(t, p, worldRegistry, change)
+		ask := func(want string, asked int) {
+			t.Helper()
+			if got := answer(t, r, "k6@^1,k6/x/new"); got != want {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if n := p.count(list); n != asked {
+				t.Errorf("asked %d times, want %d", n, asked)
+			}
+		}
+		const good = "k6@v1.8.0,k6/x/new@v0.3.0"
+		ask(good, 1)
+		time.Sleep(4 * time.Minute) // the bubble's time
+		ask(good, 1)
+		r = resolverOf(t, p, worldRegistry, change) // a restart finds it on disk
+		ask(good, 1)
+		time.Sleep(2 * time.Minute)
+		ask(good, 2)
+
+		p.fail("", 503)
+		time.Sleep(6 * time.Minute)
+		ask(good, 3) // an old list is better than none
+		ask(good, 3) // and not asked for at once again
+		if n := lines.count("old list stays in use"); n == 0 {
+			t.Error("the log says nothing")
+		}
+		r = resolverOf(t, p, worldRegistry, change)
+		ask(good, 4)
+		p.fail("", 0)
+		time.Sleep(time.Minute)
+		ask(good, 5)
+	})
+}
+
+func TestGoModFilesAreKeptForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(world)
+		dir := t.TempDir()
+		change := func(cfg *Config) { cfg.Dir = dir }
+		const list, want = "k6@v1.8.0,k6/x/new@v0.3.0", "k6@v1.8.0,k6/x/new@v0.3.0"
+		if got := answer(t, resolverOf(t, p, worldRegistry, change), list); got != want {
+			t.Error(got)
+		}
+		p.fail("", 503)
+		time.Sleep(1000 * time.Hour) // the bubble's time
+		if got := answer(t, resolverOf(t, p, worldRegistry, change), list); got != want {
+			t.Errorf("not from disk: %s", got)
+		}
+		p.fail("", 0)
+		file := filepath.Join(dir, "mod", "example.com", "xk6-new", "@v", "v0.3.0.mod")
+		if err := os.WriteFile(file, []byte("module example.com/evil\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := answer(t, resolverOf(t, p, worldRegistry, change), list); got != want {
+			t.Errorf("a broken file on disk: %s", got)
+		}
+		if n := p.count("/example.com/xk6-new/@v/v0.3.0.mod"); n != 2 {
+			t.Errorf("asked %d times, want again after the file was broken", n)
+		}
+	})
+}
+
+func TestDefiniteFailuresAreRememberedForAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(world)
+		r := resolverOf(t, p, worldRegistry, nil)
+		mod := module.Version{Path: "example.com/xk6-new", Version: "v0.9.0"}
+		const path = "/example.com/xk6-new/@v/v0.9.0.mod"
+		for i, wait := range []time.Duration{0, 30 * time.Second, 31 * time.Second} {
+			time.Sleep(wait) // the bubble's time
+			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.NotFound || !definite(err) {
+				t.Errorf("%v", err)
+			}
+			if n, want := p.count(path), 1+i/2; n != want {
+				t.Errorf("after %s: asked %d times, want %d", wait, n, want)
+			}
+		}
+		p.fail("/example.com/xk6-new/@v/v0.8.0.mod", 500)
+		mod.Version = "v0.8.0"
+		for range 2 {
+			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.Unavailable || definite(err) {
+				t.Errorf("%v", err)
+			}
+		}
+		if n := p.count("/example.com/xk6-new/@v/v0.8.0.mod"); n != 2 {
+			t.Errorf("a passing failure is remembered: asked %d times", n)
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package resolver
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/module"
+	modsemver "golang.org/x/mod/semver"
+
+	"k6x"
+)
+
+// cleanPatterns returns patterns in the form that GOPRIVATE has. It returns an error if
+// one is malformed, which would match nothing in silence.
+func cleanPatterns(patterns string) (string, error) {
+	var clean []string
+	for pattern := range strings.SplitSeq(patterns, ",") {
+		pattern = strings.TrimSpace(pattern)
+		if _, err := path.Match(pattern, ""); err != nil {
+			return "", k6x.Errorf(k6x.Invalid, "the pattern %q of allowed modules is malformed", pattern)
+		}
+		if pattern != "" {
+			clean = append(clean, pattern)
+		}
+	}
+	return strings.Join(clean, ","), nil
+}
+
+// Permit reports whether a rule of the operator refuses a dependency of the list: the
+// filter, the patterns of allowed modules, commits, cgo. It does no I/O. A name that is not known is
+// not refused: a binary that exists stays served. Errors are of kind [k6x.Forbidden].
+func (r *Resolver) Permit(list k6x.List) error {
+	idx := r.index.Load()
+	majors := idx.majorsOf(list)
+	for _, dep := range list {
+		if _, err := r.anywhere(idx, dep, majors); k6x.KindOf(err) == k6x.Forbidden {
+			return err
+		}
+	}
+	return nil
+}
+
+// majorsOf returns the major versions of k6 that a list leaves open, newest first.
+func (idx *index) majorsOf(list k6x.List) []int {
+	k6, _ := list.Lookup(k6x.K6)
+	if major := pinnedMajor(k6.Version()); major != 0 {
+		return []int{major}
+	}
+	return idx.majors
+}
+
+// pinnedMajor returns the major version of k6 that an exact version belongs to; 0 if it
+// names a commit, or nothing.
+func pinnedMajor(version string) int {
+	if version == "" || commitHash(version) != "" {
+		return 0
+	}
+	major, _ := strconv.Atoi(strings.TrimPrefix(modsemver.Major(version), "v"))
+	return max(1, major)
+}
+
+var buildSemver = regexp.MustCompile(`^v0\.0\.0\+([0-9a-f]{7,40})$`)
+
+// commitHash returns the commit that a version of the form v0.0.0+COMMIT names, or "".
+func commitHash(version string) string {
+	if m := buildSemver.FindStringSubmatch(version); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// namesCommit reports whether a version is not one that was released.
+func namesCommit(version string) bool {
+	build := modsemver.Build(version)
+	return module.IsPseudoVersion(version) || build != "" && build != "+incompatible"
+}
+
+// found is the module that a name stands for.
+type found struct {
+	path  string
+	entry *entry // nil if it is not registered
+}
+
+// anywhere returns the majors that a dependency can be had for. If there are none, the
+// error says why: of kind Forbidden, Invalid, NotFound or Unavailable.
+func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) ([]int, error) {
+	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers {
+		return nil, k6x.Errorf(k6x.Forbidden, "%s names a commit, and this service builds released versions only", dep).
+			WithHint("Ask for a released version of %s; a service allows commits with --allow-build-semvers.", dep.Name)
+	}
+	if dep.Name == k6x.K6 {
+		return majors, nil
+	}
+	var first error
+	var have []int
+	for _, major := range majors {
+		if _, err := r.find(idx, dep, major); err == nil {
+			have = append(have, major)
+		} else if first == nil || k6x.KindOf(err) == k6x.Forbidden {
+			first = err
+		}
+	}
+	if have != nil {
+		return have, nil
+	}
+	return nil, first
+}
+
+// find returns what a dependency stands for with a major version of k6. Its errors are those of anywhere.
+func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error) {
+	name := dep.Name
+	isPath := k6x.IsModulePath(name)
+	if isPath {
+		if k6Major(name) != 0 {
+			return found{}, k6x.Errorf(k6x.Invalid, "%s is k6 itself", name).WithHint("Write k6@VERSION.")
+		}
+		if err := module.CheckPath(name); err != nil {
+			return found{}, k6x.Errorf(k6x.Invalid, "%q is not the path of a Go module", name).WithCause(err)
+		}
+	}
+	e, refused := idx.lookup(name, major)
+	switch {
+	case refused:
+		return found{}, k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter)
+	case e != nil && e.cgo && !r.cfg.Cgo:
+		return found{}, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
+	case e != nil:
+		return found{e.module, e}, nil
+	case !isPath:
+		return found{}, r.unknown(idx, name)
+	case !module.MatchPrefixPatterns(r.cfg.AllowModules, name):
+		return found{}, k6x.Errorf(k6x.Forbidden, "%s is not in the registry, and this service's allowed modules do not include it", name).
+			WithHint("A service allows modules by path with --allow-modules.")
+	}
+	return found{path: name}, nil
+}
+
+// unknown is the error for a name that no registry has.
+func (r *Resolver) unknown(idx *index, name string) error {
+	hint := ""
+	for _, s := range slices.Backward(r.sources) {
+		if s.document() != nil {
+			continue
+		}
+		if s.explicit {
+			e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known", s.location, name)
+			e.RetryAfter = retryAfter
+			return e
+		}
+		hint = " The registry " + s.location + " could not be reached, so only what is built in is known."
+	}
+	if near := idx.near(name); len(near) > 0 {
+		hint = " Did you mean " + strings.Join(near, " or ") + "?" + hint
+	}
+	return k6x.Errorf(k6x.NotFound, "%s is not in the registry", name).WithHint("%s", strings.TrimSpace(hint))
+}

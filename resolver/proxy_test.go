@@ -1,0 +1,269 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"k6x"
+)
+
+func proxyOf(t *testing.T, client *http.Client, env ...string) *proxy {
+	t.Helper()
+	p, err := newProxy(Config{Client: client, Env: env, Go: "go"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestHops tells the rules of GOPROXY by what servers answer. The go command is
+// stood in for by one that fails, so that going there can be told.
+func TestHops(t *testing.T) {
+	good := newModuleProxy(world)
+	answers := map[string]http.Handler{"good.test": good}
+	for host, status := range map[string]int{"absent.test": 404, "gone.test": 410, "refuses.test": 403, "broken.test": 500} {
+		p := newModuleProxy(nil)
+		p.fail("", status)
+		answers[host] = p
+	}
+	client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answers[req.URL.Host].ServeHTTP(w, req)
+	}))
+	for _, test := range []struct{ goproxy, more, want string }{
+		{"https://good.test", "", "ok"},
+		{"good.test", "", "ok"},
+		{"https://absent.test,https://good.test", "", "ok"},
+		{"https://gone.test,https://good.test", "", "ok"},
+		{"https://refuses.test,https://good.test", "", "refused"},
+		{"https://broken.test,https://good.test", "", "failed"},
+		{"https://refuses.test|https://good.test", "", "ok"},
+		{"https://broken.test|https://good.test", "", "ok"},
+		{"https://broken.test|https://absent.test", "", "failed"},
+		{"https://absent.test,https://refuses.test", "", "refused"},
+		{"https://absent.test,off", "", "absent"},
+		{"https://absent.test", "", "absent"},
+		{"off", "", "off"},
+		{"off,https://good.test", "", "off"},
+		{"direct", "", "failed"},
+		{"https://absent.test,direct", "", "absent"},
+		{"https://broken.test|direct", "", "failed"},
+		{"https://good.test", "GONOPROXY=go.k6.io", "failed"},
+		{"https://good.test", "GOPRIVATE=*.k6.io/k6", "failed"},
+		{"https://good.test", "GOPRIVATE=example.com", "ok"},
+		{"off", "GOPRIVATE=*.io", "failed"},
+	} {
+		env := []string{"GOPROXY=" + test.goproxy, test.more}
+		if strings.Contains(test.more, "GOPRIVATE=*.io") {
+			env = append(env, "GONOPROXY=go.k6.io")
+		}
+		p := proxyOf(t, client, env...)
+		p.direct.command = filepath.Join(t.TempDir(), "no-go-here")
+		_, err := p.versions(t.Context(), "go.k6.io/k6")
+		refused, isRefusal := errors.AsType[*refusal](err)
+		got := "failed"
+		switch {
+		case err == nil:
+			got = "ok"
+		case errors.Is(err, errAbsent):
+			got = "absent"
+		case isRefusal && refused.status == 0:
+			got = "off"
+		case isRefusal:
+			got = "refused"
+		}
+		if got != test.want {
+			t.Errorf("GOPROXY=%s %s: %s (%v), want %s", test.goproxy, test.more, got, err, test.want)
+		}
+	}
+	p := proxyOf(t, client, "GOPROXY=https://good.test", "GOPRIVATE=go.k6.io", "GONOPROXY=none")
+	if _, err := p.versions(t.Context(), "go.k6.io/k6"); err != nil {
+		t.Errorf("GONOPROXY=none does not undo GOPRIVATE: %v", err)
+	}
+}
+
+func TestProxySettingsThatAreWrong(t *testing.T) {
+	for _, goproxy := range []string{",", "ftp://e.com", "https://u:secret@%zz/"} {
+		_, err := New(t.Context(), Config{Dir: t.TempDir(), Registries: []string{Embedded}, Env: []string{"GOPROXY=" + goproxy}})
+		if k6x.KindOf(err) != k6x.Invalid || strings.Contains(err.Error(), "secret") {
+			t.Errorf("GOPROXY=%s: %v", goproxy, err)
+		}
+	}
+}
+
+func TestGOPROXYOff(t *testing.T) {
+	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Env = []string{"GOPROXY=off"} })
+	want := "unavailable: go.k6.io/k6@v1.8.0 is not at hand, and this service fetches no modules (GOPROXY is off)"
+	if got := answer(t, r, "k6@v1.8.0"); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+func TestFileProxy(t *testing.T) {
+	dir := newModuleProxy(world).writeTo(t)
+	path := filepath.ToSlash(dir)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Env = []string{"GOPROXY=file://" + path} })
+	for list, want := range map[string]string{
+		"k6/x/new":         "k6@v1.8.0,k6/x/new@v0.3.0",
+		"k6/x/new@v0.9.0":  "not_found: there is no k6/x/new v0.9.0\n(There are v0.3.0, v0.2.0, v0.1.0.)",
+		"k6/x/gone@v1.0.0": "not_found: there is no k6/x/gone v1.0.0",
+	} {
+		if got := answer(t, r, list); got != want {
+			t.Errorf("%s: got %s, want %s", list, got, want)
+		}
+	}
+}
+
+func TestModuleNamesAreEscaped(t *testing.T) {
+	p := newModuleProxy(universe{"example.com/BigName@v1.0.0-RC1": "go 1.24\n"})
+	client := proxyOf(t, clientOf(p), "GOPROXY=https://proxy.test/sub%2Fdir/")
+	_, _ = client.goMod(t.Context(), "example.com/BigName", "v1.0.0-RC1")
+	if n := p.count("/sub/dir/example.com/!big!name/@v/v1.0.0-!r!c1.mod"); n != 1 {
+		t.Errorf("asked for %v", p.asked)
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	netrc := write(t, ".netrc", "# comment\nmachine proxy.test login me password secret\nmachine other.test\n  login you\n  password hidden\ndefault login all password all\n")
+	var got string
+	client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		user, password, _ := req.BasicAuth()
+		if got = user + ":" + password; req.URL.User != nil && got == ":" {
+			p, _ := req.URL.User.Password()
+			got = req.URL.User.Username() + ":" + p
+		}
+		w.WriteHeader(500)
+	}))
+	for _, test := range []struct{ goproxy, goauth, want string }{
+		{"https://proxy.test", "", "me:secret"},
+		{"https://proxy.test:443", "netrc", "me:secret"},
+		{"https://other.test", "netrc", "you:hidden"},
+		{"https://third.test", "", ":"},
+		{"http://proxy.test", "", ":"},
+		{"https://proxy.test", "off", ":"},
+		{"https://a:b@proxy.test", "", "a:b"},
+	} {
+		p := proxyOf(t, client, "GOPROXY="+test.goproxy, "GOAUTH="+test.goauth, "NETRC="+netrc)
+		_, err := p.versions(t.Context(), "go.k6.io/k6")
+		if got != test.want {
+			t.Errorf("%s %s: sent %s, want %s", test.goproxy, test.goauth, got, test.want)
+		}
+		if strings.Contains(err.Error(), "a:b") || strings.Contains(err.Error(), "secret") {
+			t.Errorf("the error shows credentials: %v", err)
+		}
+	}
+	for _, data := range []string{"machine", "machine x login"} {
+		if _, err := readNetrc(write(t, ".netrc", data)); err != nil && k6x.KindOf(err) != k6x.Invalid {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+	if n, err := readNetrc(filepath.Join(t.TempDir(), "none")); n != nil || err != nil {
+		t.Errorf("no netrc file: %v, %v", n, err)
+	}
+}
+
+func TestRedirectsAndErrorsOfRealServers(t *testing.T) {
+	real := httptest.NewServer(newModuleProxy(world))
+	defer real.Close()
+	front := httptest.NewServer(http.RedirectHandler(real.URL+"/go.k6.io/k6/@v/list", http.StatusFound))
+	u, _ := url.Parse(front.URL)
+	u.User = url.UserPassword("me", "secret")
+	p := proxyOf(t, newClient(), "GOPROXY="+u.String())
+	if versions, err := p.versions(t.Context(), "go.k6.io/k6"); err != nil || len(versions) != 4 || versions[0] != "v1.9.0-rc.1" {
+		t.Errorf("%v, %v", versions, err)
+	}
+	front.Close()
+	_, err := p.versions(t.Context(), "go.k6.io/k6")
+	if err == nil || definite(err) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "me") && strings.Contains(err.Error(), "me@") {
+		t.Errorf("a server that is down: %v", err)
+	}
+}
+
+// The go command fetches where GOAUTH is more than a file, and does it with the
+// environment that it is given.
+func TestDirectRunsTheGoCommand(t *testing.T) {
+	dir := filepath.ToSlash(newModuleProxy(world).writeTo(t))
+	env := []string{"GOPROXY=file://" + dir, "GOAUTH=mycommand", "GOSUMDB=off", "GOFLAGS=", "GOENV=off", "GOTOOLCHAIN=local",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GOCACHE=" + t.TempDir(), "GOMODCACHE=" + filepath.Join(t.TempDir(), "mod"), "GOPATH=" + t.TempDir()}
+	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Env = env })
+	if got, want := answer(t, r, "k6/x/retract"), "k6@v1.8.0,k6/x/retract@v1.0.0"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := answer(t, r, "k6/x/new@v0.9.0"), "unavailable: example.com/xk6-new@v0.9.0 cannot be fetched at the moment"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestDirectIsKilledWithItsChildren(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	dir := t.TempDir()
+	script := filepath.Join(dir, "go")
+	// The child holds the pipe's other end: opening the pipe waits for it, reading the
+	// pipe ends with it.
+	pipe := filepath.Join(dir, "pipe")
+	mkfifo(t, pipe)
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 60 >"+pipe+" &\nwait\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := (&direct{command: script, env: os.Environ()}).versions(ctx, "example.com/a")
+		if err == nil {
+			t.Error("no error although it was killed")
+		}
+	})
+	child, err := os.Open(pipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer child.Close()
+	cancel()
+	wg.Wait()
+	if err := child.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := child.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the child lives on: %v", err)
+	}
+	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "k6x-resolve-*"))
+	for _, dir := range left {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) < time.Second {
+			t.Errorf("%s is left", dir)
+		}
+	}
+}
+
+func TestAnswersForACommitAreChecked(t *testing.T) {
+	for version, good := range map[string]bool{
+		"v0.1.1-0.20260102030405-0123456789ab": true,
+		"v1.2.3":                               true, // the commit has a tag
+		"v0.1.1-0.20260102030405-ffffffffffff": false,
+		"v2.0.0":                               false, // not of this path
+		"../../v1":                             false,
+		"":                                     false,
+	} {
+		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"Version": "`+version+`"}`)
+		}))
+		got, err := proxyOf(t, client, "GOPROXY=https://proxy.test").commit(t.Context(), "example.com/a", "0123456")
+		if (err == nil) != good || good && got != version {
+			t.Errorf("%q: %q, %v", version, got, err)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"k6x"
+)
+
+// stage says how far an attempt with one major version of k6 came. Of several that
+// failed, the one that came farthest is what the user hears of.
+type stage int
+
+const (
+	noK6        stage = iota // nothing is known of this major version
+	noK6Version              // none of its versions will do
+	noName                   // an extension is not registered for it
+	noVersion                // no version of an extension will do
+	mixed                    // the versions do not agree, for one as extensions are for another major version
+	conflict                 // the versions do not agree
+)
+
+// failure is an attempt that found no set.
+type failure struct {
+	stage   stage
+	err     error
+	solver  *solver // of a conflict
+	set     []pick  // what would have been best
+	clashes []clash // why not
+}
+
+// Resolve returns modules for the list: the highest versions that it, the registries
+// and the go.mod files of the modules allow, k6 first. It prefers the newest major
+// version of k6 that all extensions support.
+//
+// Errors are of kind Invalid (a module path that is none), NotFound (no such name or
+// version), Forbidden (a rule of the operator, see [Resolver.Permit]), Conflict (the versions
+// contradict each other; the hint names sets that work), Unavailable (the module proxy
+// or a registry does not answer, or refuses), or Canceled.
+func (r *Resolver) Resolve(ctx context.Context, list k6x.List) (Resolution, error) {
+	idx := r.index.Load()
+	set, failed, err := r.search(ctx, idx, list)
+	switch {
+	case err != nil:
+		e := *k6x.AsError(err) // a copy: others may hold the same error
+		return Resolution{}, &e
+	case failed != nil:
+		return Resolution{}, r.explain(ctx, idx, list, failed)
+	}
+	return resolution(set), nil
+}
+
+// search tries the major versions of k6, the newest first. It returns either a set, or
+// a failure, which is definite, or an error.
+func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pick, *failure, error) {
+	majors := idx.majorsOf(list)
+	for _, dep := range list {
+		_, err := r.anywhere(idx, dep, majors)
+		if k6x.KindOf(err) == k6x.NotFound {
+			if _, other := r.anywhere(idx, dep, idx.majors); other == nil {
+				continue // the attempt will say so
+			}
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+	}
+	var failures []*failure
+	for _, major := range majors {
+		set, failed, err := r.attempt(ctx, idx, list, major)
+		if err != nil || set != nil {
+			return set, nil, err
+		}
+		failures = append(failures, failed)
+	}
+	best := failures[0]
+	for _, f := range failures {
+		if f.stage == conflict {
+			if err := f.diagnose(ctx); err != nil {
+				return nil, nil, err
+			}
+		}
+		if f.stage > best.stage {
+			best = f
+		}
+	}
+	return nil, best, nil
+}
+
+// attempt looks for a set with one major version of k6.
+func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major int) ([]pick, *failure, error) {
+	wants, missing := r.wants(idx, list, major)
+	errs := make([]error, len(wants))
+	var wg sync.WaitGroup
+	for i, w := range wants {
+		if i == 0 && w.entry == nil {
+			errs[0] = k6x.Errorf(k6x.NotFound, "there is no k6 v%d", major).WithCause(errUnsatisfied)
+			continue
+		}
+		wg.Go(func() { errs[i] = r.candidates(ctx, w) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil && !definite(err) && k6x.KindOf(err) != k6x.NotFound && k6x.KindOf(err) != k6x.Conflict {
+			return nil, nil, err
+		}
+	}
+	if err := errs[0]; errors.Is(err, errUnsatisfied) {
+		return nil, &failure{stage: noK6Version, err: err}, nil
+	} else if err != nil {
+		return nil, &failure{stage: noK6, err: err}, nil
+	}
+	if missing != "" {
+		err := k6x.Errorf(k6x.Conflict, "%s is not registered for k6 v%d", missing, major)
+		if asked, ok := list.Lookup(k6x.K6); ok && !asked.Any() {
+			err.Message += fmt.Sprintf(", but the request says %s", list[0])
+		}
+		return nil, &failure{stage: noName, err: err}, nil
+	}
+	for _, err := range errs[1:] {
+		if err != nil {
+			return nil, &failure{stage: noVersion, err: err}, nil
+		}
+	}
+	s := &solver{needs: r.mods.needs, toolchain: r.cfg.Toolchain}
+	set, err := s.solve(ctx, wants)
+	if err != nil || set != nil {
+		return set, nil, err
+	}
+	return nil, &failure{stage: conflict, solver: s}, nil
+}
+
+// wants returns the modules that the list stands for with a major version of k6, k6
+// first, and a name that stands for none, if there is one.
+func (r *Resolver) wants(idx *index, list k6x.List, major int) (wants []*want, missing string) {
+	k6 := &want{path: "go.k6.io/k6", entry: idx.k6(major)}
+	if k6.entry != nil {
+		k6.path = k6.entry.module
+	}
+	wants = []*want{k6}
+	for _, dep := range list {
+		if dep.Name == k6x.K6 {
+			k6.asks = []k6x.Dependency{dep}
+			continue
+		}
+		f, err := r.find(idx, dep, major)
+		if err != nil {
+			missing = dep.Name
+			continue
+		}
+		i := slices.IndexFunc(wants, func(w *want) bool { return w.path == f.path })
+		if i < 0 {
+			i = len(wants)
+			wants = append(wants, &want{path: f.path, entry: f.entry})
+		}
+		wants[i].asks = append(wants[i].asks, dep)
+		wants[i].cgo = wants[i].cgo || f.entry != nil && f.entry.cgo
+	}
+	return wants, missing
+}
+
+// resolution puts a set in order.
+func resolution(set []pick) Resolution {
+	var res Resolution
+	for _, p := range set {
+		m := k6x.Module{Path: p.path, Version: p.version, Names: p.names()}
+		if m.Names == nil {
+			m.Names = []string{k6x.K6}
+		}
+		res.Modules = append(res.Modules, m)
+		res.Cgo = res.Cgo || p.cgo
+	}
+	slices.SortFunc(res.Modules[1:], func(a, b k6x.Module) int { return strings.Compare(a.Path, b.Path) })
+	return res
+}
+
+// List returns the pinned list that names the resolution.
+func (res Resolution) List() k6x.List {
+	recipe := k6x.NewRecipe(k6x.Platform{}, res.Modules, res.Cgo, k6x.Settings{})
+	return recipe.List()
+}

@@ -1,0 +1,174 @@
+package resolver
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jmespath/go-jmespath"
+
+	"k6x"
+)
+
+// DefaultRegistry is the registry that is used when none is configured, with the
+// embedded one beneath it.
+const DefaultRegistry = "https://registry.k6.io/registry.json"
+
+// Config says where a [Resolver] looks and what it allows. The zero value of each
+// field but Dir works.
+type Config struct {
+	Registries        []string      // locations: file path, http(s) URL, or "embedded"; later ones overlay earlier ones; none: DefaultRegistry over the embedded one
+	Filter            string        // jmespath over the array of entries; "": all of them
+	AllowModules      string        // patterns, as GOPRIVATE has them, of module paths that may be named without a registry; "": none
+	AllowBuildSemvers bool          // whether pseudo-versions and v0.0.0+COMMIT may be asked for
+	Cgo               bool          // whether extensions that need cgo may be built
+	Toolchain         string        // such as go1.26.8; modules whose go line wants a newer one do not work with it; "": any will do
+	Dir               string        // directory of the resolver's own: registry copies, version lists, go.mod files
+	Go                string        // path of the go command, for direct fetches; "": go on PATH
+	Env               []string      // whole environment for that go command; GOPROXY, GONOPROXY, GOPRIVATE, GOAUTH, NETRC are read from it
+	Client            *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
+	Refresh           time.Duration // how often registries at a URL are revalidated; 0: 10 minutes
+	VersionsMaxAge    time.Duration // life of a version list; 0: 5 minutes
+	Logger            *slog.Logger  // nil: discard
+}
+
+// Resolver turns dependency lists into modules. All methods may be called at once.
+type Resolver struct {
+	cfg      Config
+	log      *slog.Logger
+	filter   *jmespath.JMESPath
+	sources  []*source // lowest first
+	rebuild  sync.Mutex
+	index    atomic.Pointer[index]
+	versions *versionLists
+	mods     *modFiles
+	proxy    *proxy
+}
+
+// Resolution is what a list resolves to.
+type Resolution struct {
+	Modules []k6x.Module // k6 first, extensions sorted by path; Names are those asked for
+	Cgo     bool         // whether one of the extensions needs cgo
+}
+
+// New loads the registries. It returns an error of kind [k6x.Invalid] if a file cannot be
+// read or understood, or if the filter, the patterns or the settings of the module proxy
+// are wrong. A registry at a URL is tried for a few seconds if there is no copy of it on
+// disk; if that fails, the resolver works without until [Resolver.Run] gets it.
+func New(ctx context.Context, cfg Config) (*Resolver, error) {
+	if cfg.Dir == "" {
+		return nil, k6x.Errorf(k6x.Invalid, "the resolver needs a directory")
+	}
+	if cfg.Refresh <= 0 {
+		cfg.Refresh = 10 * time.Minute
+	}
+	if cfg.VersionsMaxAge <= 0 {
+		cfg.VersionsMaxAge = 5 * time.Minute
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Client == nil {
+		cfg.Client = newClient()
+	}
+	if cfg.Go == "" {
+		cfg.Go = "go"
+	}
+	var err error
+	if cfg.AllowModules, err = cleanPatterns(cfg.AllowModules); err != nil {
+		return nil, err
+	}
+	r := &Resolver{cfg: cfg, log: cfg.Logger}
+	if r.filter, err = compileFilter(cfg.Filter); err != nil {
+		return nil, err
+	}
+	if r.proxy, err = newProxy(cfg); err != nil {
+		return nil, err
+	}
+	d := newDisk(cfg.Dir)
+	r.versions = newVersionLists(filepath.Join(cfg.Dir, "versions"), d, cfg.VersionsMaxAge, r.proxy, r.log)
+	r.mods = newModFiles(filepath.Join(cfg.Dir, "mod"), d, r.proxy, r.log)
+	if err := r.openSources(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.reindex(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// openSources loads what the configuration names, beneath it what k6 itself is.
+func (r *Resolver) openSources(ctx context.Context) error {
+	base, err := embeddedSource(false, r.log)
+	if err != nil {
+		return err
+	}
+	locations := r.cfg.Registries
+	if len(locations) == 0 {
+		locations = []string{Embedded, DefaultRegistry}
+	}
+	r.sources = []*source{base}
+	for _, location := range locations {
+		s, err := openSource(ctx, location, r.cfg)
+		if err != nil {
+			return err
+		}
+		s.explicit = len(r.cfg.Registries) > 0
+		r.sources = append(r.sources, s)
+	}
+	return nil
+}
+
+// reindex makes the index anew of what the sources have now. On an error the
+// index stays as it was.
+func (r *Resolver) reindex() error {
+	r.rebuild.Lock()
+	defer r.rebuild.Unlock()
+	var docs []*document
+	for _, s := range r.sources {
+		if doc := s.document(); doc != nil {
+			docs = append(docs, doc)
+		}
+	}
+	idx, err := newIndex(docs, r.filter, r.cfg.Filter)
+	if err != nil {
+		return err
+	}
+	if idx.nothingLeft() {
+		r.log.Warn("the filter selects none of the extensions that the registries have", "filter", r.cfg.Filter)
+	}
+	r.index.Store(idx)
+	return nil
+}
+
+// Run revalidates the registries until ctx ends.
+func (r *Resolver) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, s := range r.sources {
+		if s.read == nil {
+			continue
+		}
+		wg.Go(func() {
+			s.watch(ctx, func() {
+				if err := r.reindex(); err != nil {
+					r.log.Error("a changed registry does not go with the filter; the one before stays in use",
+						"registry", s.location, "error", err)
+				}
+			})
+		})
+	}
+	wg.Wait()
+}
+
+// Sources reports how the registries are, lowest first.
+func (r *Resolver) Sources() []SourceStatus {
+	var list []SourceStatus
+	for _, s := range r.sources[1:] {
+		list = append(list, s.status())
+	}
+	return list
+}

@@ -1,0 +1,290 @@
+package resolver
+
+import (
+	"context"
+	"go/version"
+	"strings"
+
+	"golang.org/x/mod/module"
+	modsemver "golang.org/x/mod/semver"
+	"golang.org/x/sync/errgroup"
+
+	"k6x"
+)
+
+// Bounds on one search.
+const (
+	maxSteps   = 100_000 // comparisons of a version with what was chosen before
+	maxLooks   = 2000    // module versions whose needs are looked at
+	lookAhead  = 8       // versions whose needs are fetched at once
+	maxChoices = 500     // versions of one module that are considered
+)
+
+// want is one module of the set that is looked for.
+type want struct {
+	path     string           // of the module
+	entry    *entry           // of the registry; nil if it is not registered
+	cgo      bool             // whether it needs cgo
+	asks     []k6x.Dependency // what the list says of it, sorted by name; for k6 there may be none
+	versions []string         // candidates, newest first
+}
+
+// label names the want as the user does.
+func (w *want) label() string {
+	if len(w.asks) == 0 {
+		return k6x.K6
+	}
+	return strings.Join(w.names(), ", ")
+}
+
+// names returns what the list calls the want.
+func (w *want) names() []string {
+	var names []string
+	for _, ask := range w.asks {
+		names = append(names, ask.Name)
+	}
+	return names
+}
+
+// pick is a want with a version chosen.
+type pick struct {
+	*want
+	version string
+	needs   *needs
+}
+
+func (p pick) String() string { return p.label() + " " + p.version }
+
+// reason says why two picks, or one alone, do not go together.
+type reason int
+
+const (
+	tooLow     reason = iota // by needs at least version of on
+	otherMajor               // by is for another major version of k6, whose path is version
+	goTooOld                 // by needs a Go of at least version
+	notThere                 // the go.mod file of by cannot be had
+)
+
+type clash struct {
+	reason  reason
+	by, on  pick
+	version string
+}
+
+// alone returns why a pick does not work with the toolchain, if so.
+func (s *solver) alone(p pick) (clash, bool) {
+	toolchain, _, _ := strings.Cut(s.toolchain, " ")
+	if version.IsValid(toolchain) && version.Compare("go"+p.needs.goLine, toolchain) > 0 {
+		return clash{reason: goTooOld, by: p, version: p.needs.goLine}, true
+	}
+	return clash{}, false
+}
+
+// between returns why by does not allow on, if so.
+func between(by, on pick) (clash, bool) {
+	if lowest, ok := by.needs.lowest[on.path]; ok {
+		if modsemver.Compare(lowest, on.version) > 0 {
+			return clash{reason: tooLow, by: by, on: on, version: lowest}, true
+		}
+		return clash{}, false
+	}
+	if k6Major(on.path) == 0 || k6Major(by.path) != 0 {
+		return clash{}, false
+	}
+	other := ""
+	for p := range by.needs.lowest {
+		if k6Major(p) != 0 && (other == "" || p < other) {
+			other = p
+		}
+	}
+	return clash{reason: otherMajor, by: by, on: on, version: other}, other != ""
+}
+
+// solver looks for versions that agree. It is for one search.
+type solver struct {
+	needs     func(context.Context, module.Version) (*needs, error)
+	toolchain string
+
+	wants []*want
+	set   []pick // chosen so far, in the order of wants
+	steps int
+	looks map[module.Version]bool
+	bad   error // the first definite error of a candidate
+}
+
+// solve returns the highest versions that agree with each other: first of all k6's,
+// the first want, then the others' in their order. It returns nil if there are none.
+func (s *solver) solve(ctx context.Context, wants []*want) ([]pick, error) {
+	s.wants, s.set, s.looks = wants, nil, map[module.Version]bool{}
+	for _, w := range wants {
+		w.versions = w.versions[:min(len(w.versions), maxChoices)]
+	}
+	if err := s.fetch(ctx, wants, 0, 1); err != nil {
+		return nil, err
+	}
+	found, err := s.place(ctx)
+	if err != nil || !found {
+		return nil, err
+	}
+	return s.set, nil
+}
+
+// place chooses versions for the wants that have none yet and reports whether there are any.
+func (s *solver) place(ctx context.Context) (bool, error) {
+	n := len(s.set)
+	if n == len(s.wants) {
+		return true, nil
+	}
+	for i := range s.wants[n].versions {
+		p, bad, err := s.try(ctx, s.wants[n], i)
+		if err != nil {
+			return false, err
+		}
+		if bad != nil {
+			continue
+		}
+		s.set = append(s.set, p)
+		hope := hopeful
+		if n == 0 {
+			hope, err = s.hope(ctx)
+		}
+		found := false
+		if hope == hopeful && err == nil {
+			found, err = s.place(ctx)
+		}
+		if found || err != nil {
+			return found, err
+		}
+		s.set = s.set[:n]
+		if hope == hopeless {
+			break
+		}
+	}
+	return false, nil
+}
+
+// What the extensions say of a k6 that was chosen.
+const (
+	hopeful  = iota // each has a version that goes with it
+	unfit           // one has none
+	hopeless        // one has none, whatever the version of k6
+)
+
+// hope looks at each extension alone. It saves trying all combinations of the others.
+func (s *solver) hope(ctx context.Context) (int, error) {
+	for _, w := range s.wants[1:] {
+		some, hope := false, hopeless
+		for i := 0; i < len(w.versions) && !some; i++ {
+			_, bad, err := s.try(ctx, w, i)
+			if err != nil {
+				return unfit, err
+			}
+			some = bad == nil
+			if bad != nil && bad.reason == tooLow {
+				hope = unfit
+			}
+		}
+		if !some {
+			return hope, nil
+		}
+	}
+	return hopeful, nil
+}
+
+// try reports what is bad about the i-th version of w next to what was chosen so far.
+func (s *solver) try(ctx context.Context, w *want, i int) (pick, *clash, error) {
+	if s.steps++; s.steps > maxSteps {
+		return pick{}, nil, errTooMany()
+	}
+	if err := ctx.Err(); err != nil {
+		return pick{}, nil, err
+	}
+	if i > 0 && i%lookAhead == 1 {
+		if err := s.fetch(ctx, []*want{w}, i, lookAhead); err != nil {
+			return pick{}, nil, err
+		}
+	}
+	p, err := s.look(ctx, w, w.versions[i])
+	if definite(err) {
+		return p, &clash{reason: notThere}, nil
+	}
+	if err != nil {
+		return p, nil, err
+	}
+	if c, bad := s.alone(p); bad {
+		return p, &c, nil
+	}
+	for _, q := range s.set {
+		if c, bad := between(p, q); bad {
+			return p, &c, nil
+		}
+		if c, bad := between(q, p); bad {
+			return p, &c, nil
+		}
+	}
+	return p, nil, nil
+}
+
+// look finds out what a version needs.
+func (s *solver) look(ctx context.Context, w *want, version string) (pick, error) {
+	mod := module.Version{Path: w.path, Version: version}
+	if !s.looks[mod] {
+		if s.looks[mod] = true; len(s.looks) > maxLooks {
+			return pick{}, errTooMany()
+		}
+	}
+	n, err := s.needs(ctx, mod)
+	if err != nil {
+		if definite(err) && s.bad == nil {
+			s.bad = err
+		}
+		return pick{}, err
+	}
+	return pick{want: w, version: version, needs: n}, nil
+}
+
+// fetch gets what count versions of each want from the i-th on need, all at once, so that
+// looking at them one by one does not wait.
+func (s *solver) fetch(ctx context.Context, wants []*want, i, count int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(fetchesAtOnce)
+	for _, w := range wants {
+		for _, v := range w.versions[min(i, len(w.versions)):min(i+count, len(w.versions))] {
+			mod := module.Version{Path: w.path, Version: v}
+			if s.looks[mod] {
+				continue
+			}
+			group.Go(func() error {
+				if _, err := s.needs(ctx, mod); err != nil && !definite(err) {
+					return err
+				}
+				return nil
+			})
+		}
+	}
+	return group.Wait()
+}
+
+func errTooMany() error {
+	return k6x.Errorf(k6x.Conflict, "too many versions would have to be tried to find some that agree").
+		WithHint("Give exact versions of k6 or of some extensions.")
+}
+
+// clashes returns all that is wrong with a set.
+func (s *solver) clashes(set []pick) []clash {
+	var list []clash
+	for i, p := range set {
+		if c, bad := s.alone(p); bad {
+			list = append(list, c)
+		}
+		for j, q := range set {
+			if i == j {
+				continue
+			}
+			if c, bad := between(p, q); bad {
+				list = append(list, c)
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,193 @@
+package resolver
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"k6x"
+)
+
+// SourceStatus is how one registry is, for people: it holds no secrets.
+type SourceStatus struct {
+	Location string    `json:"location"`
+	Loaded   bool      `json:"loaded"`          // there is something to work with
+	Stale    bool      `json:"stale"`           // it could not be read the last time, so an older copy is in use, if any
+	Since    time.Time `json:"since"`           // when it was last known to be current; zero if never
+	Error    string    `json:"error,omitempty"` // of the last try; empty if it went well
+}
+
+// source is one registry and the document that it had when it could last be read.
+type source struct {
+	location string        // fit to be shown
+	explicit bool          // configured, not the default
+	interval time.Duration // between two reads
+	retry    time.Duration // the same after a failure
+	log      *slog.Logger
+	// read returns the document, or nil if it is still the one that was read before; it
+	// is nil for what cannot change. Only one call is under way at a time.
+	read func(ctx context.Context) (*document, error)
+
+	mu    sync.Mutex // guards what follows
+	doc   *document
+	since time.Time
+	err   error
+}
+
+// openSource loads the registry at a location. A file has to be readable; a URL may
+// have a copy on disk, or nothing yet.
+func openSource(ctx context.Context, location string, cfg Config) (*source, error) {
+	switch {
+	case location == Embedded:
+		return embeddedSource(true, cfg.Logger)
+	case strings.HasPrefix(location, "https://"), strings.HasPrefix(location, "http://"):
+		return openURL(ctx, location, cfg)
+	}
+	s := &source{location: location, interval: min(cfg.Refresh, 5*time.Second), log: cfg.Logger}
+	s.retry = s.interval
+	s.read = fileReader(location, cfg.Logger)
+	if _, err := s.refresh(ctx); err != nil {
+		return nil, k6x.Errorf(k6x.Invalid, "the registry %s cannot be used: %w", location, err)
+	}
+	return s, nil
+}
+
+// fileReader returns a read function for a file, which is read again when its time
+// or size has changed.
+func fileReader(name string, log *slog.Logger) func(context.Context) (*document, error) {
+	var last os.FileInfo
+	return func(context.Context) (*document, error) {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		info, err := file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		if !info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%s is not a regular file", name)
+		}
+		if last != nil && last.ModTime().Equal(info.ModTime()) && last.Size() == info.Size() {
+			return nil, nil
+		}
+		data, err := readAll(file, maxRegistry)
+		if err != nil {
+			return nil, err
+		}
+		doc, err := parseRegistry(data, log)
+		if err != nil {
+			return nil, err
+		}
+		last = info
+		return doc, nil
+	}
+}
+
+// refresh reads the source and reports whether its document changed. On an error
+// the document stays. Each change between good and bad is logged once.
+func (s *source) refresh(ctx context.Context) (changed bool, err error) {
+	doc, err := s.read(ctx)
+	if ctx.Err() != nil && err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err != nil && s.err == nil:
+		s.log.Warn("a registry cannot be read; what was there before stays in use",
+			"registry", s.location, "loaded", s.doc != nil, "error", err)
+	case err == nil && s.err != nil:
+		s.log.Info("a registry can be read again", "registry", s.location)
+	}
+	s.err = err
+	if err != nil {
+		return false, err
+	}
+	s.since = time.Now()
+	if doc == nil {
+		return false, nil
+	}
+	s.doc = doc
+	return true, nil
+}
+
+// watch refreshes the source again and again until ctx ends and calls changed after
+// each change.
+func (s *source) watch(ctx context.Context, changed func()) {
+	timer := time.NewTimer(s.firstWait())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		ok, err := s.refresh(ctx)
+		if ok {
+			changed()
+		}
+		if err != nil {
+			timer.Reset(s.retry)
+		} else {
+			timer.Reset(s.interval)
+		}
+	}
+}
+
+// firstWait is no time at all for a copy that was not looked after since the program
+// started.
+func (s *source) firstWait() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.retry
+	}
+	return max(0, s.interval-time.Since(s.since))
+}
+
+func (s *source) document() *document {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doc
+}
+
+func (s *source) status() SourceStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := SourceStatus{Location: s.location, Loaded: s.doc != nil, Stale: s.err != nil, Since: s.since}
+	if s.err != nil {
+		status.Error = s.err.Error()
+	}
+	return status
+}
+
+// readAll reads r to its end and returns an error if that is more than most bytes.
+func readAll(r io.Reader, most int64) ([]byte, error) {
+	var buf bytes.Buffer
+	n, err := buf.ReadFrom(io.LimitReader(r, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > most {
+		return nil, fmt.Errorf("it is larger than %d bytes", most)
+	}
+	return buf.Bytes(), nil
+}
+
+// shown returns a URL without what may be secret in it: user, password, query.
+func shown(u *url.URL) string {
+	clean := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if u.RawQuery != "" {
+		clean.RawQuery = "…"
+	}
+	return clean.String()
+}

@@ -1,0 +1,312 @@
+package resolver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k6x"
+)
+
+// registryServer serves one registry with an ETag, and can be down.
+type registryServer struct {
+	mu     sync.Mutex // guards what follows
+	body   string
+	down   bool
+	status int
+	asked  int
+	again  int // answered 304
+}
+
+func (s *registryServer) set(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+func (s *registryServer) RoundTrip(req *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if s.down {
+		return nil, errors.New("connection refused")
+	}
+	return inProcess{http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		tag := fmt.Sprintf(`"%d"`, len(s.body))
+		w.Header().Set("ETag", tag)
+		switch {
+		case s.status != 0:
+			w.WriteHeader(s.status)
+		case req.Header.Get("If-None-Match") == tag:
+			s.again++
+			w.WriteHeader(http.StatusNotModified)
+		default:
+			_, _ = io.WriteString(w, s.body)
+		}
+	})}.RoundTrip(req)
+}
+
+const (
+	registryA  = `[{"module": "e.com/a", "imports": ["k6/x/a"]}]`
+	registryAB = `[{"module": "e.com/a", "imports": ["k6/x/a"]}, {"module": "e.com/b", "imports": ["k6/x/b"]}]`
+)
+
+func (r *Resolver) knows(name string) bool {
+	e, _ := r.index.Load().lookup(name, 1)
+	return e != nil
+}
+
+func TestRegistryAtURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &registryServer{body: registryA}
+		log, lines := logTo()
+		cfg := Config{
+			Registries: []string{"https://user:secret@registry.test/r.json?token=secret"}, Dir: t.TempDir(),
+			Client: &http.Client{Transport: server}, Refresh: time.Minute, Logger: log,
+		}
+		r, err := New(t.Context(), cfg)
+		if err != nil || !r.knows("k6/x/a") {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { r.Run(ctx) })
+		pass := func(d time.Duration) {
+			time.Sleep(d) // the bubble's time
+			synctest.Wait()
+		}
+		status := func() SourceStatus { return r.Sources()[0] }
+
+		pass(90 * time.Second)
+		if server.asked != 2 || server.again != 1 {
+			t.Errorf("asked %d times, of which %d times for changes", server.asked, server.again)
+		}
+		if s := status(); s.Stale || !s.Loaded || s.Error != "" || time.Since(s.Since) != 30*time.Second {
+			t.Errorf("after a revalidation: %+v", s)
+		}
+
+		server.set(func() { server.body = registryAB })
+		pass(time.Minute)
+		if !r.knows("k6/x/b") {
+			t.Error("a changed registry is not seen")
+		}
+
+		server.set(func() { server.body = "<html>" })
+		pass(time.Minute)
+		if s := status(); !s.Stale || !r.knows("k6/x/b") {
+			t.Errorf("a broken registry takes the good one's place: %+v", s)
+		}
+
+		server.set(func() { server.down, server.body = true, registryA })
+		pass(time.Hour)
+		if s := status(); !s.Stale || !s.Loaded || s.Error != "connection refused" || !r.knows("k6/x/b") {
+			t.Errorf("while the server is down: %+v", s)
+		}
+		if n := lines.count("cannot be read"); n != 1 {
+			t.Errorf("logged %d times that it cannot be read", n)
+		}
+		if text := fmt.Sprint(r.Sources()) + lines.buf.String(); strings.Contains(text, "secret") {
+			t.Errorf("secrets are shown: %s", text)
+		}
+
+		again, err := New(t.Context(), cfg) // a restart while the server is down
+		if err != nil || !again.knows("k6/x/b") {
+			t.Errorf("the copy on disk is not used: %v", err)
+		}
+
+		server.set(func() { server.down = false })
+		pass(time.Minute)
+		if s := status(); s.Stale || r.knows("k6/x/b") {
+			t.Errorf("after the server is up again: %+v", s)
+		}
+		if n := lines.count("can be read again"); n != 1 {
+			t.Errorf("logged %d times that it can be read again", n)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// slow never answers.
+type slow struct{}
+
+func (slow) RoundTrip(req *http.Request) (*http.Response, error) {
+	<-req.Context().Done()
+	return nil, req.Context().Err()
+}
+
+func TestRegistryThatWasNeverLoaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range []struct {
+			registries []string
+			want       string
+		}{
+			{nil, "not_found: k6/x/mine is not in the registry\n(The registry https://registry.k6.io/registry.json could not be reached, so only what is built in is known.)"},
+			{[]string{"https://registry.test/r.json"}, "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/mine is not known"},
+		} {
+			log, lines := logTo()
+			started := time.Now()
+			r, err := New(t.Context(), Config{Registries: test.registries, Dir: t.TempDir(), Client: &http.Client{Transport: slow{}}, Logger: log})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if waited := time.Since(started); waited != 5*time.Second {
+				t.Errorf("New waits %s", waited)
+			}
+			if got := answer(t, r, "k6/x/mine"); got != test.want {
+				t.Errorf("got %s\nwant %s", got, test.want)
+			}
+			last := r.Sources()[len(r.Sources())-1]
+			if last.Loaded || !last.Stale || last.Error == "" || lines.count("level=WARN") != 1 {
+				t.Errorf("status %+v, log %s", last, lines.buf.String())
+			}
+			if err := r.Permit(parse(t, "k6@v1.0.0,k6/x/mine@v1.0.0")); err != nil {
+				t.Errorf("Permit: %v", err)
+			}
+		}
+	})
+}
+
+func TestRegistryIsLoadedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &registryServer{body: registryA, down: true}
+		r, err := New(t.Context(), Config{Registries: []string{"https://registry.test/r.json"}, Dir: t.TempDir(), Client: &http.Client{Transport: server}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		server.set(func() { server.down = false })
+		time.Sleep(31 * time.Second) // the bubble's time
+		synctest.Wait()
+		if !r.knows("k6/x/a") {
+			t.Error("not loaded once the server is up")
+		}
+	})
+}
+
+func TestBrokenCopyOnDiskCountsAsNone(t *testing.T) {
+	server := &registryServer{body: registryA}
+	cfg := Config{Registries: []string{"https://registry.test/r.json"}, Dir: t.TempDir(), Client: &http.Client{Transport: server}}
+	if _, err := New(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	copies, _ := filepath.Glob(filepath.Join(cfg.Dir, "registry", "*"))
+	if len(copies) != 1 {
+		t.Fatalf("files: %v", copies)
+	}
+	for _, data := range []string{"", "{", `{"body": "text"}`, "null"} {
+		if err := os.WriteFile(copies[0], []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := New(t.Context(), cfg); err != nil || !r.knows("k6/x/a") {
+			t.Errorf("%q: %v", data, err)
+		}
+	}
+}
+
+func TestRegistryAnswersThatAreErrors(t *testing.T) {
+	for name, server := range map[string]*registryServer{
+		"404":                 {status: 404},
+		"304 without a copy":  {status: 304},
+		"larger than allowed": {body: `["` + strings.Repeat("x", maxRegistry) + `"]`},
+	} {
+		r, err := New(t.Context(), Config{Registries: []string{"https://registry.test/r.json"}, Dir: t.TempDir(), Client: &http.Client{Transport: server}})
+		if err != nil || r.Sources()[0].Loaded || r.Sources()[0].Error == "" {
+			t.Errorf("%s: %v, %+v", name, err, r.Sources())
+		}
+	}
+}
+
+func TestRegistryFileIsReadAgainWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := write(t, "r.json", registryA)
+		log, lines := logTo()
+		r, err := New(t.Context(), Config{Registries: []string{file}, Dir: t.TempDir(), Filter: "[?length(module) > `1`]", Logger: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		put := func(data string) {
+			if data != "" {
+				if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(11 * time.Second) // the bubble's time
+			synctest.Wait()
+		}
+		put(registryAB)
+		if !r.knows("k6/x/b") {
+			t.Error("the change is not seen")
+		}
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(registryA), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, info.ModTime(), info.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		put("")
+		if r.knows("k6/x/b") {
+			t.Error("a change within the resolution of the file's time is not seen")
+		}
+		put("broken")
+		if !r.knows("k6/x/a") || !r.Sources()[0].Stale || lines.count("cannot be read") != 1 {
+			t.Errorf("after a broken change: %+v", r.Sources())
+		}
+		put(registryAB)
+		if !r.knows("k6/x/b") || r.Sources()[0].Stale {
+			t.Errorf("after it was mended: %+v", r.Sources())
+		}
+	})
+}
+
+func TestLocationThatIsNoURL(t *testing.T) {
+	for _, location := range []string{"http://", "https://%zz:secret@e.com/", t.TempDir()} {
+		_, err := New(t.Context(), Config{Registries: []string{location}, Dir: t.TempDir()})
+		if k6x.KindOf(err) != k6x.Invalid || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+}
+
+func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
+	dir := t.TempDir()
+	d := newDisk(dir)
+	if err := d.write(filepath.Join(dir, "sub", "name"), []byte("data")); err != nil {
+		t.Fatal(err)
+	}
+	old, recent := filepath.Join(d.temp, "old"), filepath.Join(d.temp, "recent")
+	for _, name := range []string{old, recent} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	long := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(old, long, long); err != nil {
+		t.Fatal(err)
+	}
+	newDisk(dir)
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("an old one is left: %v", err)
+	}
+	if left, _ := os.ReadDir(d.temp); len(left) != 1 {
+		t.Errorf("left: %v", left)
+	}
+}

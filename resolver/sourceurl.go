@@ -1,0 +1,159 @@
+package resolver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k6x"
+)
+
+const (
+	firstTry     = 5 * time.Second  // for a registry that there is no copy of when the program starts
+	registryTime = 60 * time.Second // for one request of a registry
+)
+
+// registryCopy is a registry at a URL as it is kept on disk, with its validators.
+type registryCopy struct {
+	ETag         string          `json:"etag,omitempty"`
+	LastModified string          `json:"last_modified,omitempty"`
+	Body         json.RawMessage `json:"body"`
+}
+
+// remote is a registry at a URL. Its methods are not for use at once.
+type remote struct {
+	url    string
+	disk   disk
+	file   string // of the copy; its time is when the registry was last known to be current
+	client *http.Client
+	log    *slog.Logger
+	kept   registryCopy
+}
+
+// openURL makes a source of the copy on disk; if there is none, it tries for a few
+// seconds to get one.
+func openURL(ctx context.Context, location string, cfg Config) (*source, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Host == "" {
+		return nil, k6x.Errorf(k6x.Invalid, "a registry's location is not a URL").WithCause(withoutURL(err))
+	}
+	hash := sha256.Sum256([]byte(location))
+	r := &remote{url: location, client: cfg.Client, log: cfg.Logger, disk: newDisk(cfg.Dir),
+		file: filepath.Join(cfg.Dir, "registry", hex.EncodeToString(hash[:])+".json")}
+	s := &source{location: shown(u), interval: cfg.Refresh, retry: min(cfg.Refresh, 30*time.Second), log: cfg.Logger, read: r.read}
+	doc, since, err := r.load()
+	if err == nil {
+		s.doc, s.since = doc, since
+		return s, nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		cfg.Logger.Warn("the copy of a registry is of no use", "registry", s.location, "error", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstTry)
+	defer cancel()
+	if _, err := s.refresh(ctx); err != nil {
+		s.fail(err)
+	}
+	return s, nil
+}
+
+// fail notes that the first try did not work, also if it took too long.
+func (s *source) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.log.Warn("a registry cannot be read, and there is no copy of it", "registry", s.location, "error", err)
+	}
+	s.err = err
+}
+
+// load reads the copy on disk and returns when it was last known to be current.
+func (r *remote) load() (*document, time.Time, error) {
+	file, err := os.Open(r.file)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	data, err := readAll(file, maxRegistry+1<<20)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var kept registryCopy
+	if err := json.Unmarshal(data, &kept); err != nil {
+		return nil, time.Time{}, err
+	}
+	doc, err := parseRegistry(kept.Body, r.log)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	r.kept = kept
+	return doc, info.ModTime(), nil
+}
+
+// read fetches the registry if it has changed since the copy was made.
+func (r *remote) read(ctx context.Context) (*document, error) {
+	ctx, cancel := context.WithTimeout(ctx, registryTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	req.Header.Set("User-Agent", userAgent)
+	if r.kept.ETag != "" {
+		req.Header.Set("If-None-Match", r.kept.ETag)
+	}
+	if r.kept.LastModified != "" {
+		req.Header.Set("If-Modified-Since", r.kept.LastModified)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, withoutURL(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotModified && r.kept.Body != nil {
+		now := time.Now()
+		if err := os.Chtimes(r.file, now, now); err != nil {
+			r.log.Warn("the time of a registry's copy cannot be set", "error", err)
+		}
+		return nil, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the server answers %d", resp.StatusCode)
+	}
+	body, err := readAll(resp.Body, maxRegistry)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := parseRegistry(body, r.log)
+	if err != nil {
+		return nil, err
+	}
+	r.kept = registryCopy{Body: body,
+		ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
+	if err := r.disk.writeJSON(r.file, r.kept); err != nil {
+		r.log.Warn("a registry cannot be kept on disk", "error", err)
+	}
+	return doc, nil
+}
+
+// withoutURL takes the URL, which may hold a password, out of an error of net/http
+// or net/url.
+func withoutURL(err error) error {
+	if e, ok := errors.AsType[*url.Error](err); ok {
+		return e.Err
+	}
+	return err
+}

@@ -1,0 +1,137 @@
+package resolver
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"k6x"
+)
+
+const (
+	keptLists = 2048             // version lists in memory
+	listPause = 30 * time.Second // before a list that could not be renewed is asked for again
+	flightMax = 6 * time.Minute  // for one fetch with all its hops
+)
+
+// versionLists knows which versions a module has. Lists are kept for a while in
+// memory and on disk; when they cannot be renewed, the old ones stay in use.
+type versionLists struct {
+	dir    string
+	disk   disk
+	maxAge time.Duration
+	proxy  *proxy
+	log    *slog.Logger
+	flight flight[[]string]
+	kept   *lru.Cache[string, versionList]
+}
+
+// versionList is one list, or the definite error that came instead of it.
+type versionList struct {
+	Module   string    `json:"module"`
+	Versions []string  `json:"versions"` // newest first
+	Fetched  time.Time `json:"fetched"`
+	err      error
+	renew    time.Time // when to ask again
+}
+
+func newVersionLists(dir string, d disk, maxAge time.Duration, p *proxy, log *slog.Logger) *versionLists {
+	kept, _ := lru.New[string, versionList](keptLists) // fails for a size below one only
+	return &versionLists{dir: dir, disk: d, maxAge: maxAge, proxy: p, log: log, kept: kept, flight: flight[[]string]{most: flightMax}}
+}
+
+// get returns the tagged versions of a module, newest first. Errors are of kind
+// [k6x.NotFound] if nobody knows the module and [k6x.Unavailable] otherwise; they
+// satisfy definite if asking again soon would not help.
+func (l *versionLists) get(ctx context.Context, modulePath string) ([]string, error) {
+	if list, ok := l.kept.Get(modulePath); ok && time.Now().Before(list.renew) {
+		return list.Versions, list.err
+	}
+	return l.flight.do(ctx, modulePath, func(ctx context.Context) ([]string, error) { return l.fetch(ctx, modulePath) })
+}
+
+func (l *versionLists) fetch(ctx context.Context, modulePath string) ([]string, error) {
+	old, ok := l.kept.Get(modulePath)
+	if !ok {
+		old, ok = l.load(modulePath)
+	}
+	if ok && time.Now().Before(old.renew) {
+		l.kept.Add(modulePath, old)
+		return old.Versions, old.err
+	}
+	versions, err := l.proxy.versions(ctx, modulePath)
+	now := time.Now()
+	if err != nil {
+		err = unavailable(modulePath, err)
+		if len(old.Versions) > 0 {
+			l.log.Warn("the versions of a module cannot be renewed; the old list stays in use",
+				"module", modulePath, "since", old.Fetched, "cause", k6x.AsError(err).Err)
+			old.renew = now.Add(min(l.maxAge, listPause))
+			l.kept.Add(modulePath, old)
+			return old.Versions, nil
+		}
+		if definite(err) {
+			l.log.Warn("a module has no list of versions", "module", modulePath, "cause", k6x.AsError(err).Err)
+			l.kept.Add(modulePath, versionList{err: err, renew: now.Add(l.maxAge)})
+		}
+		return nil, err
+	}
+	list := versionList{Module: modulePath, Versions: versions, Fetched: now, renew: now.Add(l.maxAge)}
+	l.kept.Add(modulePath, list)
+	if err := l.disk.writeJSON(l.file(modulePath), list); err != nil {
+		l.log.Warn("a list of versions cannot be kept on disk", "module", modulePath, "error", err)
+	}
+	return versions, nil
+}
+
+func (l *versionLists) file(modulePath string) string {
+	hash := sha256.Sum256([]byte(modulePath))
+	return filepath.Join(l.dir, hex.EncodeToString(hash[:])+".json")
+}
+
+// load reads a list from disk. What is not in order there counts as nothing.
+func (l *versionLists) load(modulePath string) (versionList, bool) {
+	data, err := readFile(l.file(modulePath), maxList)
+	if err != nil {
+		return versionList{}, false
+	}
+	var list versionList
+	if err := json.Unmarshal(data, &list); err != nil || list.Module != modulePath {
+		l.log.Warn("a list of versions on disk is of no use", "module", modulePath, "error", err)
+		_ = os.Remove(l.file(modulePath)) // it will be written anew
+		return versionList{}, false
+	}
+	list.Versions = tagged(modulePath, list.Versions)
+	if now := time.Now(); list.Fetched.After(now) {
+		list.Fetched = now.Add(-l.maxAge)
+	}
+	list.renew = list.Fetched.Add(l.maxAge)
+	return list, true
+}
+
+// unavailable says for users why a module, or one version of it, could not be had. What
+// is definite stays so.
+func unavailable(what string, err error) error {
+	refused, ok := errors.AsType[*refusal](err)
+	switch {
+	case errors.Is(err, errAbsent):
+		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", what).WithCause(err)
+	case ok && refused.status == 0:
+		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and this service fetches no modules (GOPROXY is off)", what).WithCause(err)
+	case ok:
+		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", what, refused.status).WithCause(err)
+	}
+	e := k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", what).WithCause(err)
+	e.RetryAfter = retryAfter
+	return e
+}
+
+const retryAfter = 10 * time.Second
