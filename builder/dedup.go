@@ -1,0 +1,244 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"k6x"
+)
+
+// DedupConfig says how long builds and failures outlive those who asked.
+type DedupConfig struct {
+	Linger      time.Duration // how long a build goes on when nobody waits for it; 0: 2 minutes
+	FailureLife time.Duration // how long a failure is answered from memory; 0: 1 minute
+	Failures    int           // how many failures are remembered; 0: 64
+}
+
+// Dedup is a [Builder] that makes one build of all that ask for one key. The build
+// has a context of its own with the values of the first caller's: a caller that leaves
+// ends nothing, until nobody has waited for Linger. Those who ask again before that
+// join the same build.
+//
+// A failure that would come again (BuildFailed, Conflict, Forbidden, NotFound) is
+// remembered for FailureLife. A panic of the build becomes an error of kind Internal.
+type Dedup struct {
+	next Builder
+	cfg  DedupConfig
+
+	mu       sync.Mutex // guards what is below and the waiting and idle of each flight
+	closed   bool
+	flights  map[string]*flight   // by key; one that is being cancelled for want of waiters is not here
+	running  map[*flight]struct{} // all whose build has not returned
+	failures *simplelru.LRU[string, failure]
+	drained  chan struct{} // closed when closed and nothing is running
+}
+
+// flight is one build under way.
+type flight struct {
+	key     string
+	cancel  context.CancelCauseFunc
+	waiting int
+	idle    *time.Timer // runs while nobody waits
+
+	done     chan struct{} // closed when artifact and err are set
+	artifact k6x.Artifact
+	err      error
+}
+
+type failure struct {
+	err   *k6x.Error
+	until time.Time
+}
+
+var (
+	errAbandoned = errors.New("nobody waits for this build any more")
+	errClosing   = errors.New("the service is about to stop")
+)
+
+var _ Builder = (*Dedup)(nil)
+
+// NewDedup returns next with one build for each key.
+func NewDedup(next Builder, cfg DedupConfig) *Dedup {
+	cfg.Linger = cmp.Or(cfg.Linger, 2*time.Minute)
+	cfg.FailureLife = cmp.Or(cfg.FailureLife, time.Minute)
+	failures, err := simplelru.NewLRU[string, failure](cmp.Or(cfg.Failures, 64), nil)
+	if err != nil {
+		panic(err) // a negative size, which is a mistake in the program
+	}
+	return &Dedup{
+		next:     next,
+		cfg:      cfg,
+		flights:  make(map[string]*flight),
+		running:  make(map[*flight]struct{}),
+		failures: failures,
+		drained:  make(chan struct{}),
+	}
+}
+
+// Build joins the build of the recipe's key or starts one. When ctx ends it returns
+// the error of ctx at once.
+func (d *Dedup) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
+	if err := ctx.Err(); err != nil {
+		return k6x.Artifact{}, err
+	}
+	f, err := d.join(ctx, recipe)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	defer d.leave(f)
+	select {
+	case <-f.done:
+		return f.artifact, own(f.err)
+	case <-ctx.Done():
+		return k6x.Artifact{}, ctx.Err()
+	}
+}
+
+// Forget clears the remembered failure of key, so that the next who asks starts a build.
+func (d *Dedup) Forget(key string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failures.Remove(key)
+}
+
+// Close cancels all builds, whose callers get an error of kind Busy, as does who
+// comes later. It returns when the last build has returned, or the error of ctx.
+func (d *Dedup) Close(ctx context.Context) error {
+	d.mu.Lock()
+	if !d.closed {
+		d.closed = true
+		if len(d.running) == 0 {
+			close(d.drained)
+		}
+	}
+	for f := range d.running {
+		f.cancel(errClosing)
+	}
+	d.mu.Unlock()
+	select {
+	case <-d.drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
+	key := recipe.Key()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil, closing()
+	}
+	f := d.flights[key]
+	if f == nil {
+		if past, ok := d.failures.Get(key); ok {
+			if time.Now().Before(past.until) {
+				return nil, own(past.err)
+			}
+			d.failures.Remove(key)
+		}
+		ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+		f = &flight{key: key, cancel: cancel, done: make(chan struct{})}
+		d.flights[key] = f
+		d.running[f] = struct{}{}
+		go d.fly(ctx, f, recipe)
+	}
+	f.waiting++
+	if f.idle != nil {
+		f.idle.Stop()
+		f.idle = nil
+	}
+	return f, nil
+}
+
+func (d *Dedup) leave(f *flight) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f.waiting--
+	if _, running := d.running[f]; f.waiting > 0 || !running {
+		return
+	}
+	var idle *time.Timer
+	idle = time.AfterFunc(d.cfg.Linger, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if f.idle != idle { // someone came, or the build is done
+			return
+		}
+		f.cancel(errAbandoned)
+		if d.flights[f.key] == f { // who comes now starts anew
+			delete(d.flights, f.key)
+		}
+	})
+	f.idle = idle
+}
+
+// fly runs the build of f to its end.
+func (d *Dedup) fly(ctx context.Context, f *flight, recipe k6x.Recipe) {
+	defer f.cancel(nil)
+	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, recipe) })
+	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
+		f.err = closing()
+	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.flights[f.key] == f {
+		delete(d.flights, f.key)
+	}
+	delete(d.running, f)
+	if f.idle != nil {
+		f.idle.Stop()
+		f.idle = nil
+	}
+	if e, ok := errors.AsType[*k6x.Error](f.err); ok && lasting(e.Kind) {
+		d.failures.Add(f.key, failure{err: e, until: time.Now().Add(d.cfg.FailureLife)})
+	}
+	close(f.done)
+	if d.closed && len(d.running) == 0 {
+		close(d.drained)
+	}
+}
+
+// safely turns a panic of build into an error.
+func safely(build func() (k6x.Artifact, error)) (artifact k6x.Artifact, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = k6x.Errorf(k6x.Internal, "something went wrong in this service").
+				WithCause(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
+	return build()
+}
+
+// lasting reports whether a failure of this kind would come again.
+func lasting(kind k6x.Kind) bool {
+	switch kind {
+	case k6x.BuildFailed, k6x.Conflict, k6x.Forbidden, k6x.NotFound:
+		return true
+	}
+	return false
+}
+
+// own returns a copy of err for one caller, who may add to its words.
+func own(err error) error {
+	if e, ok := err.(*k6x.Error); ok {
+		clone := *e
+		return &clone
+	}
+	return err
+}
+
+func closing() *k6x.Error {
+	e := k6x.Errorf(k6x.Busy, "the service is about to stop").WithHint("Try again in a few seconds.")
+	e.RetryAfter = 5 * time.Second
+	return e
+}

@@ -1,0 +1,59 @@
+package native
+
+import (
+	"context"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/semaphore"
+
+	"k6x"
+)
+
+// everyone is the weight of one who wants to be alone.
+const everyone = 1 << 30
+
+// gate lets builds in together or one other alone: within this process, and among
+// the processes that share the directory by a lock on file.
+type gate struct {
+	file string
+	sem  *semaphore.Weighted
+}
+
+func newGate(file string) *gate { return &gate{file: file, sem: semaphore.NewWeighted(everyone)} }
+
+// shared waits until nobody is alone.
+func (g *gate) shared(ctx context.Context) (leave func(), err error) {
+	if err := g.sem.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	lock := flock.New(g.file)
+	if _, err := lock.TryRLockContext(ctx, 100*time.Millisecond); err != nil {
+		g.sem.Release(1)
+		return nil, err
+	}
+	return func() {
+		_ = lock.Close()
+		g.sem.Release(1)
+	}, nil
+}
+
+// exclusive waits until this process is out of the gate. It does not wait for other
+// processes, as builds here would have to wait with it.
+func (g *gate) exclusive(ctx context.Context) (leave func(), err error) {
+	if err := g.sem.Acquire(ctx, everyone); err != nil {
+		return nil, err
+	}
+	lock := flock.New(g.file)
+	if ok, err := lock.TryLock(); err != nil || !ok {
+		g.sem.Release(everyone)
+		if err != nil {
+			return nil, err
+		}
+		return nil, k6x.Errorf(k6x.Busy, "another process is building in the same directory")
+	}
+	return func() {
+		_ = lock.Close()
+		g.sem.Release(everyone)
+	}, nil
+}

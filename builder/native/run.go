@@ -1,0 +1,109 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+const (
+	maxOutput = 1 << 20          // bytes kept of what the go command prints
+	waitDelay = 10 * time.Second // for the output of a go command that has ended or was killed
+)
+
+// unpinned says that the go command had to look for a module with a package that no
+// go.mod provides.
+type unpinned struct{ pkg string }
+
+func (u unpinned) Error() string { return "no go.mod provides package " + u.pkg }
+
+var errTimeout = errors.New("the build's time is up")
+
+// compile runs go build in the workspace. It kills it as soon as it looks for a module
+// that nobody asked for.
+func (e *Engine) compile(ctx context.Context, ws *workspace) error {
+	timed, stop := context.WithTimeoutCause(ctx, e.cfg.Timeout, errTimeout)
+	defer stop()
+	running, cancel := context.WithCancelCause(timed)
+	defer cancel(nil)
+
+	out := &output{max: maxOutput, line: func(line string) {
+		if pkg, ok := strings.CutPrefix(line, "go: finding module for package "); ok {
+			cancel(unpinned{pkg})
+		}
+	}}
+	cmd := e.command(running, ws)
+	cmd.Stdout, cmd.Stderr = out, out
+	if e.cfg.Confine != nil {
+		if err := e.cfg.Confine(cmd); err != nil {
+			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
+		}
+	}
+	err := runGroup(cmd)
+	cause := context.Cause(running)
+	missing, unpinned := errors.AsType[unpinned](cause)
+	if err == nil && !unpinned {
+		return nil
+	}
+	text := e.clean(out.String(), ws)
+	switch {
+	case unpinned:
+		return e.explainUnpinned(ws, missing.pkg, text)
+	case ctx.Err() != nil:
+		return stopped(ctx, err)
+	case errors.Is(cause, errTimeout):
+		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
+			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
+		e.Output = text
+		return e
+	}
+	return e.explain(ws, text, err)
+}
+
+// command returns go build for the workspace.
+func (e *Engine) command(ctx context.Context, ws *workspace) *exec.Cmd {
+	mod, cgo := "-mod=mod", "0"
+	if ws.locked {
+		mod = "-mod=readonly"
+	}
+	if ws.recipe.Cgo {
+		cgo = "1"
+	}
+	args := append([]string{"build", mod}, ws.recipe.Flags...)
+	args = append(args, "-o", outputName, ".")
+	cmd := exec.CommandContext(ctx, e.cfg.Tool.Path, args...)
+	cmd.Dir = ws.dir
+	dirs := e.dirs
+	dirs.Temp = ws.temp()
+	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{
+		"PWD=" + ws.dir,
+		"GOOS=" + ws.recipe.Platform.OS,
+		"GOARCH=" + ws.recipe.Platform.Arch,
+		"CGO_ENABLED=" + cgo,
+		"GOTOOLCHAIN=" + ws.recipe.Toolchain,
+	}, ws.recipe.Env...)...)
+	return cmd
+}
+
+// runGroup runs cmd in a process group of its own. When cmd's context ends or cmd does, all
+// that is left of the group is killed, and it returns once that is gone.
+func runGroup(cmd *exec.Cmd) error {
+	// The signal that the kernel sends to the child when its parent dies is sent when
+	// the thread that started it ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	setGroup(cmd)
+	cmd.Cancel = func() error { return killGroup(cmd) }
+	cmd.WaitDelay = waitDelay
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the go command: %w", err)
+	}
+	defer endGroup(cmd)
+	return cmd.Wait()
+}

@@ -1,0 +1,237 @@
+//go:build unix
+
+package native
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"k6x"
+	"k6x/internal/testmod"
+)
+
+// stuck returns a Confine that makes the first compile of a build hang. The channel up
+// is closed when it does, gone when all processes that hang have ended.
+func stuck(t *testing.T) (confine func(*exec.Cmd) error, up, gone <-chan struct{}) {
+	t.Helper()
+	dir := t.TempDir()
+	fifo, tool := filepath.Join(dir, "fifo"), filepath.Join(dir, "tool")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	script := "#!/bin/sh\nexec 3>" + fifo + "\ntouch \"$TMPDIR/file\"\necho up >&3\nexec sleep 10000\n"
+	if err := os.WriteFile(tool, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	// Open for writing too until the build has it open, so that the read below waits.
+	both, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(fifo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	upped, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer reader.Close()
+		_, _ = reader.Read(make([]byte, 1))
+		both.Close()
+		close(upped)
+		_, _ = io.Copy(io.Discard, reader)
+	}()
+	return func(cmd *exec.Cmd) error {
+		cmd.Args = slices.Insert(slices.Clone(cmd.Args), 2, "-toolexec="+tool)
+		return nil
+	}, upped, ended
+}
+
+func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
+	confine, up, gone := stuck(t)
+	e := newEngine(t, Config{Confine: confine})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-up
+		cancel()
+	}()
+	_, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard)
+	if k6x.KindOf(err) != k6x.Canceled {
+		t.Errorf("got %v", err)
+	}
+	if left := leftovers(t, e); len(left) > 0 {
+		t.Errorf("left in the work directory: %v", left)
+	}
+	<-gone
+}
+
+func TestTimeoutLeavesNoProcessAndNoFile(t *testing.T) {
+	confine, _, gone := stuck(t)
+	e := newEngine(t, Config{Confine: confine, Timeout: 2 * time.Second})
+	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	if k6x.KindOf(err) != k6x.Timeout || !strings.Contains(err.Error(), "2s") {
+		t.Errorf("got %v", err)
+	}
+	if left := leftovers(t, e); len(left) > 0 {
+		t.Errorf("left in the work directory: %v", left)
+	}
+	<-gone
+}
+
+func TestDeadlineOfTheCallerIsATimeout(t *testing.T) {
+	confine, _, gone := stuck(t)
+	e := newEngine(t, Config{Confine: confine})
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
+		t.Errorf("got %v", err)
+	}
+	<-gone
+}
+
+// TestUnpinnedModuleIsNotEvenLookedFor shows that the go command is killed before it
+// has an answer.
+func TestUnpinnedModuleIsNotEvenLookedFor(t *testing.T) {
+	hang := make(chan struct{})
+	next := testmod.Serve(t, "../../testdata/standin")
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/list") || strings.HasSuffix(r.URL.Path, "/@latest") {
+			select {
+			case <-hang:
+			case <-r.Context().Done():
+			}
+			return
+		}
+		http.Redirect(w, r, next+r.URL.Path, http.StatusFound)
+	}))
+	defer proxy.Close()
+	defer close(hang)
+	e := newEngine(t, Config{Tool: standinTool(t, proxy.URL)})
+	_, err := e.Build(t.Context(), e.recipe("v1.0.0", "untidy@v0.1.0"), nil, io.Discard)
+	failure{kind: k6x.BuildFailed, message: []string{"example.com/greeting"}, hint: "tidy", output: "finding"}.check(t, err)
+}
+
+func TestConfineThatFailsStartsNothing(t *testing.T) {
+	no := errors.New("no landlock here")
+	e := newEngine(t, Config{Confine: func(*exec.Cmd) error { return no }})
+	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	if k6x.KindOf(err) != k6x.Internal || !errors.Is(err, no) || strings.Contains(err.Error(), "landlock") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
+	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "kill -9 $$"}
+		return nil
+	}})
+	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	failure{kind: k6x.Unavailable, hint: "memory"}.check(t, err)
+}
+
+// TestChildrenThatOutliveTheGoCommandAreKilled has a go command that ends while a
+// process of its group goes on.
+func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "sleep 10000 >&3 2>&3 & exit 1"}
+		cmd.ExtraFiles = []*os.File{writer}
+		return nil
+	}})
+	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard); err == nil {
+		t.Error("it succeeded")
+	}
+	writer.Close()
+	if _, err := io.ReadAll(reader); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOutputOfAFloodIsBounded(t *testing.T) {
+	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
+		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x; exit 1"}
+		return nil
+	}})
+	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	if n := len(k6x.AsError(err).Output); n == 0 || n > maxOutput+100 {
+		t.Errorf("%d bytes of output", n)
+	}
+}
+
+// TestHelperHangingBuild is the process that TestKillOfTheProcessLeavesNothingAfterARestart kills.
+func TestHelperHangingBuild(t *testing.T) {
+	dir, proxy, ok := strings.Cut(os.Getenv(hangingBuild), " ")
+	if !ok {
+		t.Skip("is run by another test")
+	}
+	e, err := New(t.Context(), Config{Tool: standinTool(t, proxy), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.Build(t.Context(), e.recipe("v1.0.0"), nil, &bytes.Buffer{})
+	t.Fatal("the build ended:", err)
+}
+
+func TestKillOfTheProcessLeavesNothingAfterARestart(t *testing.T) {
+	asked, gone := make(chan struct{}, 100), make(chan struct{}, 100)
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	}))
+	defer proxy.Close()
+	dir := emptyDir(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	helper := exec.CommandContext(t.Context(), self, "-test.run=^TestHelperHangingBuild$")
+	helper.Env = append(os.Environ(), hangingBuild+"="+dir+" "+proxy.URL)
+	if err := helper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	<-asked
+	work := filepath.Join(dir, "work")
+	before, _ := os.ReadDir(work)
+
+	beside, err := New(t.Context(), Config{Tool: standinTool(t, "off"), Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(work, before[0].Name(), lockName)); err != nil {
+		t.Errorf("the work of a living process was swept: %v", err)
+	}
+	if err := beside.Close(); err != nil {
+		t.Error(err)
+	}
+
+	if err := helper.Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = helper.Wait()
+	if _, err := os.Stat(filepath.Join(work, before[0].Name())); err != nil {
+		t.Errorf("there is nothing to sweep: %v", err)
+	}
+	newEngine(t, Config{Tool: standinTool(t, "off"), Dir: dir})
+	after, err := os.ReadDir(work)
+	if err != nil || len(after) != 1 || after[0].Name() == before[0].Name() {
+		t.Errorf("after a restart: %v, %v", after, err)
+	}
+	waitForTheGoCommand(t, gone)
+}

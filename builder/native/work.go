@@ -1,0 +1,99 @@
+package native
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// work is the directory below which this process builds: work/<random>/. A lock in it
+// is held as long as the process lives, so that others know whether it may be removed.
+type work struct {
+	dir  string
+	lock *flock.Flock
+}
+
+const lockName = "lock"
+
+// openWork makes a work directory below dir and removes those of dead processes.
+func openWork(ctx context.Context, dir string, log *slog.Logger) (*work, error) {
+	all := filepath.Join(dir, "work")
+	if err := os.MkdirAll(all, 0o755); err != nil {
+		return nil, err
+	}
+	// One process at a time, so that none sweeps what another is about to lock.
+	guard := flock.New(filepath.Join(dir, "work.lock"))
+	if _, err := guard.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+		return nil, err
+	}
+	defer guard.Close()
+	if err := sweep(all, log); err != nil {
+		return nil, err
+	}
+	own, err := os.MkdirTemp(all, "")
+	if err != nil {
+		return nil, err
+	}
+	w := &work{dir: own, lock: flock.New(filepath.Join(own, lockName))}
+	if err := w.lock.Lock(); err != nil {
+		_ = removeAll(own)
+		return nil, err
+	}
+	return w, nil
+}
+
+// sweep removes the directories in all that no living process has locked.
+func sweep(all string, log *slog.Logger) error {
+	entries, err := os.ReadDir(all)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		dir := filepath.Join(all, entry.Name())
+		if entry.IsDir() {
+			lock := flock.New(filepath.Join(dir, lockName))
+			dead, err := lock.TryLock()
+			_ = lock.Close()
+			if err != nil || !dead {
+				continue
+			}
+		}
+		if err := removeAll(dir); err != nil {
+			log.Warn("leftovers of a build cannot be removed", "dir", dir, "err", err)
+			continue
+		}
+		log.Info("removed leftovers of a build", "dir", dir)
+	}
+	return nil
+}
+
+func (w *work) close() error {
+	err := w.lock.Close()
+	if rmErr := removeAll(w.dir); err == nil {
+		err = rmErr
+	}
+	return err
+}
+
+// removeAll removes dir also if directories in it are read-only, as those of a module
+// are, and if a process that is just dying still writes there.
+func removeAll(dir string) error {
+	var err error
+	for range 3 {
+		if err = os.RemoveAll(dir); err == nil {
+			return nil
+		}
+		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				_ = os.Chmod(path, 0o700)
+			}
+			return nil
+		})
+	}
+	return err
+}
