@@ -1,0 +1,95 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/cache"
+	"k6x/cache/dir"
+	"k6x/service"
+)
+
+// sized returns a server whose every binary is size bytes, in a store on disk.
+func sized(b *testing.B, size int64) (*httptest.Server, *service.Service) {
+	b.Helper()
+	store, err := dir.Open(dir.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	return newServer(b, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+		return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+	}})
+}
+
+// BenchmarkHit serves binaries of two sizes over a real connection: what is allocated for
+// one does not depend on its size.
+func BenchmarkHit(b *testing.B) {
+	for _, size := range []int64{1 << 20, 64 << 20} {
+		b.Run(fmt.Sprintf("%dMiB", size>>20), func(b *testing.B) {
+			server, _ := sized(b, size)
+			b.SetBytes(size)
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := http.Get(server.URL + helloPath)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n, err := io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if n != size || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkHandler times answers that send no binary, without a network.
+func BenchmarkHandler(b *testing.B) {
+	server, s := sized(b, 1<<20)
+	resp, _ := do(b, "GET", server.URL+helloPath)
+	for name, request := range map[string]struct {
+		path, etag string
+		status     int
+	}{
+		"304":  {helloPath, resp.Header.Get("Etag"), 304},
+		"301":  {"/linux/amd64/k6/x/hello@0.1.1,k6@1.1.0", "", 301},
+		"307":  {"/linux/amd64/k6/x/hello", "", 307},
+		"HEAD": {helloPath, "", 200},
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodHead, request.path, nil)
+			if request.etag != "" {
+				r.Header.Set("If-None-Match", request.etag)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, r)
+				if w.Code != request.status {
+					b.Fatal(w.Code)
+				}
+			}
+		})
+	}
+}
+
+// engineOfZeros makes binaries of so many zeros: the subject is how they are sent.
+type engineOfZeros int64
+
+func (n engineOfZeros) Build(_ context.Context, _ k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+	zeros := make([]byte, 1<<20)
+	for left := int64(n); left > 0; left -= int64(len(zeros)) {
+		if _, err := w.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
+			return k6x.Build{}, err
+		}
+	}
+	return k6x.Build{}, nil
+}

@@ -1,0 +1,171 @@
+package service
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"math"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k6x"
+)
+
+// statuses is the one table from error kind to HTTP status (contract section 1).
+var statuses = map[k6x.Kind]int{
+	k6x.Internal:    http.StatusInternalServerError,
+	k6x.Invalid:     http.StatusBadRequest,
+	k6x.NotFound:    http.StatusNotFound,
+	k6x.Forbidden:   http.StatusForbidden,
+	k6x.Conflict:    http.StatusConflict,
+	k6x.BuildFailed: http.StatusUnprocessableEntity,
+	k6x.Quota:       http.StatusTooManyRequests,
+	k6x.Busy:        http.StatusServiceUnavailable,
+	k6x.Unavailable: http.StatusServiceUnavailable,
+	k6x.Timeout:     http.StatusGatewayTimeout,
+	k6x.NoSpace:     http.StatusInsufficientStorage,
+	k6x.Canceled:    http.StatusServiceUnavailable, // not by this client, or there is nobody to read it
+}
+
+// problem is an error as a client gets it: an RFC 9457 problem with members of ours.
+type problem struct {
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail"`
+	Kind   string `json:"kind"`
+	Hint   string `json:"hint,omitempty"`
+	Log    string `json:"log,omitempty"` // URL of the whole log of a failed build
+	ID     string `json:"request_id"`
+}
+
+// fail is the one writer of errors. What the user must not see goes to the log.
+func (s *Service) fail(w *response, r *http.Request, err error) {
+	kind := k6x.KindOf(err)
+	w.outcome = kind.String()
+	if kind == k6x.Canceled && r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // nobody is there to read an answer, and none may look like a success
+	}
+	e := k6x.AsError(err)
+	p := problem{Status: statuses[kind], Detail: e.Message, Kind: kind.String(), Hint: e.Hint, ID: w.id}
+	level := slog.LevelInfo
+	switch kind {
+	case k6x.Internal:
+		level = slog.LevelError
+		p.Detail = "something went wrong in this service"
+		p.Hint = "Its log tells more under the request id " + w.id + "."
+	case k6x.BuildFailed:
+		if logged, ok := errors.AsType[*loggedError](err); ok {
+			p.Log = s.absolute(r, logged.path)
+		}
+	case k6x.Unavailable, k6x.NoSpace, k6x.Timeout:
+		level = slog.LevelWarn
+	}
+	w.reason = err.Error()
+	if level > slog.LevelInfo {
+		s.cfg.Logger.Log(r.Context(), level, "request failed", "id", w.id, "kind", kind.String(), "error", w.reason, "cause", errors.Unwrap(e))
+	}
+	if w.status != 0 {
+		panic(http.ErrAbortHandler) // too late for another answer: cut this one short rather than let it pass
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	} else if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "10")
+	}
+	writeProblem(w, r, p)
+}
+
+func methodNotAllowed(w *response, r *http.Request) error {
+	w.outcome = "method_not_allowed"
+	w.Header().Set("Allow", "GET, HEAD")
+	writeProblem(w, r, problem{
+		Status: http.StatusMethodNotAllowed, Kind: w.outcome, ID: w.id,
+		Detail: r.Method + " is not allowed here", Hint: "Use GET or HEAD.",
+	})
+	return nil
+}
+
+// writeProblem renders p as the client prefers: text, a problem document or a page.
+func writeProblem(w *response, r *http.Request, p problem) {
+	p.Title = http.StatusText(p.Status)
+	h := w.Header()
+	for _, name := range []string{"Etag", "Last-Modified", "Content-Disposition", "Content-Length", "Repr-Digest"} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Vary", "Accept")
+	var body bytes.Buffer
+	switch preferred(r.Header.Values("Accept"), "text/plain", "application/problem+json", "application/json", "text/html") {
+	case "application/problem+json", "application/json":
+		h.Set("Content-Type", "application/problem+json")
+		enc := json.NewEncoder(&body)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		_ = enc.Encode(p) // a struct of strings into memory
+	case "text/html":
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+		_ = problemPage.Execute(&body, p)
+	default:
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintf(&body, "%s\n", p.Detail)
+		if p.Hint != "" {
+			fmt.Fprintf(&body, "%s\n", p.Hint)
+		}
+		if p.Log != "" {
+			fmt.Fprintf(&body, "The whole log is at %s\n", p.Log)
+		}
+	}
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer
+}
+
+var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Status}} {{.Title}}</title>
+<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:50rem;margin:3rem auto;padding:0 1rem}pre{white-space:pre-wrap;background:#f4f4f4;padding:1rem}</style>
+<h1>{{.Title}}</h1>
+<pre>{{.Detail}}</pre>
+{{with .Hint}}<p>{{.}}</p>{{end}}
+{{with .Log}}<p><a href="{{.}}">The whole log</a></p>{{end}}
+<p><small>{{.Status}} · request {{.ID}}</small></p>
+`))
+
+// preferred returns the first of offers that the Accept headers give the highest
+// quality; the first offer if they accept none, since an error has to be told somehow.
+func preferred(accept []string, offers ...string) string {
+	best, quality := offers[0], 0.0
+	for _, offer := range offers {
+		if q := acceptQuality(accept, offer); q > quality {
+			best, quality = offer, q
+		}
+	}
+	return best
+}
+
+// acceptQuality returns the quality (RFC 9110, 12.5.1) that accept gives a media type: that
+// of the most specific range that matches it.
+func acceptQuality(accept []string, offer string) float64 {
+	kind, _, _ := strings.Cut(offer, "/")
+	ranges := []string{"*/*", kind + "/*", offer} // by rising specificity
+	specific, quality := -1, 0.0
+	for item := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		media, params, err := mime.ParseMediaType(item)
+		if err != nil {
+			continue
+		}
+		if at := slices.Index(ranges, media); at > specific {
+			specific, quality = at, 1
+			if q, err := strconv.ParseFloat(params["q"], 64); err == nil {
+				quality = q
+			}
+		}
+	}
+	return quality
+}

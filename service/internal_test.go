@@ -1,0 +1,84 @@
+package service
+
+import (
+	"net/http/httptest"
+	"net/netip"
+	"testing"
+
+	"k6x"
+)
+
+func TestPreferredFollowsTheQualities(t *testing.T) {
+	offers := []string{"text/plain", "application/problem+json", "text/html"}
+	for accept, want := range map[string]string{
+		"":                                   "text/plain",
+		"*/*":                                "text/plain",
+		"text/*":                             "text/plain",
+		"application/problem+json":           "application/problem+json",
+		"application/*":                      "application/problem+json",
+		"text/html,*/*;q=0.8":                "text/html",
+		"text/html;q=0.5, text/plain":        "text/plain",
+		"text/plain;q=0, text/html;q=0.1":    "text/html",
+		"image/png":                          "text/plain",
+		"text/html;q=banana":                 "text/html",
+		"*/*;q=0.1,application/problem+json": "application/problem+json",
+		";;;,,":                              "text/plain",
+	} {
+		if got := preferred([]string{accept}, offers...); got != want {
+			t.Errorf("%q: %s, want %s", accept, got, want)
+		}
+	}
+}
+
+func TestClientIsFoundBehindTrustedProxiesOnly(t *testing.T) {
+	s := &Service{cfg: Config{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}}}
+	for _, c := range []struct{ peer, forwarded, want string }{
+		{"203.0.113.9:1234", "", "203.0.113.9"},
+		{"203.0.113.9:1234", "198.51.100.1", "203.0.113.9"},
+		{"127.0.0.1:1234", "198.51.100.1", "198.51.100.1"},
+		{"127.0.0.1:1234", "192.0.2.66, 198.51.100.1, 10.1.1.1", "198.51.100.1"},
+		{"[::ffff:127.0.0.1]:1234", "2001:db8::1", "2001:db8::1"},
+		{"127.0.0.1:1234", "nonsense", "127.0.0.1"},
+		{"127.0.0.1:1234", "10.0.0.1", "10.0.0.1"},
+		{"@", "198.51.100.1", "@"},
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.peer
+		if c.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", c.forwarded)
+		}
+		if got := s.client(r); got != c.want {
+			t.Errorf("%s, forwarded for %q: %s, want %s", c.peer, c.forwarded, got, c.want)
+		}
+	}
+}
+
+func TestEveryKindHasAStatus(t *testing.T) {
+	for kind := k6x.Internal; kind <= k6x.Canceled; kind++ {
+		if statuses[kind] < 400 {
+			t.Errorf("%s has status %d", kind, statuses[kind])
+		}
+	}
+}
+
+func TestParsePreload(t *testing.T) {
+	host := k6x.Platform{OS: "linux", Arch: "amd64"}
+	wishes, err := ParsePreload("k6@latest:linux/arm64,k6,k6/x/redis@>=0.3,<1:darwin/arm64,k6,subcommand:docs", host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"/linux/arm64/k6", "/darwin/arm64/k6,k6/x/redis@%3E=0.3,%3C1", "/linux/amd64/k6,subcommand:docs"}
+	for i, wish := range wishes {
+		if got := wish.List.Path(wish.Platform); i >= len(want) || got != want[i] {
+			t.Errorf("wish %d is %s", i, got)
+		}
+	}
+	if len(wishes) != len(want) {
+		t.Errorf("%d wishes, want %d", len(wishes), len(want))
+	}
+	for _, bad := range []string{"", "k6,", ":linux/amd64", "k6@banana:linux/amd64"} {
+		if wishes, err := ParsePreload(bad, host); err == nil {
+			t.Errorf("%q gives %v", bad, wishes)
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package service
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"k6x"
+	"k6x/builder"
+)
+
+// Metrics are the counters of a service, in a registry of their own.
+type Metrics struct {
+	registry      *prometheus.Registry
+	requests      *prometheus.CounterVec
+	duration      *prometheus.HistogramVec
+	hits          prometheus.Counter
+	builds        prometheus.Counter
+	failures      *prometheus.CounterVec
+	buildDuration prometheus.Histogram
+}
+
+// NewMetrics returns metrics at zero.
+func NewMetrics() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "k6x_requests_total", Help: "Requests by outcome.",
+		}, []string{"outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "k6x_request_duration_seconds", Help: "Time from a request to the end of its answer, by outcome.",
+			Buckets: []float64{.0001, .001, .01, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900},
+		}, []string{"outcome"}),
+		hits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_store_hits_total", Help: "Requests answered from the store."}),
+		builds: prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_builds_total", Help: "Builds that have ended, well or not."}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "k6x_builds_failed_total", Help: "Builds that failed, by kind of error.",
+		}, []string{"kind"}),
+		buildDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "k6x_build_duration_seconds", Help: "Time of a build, without its wait in the queue.",
+			Buckets: []float64{1, 2, 3, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 900},
+		}),
+	}
+	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gauge adds a value that is read when it is asked for.
+func (m *Metrics) Gauge(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
+// Counter adds a count that is read when it is asked for.
+func (m *Metrics) Counter(name, help string, value func() float64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+}
+
+// ObserveBuild counts a build that has ended.
+func (m *Metrics) ObserveBuild(built builder.Outcome) {
+	m.builds.Inc()
+	m.buildDuration.Observe(built.Duration.Seconds())
+	if built.Err != nil {
+		m.failures.WithLabelValues(k6x.KindOf(built.Err).String()).Inc()
+	}
+}
+
+func (m *Metrics) observe(w *response, duration time.Duration) {
+	outcome := w.outcome
+	if outcome == "" {
+		outcome = "other"
+	}
+	m.requests.WithLabelValues(outcome).Inc()
+	m.duration.WithLabelValues(outcome).Observe(duration.Seconds())
+}
+
+func (m *Metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}

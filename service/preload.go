@@ -1,0 +1,91 @@
+package service
+
+import (
+	"context"
+	"strings"
+
+	"k6x"
+	"k6x/builder"
+)
+
+// Wish is a list for a platform that is built before anybody asks for it.
+type Wish struct {
+	Platform k6x.Platform
+	List     k6x.List
+}
+
+// ParsePreload reads LIST:GOOS/GOARCH,LIST:GOOS/GOARCH… The last list may go without
+// a platform, which then is host.
+func ParsePreload(s string, host k6x.Platform) ([]Wish, error) {
+	var wishes []Wish
+	var items []string
+	add := func(platform k6x.Platform) error {
+		list, err := k6x.ParseList(strings.Join(items, ","))
+		items = nil
+		wishes = append(wishes, Wish{platform, list})
+		return err
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		before, after, found := cutLast(item, ":")
+		platform, err := k6x.ParsePlatform(after)
+		if !found || err != nil {
+			items = append(items, item)
+			continue
+		}
+		items = append(items, before)
+		if err := add(platform); err != nil {
+			return nil, err
+		}
+	}
+	if len(items) > 0 {
+		if err := add(host); err != nil {
+			return nil, err
+		}
+	}
+	return wishes, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// Preload builds and pins each wish, one after another, until ctx ends. What fails is
+// logged and passed over.
+func (s *Service) Preload(ctx context.Context, wishes []Wish) {
+	ctx = builder.WithClient(ctx, "preload")
+	for _, wish := range wishes {
+		path := wish.List.Path(wish.Platform)
+		if err := s.preload(ctx, wish); err != nil {
+			s.cfg.Logger.Error("preload failed", "path", path, "error", err)
+			continue
+		}
+		s.cfg.Logger.Info("preloaded", "path", path)
+	}
+}
+
+func (s *Service) preload(ctx context.Context, wish Wish) error {
+	if !s.builds(wish.Platform) {
+		return k6x.UnknownPlatform(wish.Platform.String(), s.cfg.Platforms...)
+	}
+	if err := s.cfg.Resolver.Permit(wish.List); err != nil {
+		return err
+	}
+	want, err := s.resolve(ctx, wish.Platform, wish.List)
+	if err != nil {
+		return err
+	}
+	entry, err := s.lookup(ctx, want.canonical)
+	if err != nil {
+		if entry, err = s.build(ctx, want); err != nil {
+			return err
+		}
+	}
+	defer entry.Close()
+	if s.cfg.Pin != nil {
+		s.cfg.Pin(entry.Key)
+	}
+	return nil
+}

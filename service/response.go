@@ -1,0 +1,170 @@
+package service
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+// handler answers one request, or returns an error that [Service.fail] writes.
+type handler func(w *response, r *http.Request) error
+
+// response is a ResponseWriter that knows what the access log wants to know, and
+// that gives up a client which takes nothing for too long.
+type response struct {
+	http.ResponseWriter
+	id      string // of the request
+	client  string // address of the client, behind trusted proxies
+	status  int    // 0 until the header is written
+	bytes   int64
+	outcome string // a word for log and metrics
+	reason  string // why there is no binary, for the log
+	stall   time.Duration
+}
+
+var _ io.ReaderFrom = (*response)(nil)
+
+// chunk is what a client has to take within the stall time: small enough that a
+// slow line makes it, large enough that the deadline costs nothing.
+const chunk = 4 << 20
+
+// Unwrap is for [http.ResponseController].
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) WriteHeader(status int) {
+	if status >= 200 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	w.extendDeadline()
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// ReadFrom sends src in chunks, each with a deadline of its own. What it hands on is a
+// LimitedReader straight over the source, which the net package sends with sendfile.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	limited, ok := src.(*io.LimitedReader)
+	if !ok {
+		limited = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	var total int64
+	for limited.N > 0 {
+		w.extendDeadline()
+		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: min(limited.N, chunk)})
+		total += n
+		limited.N -= n
+		w.bytes += n
+		if err != nil || n == 0 {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+func (w *response) extendDeadline() {
+	// Not every writer has deadlines; a recorder in a test has not.
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.stall))
+}
+
+var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// handle adapts h: request id, error, panic, access log and metrics.
+func (s *Service) handle(h handler) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		w := &response{ResponseWriter: rw, id: r.Header.Get("X-Request-Id"), client: s.client(r), stall: s.cfg.Stall}
+		if !requestID.MatchString(w.id) {
+			w.id = rand.Text()
+		}
+		w.Header().Set("X-Request-Id", w.id)
+		defer func() {
+			duration := time.Since(start)
+			s.cfg.Metrics.observe(w, duration)
+			attrs := []any{"id", w.id, "method", r.Method, "path", r.URL.EscapedPath(), "status", w.status, "bytes", w.bytes,
+				"duration", duration, "client", w.client, "outcome", w.outcome, "agent", clip(r.UserAgent())}
+			if w.reason != "" {
+				attrs = append(attrs, "reason", w.reason)
+			}
+			s.cfg.Logger.Info("request", attrs...)
+		}()
+		err := protect(func() error { return h(w, r) })
+		if err != nil {
+			s.fail(w, r, err)
+		}
+		if w.status == http.StatusNotModified {
+			w.outcome = "not_modified"
+		}
+	}
+}
+
+// protect turns a panic of f into an error, but for the one that means to abort.
+func protect(f func() error) (err error) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(p)
+		default:
+			err = k6x.Errorf(k6x.Internal, "panic").WithCause(fmt.Errorf("%v\n%s", p, debug.Stack()))
+		}
+	}()
+	return f()
+}
+
+// trusts reports whether the peer of r is a proxy whose headers are believed.
+func (s *Service) trusts(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && s.trusted(peer.Addr())
+}
+
+func (s *Service) trusted(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	return slices.ContainsFunc(s.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// client returns the address that a request comes from: the peer, or the last
+// address in X-Forwarded-For that is not a trusted proxy itself.
+func (s *Service) client(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	if !s.trusts(r) {
+		return host
+	}
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
+		if err != nil {
+			break
+		}
+		host = addr.Unmap().String()
+		if !s.trusted(addr) {
+			break
+		}
+	}
+	return host
+}
+
+func clip(s string) string { return s[:min(len(s), 120)] }

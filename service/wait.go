@@ -1,0 +1,67 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"k6x"
+)
+
+// A client that follows ten redirects, as Go's does, has one of them spent on
+// finding the canonical path, so that it can be sent round this often.
+const (
+	maxRounds  = 8
+	roundParam = "round"
+)
+
+var errRound = errors.New("waited for one round")
+
+// waiting runs f, which may take as long as a build. With a MaxWait, a request that
+// has waited that long is redirected to itself, and joins the same build again, so that
+// it outlives the patience of a proxy in between. A count in the query bounds it.
+func (s *Service) waiting(w *response, r *http.Request, f func(ctx context.Context) error) error {
+	select {
+	case <-s.draining:
+		return errDraining
+	default:
+	}
+	ctx, cancel := s.whileServing(r.Context())
+	defer cancel()
+	if s.cfg.MaxWait > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, s.cfg.MaxWait, errRound)
+		defer stop()
+	}
+	err := f(ctx)
+	if err == nil || ctx.Err() == nil || !k6x.Interrupted(err) {
+		return err
+	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errRound):
+		return s.nextRound(w, r)
+	case errors.Is(cause, errDraining):
+		return errDraining
+	default:
+		return err
+	}
+}
+
+func (s *Service) nextRound(w *response, r *http.Request) error {
+	round, err := strconv.Atoi(r.URL.Query().Get(roundParam))
+	if err != nil || round < 0 {
+		round = 0
+	}
+	if round++; round > maxRounds {
+		return &k6x.Error{
+			Kind: k6x.Busy, Message: "this binary is still being built", Hint: "Ask again in a while; the build goes on.",
+			RetryAfter: max(s.cfg.MaxWait, 10*time.Second),
+		}
+	}
+	w.outcome = "waiting"
+	w.Header().Set("Cache-Control", "no-cache, no-store")
+	return s.redirect(w, http.StatusTemporaryRedirect, fmt.Sprintf("%s?%s=%d", r.URL.EscapedPath(), roundParam, round))
+}
