@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"k6x/cache"
+)
+
+// How often the store is read through for damage, and Go's caches are bounded.
+const (
+	scrubEvery = 24 * time.Hour
+	trimEvery  = 15 * time.Minute
+)
+
+// maintain keeps the directories sound and bounded until ctx ends.
+func (a *app) maintain(ctx context.Context) {
+	trim, scrub := time.NewTicker(trimEvery), time.NewTicker(scrubEvery)
+	defer trim.Stop()
+	defer scrub.Stop()
+	a.trimGoCaches(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-trim.C:
+			a.trimGoCaches(ctx)
+		case <-scrub.C:
+			report, err := a.store.Scrub(ctx)
+			a.logger.Info("store checked", "report", report, "error", err)
+		}
+	}
+}
+
+// trimGoCaches bounds Go's build cache and module cache. No build runs meanwhile.
+func (a *app) trimGoCaches(ctx context.Context) {
+	limit := int64(a.options.goCacheSize)
+	if limit == 0 {
+		return
+	}
+	builds, modules := a.engine.Caches()
+	a.bound(ctx, builds, limit, func() (int64, error) { return cache.Trim(ctx, builds, limit) })
+	// A module is worth nothing in part, so the module cache goes as a whole.
+	a.bound(ctx, modules, limit, func() (int64, error) {
+		size, err := cache.Size(modules)
+		return size, errors.Join(err, cache.RemoveAll(modules))
+	})
+}
+
+// bound runs trim, which returns the bytes that it freed, if directory is larger than limit.
+func (a *app) bound(ctx context.Context, directory string, limit int64, trim func() (int64, error)) {
+	size, err := cache.Size(directory)
+	if err == nil && size > limit {
+		err = a.engine.Exclusive(ctx, func() error {
+			freed, err := trim()
+			a.logger.Info("cache trimmed", "directory", directory, "freed", humanize.IBytes(uint64(freed)))
+			return err
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		a.logger.Warn("a cache was not trimmed", "directory", directory, "error", err)
+	}
+}
