@@ -1,0 +1,127 @@
+//go:build linux
+
+package e2e
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A service that is killed at any moment of a build gives the right bytes when it is
+// started again, and leaves nothing behind.
+func TestKilledServiceRecovers(t *testing.T) {
+	rounds := 3
+	if full {
+		rounds = 10
+	}
+	// Each moment is seen in the world outside: a process of the go command, or a file.
+	for name, reached := range map[string]func(s *k6x) bool{
+		"compile": func(s *k6x) bool { return child(s, "compile") },
+		"link":    func(s *k6x) bool { return child(s, "link") },
+		"store":   func(s *k6x) bool { return storing(s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			warmUp(t)
+			reference := fetch(t, start(t, warmDir(t)).url+host+redisList).digest()
+			for round := range rounds {
+				dir := warmDir(t)
+				// A directory of its own for Go's build cache makes the extension be compiled
+				// again; all else of the warm one is kept.
+				if name == "compile" {
+					forgetExtension(t)
+				}
+				s := start(t, dir)
+				asked := make(chan struct{})
+				go func() {
+					defer close(asked)
+					_, _ = try(t.Context(), http.MethodGet, s.url+host+redisList)
+				}()
+				for !reached(s) {
+					select {
+					case <-asked:
+						t.Fatalf("round %d: the build has ended without being seen to %s", round, name)
+					default:
+					}
+				}
+				<-time.After(rand.N(30 * time.Millisecond)) // not to hit the same instruction each time
+				s.kill()
+				<-asked
+
+				s = start(t, dir)
+				if got := fetch(t, s.url+host+redisList).digest(); got != reference {
+					t.Errorf("round %d: %s after the kill, want %s", round, got, reference)
+				}
+				s.stop(t)
+				if found := leftovers(t, dir); len(found) > 0 {
+					t.Errorf("round %d: left over: %v", round, found)
+				}
+			}
+		})
+	}
+}
+
+// forgetExtension removes from the shared build cache what was compiled last, so that
+// the next build compiles.
+func forgetExtension(t *testing.T) {
+	t.Helper()
+	cache := filepath.Join(world.warm(), "go", "gocache")
+	newest := time.Time{}
+	files := map[string]time.Time{}
+	_ = filepath.WalkDir(cache, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "-a") {
+			return nil
+		}
+		body, err := os.ReadFile(path)
+		info, statErr := d.Info()
+		if err == nil && statErr == nil && bytes.HasPrefix(body, []byte("v1 ")) {
+			files[path] = info.ModTime()
+			if info.ModTime().After(newest) {
+				newest = info.ModTime()
+			}
+		}
+		return nil
+	})
+	if len(files) == 0 {
+		t.Fatalf("no entries in %s", cache)
+	}
+	removed := 0
+	for path := range files {
+		if rand.N(10) == 0 { // one in ten, which is a hundred packages or more to compile again
+			if err := os.Remove(path); err == nil {
+				removed++
+			}
+		}
+	}
+	t.Logf("%d of %d entries of the build cache removed", removed, len(files))
+}
+
+// child reports whether a process below the cache directory of the service runs tool.
+func child(s *k6x, tool string) bool {
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return false
+	}
+	for _, file := range processes {
+		cmdline, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has just ended
+		}
+		program, args, _ := strings.Cut(string(cmdline), "\x00")
+		if filepath.Base(program) == tool && strings.Contains(args, s.cache) {
+			return true
+		}
+	}
+	return false
+}
+
+// storing reports whether the service is writing a binary into its store.
+func storing(s *k6x) bool {
+	found, err := filepath.Glob(filepath.Join(s.cache, "store", "tmp", "*", "*", "*"))
+	return err == nil && len(found) > 0
+}
