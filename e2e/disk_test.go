@@ -27,7 +27,7 @@ func TestFullDiskIsToldAndOutlived(t *testing.T) {
 	fetch(t, s.url+host+redisList)
 	got := get(t, s.url+host+"k6@v1.8.1,k6/x/one@v0.1.0")
 	if got.status != 507 || got.header.Get("Cache-Control") != "no-store" {
-		t.Errorf("%d (%s) on a full disk\n%s", got.status, got.header.Get("Cache-Control"), got.body)
+		t.Errorf("%d (%s) on a full disk\n%s", got.status, got.header.Get("Cache-Control"), got.text())
 	}
 	if found := leftovers(t, dir); len(found) > 0 {
 		t.Errorf("left over: %v", found)

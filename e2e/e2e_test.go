@@ -269,6 +269,14 @@ func (a answer) digest() string {
 	return hex.EncodeToString(sum[:])
 }
 
+// text returns what the answer says; binaries are not fit to be printed.
+func (a answer) text() string {
+	if a.header.Get("Content-Type") == "application/octet-stream" {
+		return fmt.Sprintf("(%d bytes)", len(a.body))
+	}
+	return string(a.body[max(0, len(a.body)-4000):])
+}
+
 // direct is a client that follows no redirect.
 var direct = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
@@ -311,7 +319,7 @@ func fetch(t testing.TB, url string) answer {
 func checkBinary(t testing.TB, url string, a answer) {
 	t.Helper()
 	if a.status != http.StatusOK {
-		t.Fatalf("GET %s: %d\n%s", url, a.status, tail(string(a.body), 4000))
+		t.Fatalf("GET %s: %d\n%s", url, a.status, a.text())
 	}
 	if got := `"` + a.digest() + `"`; got != a.header.Get("Etag") {
 		t.Fatalf("GET %s: the digest %s is not the ETag %s", url, got, a.header.Get("Etag"))

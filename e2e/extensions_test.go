@@ -58,7 +58,7 @@ func TestOpenRequestsPickVersionsThatAgree(t *testing.T) {
 	} {
 		got := get(t, s.url+host+in)
 		if got.status != 307 || got.header.Get("Location") != host+want {
-			t.Errorf("%s: %d to %s, want %s\n%s", in, got.status, got.header.Get("Location"), want, got.body)
+			t.Errorf("%s: %d to %s, want %s\n%s", in, got.status, got.header.Get("Location"), want, got.text())
 		}
 	}
 }
@@ -72,7 +72,7 @@ func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
 	}{
 		"newer k6 than the pin": {host + "k6@v1.7.0,k6/x/newer@v0.2.0", 409, []string{"k6/x/newer", "v0.2.0", "v1.8.1", "v1.7.0", "k6@v1.8.1,k6/x/newer@v0.2.0"}},
 		"k6 needs a newer one":  {host + "k6@v1.8.1,k6/x/redis@v0.3.0", 409, []string{"redis", "v0.3.6", "v0.3.0"}},
-		"does not compile":      {host + "k6@v1.8.1,k6/x/broken@v0.1.0", 422, []string{"k6/x/broken", "broken.go:22:29: undefined: undefinedName", "/logs/"}},
+		"does not compile":      {host + "k6@v1.8.1,k6/x/broken@v0.1.0", 422, []string{"k6/x/broken", "broken.go:20:28: undefined: undefinedName", "/logs/"}},
 		"untidy go.mod":         {host + "k6@v1.8.1,k6/x/untidy@v0.1.0", 422, []string{"xk6-untidy@v0.1.0", "ext.example/helper", "go mod tidy"}},
 		"cgo":                   {host + "k6@v1.8.1,k6/x/cgo@v0.1.0", 403, []string{"k6/x/cgo", "cgo"}},
 		"unknown name":          {host + "k6@v1.8.1,k6/x/reddis@v0.1.0", 404, []string{"k6/x/reddis", "k6/x/redis"}},
@@ -89,18 +89,18 @@ func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got := get(t, s.url+c.path)
 			if got.status != c.status {
-				t.Errorf("%d, want %d\n%s", got.status, c.status, got.body)
+				t.Errorf("%d, want %d\n%s", got.status, c.status, got.text())
 			}
 			for _, want := range c.says {
-				if !strings.Contains(string(got.body), want) {
-					t.Errorf("it does not say %q:\n%s", want, got.body)
+				if !strings.Contains(got.text(), want) {
+					t.Errorf("it does not say %q:\n%s", want, got.text())
 				}
 			}
 			if cc := got.header.Get("Cache-Control"); cc != "no-store" {
 				t.Errorf("Cache-Control: %s", cc)
 			}
-			if strings.Contains(string(got.body), s.cache) || strings.Contains(string(got.body), world.dir) {
-				t.Errorf("it shows a path of the machine:\n%s", got.body)
+			if strings.Contains(got.text(), s.cache) || strings.Contains(got.text(), world.dir) {
+				t.Errorf("it shows a path of the machine:\n%s", got.text())
 			}
 			problem := get(t, s.url+c.path, "Accept: application/problem+json")
 			var p struct {
@@ -109,18 +109,18 @@ func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
 			}
 			if err := json.Unmarshal(problem.body, &p); err != nil || p.Status != c.status || p.Detail == "" ||
 				problem.header.Get("Content-Type") != "application/problem+json" {
-				t.Errorf("problem: %v\n%s", err, problem.body)
+				t.Errorf("problem: %v\n%s", err, problem.text())
 			}
 		})
 	}
 	failed := get(t, s.url+host+"k6@v1.8.1,k6/x/broken@v0.1.0")
 	i := strings.Index(string(failed.body), s.url+"/logs/")
 	if i < 0 {
-		t.Fatalf("no link to the log:\n%s", failed.body)
+		t.Fatalf("no link to the log:\n%s", failed.text())
 	}
 	log := get(t, strings.TrimSpace(string(failed.body[i:])))
 	if log.status != 200 || !strings.Contains(string(log.body), "undefined: undefinedName") {
-		t.Errorf("log: %d\n%s", log.status, log.body)
+		t.Errorf("log: %d\n%s", log.status, log.text())
 	}
 	if got := s.metric(t, "k6x_builds_total"); got != 2 {
 		t.Errorf("%v builds, want one for each of the two that get as far as a build", got)
@@ -144,10 +144,10 @@ func TestModulesThatTheOperatorAllowsNeedNoRegistry(t *testing.T) {
 func TestFilterRefusesAndSaysSo(t *testing.T) {
 	s := start(t, warmDir(t), "--filter", "[?tier=='official']")
 	got := get(t, s.url+host+"k6/x/one")
-	if got.status != 403 || !strings.Contains(string(got.body), "[?tier=='official']") {
-		t.Errorf("%d\n%s", got.status, got.body)
+	if got.status != 403 || !strings.Contains(got.text(), "[?tier=='official']") {
+		t.Errorf("%d\n%s", got.status, got.text())
 	}
 	if got := get(t, s.url+host+"k6/x/redis"); got.status != 307 {
-		t.Errorf("%d\n%s", got.status, got.body)
+		t.Errorf("%d\n%s", got.status, got.text())
 	}
 }

@@ -125,15 +125,18 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error
 	switch {
 	case refused:
 		return found{}, k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter)
+	case isPath && !module.MatchPrefixPatterns(r.cfg.AllowModules, name):
+		hint := "A service allows modules by path with --allow-modules."
+		if e != nil {
+			hint = "Ask for it by its registered name, " + e.names[0] + ". " + hint
+		}
+		return found{}, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint)
 	case e != nil && e.cgo && !r.cfg.Cgo:
 		return found{}, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
 	case e != nil:
 		return found{e.module, e}, nil
 	case !isPath:
 		return found{}, r.unknown(idx, name)
-	case !module.MatchPrefixPatterns(r.cfg.AllowModules, name):
-		return found{}, k6x.Errorf(k6x.Forbidden, "%s is not in the registry, and this service's allowed modules do not include it", name).
-			WithHint("A service allows modules by path with --allow-modules.")
 	}
 	return found{path: name}, nil
 }

@@ -87,7 +87,6 @@ func TestResolve(t *testing.T) {
 		{"a pre-release of k6 that is asked for", "k6@v1.9.0-rc.1", "k6@v1.9.0-rc.1"},
 		{"versions that the registry lists", "k6/x/listed", "k6@v1.8.0,k6/x/listed@v1.0.0"},
 		{"versions that the registry narrows", "k6/x/narrow", "k6@v1.8.0,k6/x/narrow@v1.0.0"},
-		{"a registered module by its path", "example.com/xk6-new@v0.2.0", "k6@v1.8.0,example.com/xk6-new@v0.2.0"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := answer(t, r, test.list); got != test.want {
@@ -158,8 +157,11 @@ func TestResolveErrors(t *testing.T) {
 		{"k6 by its path", "go.k6.io/k6/v2@v2.0.0", "invalid: go.k6.io/k6/v2 is k6 itself\n(Write k6@VERSION.)"},
 		{"a path that is none", "example.com/a./c", `invalid: "example.com/a./c" is not the path of a Go module`},
 		{"a path that is not allowed", "github.com/me/xk6-mine@v0.1.0",
-			"forbidden: github.com/me/xk6-mine is not in the registry, and this service's allowed modules do not include it\n" +
+			"forbidden: this service's allowed modules do not include github.com/me/xk6-mine\n" +
 				"(A service allows modules by path with --allow-modules.)"},
+		{"a registered module by a path that is not allowed", "example.com/xk6-new@v0.2.0",
+			"forbidden: this service's allowed modules do not include example.com/xk6-new\n" +
+				"(Ask for it by its registered name, k6/x/new. A service allows modules by path with --allow-modules.)"},
 		{"cgo", "subcommand:native", "forbidden: subcommand:native (example.com/xk6-cgo) needs cgo, and this service builds without"},
 		{"a pseudo-version", "k6@v1.8.1-0.20260102030405-0123456789ab",
 			"forbidden: k6@v1.8.1-0.20260102030405-0123456789ab names a commit, and this service builds released versions only\n" +
@@ -178,7 +180,7 @@ func TestResolveErrors(t *testing.T) {
 
 func TestAllowedModulesAndCommits(t *testing.T) {
 	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) {
-		cfg.AllowModules = "gitlab.com/us, github.com/me/*"
+		cfg.AllowModules = "gitlab.com/us, github.com/me/*,example.com/xk6-new,example.com/xk6-any"
 		cfg.AllowBuildSemvers = true
 		cfg.Filter = "[?tier=='official' || versions]"
 	})

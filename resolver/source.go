@@ -20,7 +20,7 @@ type SourceStatus struct {
 	Location string    `json:"location"`
 	Loaded   bool      `json:"loaded"`          // there is something to work with
 	Stale    bool      `json:"stale"`           // it could not be read the last time, so an older copy is in use, if any
-	Since    time.Time `json:"since"`           // when it was last known to be current; zero if never
+	Since    time.Time `json:"since,omitzero"`  // when it was last known to be current; zero if never
 	Error    string    `json:"error,omitempty"` // of the last try; empty if it went well
 }
 

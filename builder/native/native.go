@@ -117,7 +117,8 @@ func (e *Engine) Exclusive(ctx context.Context, f func() error) error {
 }
 
 // Build makes the binary as [builder.Engine] says. A recipe that this engine cannot
-// follow to the letter is an error of kind Invalid.
+// follow to the letter is an error of kind Invalid, or Unavailable if another version of
+// k6x could.
 func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {
 	if err := e.check(recipe); err != nil {
 		return k6x.Build{}, err
@@ -146,7 +147,6 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	}
 	build.Started = started.UTC()
 	build.Duration = time.Since(started)
-	e.log.InfoContext(ctx, "built", "recipe", recipe.Path(), "duration", build.Duration, "locked", lock != nil)
 	return build, nil
 }
 
@@ -154,7 +154,8 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 // is not a module path or version out of the go command's way.
 func (e *Engine) check(recipe k6x.Recipe) error {
 	if recipe.Layout != layout || !slices.Equal(recipe.Flags, buildFlags) {
-		return k6x.Errorf(k6x.Invalid, "the recipe is of a version of this program that builds in another way")
+		return k6x.Errorf(k6x.Unavailable, "this binary was made by a version of k6x that builds in another way, and its bytes are gone").
+			WithHint("Ask for other versions, or ask the operator to keep a service of that version.")
 	}
 	if !gotool.IsRelease(recipe.Toolchain) {
 		return k6x.Errorf(k6x.Invalid, "%q is not a released Go toolchain", recipe.Toolchain)
