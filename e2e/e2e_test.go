@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,6 +48,11 @@ var world struct {
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
 func runTests(m *testing.M) int {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("SKIPPED: -short leaves out all that builds the real k6")
+		return 0
+	}
 	dir, err := os.MkdirTemp("", "k6x-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

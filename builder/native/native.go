@@ -52,6 +52,7 @@ type Engine struct {
 	dirs gotool.Dirs // Temp is that of each build
 	work *work
 	gate *gate
+	sums sums
 }
 
 var _ builder.Engine = (*Engine)(nil)
@@ -130,7 +131,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	defer leave()
 
 	started := time.Now()
-	ws, err := e.work.newWorkspace(recipe, lock)
+	ws, err := e.work.newWorkspace(recipe, lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, fileError("writing the main module", err)
 	}

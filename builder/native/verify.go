@@ -34,6 +34,10 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 	if err != nil {
 		return k6x.Build{}, fileError("reading the lock", err)
 	}
+	if !ws.locked {
+		lock.GoSum = b.graph.only(lock.GoSum)
+		e.sums.learn(lock.GoSum)
+	}
 	build := k6x.Build{Toolchain: info.GoVersion, Lock: lock}
 	for _, dep := range info.Deps {
 		build.BuildList = append(build.BuildList, k6x.Linked{Path: dep.Path, Version: dep.Version, Sum: dep.Sum})

@@ -70,7 +70,7 @@ func TestVerifyTakesOnlyWhatWasAskedFor(t *testing.T) {
 
 func TestInspectRefusesAnotherBinary(t *testing.T) {
 	e := newEngine(t, Config{})
-	ws, err := e.work.newWorkspace(e.recipe("v1.0.0"), nil)
+	ws, err := e.work.newWorkspace(e.recipe("v1.0.0"), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func copyFile(t *testing.T, from, to string) {
 func TestVersionThatNoGoModNames(t *testing.T) {
 	e := newEngine(t, Config{})
 	recipe := e.recipe("v1.0.0", "untidy@v0.1.0")
-	ws, err := e.work.newWorkspace(recipe, nil)
+	ws, err := e.work.newWorkspace(recipe, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,9 +27,10 @@ const outputName = "k6.out"
 func (ws *workspace) temp() string   { return filepath.Join(ws.dir, "tmp") }
 func (ws *workspace) output() string { return filepath.Join(ws.dir, outputName) }
 
-// newWorkspace writes the main module of a recipe.
-func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock) (ws *workspace, err error) {
-	goMod, goSum := newGoMod(recipe), ""
+// newWorkspace writes the main module of a recipe, with the lock or, if there is none,
+// with the go.sum lines that are known.
+func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
+	goMod, goSum := newGoMod(recipe), known
 	if lock != nil {
 		if err := checkLock(lock); err != nil {
 			return nil, err

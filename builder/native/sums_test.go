@@ -1,0 +1,36 @@
+package native
+
+import (
+	"strings"
+	"testing"
+)
+
+// What one build has learned helps the next one, but does not get into its lock, and the
+// lock is as good as one of a build that knew nothing.
+func TestKnownSumsDoNotLeakIntoLocks(t *testing.T) {
+	e := newEngine(t, Config{})
+	build(t, e, e.recipe("v1.1.0", "world@v0.1.0"), nil)
+	if !strings.Contains(e.sums.known(), "example.com/xk6-world v0.1.0 h1:") {
+		t.Fatalf("the sums of a build are not known:\n%s", e.sums.known())
+	}
+	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
+	binary, made := build(t, e, recipe, nil)
+	if strings.Contains(made.Lock.GoSum, "xk6-world") {
+		t.Errorf("a sum of another build is in the lock:\n%s", made.Lock.GoSum)
+	}
+	ignorant := newEngine(t, Config{})
+	alone, reference := build(t, ignorant, recipe, nil)
+	if made.Lock != reference.Lock || string(binary) != string(alone) {
+		t.Errorf("the lock is\n%s\nwant\n%s", made.Lock.GoSum, reference.Lock.GoSum)
+	}
+}
+
+func TestKnownSumsAreBounded(t *testing.T) {
+	var s sums
+	for i := range maxSums + 2 {
+		s.learn(strings.Repeat("x", i%7) + string(rune(0x4e00+i%20000)) + string(rune(0x100+i/20000)) + "\n")
+	}
+	if n := len(s.lines); n > maxSums {
+		t.Errorf("%d lines", n)
+	}
+}
