@@ -133,14 +133,17 @@ func ParseList(s string) (List, error) {
 		}
 		name, text, versioned := strings.Cut(item, "@")
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
+		if err := CheckName(name); err != nil {
+			return nil, err
+		}
 		if versioned && text == "" {
-			return nil, Errorf(Invalid, "%s has an @ but no version", clip(name)).
-				WithHint("Write %s@VERSION, or %s alone for the newest.", clip(name), clip(name))
+			return nil, Errorf(Invalid, "%s has an @ but no version", name).
+				WithHint("Write %s@VERSION, or %s alone for the newest.", name, name)
 		}
 		constraint, err := ParseConstraint(text)
 		if err != nil {
 			e := AsError(err)
-			e.Message = clip(name) + ": " + e.Message
+			e.Message = name + ": " + e.Message
 			return nil, e
 		}
 		deps = append(deps, Dependency{Name: name, Constraint: constraint})

@@ -117,7 +117,9 @@ func (l *Logs) prune() error {
 		case strings.HasSuffix(entry.Name(), logSuffix):
 			texts = append(texts, text{name, info.ModTime()})
 		case strings.Contains(entry.Name(), tempInfix) && time.Since(info.ModTime()) > tempMaxAge:
-			errs = append(errs, os.Remove(name))
+			if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
 		}
 	}
 	slices.SortFunc(texts, func(a, b text) int { return cmp.Or(a.put.Compare(b.put), cmp.Compare(a.name, b.name)) })

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -190,9 +189,12 @@ func (t *Tool) Env(dirs Dirs, more ...string) []string {
 func (t *Tool) Platforms(ctx context.Context) ([]k6x.Platform, error) {
 	cmd := exec.CommandContext(ctx, t.Path, "tool", "dist", "list")
 	cmd.Dir = os.TempDir()
+	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s tool dist list: %w", t.Path, err)
+		return nil, k6x.Errorf(k6x.Internal, "%s tool dist list: %w: %s", t.Path, err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	var list []k6x.Platform
 	for word := range strings.FieldsSeq(string(out)) {

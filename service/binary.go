@@ -20,8 +20,7 @@ const yearLong = "public, max-age=31536000, immutable"
 // binary answers GET and HEAD of /{goos}/{goarch}/{list} (contract section 1).
 func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
-		return k6x.Errorf(k6x.NotFound, "there is nothing at %s", r.URL.EscapedPath()).
-			WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
+		return notFound(w, r)
 	}
 	platform, list, err := k6x.ParsePath(r.URL.Path)
 	if err != nil {
@@ -49,8 +48,14 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
 		}
+		if errors.Is(err, cache.ErrEvicted) && s.unchanged(r, canonical) {
+			w.Header().Set("Cache-Control", yearLong)
+			w.Header().Set("Etag", r.Header.Get("If-None-Match"))
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
 	}
-	return s.waiting(w, r, func(ctx context.Context) error {
+	return s.waiting(w, r, canonical, func(ctx context.Context) error {
 		ctx = builder.WithClient(ctx, w.client)
 		path, err := s.resolve(ctx, platform, list)
 		if err != nil {
@@ -59,7 +64,12 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		if path.canonical != canonical {
 			w.outcome = "resolved"
 			w.Header().Set("Cache-Control", s.latestCacheControl())
-			return s.redirect(w, http.StatusTemporaryRedirect, path.canonical)
+			target := path.canonical
+			if round := rounds(r); round > 0 { // they count until the client has its binary
+				w.Header().Set("Cache-Control", "no-cache, no-store")
+				target = withRound(target, round)
+			}
+			return s.redirect(w, http.StatusTemporaryRedirect, target)
 		}
 		entry, err := s.build(ctx, path)
 		if err != nil {
@@ -68,6 +78,11 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		w.outcome = "built"
 		return s.send(w, r, entry)
 	})
+}
+
+func notFound(_ *response, r *http.Request) error {
+	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", clip(r.URL.EscapedPath())).
+		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
 }
 
 // resolved is a canonical path and the recipe that it means here and now.
@@ -113,6 +128,21 @@ func (s *Service) recorded(ctx context.Context, canonical string) (k6x.Recipe, e
 	return artifact.Recipe, err
 }
 
+// unchanged reports whether the client has the bytes of a canonical path, which were
+// evicted here: then there is no need to build them again.
+func (s *Service) unchanged(r *http.Request, canonical string) bool {
+	tag := r.Header.Get("If-None-Match")
+	if tag == "" {
+		return false
+	}
+	key, err := s.cfg.Store.Lookup(r.Context(), canonical)
+	if err != nil {
+		return false
+	}
+	artifact, err := s.cfg.Store.Record(r.Context(), key)
+	return err == nil && tag == `"`+artifact.Digest+`"`
+}
+
 // build makes sure that the binary is stored, binds its path and opens it.
 func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error) {
 	key := want.recipe.Key()
@@ -120,7 +150,7 @@ func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error
 	// when the store is small and busy; then one more try is due.
 	for attempt := 0; ; attempt++ {
 		if _, err := s.cfg.Builder.Build(ctx, want.recipe); err != nil {
-			return nil, s.keepLog(key, err)
+			return nil, s.logged(key, err)
 		}
 		bound, err := s.cfg.Store.Bind(ctx, want.canonical, key)
 		if err != nil {

@@ -59,12 +59,11 @@ func (s *Service) fail(w *response, r *http.Request, err error) {
 		level = slog.LevelError
 		p.Detail = "something went wrong in this service"
 		p.Hint = "Its log tells more under the request id " + w.id + "."
-	case k6x.BuildFailed:
-		if logged, ok := errors.AsType[*loggedError](err); ok {
-			p.Log = s.absolute(r, logged.path)
-		}
 	case k6x.Unavailable, k6x.NoSpace, k6x.Timeout:
 		level = slog.LevelWarn
+	}
+	if logged, ok := errors.AsType[*loggedError](err); ok {
+		p.Log = s.absolute(r, logged.path)
 	}
 	w.reason = err.Error()
 	if level > slog.LevelInfo {
@@ -95,10 +94,7 @@ func methodNotAllowed(w *response, r *http.Request) error {
 func writeProblem(w *response, r *http.Request, p problem) {
 	p.Title = http.StatusText(p.Status)
 	h := w.Header()
-	for _, name := range []string{"Etag", "Last-Modified", "Content-Disposition", "Content-Length", "Repr-Digest"} {
-		h.Del(name)
-	}
-	h.Set("Cache-Control", "no-store")
+	h.Del("Content-Length")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Vary", "Accept")
 	var body bytes.Buffer

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"k6x"
+	"k6x/builder"
+	"k6x/cache"
 )
 
 // loggedError is a failed build whose whole log is at path.
@@ -17,18 +19,22 @@ type loggedError struct {
 func (e *loggedError) Error() string { return e.err.Error() }
 func (e *loggedError) Unwrap() error { return e.err }
 
-// keepLog keeps the output of a failed build, if err is one, so that an answer can
-// link to it.
-func (s *Service) keepLog(key string, err error) error {
+// logged links a failed build to its log, if it has one.
+func (s *Service) logged(key string, err error) error {
 	e, ok := errors.AsType[*k6x.Error](err)
 	if !ok || e.Output == "" || s.cfg.Logs == nil {
 		return err
 	}
-	if putErr := s.cfg.Logs.Put(key, e.Output); putErr != nil {
-		s.cfg.Logger.Warn("cannot keep the log of a failed build", "key", key, "error", putErr)
-		return err
-	}
 	return &loggedError{err: e, path: "/logs/" + key}
+}
+
+// KeepLog keeps the output of a build that failed. It is for the observer of
+// [builder.Record], since a failure that is remembered is told to many.
+func KeepLog(logs *cache.Logs, built builder.Outcome) error {
+	if e, ok := errors.AsType[*k6x.Error](built.Err); ok && e.Output != "" {
+		return logs.Put(built.Recipe.Key(), e.Output)
+	}
+	return nil
 }
 
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.

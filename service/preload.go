@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"strings"
+	"time"
 
 	"k6x"
 	"k6x/builder"
@@ -52,13 +53,21 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// Preload builds and pins each wish, one after another, until ctx ends. What fails is
-// logged and passed over.
+// preloadPause is the time between two tries when something that we depend on is down.
+const preloadPause = 30 * time.Second
+
+// Preload builds and pins each wish, one after another, until ctx ends. What fails for good
+// is logged and passed over.
 func (s *Service) Preload(ctx context.Context, wishes []Wish) {
 	ctx = builder.WithClient(ctx, "preload")
 	for _, wish := range wishes {
 		path := wish.List.Path(wish.Platform)
-		if err := s.preload(ctx, wish); err != nil {
+		err := s.preload(ctx, wish)
+		for transient(k6x.KindOf(err)) && pause(ctx, preloadPause) {
+			s.cfg.Logger.Warn("preload is tried again", "path", path, "error", err)
+			err = s.preload(ctx, wish)
+		}
+		if err != nil {
 			s.cfg.Logger.Error("preload failed", "path", path, "error", err)
 			continue
 		}
@@ -88,4 +97,21 @@ func (s *Service) preload(ctx context.Context, wish Wish) error {
 		s.cfg.Pin(entry.Key)
 	}
 	return nil
+}
+
+// transient reports whether a failure of this kind may be gone the next time.
+func transient(kind k6x.Kind) bool {
+	return kind == k6x.Unavailable || kind == k6x.Busy || kind == k6x.Quota || kind == k6x.NoSpace
+}
+
+// pause waits, and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -38,6 +38,9 @@ var _ io.ReaderFrom = (*response)(nil)
 // slow line makes it, large enough that the deadline costs nothing.
 const chunk = 4 << 20
 
+// bodyTime is how long a client may take for a request's body.
+const bodyTime = 5 * time.Second
+
 // Unwrap is for [http.ResponseController].
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
@@ -45,7 +48,24 @@ func (w *response) WriteHeader(status int) {
 	if status >= 200 {
 		w.status = status
 	}
+	if status >= 400 {
+		w.unlikeABinary()
+	}
+	w.extendDeadline() // that of an earlier request on the connection may have passed
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// unlikeABinary removes what may be set already when a binary turns out not to be
+// the answer, as for a range that cannot be had: no error is cacheable as a success.
+func (w *response) unlikeABinary() {
+	h := w.Header()
+	for _, name := range []string{"Content-Disposition", "Etag", "Last-Modified", "Repr-Digest"} {
+		h.Del(name)
+	}
+	h.Set("Cache-Control", "no-store")
+	if h.Get("Content-Type") == "application/octet-stream" {
+		h.Del("Content-Type")
+	}
 }
 
 func (w *response) Write(p []byte) (int, error) {
@@ -108,12 +128,21 @@ func (s *Service) handle(h handler) http.HandlerFunc {
 			}
 			s.cfg.Logger.Info("request", attrs...)
 		}()
+		if r.ContentLength != 0 {
+			// No request here has a use for a body. What is announced and never sent would
+			// hold up the answer, as net/http reads it first.
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(rw).SetReadDeadline(start.Add(bodyTime))
+		}
 		err := protect(func() error { return h(w, r) })
 		if err != nil {
 			s.fail(w, r, err)
 		}
-		if w.status == http.StatusNotModified {
+		switch w.status {
+		case http.StatusNotModified:
 			w.outcome = "not_modified"
+		case http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable:
+			w.outcome = k6x.Invalid.String()
 		}
 	}
 }

@@ -85,7 +85,9 @@ func New(cfg Config) *Service {
 		s.router.Get(path, s.handle(h))
 		s.router.Head(path, s.handle(h))
 	}
+	s.router.NotFound(s.handle(notFound)) // a request without a path, as OPTIONS * has it
 	s.router.Method(http.MethodGet, "/metrics", cfg.Metrics.handler())
+	s.router.Method(http.MethodHead, "/metrics", cfg.Metrics.handler())
 	return s
 }
 

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -73,7 +74,12 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	if c.Store == nil {
 		c.Store = mem.New(mem.Config{})
 	}
-	c.Builder = builder.Keep(engine, c.Store, cache.ErrNotFound)
+	recorded := builder.Record(engine, func(_ context.Context, built builder.Outcome) {
+		if err := service.KeepLog(logs, built); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Builder = builder.Keep(recorded, c.Store, cache.ErrNotFound)
 	if p.builder != nil {
 		c.Builder = p.builder(c.Builder)
 	}
@@ -223,6 +229,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 		{"405-method", "DELETE", helloPath, nil},
 		{"409-conflict", "GET", "/linux/amd64/k6@v1.0.0,k6/x/newer@v0.2.0", nil},
 		{"409-problem", "GET", "/linux/amd64/k6@v1.0.0,k6/x/newer@v0.2.0", []string{"Accept: application/problem+json"}},
+		{"412-if-match", "GET", helloPath, []string{`If-Match: "zz"`}},
 		{"416-range", "GET", helloPath, []string{"Range: bytes=999999999-"}},
 		{"422-compile", "GET", "/linux/amd64/k6@v1.1.0,k6/x/broken@v0.1.0", nil},
 		{"422-problem", "GET", "/linux/amd64/k6@v1.1.0,k6/x/broken@v0.1.0", []string{"Accept: application/json"}},
@@ -361,6 +368,67 @@ func TestMaxWaitRedirectsToItselfAndGivesUpInTheEnd(t *testing.T) {
 	last.Body.Close()
 	if last.StatusCode != 503 || last.Header.Get("Retry-After") == "" {
 		t.Errorf("in the end: %s", last.Status)
+	}
+}
+
+// Whatever the client sent, a redirect goes to this service; the rounds count also across
+// the redirect to the canonical path.
+func TestRoundsOfAnOpenRequest(t *testing.T) {
+	// So little time that resolving has not begun when it is over.
+	server, _ := newServer(t, parts{config: service.Config{MaxWait: time.Nanosecond}})
+	for path, want := range map[string]string{
+		"//linux/amd64/k6@%5E1.0":        "/linux/amd64/k6@%5E1.0?round=1",
+		"/linux/amd64/k6@%5E1.0?round=3": "/linux/amd64/k6@%5E1.0?round=4",
+	} {
+		resp, _ := do(t, "GET", server.URL+path)
+		if got := resp.Header.Get("Location"); resp.StatusCode != 307 || got != want {
+			t.Errorf("%s: %s to %s, want %s", path, resp.Status, got, want)
+		}
+	}
+	patient, _ := newServer(t, parts{})
+	resp, _ := do(t, "GET", patient.URL+"/linux/amd64/k6/x/hello?round=3")
+	if got, want := resp.Header.Get("Location"), helloPath+"?round=3"; got != want {
+		t.Errorf("to %s, want %s", got, want)
+	}
+}
+
+// Who has the bytes that were evicted here needs no build.
+func TestNotModifiedWithoutTheBytes(t *testing.T) {
+	store := mem.New(mem.Config{Size: 30_000_000}) // room for a few of the small binaries
+	built := 0
+	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+		return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+			built++
+			return builder.Keep(engineOfZeros(20_000_000), store, cache.ErrNotFound).Build(ctx, r)
+		})
+	}})
+	resp, _ := do(t, "GET", server.URL+helloPath)
+	tag := resp.Header.Get("Etag")
+	if resp, _ := do(t, "GET", server.URL+strings.Replace(helloPath, "linux", "darwin", 1)); resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
+	if resp, _ := do(t, "GET", server.URL+helloPath, "If-None-Match: "+tag); resp.StatusCode != 304 || built != 2 {
+		t.Errorf("%s after %d builds", resp.Status, built)
+	}
+	if resp, _ := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 || built != 3 {
+		t.Errorf("%s after %d builds", resp.Status, built)
+	}
+}
+
+// A body that is announced and never sent holds up nothing for long.
+func TestAbsentBodyEnds(t *testing.T) {
+	server, _ := newServer(t, parts{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
+	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !bytes.Contains(answer, []byte("404 Not Found")) {
+		t.Errorf("%v, %q", err, answer)
 	}
 }
 

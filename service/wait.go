@@ -22,8 +22,9 @@ var errRound = errors.New("waited for one round")
 
 // waiting runs f, which may take as long as a build. With a MaxWait, a request that
 // has waited that long is redirected to itself, and joins the same build again, so that
-// it outlives the patience of a proxy in between. A count in the query bounds it.
-func (s *Service) waiting(w *response, r *http.Request, f func(ctx context.Context) error) error {
+// it outlives the patience of a proxy in between. A count in the query bounds it. Path
+// is that of the request in the form that we print.
+func (s *Service) waiting(w *response, r *http.Request, path string, f func(ctx context.Context) error) error {
 	select {
 	case <-s.draining:
 		return errDraining
@@ -42,7 +43,7 @@ func (s *Service) waiting(w *response, r *http.Request, f func(ctx context.Conte
 	}
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, errRound):
-		return s.nextRound(w, r)
+		return s.nextRound(w, r, path)
 	case errors.Is(cause, errDraining):
 		return errDraining
 	default:
@@ -50,12 +51,9 @@ func (s *Service) waiting(w *response, r *http.Request, f func(ctx context.Conte
 	}
 }
 
-func (s *Service) nextRound(w *response, r *http.Request) error {
-	round, err := strconv.Atoi(r.URL.Query().Get(roundParam))
-	if err != nil || round < 0 {
-		round = 0
-	}
-	if round++; round > maxRounds {
+func (s *Service) nextRound(w *response, r *http.Request, path string) error {
+	round := rounds(r) + 1
+	if round > maxRounds {
 		return &k6x.Error{
 			Kind: k6x.Busy, Message: "this binary is still being built", Hint: "Ask again in a while; the build goes on.",
 			RetryAfter: max(s.cfg.MaxWait, 10*time.Second),
@@ -63,5 +61,18 @@ func (s *Service) nextRound(w *response, r *http.Request) error {
 	}
 	w.outcome = "waiting"
 	w.Header().Set("Cache-Control", "no-cache, no-store")
-	return s.redirect(w, http.StatusTemporaryRedirect, fmt.Sprintf("%s?%s=%d", r.URL.EscapedPath(), roundParam, round))
+	return s.redirect(w, http.StatusTemporaryRedirect, withRound(path, round))
+}
+
+// rounds returns how often the client was sent round already.
+func rounds(r *http.Request) int {
+	n, err := strconv.Atoi(r.URL.Query().Get(roundParam))
+	if err != nil {
+		return 0
+	}
+	return max(0, n)
+}
+
+func withRound(path string, round int) string {
+	return fmt.Sprintf("%s?%s=%d", path, roundParam, round)
 }

@@ -137,6 +137,9 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	}
 	defer ws.remove(e.log)
 	if err := e.compile(ctx, ws); err != nil {
+		if k6x.KindOf(err) == k6x.Forbidden {
+			e.sums.forget() // a module that no database vouches for may have been released anew
+		}
 		return k6x.Build{}, err
 	}
 	build, err := e.inspect(ws)

@@ -41,6 +41,12 @@ func (s *sums) learn(goSum string) {
 	}
 }
 
+func (s *sums) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lines = nil
+}
+
 // only returns the lines of a go.sum that are about modules of the graph.
 func (g *graph) only(goSum string) string {
 	var b strings.Builder

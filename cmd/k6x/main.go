@@ -26,7 +26,7 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -84,7 +84,7 @@ func setFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := variable(f.Name)
 		text, ok := lookup(name)
-		if !ok || f.Changed || f.Name == "help" {
+		if !ok || text == "" || f.Changed || f.Name == "help" {
 			return
 		}
 		values := []string{text}

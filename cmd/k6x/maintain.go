@@ -12,13 +12,14 @@ import (
 
 // How often the store is read through for damage, and Go's caches are bounded.
 const (
+	scrubFirst = 10 * time.Minute
 	scrubEvery = 24 * time.Hour
 	trimEvery  = 15 * time.Minute
 )
 
 // maintain keeps the directories sound and bounded until ctx ends.
 func (a *app) maintain(ctx context.Context) {
-	trim, scrub := time.NewTicker(trimEvery), time.NewTicker(scrubEvery)
+	trim, scrub := time.NewTicker(trimEvery), time.NewTimer(scrubFirst)
 	defer trim.Stop()
 	defer scrub.Stop()
 	a.trimGoCaches(ctx)
@@ -31,6 +32,7 @@ func (a *app) maintain(ctx context.Context) {
 		case <-scrub.C:
 			report, err := a.store.Scrub(ctx)
 			a.logger.Info("store checked", "report", report, "error", err)
+			scrub.Reset(scrubEvery)
 		}
 	}
 }
@@ -54,7 +56,10 @@ func (a *app) trimGoCaches(ctx context.Context) {
 func (a *app) bound(ctx context.Context, directory string, limit int64, trim func() (int64, error)) {
 	size, err := cache.Size(directory)
 	if err == nil && size > limit {
-		err = a.engine.Exclusive(ctx, func() error {
+		// Builds that come while this waits for one that runs wait too, so not for long.
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err = a.engine.Exclusive(wait, func() error {
 			freed, err := trim()
 			a.logger.Info("cache trimmed", "directory", directory, "freed", humanize.IBytes(uint64(freed)))
 			return err

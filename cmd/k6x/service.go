@@ -116,7 +116,7 @@ func runService(ctx context.Context, o serviceOptions, stdout, stderr io.Writer)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.close(o.shutdownTimeout)) }()
+	defer func() { err = errors.Join(err, a.close()) }()
 	listener, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return k6x.Errorf(k6x.Invalid, "cannot listen on %s: %w", o.addr, err).
@@ -127,7 +127,7 @@ func runService(ctx context.Context, o serviceOptions, stdout, stderr io.Writer)
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 	base := cmp.Or(strings.TrimRight(o.url, "/"), "http://"+listener.Addr().String())
 	fmt.Fprintf(stdout, "k6x service listens on http://%s\nTry:\n\n    curl -fL -o k6 %s && chmod +x k6 && ./k6 version\n\n",
@@ -185,7 +185,7 @@ func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app,
 	a := &app{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
 	defer func() {
 		if err != nil {
-			_ = a.close(0)
+			_ = a.close()
 		}
 	}()
 	if o.maxBuilds < 1 || o.queue < 0 {
@@ -209,7 +209,7 @@ func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app,
 	for _, list := range o.preload {
 		wishes, err := service.ParsePreload(list, a.host)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--preload %s: %w", list, err)
 		}
 		a.preload = append(a.preload, wishes...)
 	}
@@ -240,6 +240,9 @@ func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app,
 	engine := builder.Record(a.engine, func(ctx context.Context, built builder.Outcome) {
 		metrics.ObserveBuild(built)
 		logBuild(ctx, logger, built)
+		if err := service.KeepLog(logs, built); err != nil {
+			logger.Warn("the log of a failed build cannot be kept", "key", built.Recipe.Key(), "error", err)
+		}
 	})
 	limit := builder.NewLimit(builder.Keep(engine, a.store, cache.ErrNotFound), builder.LimitConfig{
 		Slots: o.maxBuilds, Queue: cmp.Or(o.queue, -1), // 0 in the config is the default, but no place on the command line
@@ -278,13 +281,18 @@ func (a *app) start(ctx context.Context) {
 	a.work.Go(func() { a.maintain(ctx) })
 }
 
+// buildsEnd is how long canceled builds may take to end.
+const buildsEnd = 10 * time.Second
+
 // close ends builds and releases the directories.
-func (a *app) close(timeout time.Duration) error {
+func (a *app) close() error {
 	var errs []error
 	if a.dedup != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), max(timeout, time.Second))
+		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)
 		defer cancel()
-		errs = append(errs, a.dedup.Close(ctx))
+		if err := a.dedup.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("builds did not end within %s of being canceled: %w", buildsEnd, err))
+		}
 	}
 	a.work.Wait()
 	if a.engine != nil {
