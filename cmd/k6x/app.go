@@ -1,0 +1,162 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/builder/native"
+	"k6x/cache"
+	"k6x/cache/dir"
+	"k6x/gotool"
+	"k6x/resolver"
+	"k6x/service"
+)
+
+// app is the service with all it is made of.
+type app struct {
+	options  serviceOptions
+	logger   *slog.Logger
+	tool     *gotool.Tool
+	host     k6x.Platform
+	store    *dir.Store
+	engine   *native.Engine
+	dedup    *builder.Dedup
+	resolver *resolver.Resolver
+	service  *service.Service
+	preload  []service.Wish
+	work     sync.WaitGroup
+}
+
+func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app, err error) {
+	a := &app{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
+	defer func() {
+		if err != nil {
+			_ = a.close()
+		}
+	}()
+	if o.maxBuilds < 1 || o.queue < 0 {
+		return nil, &usageError{errors.New("--max-builds is at least 1, --queue at least 0")}
+	}
+	base, err := baseURL(o.url)
+	if err != nil {
+		return nil, err
+	}
+	trusted, err := prefixes(o.trustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	if a.tool, err = gotool.Find(ctx, o.env); err != nil {
+		return nil, err
+	}
+	platforms, err := choosePlatforms(ctx, a.tool, o.platforms)
+	if err != nil {
+		return nil, err
+	}
+	for _, list := range o.preload {
+		wishes, err := service.ParsePreload(list, a.host)
+		if err != nil {
+			return nil, fmt.Errorf("--preload %s: %w", list, err)
+		}
+		a.preload = append(a.preload, wishes...)
+	}
+	if err := os.MkdirAll(o.cacheDir, 0o755); err != nil {
+		return nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
+			WithHint("Choose another one with --cache-dir.")
+	}
+	metrics := service.NewMetrics()
+	if a.store, err = dir.Open(dir.Config{Dir: filepath.Join(o.cacheDir, "store"), Size: int64(o.storeSize), Logger: logger}); err != nil {
+		return nil, err
+	}
+	logs, err := cache.OpenLogs(filepath.Join(o.cacheDir, "logs"), 200, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	if a.engine, err = native.New(ctx, native.Config{
+		Tool: a.tool, Dir: filepath.Join(o.cacheDir, "go"), Timeout: o.buildTimeout, Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
+	if a.resolver, err = resolver.New(ctx, resolver.Config{
+		Registries: o.registries, Filter: o.filter, AllowModules: o.allowModules, AllowBuildSemvers: o.allowBuildSemvers,
+		Toolchain: a.tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"),
+		Go: a.tool.Path, Env: a.engine.Env(), Logger: logger,
+	}); err != nil {
+		return nil, err
+	}
+	engine := builder.Record(a.engine, func(ctx context.Context, built builder.Outcome) {
+		metrics.ObserveBuild(built)
+		logBuild(ctx, logger, built)
+		if err := service.KeepLog(logs, built); err != nil {
+			logger.Warn("the log of a failed build cannot be kept", "key", built.Recipe.Key(), "error", err)
+		}
+	})
+	limit := builder.NewLimit(builder.Keep(engine, a.store, cache.ErrNotFound), builder.LimitConfig{
+		Slots: o.maxBuilds, Queue: cmp.Or(o.queue, -1), // 0 in the config is the default, but no place on the command line
+	})
+	a.dedup = builder.NewDedup(limit, builder.DedupConfig{})
+	a.service = service.New(service.Config{
+		Resolver: a.resolver, Builder: a.dedup, Store: a.store, Settings: a.engine.Settings(), Logs: logs,
+		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
+		Metrics: metrics, Logger: logger, MaxWait: o.maxWait, LatestMaxAge: o.latestMaxAge,
+	})
+	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
+	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn.", func() float64 { return float64(limit.Stats().Waiting) })
+	metrics.Gauge("k6x_store_bytes", "Bytes of stored binaries and records.", func() float64 { return float64(a.store.Stats().Bytes) })
+	metrics.Gauge("k6x_store_artifacts", "Stored binaries.", func() float64 { return float64(a.store.Stats().Artifacts) })
+	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })
+	metrics.Gauge("k6x_registries_stale", "Registries that are out of reach.", func() float64 {
+		return float64(len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale })))
+	})
+	return a, nil
+}
+
+func logBuild(ctx context.Context, logger *slog.Logger, built builder.Outcome) {
+	attrs := []any{"path", built.Recipe.Path(), "key", built.Recipe.Key(), "duration", built.Duration, "rebuild", built.Rebuild,
+		"client", builder.Client(ctx)}
+	if built.Err != nil {
+		logger.Warn("build failed", append(attrs, "kind", k6x.KindOf(built.Err).String(), "error", built.Err, "cause", errors.Unwrap(built.Err))...)
+		return
+	}
+	logger.Info("built", attrs...)
+}
+
+// start runs what goes on beside the requests until ctx ends.
+func (a *app) start(ctx context.Context) {
+	a.work.Go(func() { a.resolver.Run(ctx) })
+	a.work.Go(func() { a.service.Preload(ctx, a.preload) })
+	a.work.Go(func() { a.maintain(ctx) })
+}
+
+// buildsEnd is how long canceled builds may take to end.
+const buildsEnd = 10 * time.Second
+
+// close ends builds and releases the directories.
+func (a *app) close() error {
+	var errs []error
+	if a.dedup != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)
+		defer cancel()
+		if err := a.dedup.Close(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("builds did not end within %s of being canceled: %w", buildsEnd, err))
+		}
+	}
+	a.work.Wait()
+	if a.engine != nil {
+		errs = append(errs, a.engine.Close())
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}
