@@ -75,19 +75,21 @@ func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, err
 			return "", unavailable(w.label()+" at commit "+hash, err)
 		}
 		pin = version
-	case module.Check(w.path, pin) != nil, !namesCommit(pin) && !w.entry.allows(pin):
+	case module.Check(w.path, pin) != nil, !namesCommit(pin) && !w.registered(pin):
 		return "", r.noVersion(ctx, w, pin)
 	}
 	_, err := r.mods.get(ctx, module.Version{Path: w.path, Version: pin})
-	if err == nil || !definite(err) {
+	direct := errors.Is(err, errDirect) && !namesCommit(pin)
+	if err == nil || !definite(err) && !direct {
 		return pin, err
 	}
 	if k6x.KindOf(err) == k6x.NotFound {
 		return "", r.noVersion(ctx, w, pin)
 	}
-	// The proxy refuses it. If it lists others only, or nothing, that is how it says that there is none.
+	// The proxy refuses it, or the go command, which does not say why, cannot get it. If
+	// others only are listed, or nothing, there is none.
 	available, listErr := r.available(ctx, w)
-	if errors.Is(listErr, errAbsent) || len(available) > 0 && !slices.Contains(available, pin) {
+	if errors.Is(listErr, errAbsent) || listErr == nil && (len(available) > 0 || direct) && !slices.Contains(available, pin) {
 		return "", r.noVersion(ctx, w, pin)
 	}
 	return "", err
@@ -97,10 +99,10 @@ func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, err
 // proxy, narrowed by the registry's constraint.
 func (r *Resolver) available(ctx context.Context, w *want) ([]string, error) {
 	versions, err := r.listed(ctx, w)
-	if err != nil || w.entry == nil || w.entry.constraint == nil {
-		return versions, err
+	if err != nil {
+		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !w.entry.allows(v) }), nil
+	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !w.registered(v) }), nil
 }
 
 func (r *Resolver) listed(ctx context.Context, w *want) ([]string, error) {
@@ -123,22 +125,25 @@ func (r *Resolver) released(ctx context.Context, w *want, available []string) ([
 	if err != nil {
 		return nil, err
 	}
-	var versions, incompatible []string
+	var versions, old []string
 	for _, v := range available {
 		if !w.allows(v) || retracted(v) {
 			continue
 		}
-		if modsemver.Build(v) != "" {
-			incompatible = append(incompatible, v)
+		if incompatible(v) {
+			old = append(old, v)
 		} else {
 			versions = append(versions, v)
 		}
 	}
 	if len(versions) == 0 {
-		return incompatible, nil
+		return old, nil
 	}
 	return versions, nil
 }
+
+// incompatible reports whether a version is of the time before modules.
+func incompatible(version string) bool { return modsemver.Build(version) != "" }
 
 // allows reports whether all that the list says of w allows a version.
 func (w *want) allows(version string) bool {
@@ -165,6 +170,9 @@ func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool,
 	versions, err := r.listed(ctx, w)
 	if err != nil || len(versions) == 0 {
 		return none, err
+	}
+	if compatible := slices.DeleteFunc(slices.Clone(versions), incompatible); len(compatible) > 0 {
+		versions = compatible
 	}
 	highest := versions[0]
 	for _, v := range versions {

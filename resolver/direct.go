@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -15,11 +17,14 @@ import (
 const (
 	directTime   = 5 * time.Minute // a repository may be large
 	directOutput = 16 << 20        // bytes
+	directRuns   = 4               // at once
 )
 
 // direct fetches from where modules are developed, by running the go command.
 type direct struct {
+	running      chan struct{} // holds one for each go command that runs; nil: no limit
 	command      string
+	dir          string // for temporary directories to run in; it is made if need be
 	env          []string
 	asConfigured bool // keep GOPROXY as it is
 }
@@ -46,22 +51,40 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 	if err != nil {
 		return nil, err
 	}
+	if l.GoMod == "" {
+		return nil, errors.New("go list -m has no go.mod file")
+	}
 	return readFile(l.GoMod, maxGoMod)
 }
 
-// list runs go list -m -json in an empty directory. When it returns, neither the
+// list runs go list -m -json in an empty module. When it returns, neither the
 // go command nor anything it started is left.
 func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	ctx, cancel := context.WithTimeout(ctx, directTime)
 	defer cancel()
-	dir, err := os.MkdirTemp("", "k6x-resolve-*")
+	if d.running != nil {
+		select {
+		case d.running <- struct{}{}:
+			defer func() { <-d.running }()
+		case <-ctx.Done():
+			return listed{}, ctx.Err()
+		}
+	}
+	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+		return listed{}, err
+	}
+	dir, err := os.MkdirTemp(d.dir, "go-*")
 	if err != nil {
 		return listed{}, err
 	}
 	defer os.RemoveAll(dir)
+	// Else one of a directory above would have its say.
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module empty\n"), 0o600); err != nil {
+		return listed{}, err
+	}
 	cmd := exec.CommandContext(ctx, d.command, append([]string{"list", "-m", "-json"}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = slices.Clone(d.env)
+	cmd.Env = append(slices.Clone(d.env), "GOWORK=off")
 	if !d.asConfigured {
 		cmd.Env = append(cmd.Env, "GOPROXY=direct")
 	}

@@ -11,13 +11,13 @@ import (
 type disk struct{ temp string }
 
 // newDisk removes what a process that was killed has left unfinished; others may be at
-// work in the same directory, so recent files stay.
+// work in the same directory, so what is recent stays.
 func newDisk(dir string) disk {
 	d := disk{filepath.Join(dir, "tmp")}
 	entries, _ := os.ReadDir(d.temp)
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > time.Hour {
-			_ = os.Remove(filepath.Join(d.temp, entry.Name())) // it is no more than in the way
+			_ = os.RemoveAll(filepath.Join(d.temp, entry.Name())) // it is no more than in the way
 		}
 	}
 	return d

@@ -111,7 +111,7 @@ func (e *entry) setVersions(versions []string, constraints string, log *slog.Log
 // old filter keeps its meaning. What is there stays.
 func (e *entry) addOldProperties() {
 	offer := func(key string, value any) {
-		if _, ok := e.raw[key]; !ok {
+		if e.raw[key] == nil {
 			e.raw[key] = value
 		}
 	}

@@ -29,6 +29,9 @@ func (e *refusal) Error() string {
 	return fmt.Sprintf("the module proxy answers %d", e.status)
 }
 
+// errDirect: the go command failed, for whatever reason.
+var errDirect = errors.New("direct")
+
 // definite reports whether asking again soon would bring the same answer.
 func definite(err error) bool {
 	_, refused := errors.AsType[*refusal](err)
@@ -97,7 +100,9 @@ func try[T any](ctx context.Context, p *proxy, modulePath string,
 		value, err := none, error(&refusal{})
 		switch {
 		case h.direct:
-			value, err = direct(ctx)
+			if value, err = direct(ctx); err != nil {
+				err = fmt.Errorf("%w: %w", errDirect, err)
+			}
 		case h.url != nil:
 			value, err = ask(ctx, h.url)
 		}

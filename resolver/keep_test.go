@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -99,6 +100,52 @@ func TestVersionListsHaveALife(t *testing.T) {
 		p.fail("", 0)
 		time.Sleep(time.Minute)
 		ask(good, 5)
+	})
+}
+
+// What was known to be missing stays so while nobody can be asked, also after a restart.
+func TestAbsenceIsKnownWhileTheProxyIsDown(t *testing.T) {
+	for _, status := range []int{404, 403} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newModuleProxy(world)
+			p.fail("/go.k6.io/k6/v2/@v/list", status)
+			dir := t.TempDir()
+			change := func(cfg *Config) { cfg.Dir = dir }
+			r := resolverOf(t, p, worldRegistry, change)
+			const good = "k6@v1.8.0,k6/x/new@v0.3.0"
+			if got := answer(t, r, "k6/x/new"); got != good {
+				t.Fatal(got)
+			}
+			p.fail("", 503)
+			time.Sleep(time.Hour) // the bubble's time
+			for range 2 {
+				if got := answer(t, r, "k6/x/new"); got != good {
+					t.Errorf("%d: %s", status, got)
+				}
+				r = resolverOf(t, p, worldRegistry, change)
+			}
+			p.fail("", 0)
+			p.fail("/go.k6.io/k6/v2/@v/list", 0)
+			time.Sleep(time.Hour) // the bubble's time
+			if got := answer(t, r, "k6@2"); got == "" || got[:2] != "k6" {
+				t.Errorf("it is there now: %s", got)
+			}
+		})
+	}
+}
+
+func TestEmptyListIsKnownWhileTheProxyIsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := 200
+		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Client = client })
+		for range 2 {
+			if versions, err := r.versions.get(t.Context(), "example.com/a"); len(versions) != 0 || err != nil {
+				t.Errorf("%v, %v", versions, err)
+			}
+			status = 503
+			time.Sleep(time.Hour) // the bubble's time
+		}
 	})
 }
 

@@ -25,7 +25,7 @@ func TestNeedsFollowsGraphPruning(t *testing.T) {
 		"example.com/leaf@v0.2.0":   "",
 		"example.com/leaf@v0.3.0":   "",
 	})
-	r := resolverOf(t, p, "[]", nil)
+	r := resolverOf(t, p, worldRegistry, nil)
 	for _, test := range []struct {
 		mod, goLine string
 		lowest      map[string]string
@@ -68,7 +68,7 @@ func TestAgreementIsWhatTheGoCommandSelects(t *testing.T) {
 		}
 		p := newModuleProxy(mods)
 		dir := p.writeTo(t)
-		r := resolverOf(t, p, "[]", nil)
+		r := resolverOf(t, p, worldRegistry, nil)
 		for range 5 {
 			var set []pick
 			for _, name := range names[:3] {

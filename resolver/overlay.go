@@ -17,7 +17,8 @@ type document struct {
 	entries []*entry
 	byName  map[string][]*entry // those whose first name it is come first
 	byPath  map[string][]*entry
-	major   int // the only major version of k6 that it speaks for; 0: any
+	major   int  // the only major version of k6 that it speaks for; 0: any
+	missing bool // nothing is known yet of what it says
 }
 
 // newDocument makes a document of entries. One that has k6 itself in one major version
@@ -51,23 +52,26 @@ type index struct {
 	docs    []*document // topmost first
 	refused map[*entry]bool
 	filter  string
-	majors  []int // of k6, newest first
+	majors  []int  // of k6, newest first
+	missing string // location of a registry that was configured and could not be loaded yet; "": none
 }
 
-// newIndex overlays docs, the lowest first, and applies the filter.
+// newIndex overlays docs, the lowest first, and applies the filter. The lowest decides
+// which major versions of k6 there are if no other has k6.
 func newIndex(docs []*document, filter *jmespath.JMESPath, expression string) (*index, error) {
 	idx := &index{filter: expression}
 	majors := map[int]bool{}
 	var entries []*entry
-	for _, d := range docs {
-		idx.docs = append(idx.docs, d)
-		entries = append(entries, d.entries...)
-	}
-	slices.Reverse(idx.docs)
-	for _, e := range entries {
-		if e.isK6() {
-			majors[k6Major(e.module)] = true
+	for _, d := range slices.Backward(docs) {
+		if d != docs[0] || len(majors) == 0 {
+			for _, e := range d.byName[k6x.K6] {
+				majors[k6Major(e.module)] = true
+			}
 		}
+		idx.docs = append(idx.docs, d)
+	}
+	for _, d := range docs {
+		entries = append(entries, d.entries...)
 	}
 	idx.majors = slices.SortedFunc(maps.Keys(majors), func(a, b int) int { return cmp.Compare(b, a) })
 	var err error
@@ -88,8 +92,12 @@ func (idx *index) nothingLeft() bool {
 	return extensions > 0 && len(idx.refused) == extensions
 }
 
-// k6 returns what the topmost registry says of a major version of k6.
+// k6 returns what the topmost registry says of a major version of k6; nil if it is not
+// to be had.
 func (idx *index) k6(major int) *entry {
+	if !slices.Contains(idx.majors, major) {
+		return nil
+	}
 	for _, d := range idx.docs {
 		for _, e := range d.byName[k6x.K6] {
 			if k6Major(e.module) == major {
@@ -102,8 +110,12 @@ func (idx *index) k6(major int) *entry {
 
 // lookup returns the entry that name, a registered name or a module path, stands for
 // with a major version of k6, and whether the filter refuses it; nil if there is none.
+// What lies below a missing document does not count: that document may say otherwise.
 func (idx *index) lookup(name string, major int) (e *entry, refused bool) {
 	for _, d := range idx.docs {
+		if d.missing {
+			break
+		}
 		if d.major != 0 && d.major != major {
 			continue
 		}

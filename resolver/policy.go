@@ -135,6 +135,10 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error
 		return found{}, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
 	case e != nil:
 		return found{e.module, e}, nil
+	case idx.missing != "":
+		e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name)
+		e.RetryAfter = retryAfter
+		return found{}, e
 	case !isPath:
 		return found{}, r.unknown(idx, name)
 	}
@@ -145,13 +149,8 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error
 func (r *Resolver) unknown(idx *index, name string) error {
 	hint := ""
 	for _, s := range slices.Backward(r.sources) {
-		if s.document() != nil {
+		if s.document() != nil || s.explicit {
 			continue
-		}
-		if s.explicit {
-			e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known", s.location, name)
-			e.RetryAfter = retryAfter
-			return e
 		}
 		hint = " The registry " + s.location + " could not be reached, so only what is built in is known."
 	}

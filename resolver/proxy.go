@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -19,6 +20,8 @@ const (
 	maxList   = 16 << 20
 	maxInfo   = 1 << 20
 	proxyTime = 30 * time.Second // for one request
+
+	maxRedirects = 10
 )
 
 const userAgent = "k6x"
@@ -38,7 +41,18 @@ func newClient() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = proxyTime
 	transport.MaxIdleConnsPerHost = fetchesAtOnce
-	return &http.Client{Transport: transport}
+	return &http.Client{Transport: transport, CheckRedirect: checkRedirect}
+}
+
+// checkRedirect lets nobody lead us from an encrypted connection to one that is not.
+func checkRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= maxRedirects {
+		return fmt.Errorf("more than %d redirects", maxRedirects)
+	}
+	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
+		return errors.New("a redirect from https to " + req.URL.Scheme)
+	}
+	return nil
 }
 
 // newProxy reads the settings in cfg.Env.
@@ -48,7 +62,8 @@ func newProxy(cfg Config) (*proxy, error) {
 		key, value, _ := strings.Cut(kv, "=")
 		env[key] = value
 	}
-	p := &proxy{client: cfg.Client, direct: &direct{command: cfg.Go, env: cfg.Env}}
+	p := &proxy{client: cfg.Client, direct: &direct{command: cfg.Go, env: cfg.Env, running: make(chan struct{}, directRuns)}}
+	p.direct.dir = newDisk(cfg.Dir).temp
 	p.noProxy = env["GONOPROXY"]
 	if p.noProxy == "" {
 		p.noProxy = env["GOPRIVATE"]
@@ -81,12 +96,20 @@ func (p *proxy) versions(ctx context.Context, modulePath string) ([]string, erro
 				return nil, err
 			}
 			var versions []string
+			var wrong error
 			for line := range strings.SplitSeq(string(data), "\n") {
-				if words := strings.Fields(line); len(words) > 0 {
+				if words := strings.Fields(line); len(words) == 0 {
+					continue
+				} else if modsemver.IsValid(words[0]) {
 					versions = append(versions, words[0])
+				} else {
+					wrong = errors.New("the module proxy sends no list of versions")
 				}
 			}
-			return tagged(modulePath, versions), nil
+			if len(versions) > 0 {
+				wrong = nil // one odd line does no harm
+			}
+			return tagged(modulePath, versions), wrong
 		},
 		func(ctx context.Context) ([]string, error) {
 			versions, err := p.direct.versions(ctx, modulePath)

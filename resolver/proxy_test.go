@@ -1,26 +1,23 @@
 package resolver
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"k6x"
 )
 
 func proxyOf(t *testing.T, client *http.Client, env ...string) *proxy {
 	t.Helper()
-	p, err := newProxy(Config{Client: client, Env: env, Go: "go"})
+	p, err := newProxy(Config{Client: client, Env: env, Go: "go", Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,60 +189,74 @@ func TestRedirectsAndErrorsOfRealServers(t *testing.T) {
 	}
 }
 
+func TestRedirectsAreBounded(t *testing.T) {
+	plain := httptest.NewServer(newModuleProxy(world))
+	defer plain.Close()
+	const list = "/go.k6.io/k6/@v/list"
+	hops := 0
+	front := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if hops--; hops < 0 {
+			http.Redirect(w, req, plain.URL+list, http.StatusFound)
+		} else if hops == 0 {
+			_, _ = io.WriteString(w, "v1.0.0\n")
+		} else {
+			http.Redirect(w, req, list, http.StatusFound)
+		}
+	}))
+	defer front.Close()
+	client := newClient()
+	client.Transport = front.Client().Transport
+	p := proxyOf(t, client, "GOPROXY="+front.URL)
+	for n, want := range map[int]string{0: "a redirect from https to http", 10: "", 20: "more than 10 redirects"} {
+		hops = n
+		_, err := p.versions(t.Context(), "go.k6.io/k6")
+		if want == "" && err != nil || want != "" && (err == nil || definite(err) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%d redirects: %v", n, err)
+		}
+	}
+}
+
+func TestListsOfVersions(t *testing.T) {
+	for body, want := range map[string]string{
+		"v1.0.0\nv1.1.0 2026-01-02T03:04:05Z\n": "[v1.1.0 v1.0.0] <nil>",
+		"\n \n":                                 "[] <nil>",
+		"odd\nv1.0.0\n":                         "[v1.0.0] <nil>",
+		"v0.1.1-0.20260102030405-0123456789ab":  "[] <nil>",
+		"<html>\n<body>Log in</body>":           "[] the module proxy sends no list of versions",
+	} {
+		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+		versions, err := proxyOf(t, client, "GOPROXY=https://proxy.test").versions(t.Context(), "example.com/a")
+		if got := fmt.Sprint(versions, err); got != want || definite(err) {
+			t.Errorf("%q: %s, want %s", body, got, want)
+		}
+	}
+}
+
 // The go command fetches where GOAUTH is more than a file, and does it with the
 // environment that it is given.
 func TestDirectRunsTheGoCommand(t *testing.T) {
 	dir := filepath.ToSlash(newModuleProxy(world).writeTo(t))
 	env := []string{"GOPROXY=file://" + dir, "GOAUTH=mycommand", "GOSUMDB=off", "GOFLAGS=", "GOENV=off", "GOTOOLCHAIN=local",
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GOCACHE=" + t.TempDir(), "GOMODCACHE=" + filepath.Join(t.TempDir(), "mod"), "GOPATH=" + t.TempDir()}
-	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Env = env })
+	work := t.TempDir() // below another module
+	if err := os.WriteFile(filepath.Join(work, "go.mod"), []byte("module m\nexclude example.com/xk6-retract v1.0.0\nnonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Env, cfg.Dir = env, filepath.Join(work, "data") })
 	if got, want := answer(t, r, "k6/x/retract"), "k6@v1.8.0,k6/x/retract@v1.0.0"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if got, want := answer(t, r, "k6/x/new@v0.9.0"), "unavailable: example.com/xk6-new@v0.9.0 cannot be fetched at the moment"; got != want {
+	if got, want := answer(t, r, "k6/x/new@v0.9.0"), "not_found: there is no k6/x/new v0.9.0\n(There are v0.3.0, v0.2.0, v0.1.0.)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-}
-
-func TestDirectIsKilledWithItsChildren(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("needs a shell")
+	if left, err := os.ReadDir(filepath.Join(work, "data", "tmp")); len(left) > 0 || err != nil {
+		t.Errorf("left: %v, %v", left, err)
 	}
-	dir := t.TempDir()
-	script := filepath.Join(dir, "go")
-	// The child holds the pipe's other end: opening the pipe waits for it, reading the
-	// pipe ends with it.
-	pipe := filepath.Join(dir, "pipe")
-	mkfifo(t, pipe)
-	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 60 >"+pipe+" &\nwait\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.Remove(filepath.Join(filepath.FromSlash(dir), "example.com", "xk6-new", "@v", "v0.1.0.mod")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, err := (&direct{command: script, env: os.Environ()}).versions(ctx, "example.com/a")
-		if err == nil {
-			t.Error("no error although it was killed")
-		}
-	})
-	child, err := os.Open(pipe)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer child.Close()
-	cancel()
-	wg.Wait()
-	if err := child.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := child.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the child lives on: %v", err)
-	}
-	left, _ := filepath.Glob(filepath.Join(os.TempDir(), "k6x-resolve-*"))
-	for _, dir := range left {
-		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) < time.Second {
-			t.Errorf("%s is left", dir)
-		}
+	if got, want := answer(t, r, "k6/x/new@v0.1.0"), "unavailable: example.com/xk6-new@v0.1.0 cannot be fetched at the moment"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

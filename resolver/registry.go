@@ -39,6 +39,22 @@ type legacyFields struct {
 	Type []string `json:"type"`
 }
 
+// parser makes a document of a registry's text.
+type parser func(data []byte) (*document, error)
+
+// parse is the parser of the resolver: a document on which the filter fails is an
+// error, so that it does not take the place of one on which it works.
+func (r *Resolver) parse(data []byte) (*document, error) {
+	doc, err := parseRegistry(data, r.log)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := applyFilter(r.filter, r.cfg.Filter, doc.entries); err != nil {
+		return nil, err
+	}
+	return doc, nil
+}
+
 // item is an entry of a registry before it is looked at.
 type item struct {
 	key    string // the name that a catalog has it under; "" in the other shapes
@@ -47,7 +63,8 @@ type item struct {
 }
 
 // parseRegistry reads a registry of any shape. Entries that make no sense are
-// logged and left out.
+// logged and left out; if nothing is left it is an error, as what a server says when
+// something is wrong with it may be JSON too.
 func parseRegistry(data []byte, log *slog.Logger) (*document, error) {
 	items, err := splitRegistry(data)
 	if err != nil {
@@ -64,6 +81,9 @@ func parseRegistry(data []byte, log *slog.Logger) (*document, error) {
 			continue
 		}
 		entries = append(entries, e)
+	}
+	if len(entries) == 0 {
+		return nil, errors.New("it has no entry that can be used")
 	}
 	return newDocument(entries), nil
 }

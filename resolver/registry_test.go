@@ -56,7 +56,6 @@ func TestRegistryShapes(t *testing.T) {
 				"k6/x/sql-driver": "example.com/sql", "k6/x/driver": "example.com/sql",
 				"xk6-output-influxdb": "github.com/grafana/xk6-output-influxdb", "influxdb": "github.com/grafana/xk6-output-influxdb",
 				"output-influxdb": "github.com/grafana/xk6-output-influxdb"}},
-		{"nothing", " [] ", map[string]string{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			doc, lines := parseDoc(t, test.data)
@@ -95,6 +94,8 @@ func TestRegistryLeavesOutWhatMakesNoSense(t *testing.T) {
 func TestBrokenRegistryIsAnErrorAtStart(t *testing.T) {
 	for name, data := range map[string]string{
 		"not JSON": "<html>", "cut": `[{"module":`, "text": `"text"`, "number": "7", "empty": "",
+		"an error": `{"error": "rate limited"}`, "no names": "{}", "no entries": " [] ", "null": "null",
+		"no extensions": `{"extensions": null}`, "an empty list": `{"extensions": []}`,
 		"too many": "[" + strings.Repeat("0,", maxEntries) + "0]",
 	} {
 		file := write(t, "registry.json", data)
@@ -180,7 +181,7 @@ func TestExtensionOfOneRegistryIsNotForTheOtherMajor(t *testing.T) {
 	v1 := write(t, "v1.json", `[{"module": "go.k6.io/k6", "imports": ["k6"]}, {"module": "example.com/xk6-new", "imports": ["k6/x/new"]},
 		{"module": "example.com/xk6-any", "imports": ["k6/x/any"]}]`)
 	v2 := write(t, "v2.json", `[{"module": "go.k6.io/k6/v2", "imports": ["k6"]}, {"module": "example.com/xk6-two", "imports": ["k6/x/two"]}]`)
-	r := resolverOf(t, p, "[]", func(cfg *Config) { cfg.Registries = []string{v1, v2} })
+	r := resolverOf(t, p, worldRegistry, func(cfg *Config) { cfg.Registries = []string{v1, v2} })
 	for list, want := range map[string]string{
 		"k6/x/any":                  "k6@v1.8.0,k6/x/any@v1.0.0",
 		"k6/x/two":                  "k6@v2.0.0,k6/x/two@v1.0.0",
@@ -233,7 +234,7 @@ func FuzzRegistry(f *testing.F) {
 
 func TestFilters(t *testing.T) {
 	const array = `[
-		{"module": "e.com/xk6-a", "imports": ["k6/x/a"], "tier": "official", "repo": {"stars": 109}},
+		{"module": "e.com/xk6-a", "imports": ["k6/x/a"], "tier": "official", "tiers": null, "repo": {"stars": 109}},
 		{"module": "e.com/xk6-b", "imports": ["k6/x/b"], "tier": "community", "repo": {"name": "xk6-bee", "url": "https://git.e.com/bee"}},
 		{"module": "e.com/xk6-c", "outputs": ["c"], "cloudEnabled": true}]`
 	const oldest = `{"extensions": [

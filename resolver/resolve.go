@@ -35,7 +35,7 @@ type failure struct {
 
 // Resolve returns modules for the list: the highest versions that it, the registries
 // and the go.mod files of the modules allow, k6 first. It prefers the newest major
-// version of k6 that all extensions support.
+// version of k6 that all extensions support, but v1 if one does not say which it supports.
 //
 // Errors are of kind Invalid (a module path that is none), NotFound (no such name or
 // version), Forbidden (a rule of the operator, see [Resolver.Permit]), Conflict (the versions
@@ -72,8 +72,18 @@ func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pic
 	var failures []*failure
 	for _, major := range majors {
 		set, failed, err := r.attempt(ctx, idx, list, major)
-		if err != nil || set != nil {
-			return set, nil, err
+		if err != nil {
+			return nil, nil, err
+		}
+		if set != nil && major > 1 && saysNothingOfK6(set) && slices.Contains(majors, 1) {
+			// K6 had no other major version for long, so that is what such an extension is for.
+			first, _, err := r.attempt(ctx, idx, list, 1)
+			if err != nil || first != nil {
+				return first, nil, err
+			}
+		}
+		if set != nil {
+			return set, nil, nil
 		}
 		failures = append(failures, failed)
 	}
@@ -89,6 +99,18 @@ func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pic
 		}
 	}
 	return nil, best, nil
+}
+
+// saysNothingOfK6 reports whether there is an extension whose go.mod file names no k6.
+func saysNothingOfK6(set []pick) bool {
+	return slices.ContainsFunc(set[1:], func(p pick) bool {
+		for path := range p.needs.lowest {
+			if k6Major(path) != 0 {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // attempt looks for a set with one major version of k6.
@@ -156,6 +178,8 @@ func (r *Resolver) wants(idx *index, list k6x.List, major int) (wants []*want, m
 		if i < 0 {
 			i = len(wants)
 			wants = append(wants, &want{path: f.path, entry: f.entry})
+		} else if f.entry != wants[i].entry {
+			wants[i].others = append(wants[i].others, f.entry)
 		}
 		wants[i].asks = append(wants[i].asks, dep)
 		wants[i].cgo = wants[i].cgo || f.entry != nil && f.entry.cgo

@@ -71,7 +71,9 @@ func TestResolve(t *testing.T) {
 	r := resolverOf(t, newModuleProxy(world), worldRegistry, nil)
 	for _, test := range []struct{ name, list, want string }{
 		{"k6 alone is the newest major", "k6", "k6@v2.0.0"},
-		{"an extension that needs no k6 goes with the newest", "k6/x/any", "k6@v2.0.0,k6/x/any@v1.0.0"},
+		{"an extension that names no k6 goes with v1", "k6/x/any", "k6@v1.8.0,k6/x/any@v1.0.0"},
+		{"unless another needs v2", "k6/x/any,k6/x/two", "k6@v2.0.0,k6/x/any@v1.0.0,k6/x/two@v1.0.0"},
+		{"or the list says v2", "k6@>=2,k6/x/any", "k6@v2.0.0,k6/x/any@v1.0.0"},
 		{"the newest major that the extension supports", "k6/x/new", "k6@v1.8.0,k6/x/new@v0.3.0"},
 		{"a constraint may choose the major", "k6@^1,k6/x/any", "k6@v1.8.0,k6/x/any@v1.0.0"},
 		{"k6 v2 only", "k6/x/two,k6", "k6@v2.0.0,k6/x/two@v1.0.0"},
@@ -269,6 +271,54 @@ func TestOneMajorMissing(t *testing.T) {
 		}
 		if want == "k6@v1.8.0" && lines.count("no list of versions") != 1 {
 			t.Errorf("%d: the log does not say so", status)
+		}
+	}
+}
+
+func TestEachNameOfAModuleHasItsSay(t *testing.T) {
+	r := resolverOf(t, newModuleProxy(world), `[{"module": "example.com/xk6-new", "imports": ["k6/x/a"]},
+		{"module": "example.com/xk6-new", "imports": ["k6/x/b"], "constraints": "<0.3"},
+		{"module": "example.com/xk6-new", "imports": ["k6/x/c"], "versions": ["v0.1.0", "v0.3.0"]}]`, nil)
+	for list, want := range map[string]string{
+		"k6/x/a":                      "k6@v1.8.0,k6/x/a@v0.3.0",
+		"k6/x/a,k6/x/b":               "k6@v1.8.0,k6/x/a@v0.2.0,k6/x/b@v0.2.0",
+		"k6/x/a,k6/x/b,k6/x/c":        "k6@v1.8.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0",
+		"k6/x/a@v0.2.0,k6/x/c@v0.2.0": "not_found: there is no k6/x/a, k6/x/c v0.2.0\n(There are v0.3.0, v0.1.0.)",
+	} {
+		if got := answer(t, r, list); got != want {
+			t.Errorf("%s: got %s\nwant %s", list, got, want)
+		}
+	}
+}
+
+func TestRetractionsOfAModuleThatOnceWasNone(t *testing.T) {
+	r := resolverOf(t, newModuleProxy(universe{
+		"go.k6.io/k6@v1.0.0":                      "go 1.24\n",
+		"example.com/xk6-old@v1.0.0":              "go 1.24\nrequire go.k6.io/k6 v1.0.0\n",
+		"example.com/xk6-old@v1.1.0":              "go 1.24\nrequire go.k6.io/k6 v1.0.0\n",
+		"example.com/xk6-old@v1.2.0":              "go 1.24\nrequire go.k6.io/k6 v1.0.0\nretract [v1.1.0, v1.2.0]\n",
+		"example.com/xk6-old@v3.0.0+incompatible": "",
+	}), `[{"module": "example.com/xk6-old", "imports": ["k6/x/old"]}]`, nil)
+	if got, want := answer(t, r, "k6/x/old"), "k6@v1.0.0,k6/x/old@v1.0.0"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestRegistryWithOneMajorOfK6KeepsTheOtherOut(t *testing.T) {
+	with := func(k6 string) string { return `[{"module": "` + k6 + `", "imports": ["k6"]},` + worldRegistry[1:] }
+	v1 := resolverOf(t, newModuleProxy(world), with("go.k6.io/k6"), nil)
+	v2 := resolverOf(t, newModuleProxy(world), with("go.k6.io/k6/v2"), nil)
+	for _, test := range []struct {
+		r          *Resolver
+		list, want string
+	}{
+		{v1, "k6", "k6@v1.8.0"},
+		{v1, "k6@v2.0.0", "not_found: there is no k6 v2"},
+		{v2, "k6", "k6@v2.0.0"},
+		{v2, "k6@v1.8.0", "not_found: there is no k6 v1"},
+	} {
+		if got := answer(t, test.r, test.list); !strings.HasPrefix(got, test.want) {
+			t.Errorf("%s: got %s\nwant %s", test.list, got, test.want)
 		}
 	}
 }

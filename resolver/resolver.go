@@ -113,7 +113,7 @@ func (r *Resolver) openSources(ctx context.Context) error {
 	}
 	r.sources = []*source{base}
 	for _, location := range locations {
-		s, err := openSource(ctx, location, r.cfg)
+		s, err := openSource(ctx, location, r.cfg, r.parse)
 		if err != nil {
 			return err
 		}
@@ -129,15 +129,19 @@ func (r *Resolver) reindex() error {
 	r.rebuild.Lock()
 	defer r.rebuild.Unlock()
 	var docs []*document
+	missing := ""
 	for _, s := range r.sources {
 		if doc := s.document(); doc != nil {
 			docs = append(docs, doc)
+		} else if s.explicit {
+			docs, missing = append(docs, &document{missing: true}), s.location
 		}
 	}
 	idx, err := newIndex(docs, r.filter, r.cfg.Filter)
 	if err != nil {
 		return err
 	}
+	idx.missing = missing
 	if idx.nothingLeft() {
 		r.log.Warn("the filter selects none of the extensions that the registries have", "filter", r.cfg.Filter)
 	}

@@ -3,6 +3,7 @@ package resolver
 import (
 	"context"
 	"go/version"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
@@ -24,6 +25,7 @@ const (
 type want struct {
 	path     string           // of the module
 	entry    *entry           // of the registry; nil if it is not registered
+	others   []*entry         // of the other names that the list has for the module
 	cgo      bool             // whether it needs cgo
 	asks     []k6x.Dependency // what the list says of it, sorted by name; for k6 there may be none
 	versions []string         // candidates, newest first
@@ -44,6 +46,11 @@ func (w *want) names() []string {
 		names = append(names, ask.Name)
 	}
 	return names
+}
+
+// registered reports whether all that the registries say of the want's names allows a version.
+func (w *want) registered(version string) bool {
+	return w.entry.allows(version) && !slices.ContainsFunc(w.others, func(e *entry) bool { return !e.allows(version) })
 }
 
 // pick is a want with a version chosen.

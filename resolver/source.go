@@ -3,6 +3,7 @@ package resolver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -43,33 +44,32 @@ type source struct {
 
 // openSource loads the registry at a location. A file has to be readable; a URL may
 // have a copy on disk, or nothing yet.
-func openSource(ctx context.Context, location string, cfg Config) (*source, error) {
+func openSource(ctx context.Context, location string, cfg Config, parse parser) (*source, error) {
 	switch {
 	case location == Embedded:
 		return embeddedSource(true, cfg.Logger)
 	case strings.HasPrefix(location, "https://"), strings.HasPrefix(location, "http://"):
-		return openURL(ctx, location, cfg)
+		return openURL(ctx, location, cfg, parse)
 	}
 	s := &source{location: location, interval: min(cfg.Refresh, 5*time.Second), log: cfg.Logger}
 	s.retry = s.interval
-	s.read = fileReader(location, cfg.Logger)
+	s.read = fileReader(location, parse)
 	if _, err := s.refresh(ctx); err != nil {
-		return nil, k6x.Errorf(k6x.Invalid, "the registry %s cannot be used: %w", location, err)
+		e := k6x.Errorf(k6x.Invalid, "the registry %s cannot be used: %w", location, err)
+		if cause, ok := errors.AsType[*k6x.Error](err); ok {
+			e = e.WithHint("%s", cause.Hint)
+		}
+		return nil, e
 	}
 	return s, nil
 }
 
 // fileReader returns a read function for a file, which is read again when its time
 // or size has changed.
-func fileReader(name string, log *slog.Logger) func(context.Context) (*document, error) {
+func fileReader(name string, parse parser) func(context.Context) (*document, error) {
 	var last os.FileInfo
 	return func(context.Context) (*document, error) {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		info, err := file.Stat()
+		info, err := os.Stat(name) // before it is opened: opening a pipe waits
 		if err != nil {
 			return nil, err
 		}
@@ -79,11 +79,16 @@ func fileReader(name string, log *slog.Logger) func(context.Context) (*document,
 		if last != nil && last.ModTime().Equal(info.ModTime()) && last.Size() == info.Size() {
 			return nil, nil
 		}
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
 		data, err := readAll(file, maxRegistry)
 		if err != nil {
 			return nil, err
 		}
-		doc, err := parseRegistry(data, log)
+		doc, err := parse(data)
 		if err != nil {
 			return nil, err
 		}
@@ -144,14 +149,14 @@ func (s *source) watch(ctx context.Context, changed func()) {
 }
 
 // firstWait is no time at all for a copy that was not looked after since the program
-// started.
+// started, and not for ever if the copy says that it is from the future.
 func (s *source) firstWait() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return s.retry
 	}
-	return max(0, s.interval-time.Since(s.since))
+	return min(s.interval, max(0, s.interval-time.Since(s.since)))
 }
 
 func (s *source) document() *document {

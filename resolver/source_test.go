@@ -100,10 +100,12 @@ func TestRegistryAtURL(t *testing.T) {
 			t.Error("a changed registry is not seen")
 		}
 
-		server.set(func() { server.body = "<html>" })
-		pass(time.Minute)
-		if s := status(); !s.Stale || !r.knows("k6/x/b") {
-			t.Errorf("a broken registry takes the good one's place: %+v", s)
+		for _, broken := range []string{"<html>", `{"error": "rate limited"}`, "null"} {
+			server.set(func() { server.body = broken })
+			pass(time.Minute)
+			if s := status(); !s.Stale || !r.knows("k6/x/b") {
+				t.Errorf("a broken registry takes the good one's place: %+v", s)
+			}
 		}
 
 		server.set(func() { server.down, server.body = true, registryA })
@@ -151,7 +153,7 @@ func TestRegistryThatWasNeverLoaded(t *testing.T) {
 			want       string
 		}{
 			{nil, "not_found: k6/x/mine is not in the registry\n(The registry https://registry.k6.io/registry.json could not be reached, so only what is built in is known.)"},
-			{[]string{"https://registry.test/r.json"}, "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/mine is not known"},
+			{[]string{"https://registry.test/r.json"}, "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/mine is not known for sure"},
 		} {
 			log, lines := logTo()
 			started := time.Now()
@@ -176,6 +178,39 @@ func TestRegistryThatWasNeverLoaded(t *testing.T) {
 	})
 }
 
+// A registry that is not there yet may overlay what those below it say.
+func TestLayersBelowAMissingOneDoNotAnswer(t *testing.T) {
+	server := &registryServer{down: true}
+	above := write(t, "above.json", `[{"module": "example.com/xk6-any", "imports": ["k6/x/any"]}]`)
+	p := newModuleProxy(world)
+	client := &http.Client{Transport: byHost{"registry.test": server, "proxy.test": inProcess{p}}}
+	r := resolverOf(t, p, worldRegistry, func(cfg *Config) {
+		cfg.Registries = append(cfg.Registries, "https://registry.test/r.json", above)
+		cfg.Client, cfg.Filter, cfg.AllowModules = client, "[?module!='example.com/xk6-base']", "example.com"
+	})
+	for list, want := range map[string]string{
+		"k6@^1":                           "k6@v1.8.0",
+		"k6@^1,k6/x/any":                  "k6@v1.8.0,k6/x/any@v1.0.0",
+		"k6/x/new":                        "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/new is not known for sure",
+		"example.com/xk6-new@v0.3.0":      "unavailable: the registry https://registry.test/r.json could not be loaded, so example.com/xk6-new is not known for sure",
+		"k6@v1.8.0,k6/x/unheard-of@1.0.0": "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/unheard-of is not known for sure",
+	} {
+		if got := answer(t, r, list); got != want {
+			t.Errorf("%s: got %s\nwant %s", list, got, want)
+		}
+		if err := r.Permit(parse(t, list)); err != nil {
+			t.Errorf("Permit(%s): %v", list, err)
+		}
+	}
+}
+
+// byHost sends requests where their host is.
+type byHost map[string]http.RoundTripper
+
+func (h byHost) RoundTrip(req *http.Request) (*http.Response, error) {
+	return h[req.URL.Host].RoundTrip(req)
+}
+
 func TestRegistryIsLoadedLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := &registryServer{body: registryA, down: true}
@@ -193,6 +228,40 @@ func TestRegistryIsLoadedLater(t *testing.T) {
 			t.Error("not loaded once the server is up")
 		}
 	})
+}
+
+func TestRegistryThatTheFilterFailsOnIsNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &registryServer{body: `[{"module": "e.com/a", "imports": ["k6/x/a"], "word": "x"}]`}
+		cfg := Config{
+			Registries: []string{"https://registry.test/r.json"}, Dir: t.TempDir(), Refresh: time.Minute,
+			Filter: "[?word && length(word) > `0`]", Client: &http.Client{Transport: server},
+		}
+		r, err := New(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go r.Run(ctx)
+		server.set(func() { server.body = `[{"module": "e.com/b", "imports": ["k6/x/b"], "word": 7}]` })
+		time.Sleep(61 * time.Second) // the bubble's time
+		synctest.Wait()
+		if s := r.Sources()[0]; !s.Stale || !strings.Contains(s.Error, "filter") || !r.knows("k6/x/a") || r.knows("k6/x/b") {
+			t.Errorf("%+v", s)
+		}
+		again, err := New(t.Context(), cfg)
+		if err != nil || !again.knows("k6/x/a") {
+			t.Errorf("after a restart: %v", err)
+		}
+	})
+}
+
+func TestCopyFromTheFutureIsLookedAfter(t *testing.T) {
+	s := &source{interval: time.Minute, since: time.Now().Add(1000 * time.Hour)}
+	if wait := s.firstWait(); wait != time.Minute {
+		t.Errorf("waits %s", wait)
+	}
 }
 
 func TestBrokenCopyOnDiskCountsAsNone(t *testing.T) {
@@ -299,8 +368,14 @@ func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 		}
 	}
 	long := time.Now().Add(-2 * time.Hour)
-	if err := os.Chtimes(old, long, long); err != nil {
+	oldDir := filepath.Join(d.temp, "go-1")
+	if err := os.MkdirAll(filepath.Join(oldDir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{old, oldDir} {
+		if err := os.Chtimes(name, long, long); err != nil {
+			t.Fatal(err)
+		}
 	}
 	newDisk(dir)
 	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {

@@ -35,19 +35,20 @@ type remote struct {
 	disk   disk
 	file   string // of the copy; its time is when the registry was last known to be current
 	client *http.Client
+	parse  parser
 	log    *slog.Logger
 	kept   registryCopy
 }
 
 // openURL makes a source of the copy on disk; if there is none, it tries for a few
 // seconds to get one.
-func openURL(ctx context.Context, location string, cfg Config) (*source, error) {
+func openURL(ctx context.Context, location string, cfg Config, parse parser) (*source, error) {
 	u, err := url.Parse(location)
 	if err != nil || u.Host == "" {
 		return nil, k6x.Errorf(k6x.Invalid, "a registry's location is not a URL").WithCause(withoutURL(err))
 	}
 	hash := sha256.Sum256([]byte(location))
-	r := &remote{url: location, client: cfg.Client, log: cfg.Logger, disk: newDisk(cfg.Dir),
+	r := &remote{url: location, client: cfg.Client, parse: parse, log: cfg.Logger, disk: newDisk(cfg.Dir),
 		file: filepath.Join(cfg.Dir, "registry", hex.EncodeToString(hash[:])+".json")}
 	s := &source{location: shown(u), interval: cfg.Refresh, retry: min(cfg.Refresh, 30*time.Second), log: cfg.Logger, read: r.read}
 	doc, since, err := r.load()
@@ -95,7 +96,7 @@ func (r *remote) load() (*document, time.Time, error) {
 	if err := json.Unmarshal(data, &kept); err != nil {
 		return nil, time.Time{}, err
 	}
-	doc, err := parseRegistry(kept.Body, r.log)
+	doc, err := r.parse(kept.Body)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -137,7 +138,7 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := parseRegistry(body, r.log)
+	doc, err := r.parse(body)
 	if err != nil {
 		return nil, err
 	}

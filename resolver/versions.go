@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -39,7 +40,8 @@ type versionList struct {
 	Module   string    `json:"module"`
 	Versions []string  `json:"versions"` // newest first
 	Fetched  time.Time `json:"fetched"`
-	err      error
+	Status   int       `json:"status,omitempty"` // of HTTP, if that was the definite answer; 404: not there
+	err      error     // what Status means
 	renew    time.Time // when to ask again
 }
 
@@ -71,25 +73,41 @@ func (l *versionLists) fetch(ctx context.Context, modulePath string) ([]string, 
 	now := time.Now()
 	if err != nil {
 		err = unavailable(modulePath, err)
-		if len(old.Versions) > 0 {
+		if len(old.Versions) > 0 || ok && !definite(err) {
 			l.log.Warn("the versions of a module cannot be renewed; the old list stays in use",
 				"module", modulePath, "since", old.Fetched, "cause", k6x.AsError(err).Err)
 			old.renew = now.Add(min(l.maxAge, listPause))
 			l.kept.Add(modulePath, old)
-			return old.Versions, nil
+			return old.Versions, old.err
 		}
-		if definite(err) {
-			l.log.Warn("a module has no list of versions", "module", modulePath, "cause", k6x.AsError(err).Err)
-			l.kept.Add(modulePath, versionList{err: err, renew: now.Add(l.maxAge)})
+		if !definite(err) {
+			return nil, err
 		}
-		return nil, err
+		l.log.Warn("a module has no list of versions", "module", modulePath, "cause", k6x.AsError(err).Err)
 	}
-	list := versionList{Module: modulePath, Versions: versions, Fetched: now, renew: now.Add(l.maxAge)}
-	l.kept.Add(modulePath, list)
-	if err := l.disk.writeJSON(l.file(modulePath), list); err != nil {
-		l.log.Warn("a list of versions cannot be kept on disk", "module", modulePath, "error", err)
+	l.keep(versionList{Module: modulePath, Versions: versions, Fetched: now, Status: statusOf(err), err: err, renew: now.Add(l.maxAge)})
+	return versions, err
+}
+
+func (l *versionLists) keep(list versionList) {
+	l.kept.Add(list.Module, list)
+	if list.err != nil && list.Status == 0 {
+		return // a setting says so, and the next start may have another
 	}
-	return versions, nil
+	if err := l.disk.writeJSON(l.file(list.Module), list); err != nil {
+		l.log.Warn("a list of versions cannot be kept on disk", "module", list.Module, "error", err)
+	}
+}
+
+// statusOf returns the status of HTTP that a definite error stands for, 0 if it is none.
+func statusOf(err error) int {
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		return refused.status
+	}
+	if errors.Is(err, errAbsent) {
+		return http.StatusNotFound
+	}
+	return 0
 }
 
 func (l *versionLists) file(modulePath string) string {
@@ -109,7 +127,12 @@ func (l *versionLists) load(modulePath string) (versionList, bool) {
 		_ = os.Remove(l.file(modulePath)) // it will be written anew
 		return versionList{}, false
 	}
-	list.Versions = tagged(modulePath, list.Versions)
+	switch list.Versions = tagged(modulePath, list.Versions); {
+	case list.Status == http.StatusNotFound:
+		list.Versions, list.err = nil, unavailable(modulePath, errAbsent)
+	case list.Status != 0:
+		list.Versions, list.err = nil, unavailable(modulePath, &refusal{list.Status})
+	}
 	if now := time.Now(); list.Fetched.After(now) {
 		list.Fetched = now.Add(-l.maxAge)
 	}
