@@ -253,6 +253,9 @@ func (s *k6x) peakMemory(t testing.TB) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {
+		if full {
+			t.Fatal(err)
+		}
 		t.Skipf("SKIPPED: peak memory is read from /proc: %v", err)
 	}
 	m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
