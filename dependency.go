@@ -24,9 +24,10 @@ type Dependency struct {
 	Constraint Constraint
 }
 
-// A name: k6, k6/x/redis, dashboard, subcommand:docs or a Go module path. It starts
-// with a letter or digit, its elements are not empty and do not start with a dot.
-var nameSyntax = regexp.MustCompile(`^(subcommand:)?[A-Za-z0-9][A-Za-z0-9_~.-]*(/[A-Za-z0-9_~-][A-Za-z0-9_~.-]*)*$`)
+// A name: k6, k6/x/redis, dashboard, subcommand:docs or a Go module path. Its elements
+// are not empty and do not start with a dot. It starts with a letter; with a digit only if a
+// slash follows, as without one a list could not tell it from a part of a constraint.
+var nameSyntax = regexp.MustCompile(`^(subcommand:)?([A-Za-z][\w~.-]*|[0-9][\w~.-]*/[\w~-][\w~.-]*)(/[\w~-][\w~.-]*)*$`)
 
 // CheckName reports whether name has the form of a dependency's name (contract
 // section 2). The error is of kind [Invalid].

@@ -155,6 +155,7 @@ func TestParsePath(t *testing.T) {
 		"/linux//k6":               k6x.NotFound,
 		"/LINUX/AMD64/k6":          k6x.NotFound,
 		"/linux/x86_64/k6@v1.8.1":  k6x.NotFound,
+		"/linux/amd64/0,k6@1":      k6x.Invalid, // sorted it would be k6@1,0: a constraint
 		"/../../etc/passwd@v1.0.0": k6x.NotFound,
 	} {
 		if _, _, err := k6x.ParsePath(in); k6x.KindOf(err) != want || err == nil {
@@ -202,7 +203,10 @@ func FuzzParsePath(f *testing.F) {
 		if list.Pinned() != list2.Pinned() {
 			t.Fatalf("%q: pinned changes", path)
 		}
-		for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+		if len(list) != len(list2) {
+			t.Fatalf("%q has %d items, and %q has %d", path, len(list), canonical, len(list2))
+		}
+		for i, j := 0, len(list2)-1; i < j; i, j = i+1, j-1 {
 			list2[i], list2[j] = list2[j], list2[i]
 		}
 		shuffled, err := k6x.NewList(list2...)
