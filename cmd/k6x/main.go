@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/cmd/internal/cli"
 )
 
 // Exit codes, as the help of the root command tells them.
@@ -44,16 +45,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint != "" {
 		fmt.Fprintf(stderr, "%s\n", e.Hint)
 	}
-	if _, ok := errors.AsType[*usageError](err); ok {
+	if _, ok := errors.AsType[*cli.UsageError](err); ok {
 		return exitUsage
 	}
 	return exitFailure
 }
-
-// usageError is a command line that makes no sense.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
@@ -72,7 +68,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{fmt.Errorf("%w\nSee %s --help", err, cmd.CommandPath())}
+		return &cli.UsageError{Err: fmt.Errorf("%w\nSee %s --help", err, cmd.CommandPath())}
 	})
 	root.AddCommand(newServiceCommand())
 	return root
@@ -93,7 +89,7 @@ func setFromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)
 		}
 		for _, value := range values {
 			if err := flags.Set(f.Name, value); err != nil {
-				errs = append(errs, &usageError{fmt.Errorf("%s: %w", name, err)})
+				errs = append(errs, &cli.UsageError{Err: fmt.Errorf("%s: %w", name, err)})
 			}
 		}
 	})

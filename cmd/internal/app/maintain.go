@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -18,7 +18,7 @@ const (
 )
 
 // maintain keeps the directories sound and bounded until ctx ends.
-func (a *app) maintain(ctx context.Context) {
+func (a *App) maintain(ctx context.Context) {
 	trim, scrub := time.NewTicker(trimEvery), time.NewTimer(scrubFirst)
 	defer trim.Stop()
 	defer scrub.Stop()
@@ -38,8 +38,8 @@ func (a *app) maintain(ctx context.Context) {
 }
 
 // trimGoCaches bounds Go's build cache and module cache. No build runs meanwhile.
-func (a *app) trimGoCaches(ctx context.Context) {
-	limit := int64(a.options.goCacheSize)
+func (a *App) trimGoCaches(ctx context.Context) {
+	limit := a.options.GoCacheSize
 	if limit == 0 {
 		return
 	}
@@ -53,7 +53,7 @@ func (a *app) trimGoCaches(ctx context.Context) {
 }
 
 // bound runs trim, which returns the bytes that it freed, if directory is larger than limit.
-func (a *app) bound(ctx context.Context, directory string, limit int64, trim func() (int64, error)) {
+func (a *App) bound(ctx context.Context, directory string, limit int64, trim func() (int64, error)) {
 	size, err := cache.Size(directory)
 	if err == nil && size > limit {
 		// Builds that come while this waits for one that runs wait too, so not for long.

@@ -1,4 +1,5 @@
-package main
+// Package app makes a service of its parts, and runs it.
+package app
 
 import (
 	"cmp"
@@ -18,14 +19,15 @@ import (
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cache/dir"
+	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/resolver"
 	"k6x/service"
 )
 
-// app is the service with all it is made of.
-type app struct {
-	options  serviceOptions
+// App is the service with all it is made of.
+type App struct {
+	options  Options
 	logger   *slog.Logger
 	tool     *gotool.Tool
 	host     k6x.Platform
@@ -33,63 +35,64 @@ type app struct {
 	engine   *native.Engine
 	dedup    *builder.Dedup
 	resolver *resolver.Resolver
-	service  *service.Service
+	Service  *service.Service
 	preload  []service.Wish
 	work     sync.WaitGroup
 }
 
-func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app, err error) {
-	a := &app{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
+// New makes the service. It does not listen yet.
+func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error) {
+	a := &App{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
 	defer func() {
 		if err != nil {
-			_ = a.close()
+			_ = a.Close()
 		}
 	}()
-	if o.maxBuilds < 1 || o.queue < 0 {
-		return nil, &usageError{errors.New("--max-builds is at least 1, --queue at least 0")}
+	if o.MaxBuilds < 1 || o.Queue < 0 {
+		return nil, &cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")}
 	}
-	base, err := baseURL(o.url)
+	base, err := baseURL(o.URL)
 	if err != nil {
 		return nil, err
 	}
-	trusted, err := prefixes(o.trustedProxies)
+	trusted, err := prefixes(o.TrustedProxies)
 	if err != nil {
 		return nil, err
 	}
-	if a.tool, err = gotool.Find(ctx, o.env); err != nil {
+	if a.tool, err = gotool.Find(ctx, o.Env); err != nil {
 		return nil, err
 	}
-	platforms, err := choosePlatforms(ctx, a.tool, o.platforms)
+	platforms, err := choosePlatforms(ctx, a.tool, o.Platforms)
 	if err != nil {
 		return nil, err
 	}
-	for _, list := range o.preload {
+	for _, list := range o.Preload {
 		wishes, err := service.ParsePreload(list, a.host)
 		if err != nil {
 			return nil, fmt.Errorf("--preload %s: %w", list, err)
 		}
 		a.preload = append(a.preload, wishes...)
 	}
-	if err := os.MkdirAll(o.cacheDir, 0o755); err != nil {
+	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
 			WithHint("Choose another one with --cache-dir.")
 	}
 	metrics := service.NewMetrics()
-	if a.store, err = dir.Open(dir.Config{Dir: filepath.Join(o.cacheDir, "store"), Size: int64(o.storeSize), Logger: logger}); err != nil {
+	if a.store, err = dir.Open(dir.Config{Dir: filepath.Join(o.CacheDir, "store"), Size: o.StoreSize, Logger: logger}); err != nil {
 		return nil, err
 	}
-	logs, err := cache.OpenLogs(filepath.Join(o.cacheDir, "logs"), 200, 1<<20)
+	logs, err := cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20)
 	if err != nil {
 		return nil, err
 	}
 	if a.engine, err = native.New(ctx, native.Config{
-		Tool: a.tool, Dir: filepath.Join(o.cacheDir, "go"), Timeout: o.buildTimeout, Logger: logger,
+		Tool: a.tool, Dir: filepath.Join(o.CacheDir, "go"), Timeout: o.BuildTimeout, Cgo: o.Cgo, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
 	if a.resolver, err = resolver.New(ctx, resolver.Config{
-		Registries: o.registries, Filter: o.filter, AllowModules: o.allowModules, AllowBuildSemvers: o.allowBuildSemvers,
-		Toolchain: a.tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"),
+		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers,
+		Toolchain: a.tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
 		Go: a.tool.Path, Env: a.engine.Env(), Logger: logger,
 	}); err != nil {
 		return nil, err
@@ -102,13 +105,13 @@ func newApp(ctx context.Context, o serviceOptions, logger *slog.Logger) (_ *app,
 		}
 	})
 	limit := builder.NewLimit(builder.Keep(engine, a.store, cache.ErrNotFound), builder.LimitConfig{
-		Slots: o.maxBuilds, Queue: cmp.Or(o.queue, -1), // 0 in the config is the default, but no place on the command line
+		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 	})
 	a.dedup = builder.NewDedup(limit, builder.DedupConfig{})
-	a.service = service.New(service.Config{
+	a.Service = service.New(service.Config{
 		Resolver: a.resolver, Builder: a.dedup, Store: a.store, Settings: a.engine.Settings(), Logs: logs,
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
-		Metrics: metrics, Logger: logger, MaxWait: o.maxWait, LatestMaxAge: o.latestMaxAge,
+		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 	})
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn.", func() float64 { return float64(limit.Stats().Waiting) })
@@ -131,18 +134,18 @@ func logBuild(ctx context.Context, logger *slog.Logger, built builder.Outcome) {
 	logger.Info("built", attrs...)
 }
 
-// start runs what goes on beside the requests until ctx ends.
-func (a *app) start(ctx context.Context) {
+// Start runs what goes on beside the requests until ctx ends.
+func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.resolver.Run(ctx) })
-	a.work.Go(func() { a.service.Preload(ctx, a.preload) })
+	a.work.Go(func() { a.Service.Preload(ctx, a.preload) })
 	a.work.Go(func() { a.maintain(ctx) })
 }
 
 // buildsEnd is how long canceled builds may take to end.
 const buildsEnd = 10 * time.Second
 
-// close ends builds and releases the directories.
-func (a *app) close() error {
+// Close ends builds and releases the directories.
+func (a *App) Close() error {
 	var errs []error
 	if a.dedup != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+	"k6x/gotool"
+)
+
+// Options say how a service is made. The flags of k6x service tell what each is for.
+type Options struct {
+	Addr, URL         string
+	Registries        []string
+	Filter            string
+	AllowModules      string
+	Platforms         []string // nil: the default ones
+	CacheDir          string
+	StoreSize         int64 // bytes; 0: no limit
+	GoCacheSize       int64 // bytes, each of Go's caches; 0: no limit
+	MaxBuilds         int
+	Queue             int
+	BuildTimeout      time.Duration
+	MaxWait           time.Duration
+	LatestMaxAge      time.Duration
+	Env               []string // KEY=VALUE for the go command
+	AllowBuildSemvers bool
+	Cgo               bool // build what needs a C compiler
+	Preload           []string
+	TrustedProxies    []string
+	ShutdownTimeout   time.Duration
+}
+
+func baseURL(s string) (*url.URL, error) {
+	if s == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, &cli.UsageError{Err: fmt.Errorf("--url %q is not a base URL such as https://builds.example.com", s)}
+	}
+	return u, nil
+}
+
+func prefixes(list []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			addr, addrErr := netip.ParseAddr(s)
+			if addrErr != nil {
+				return nil, &cli.UsageError{Err: fmt.Errorf("--trusted-proxies: %w", err)}
+			}
+			p = netip.PrefixFrom(addr, addr.BitLen())
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// choosePlatforms reads the platforms to build for, each of which the go command has to know.
+func choosePlatforms(ctx context.Context, tool *gotool.Tool, names []string) ([]k6x.Platform, error) {
+	known, err := tool.Platforms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []k6x.Platform
+	for _, name := range names {
+		p, err := k6x.ParsePlatform(strings.TrimSpace(name))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(known, p) {
+			return nil, k6x.UnknownPlatform(name).WithHint("See go tool dist list for what %s can build for.", tool.Version)
+		}
+		list = append(list, p)
+	}
+	if names == nil {
+		return k6x.DefaultPlatforms(), nil
+	}
+	if len(list) == 0 {
+		return nil, &cli.UsageError{Err: errors.New("--platforms is empty")}
+	}
+	return list, nil
+}
