@@ -28,21 +28,29 @@ type DedupConfig struct {
 //
 // A failure that would come again (BuildFailed, Conflict, Forbidden, NotFound) is
 // remembered for FailureLife. A panic of the build becomes an error of kind Internal.
+//
+// Those who ask with a ctx of [WithRebuild] share a build of their own. Failures that are
+// remembered do not count for it, and its own is not remembered.
 type Dedup struct {
 	next Builder
 	cfg  DedupConfig
 
 	mu       sync.Mutex // guards what is below and the waiting and idle of each flight
 	closed   bool
-	flights  map[string]*flight   // by key; one that is being cancelled for want of waiters is not here
-	running  map[*flight]struct{} // all whose build has not returned
+	flights  map[flightKey]*flight // one that is being cancelled for want of waiters is not here
+	running  map[*flight]struct{}  // all whose build has not returned
 	failures *simplelru.LRU[string, failure]
 	drained  chan struct{} // closed when closed and nothing is running
 }
 
+type flightKey struct {
+	key     string // of the recipe
+	rebuild bool
+}
+
 // flight is one build under way.
 type flight struct {
-	key     string
+	flightKey
 	cancel  context.CancelCauseFunc
 	waiting int
 	idle    *time.Timer // runs while nobody waits
@@ -75,7 +83,7 @@ func NewDedup(next Builder, cfg DedupConfig) *Dedup {
 	return &Dedup{
 		next:     next,
 		cfg:      cfg,
-		flights:  make(map[string]*flight),
+		flights:  make(map[flightKey]*flight),
 		running:  make(map[*flight]struct{}),
 		failures: failures,
 		drained:  make(chan struct{}),
@@ -131,7 +139,7 @@ func (d *Dedup) Close(ctx context.Context) error {
 }
 
 func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
-	key := recipe.Key()
+	key := flightKey{recipe.Key(), Rebuild(ctx)}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -139,14 +147,14 @@ func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
 	}
 	f := d.flights[key]
 	if f == nil {
-		if past, ok := d.failures.Get(key); ok {
+		if past, ok := d.failures.Get(key.key); ok && !key.rebuild {
 			if time.Now().Before(past.until) {
 				return nil, own(past.err)
 			}
-			d.failures.Remove(key)
+			d.failures.Remove(key.key)
 		}
 		ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		f = &flight{key: key, cancel: cancel, done: make(chan struct{})}
+		f = &flight{flightKey: key, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
 		go d.fly(ctx, f, recipe)
@@ -174,8 +182,8 @@ func (d *Dedup) leave(f *flight) {
 			return
 		}
 		f.cancel(errAbandoned)
-		if d.flights[f.key] == f { // who comes now starts anew
-			delete(d.flights, f.key)
+		if d.flights[f.flightKey] == f { // who comes now starts anew
+			delete(d.flights, f.flightKey)
 		}
 	})
 	f.idle = idle
@@ -191,15 +199,15 @@ func (d *Dedup) fly(ctx context.Context, f *flight, recipe k6x.Recipe) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.flights[f.key] == f {
-		delete(d.flights, f.key)
+	if d.flights[f.flightKey] == f {
+		delete(d.flights, f.flightKey)
 	}
 	delete(d.running, f)
 	if f.idle != nil {
 		f.idle.Stop()
 		f.idle = nil
 	}
-	if e, ok := errors.AsType[*k6x.Error](f.err); ok && lasting(e.Kind) {
+	if e, ok := errors.AsType[*k6x.Error](f.err); ok && lasting(e.Kind) && !f.rebuild {
 		d.failures.Add(f.key, failure{err: e, until: time.Now().Add(d.cfg.FailureLife)})
 	}
 	close(f.done)

@@ -27,7 +27,7 @@ type blame struct {
 }
 
 func (e *Engine) newBlame(ws *workspace) *blame {
-	g := loadGraph(e.dirs.ModCache, pins(ws.recipe))
+	g := loadGraph(e.mods, pins(ws.recipe))
 	return &blame{recipe: ws.recipe, modCache: e.dirs.ModCache, graph: g, selected: g.selected()}
 }
 

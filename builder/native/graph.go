@@ -1,12 +1,8 @@
 package native
 
 import (
-	"io"
-	"os"
-	"path/filepath"
 	"slices"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 )
@@ -27,8 +23,8 @@ type graph struct {
 	by       map[module.Version][]module.Version // who requires it
 }
 
-// loadGraph reads the go.mod files in the module cache.
-func loadGraph(modCache string, pins []module.Version) *graph {
+// loadGraph follows the go.mod files that are in the module cache.
+func loadGraph(mods *goMods, pins []module.Version) *graph {
 	g := &graph{
 		pins:     pins,
 		requires: make(map[module.Version][]module.Version),
@@ -41,7 +37,10 @@ func loadGraph(modCache string, pins []module.Version) *graph {
 		if _, seen := g.requires[m]; seen {
 			continue
 		}
-		list := readRequires(modCache, m)
+		var list []module.Version
+		if f := mods.read(m); f != nil {
+			list = f.requires
+		}
 		g.requires[m] = list
 		for _, r := range list {
 			g.by[r] = append(g.by[r], m)
@@ -49,36 +48,6 @@ func loadGraph(modCache string, pins []module.Version) *graph {
 		queue = append(queue, list...)
 	}
 	return g
-}
-
-// readRequires returns the requirements of m; none if its go.mod is not there.
-func readRequires(modCache string, m module.Version) []module.Version {
-	path, err := module.EscapePath(m.Path)
-	if err != nil {
-		return nil
-	}
-	version, err := module.EscapeVersion(m.Version)
-	if err != nil {
-		return nil
-	}
-	file, err := os.Open(filepath.Join(modCache, "cache", "download", filepath.FromSlash(path), "@v", version+goModTail))
-	if err != nil {
-		return nil
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxGoMod))
-	if err != nil {
-		return nil
-	}
-	f, err := modfile.ParseLax(file.Name(), data, nil)
-	if err != nil {
-		return nil
-	}
-	list := make([]module.Version, len(f.Require))
-	for i, r := range f.Require {
-		list[i] = r.Mod
-	}
-	return list
 }
 
 // has reports whether a go.mod, or a pin, names m.

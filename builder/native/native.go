@@ -4,6 +4,10 @@
 // in it (run.go), reads the binary and the module versions that were selected
 // (verify.go, graph.go), and copies it out. When the go command fails, classify.go finds
 // out why and blame.go who is at fault.
+//
+// From a go build that succeeded it learns (learn.go) what was compiled into which files
+// (kit.go). A later combination of packages that are all known needs no go build: the versions
+// are selected here (plan.go) and the linker is run (assemble.go), to the very same bytes.
 package native
 
 import (
@@ -52,7 +56,9 @@ type Engine struct {
 	dirs gotool.Dirs // Temp is that of each build
 	work *work
 	gate *gate
+	mods *goMods
 	sums sums
+	kits kits
 }
 
 var _ builder.Engine = (*Engine)(nil)
@@ -88,7 +94,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fileError("preparing the work directory", err)
 	}
-	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock"))}, nil
+	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock")),
+		mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
 }
 
 // Close removes the work directory of this process. No build may be running.
@@ -136,22 +143,39 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 		return k6x.Build{}, fileError("writing the main module", err)
 	}
 	defer ws.remove(e.log)
-	if err := e.compile(ctx, ws); err != nil {
-		if k6x.KindOf(err) == k6x.Forbidden {
-			e.sums.forget() // a module that no database vouches for may have been released anew
-		}
-		return k6x.Build{}, err
-	}
-	build, err := e.inspect(ws)
+	build, assembled, err := e.make(ctx, ws)
 	if err != nil {
 		return k6x.Build{}, err
 	}
 	if err := ws.copyOutput(ctx, w); err != nil {
 		return k6x.Build{}, err
 	}
+	if !assembled {
+		e.learn(ctx, ws)
+	}
 	build.Started = started.UTC()
 	build.Duration = time.Since(started)
 	return build, nil
+}
+
+// make makes the binary of ws and reports whether that was done without go build.
+func (e *Engine) make(ctx context.Context, ws *workspace) (build k6x.Build, assembled bool, err error) {
+	if e.assemble(ctx, ws) {
+		if build, err = e.inspect(ws); err == nil {
+			return build, true, nil
+		}
+		e.log.Warn("an assembled binary is left to go build", "path", ws.recipe.Path(), "error", err)
+	}
+	if err := e.compile(ctx, ws); err != nil {
+		if k6x.KindOf(err) == k6x.Forbidden { // a module that no database vouches for may have been released anew
+			e.sums.forget()
+			e.mods.forget()
+			e.kits.forget()
+		}
+		return k6x.Build{}, false, err
+	}
+	build, err = e.inspect(ws)
+	return build, false, err
 }
 
 // check refuses recipes that would be built otherwise than they say, and keeps what

@@ -125,7 +125,7 @@ func build(t *testing.T, e *Engine, recipe k6x.Recipe, lock *k6x.Lock) ([]byte, 
 }
 
 // version runs a binary and returns what it says of itself.
-func version(t *testing.T, binary []byte) string {
+func versionOf(t *testing.T, binary []byte) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "k6.exe")
 	if err := os.WriteFile(file, binary, 0o755); err != nil {
@@ -151,7 +151,7 @@ func TestBuildLinksK6AndTheExtensions(t *testing.T) {
   example.com/xk6-out v0.1.0, out [output]
   example.com/xk6-sub v0.1.0, sub [subcommand]
 `
-	if got := version(t, binary); got != want {
+	if got := versionOf(t, binary); got != want {
 		t.Errorf("it says\n%swant\n%s", got, want)
 	}
 	if report.Toolchain != recipe.Toolchain || report.Started.IsZero() || report.Duration <= 0 {
@@ -177,7 +177,7 @@ func TestBuildTakesReleasesThatNobodyWouldBeGivenUnasked(t *testing.T) {
 	for _, item := range []string{"hello@v0.2.0", "hello@v0.3.0-rc.1"} { // retracted, pre-release
 		binary, _ := build(t, e, e.recipe("v1.2.0-rc.1", item), nil)
 		_, v, _ := strings.Cut(item, "@")
-		if got := version(t, binary); !strings.Contains(got, "xk6-hello "+v) || !strings.HasPrefix(got, "k6 v1.2.0-rc.1 ") {
+		if got := versionOf(t, binary); !strings.Contains(got, "xk6-hello "+v) || !strings.HasPrefix(got, "k6 v1.2.0-rc.1 ") {
 			t.Errorf("it says %s", got)
 		}
 	}
@@ -186,7 +186,7 @@ func TestBuildTakesReleasesThatNobodyWouldBeGivenUnasked(t *testing.T) {
 func TestBuildMakesK6OfMajorVersion2(t *testing.T) {
 	e := newEngine(t, Config{})
 	binary, _ := build(t, e, e.recipe("v2.0.0", "two@v0.1.0"), nil)
-	if got := version(t, binary); !strings.HasPrefix(got, "k6 v2.0.0 ") || !strings.Contains(got, "k6/x/two") {
+	if got := versionOf(t, binary); !strings.HasPrefix(got, "k6 v2.0.0 ") || !strings.Contains(got, "k6/x/two") {
 		t.Errorf("it says %s", got)
 	}
 }
@@ -327,7 +327,7 @@ func TestBuildWithCgo(t *testing.T) {
 	}
 	on := newEngine(t, Config{Cgo: true})
 	binary, _ := build(t, on, recipe, nil)
-	if got := version(t, binary); !strings.Contains(got, "k6/x/cgo") {
+	if got := versionOf(t, binary); !strings.Contains(got, "k6/x/cgo") {
 		t.Errorf("it says %s", got)
 	}
 	broken := newEngine(t, Config{Cgo: true, Tool: standinTool(t, testmod.Serve(t, "../../testdata/standin"), "CC=no-such-compiler")})

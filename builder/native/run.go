@@ -68,16 +68,21 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 
 // command returns go build for the workspace.
 func (e *Engine) command(ctx context.Context, ws *workspace) *exec.Cmd {
-	mod, cgo := "-mod=mod", "0"
+	mod := "-mod=mod"
 	if ws.locked {
 		mod = "-mod=readonly"
 	}
+	args := append([]string{"build", mod}, ws.recipe.Flags...)
+	return e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-o", outputName, ".")...)
+}
+
+// program returns a command in the workspace, with the environment of the recipe.
+func (e *Engine) program(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
+	cgo := "0"
 	if ws.recipe.Cgo {
 		cgo = "1"
 	}
-	args := append([]string{"build", mod}, ws.recipe.Flags...)
-	args = append(args, "-o", outputName, ".")
-	cmd := exec.CommandContext(ctx, e.cfg.Tool.Path, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = ws.dir
 	dirs := e.dirs
 	dirs.Temp = ws.temp()

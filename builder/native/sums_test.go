@@ -21,7 +21,7 @@ func TestKnownSumsDoNotLeakIntoLocks(t *testing.T) {
 	ignorant := newEngine(t, Config{})
 	alone, reference := build(t, ignorant, recipe, nil)
 	if made.Lock != reference.Lock || string(binary) != string(alone) {
-		t.Errorf("the lock is\n%s\nwant\n%s", made.Lock.GoSum, reference.Lock.GoSum)
+		t.Errorf("the lock is\n%s\n%s\nwant\n%s\n%s", made.Lock.GoMod, made.Lock.GoSum, reference.Lock.GoMod, reference.Lock.GoSum)
 	}
 }
 

@@ -142,7 +142,7 @@ func TestGraphReadsOnlyWhatIsThereAndSound(t *testing.T) {
 	write("example.com/!b!i!g/@v/v1.0.0.mod", "module example.com/BIG\nrequire example.com/c v1.10.0\n")
 	write("example.com/c/@v/v1.2.0.mod", "this is no go.mod {{{")
 	a := module.Version{Path: "example.com/a", Version: "v1.0.0"}
-	g := loadGraph(cache, []module.Version{a})
+	g := loadGraph(&goMods{modCache: cache}, []module.Version{a})
 	if got := g.selected(); got["example.com/c"] != "v1.10.0" || got["example.com/b"] != "v1.0.0" {
 		t.Errorf("selected %v", got)
 	}

@@ -1,0 +1,148 @@
+package native
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"go/version"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+// assembleTime bounds an attempt to do without go build: many times what it takes.
+const assembleTime = 2 * time.Minute
+
+// assemble makes the binary of ws out of packages that were compiled before, if all of
+// them were, and reports whether it did. It explains nothing: what it cannot make is left to go build,
+// which finds the workspace as it was.
+func (e *Engine) assemble(ctx context.Context, ws *workspace) bool {
+	if !e.assembles(ws) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, assembleTime)
+	defer cancel()
+	err := e.assembleFrom(ctx, ws, e.kits.of(ws.recipe))
+	if err != nil {
+		e.log.Debug("left to go build", "path", ws.recipe.Path(), "reason", err)
+	}
+	return err == nil
+}
+
+func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error {
+	k.mu.Lock()
+	if !k.Proven {
+		k.mu.Unlock()
+		return errUnknown
+	}
+	p, err := e.plan(k, ws.recipe)
+	goSum := k.GoSum
+	k.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := e.link(ctx, ws, p, outputName); err != nil {
+		return errors.Join(err, os.RemoveAll(ws.output()))
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(ws.dir, "go.mod"), []byte(p.goMod), 0o644),
+		os.WriteFile(filepath.Join(ws.dir, "go.sum"), []byte(goSum), 0o644),
+	)
+}
+
+// The go command frames build info with these, so that it is found in a binary.
+const (
+	infoStart = "3077af0c9274080241e1c107e6d618e6"
+	infoEnd   = "f932433186182072008242104116d8f2"
+)
+
+// link compiles the main package and links it, as go build with our flags would, into
+// the file output of ws.
+func (e *Engine) link(ctx context.Context, ws *workspace, p *plan, output string) error {
+	start, err := hex.DecodeString(infoStart)
+	if err != nil {
+		return err
+	}
+	end, err := hex.DecodeString(infoEnd)
+	if err != nil {
+		return err
+	}
+	modinfo := fmt.Sprintf("modinfo %q\n", string(start)+p.info+string(end))
+	for name, text := range map[string]string{
+		"importcfg":      "# import config\n" + importcfg(p.direct),
+		"importcfg.link": importcfg(p.files) + modinfo,
+	} {
+		if err := os.WriteFile(filepath.Join(ws.temp(), name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	position := slices.Contains(positionIndependent, ws.recipe.Platform.OS)
+	compile := []string{
+		"-o", filepath.Join(ws.temp(), "main.a"), "-trimpath", ws.dir + "=>k6;" + ws.temp() + "=>", "-p", "main",
+		"-lang=" + version.Lang("go"+p.goVersion), "-complete", "-goversion", ws.recipe.Toolchain, "-nolocalimports",
+		"-importcfg", filepath.Join(ws.temp(), "importcfg"), "-pack", "./main.go",
+	}
+	mode := "exe"
+	if position {
+		mode = "pie"
+		if ws.recipe.Platform.OS != "windows" {
+			compile = slices.Insert(compile, 0, "-shared")
+		}
+	}
+	link := []string{"-o", output, "-importcfg", filepath.Join(ws.temp(), "importcfg.link")}
+	if p.godebug != "" {
+		link = append(link, "-X=runtime.godebugDefault="+p.godebug)
+	}
+	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", filepath.Join(ws.temp(), "main.a"))
+	if err := e.runQuietly(e.program(ctx, ws, e.toolPath("compile"), compile...)); err != nil {
+		return err
+	}
+	linker := e.program(ctx, ws, e.toolPath("link"), link...)
+	linker.Env = append(linker.Env, "GOROOT=") // as go build -trimpath has it
+	return e.runQuietly(linker)
+}
+
+// positionIndependent are the systems whose programs are so by default.
+var positionIndependent = []string{"darwin", "windows", "ios", "android"}
+
+func importcfg(files map[string]string) string {
+	var b strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, "packagefile %s=%s\n", path, files[path])
+	}
+	return b.String()
+}
+
+// toolPath returns where the toolchain keeps one of its programs.
+func (e *Engine) toolPath(name string) string {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(e.cfg.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name)
+}
+
+// runQuietly runs a command whose failure only the log is told.
+func (e *Engine) runQuietly(cmd *exec.Cmd) error {
+	out := &output{max: 64 << 10, line: func(string) {}}
+	if cmd.Stdout == nil {
+		cmd.Stdout = out
+	}
+	cmd.Stderr = out
+	if e.cfg.Confine != nil {
+		if err := e.cfg.Confine(cmd); err != nil {
+			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
+		}
+	}
+	if err := runGroup(cmd); err != nil {
+		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(out.String()))
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package native
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+)
+
+// goMod is what choosing versions needs of a go.mod.
+type goMod struct {
+	goVersion string // "" if it has no go line
+	requires  []module.Version
+}
+
+// goMods reads go.mod files in the module cache, each once, as they never change.
+type goMods struct {
+	modCache string
+
+	mu    sync.Mutex // guards files
+	files map[module.Version]*goMod
+}
+
+// read returns the go.mod of m; nil if it is not there or makes no sense.
+func (g *goMods) read(m module.Version) *goMod {
+	g.mu.Lock()
+	f, ok := g.files[m]
+	g.mu.Unlock()
+	if ok {
+		return f
+	}
+	if f = readGoMod(g.modCache, m); f == nil {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.files == nil || len(g.files) >= maxGraph {
+		g.files = make(map[module.Version]*goMod)
+	}
+	g.files[m] = f
+	return f
+}
+
+func (g *goMods) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.files = nil
+}
+
+func readGoMod(modCache string, m module.Version) *goMod {
+	path, err := module.EscapePath(m.Path)
+	if err != nil {
+		return nil
+	}
+	version, err := module.EscapeVersion(m.Version)
+	if err != nil {
+		return nil
+	}
+	file, err := os.Open(filepath.Join(modCache, "cache", "download", filepath.FromSlash(path), "@v", version+goModTail))
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxGoMod))
+	if err != nil {
+		return nil
+	}
+	f, err := modfile.ParseLax(file.Name(), data, nil)
+	if err != nil {
+		return nil
+	}
+	mod := &goMod{requires: make([]module.Version, len(f.Require))}
+	if f.Go != nil {
+		mod.goVersion = f.Go.Version
+	}
+	for i, r := range f.Require {
+		mod.requires[i] = r.Mod
+	}
+	return mod
+}
