@@ -97,7 +97,8 @@ type selection struct {
 	mods     *goMods
 	kit      *kit
 	modCache string
-	roots    []module.Version // the requirements of the main module
+	roots    []module.Version  // the requirements of the main module
+	root     map[string]string // their selected versions
 
 	selected  map[string]string // version by module path
 	goVersion string
@@ -161,6 +162,7 @@ func (s *selection) choose() error {
 		full bool // follow all that it leads to
 	}
 	s.selected, s.goVersion = make(map[string]string), "1.21" // as newGoMod has it
+	s.root = make(map[string]string, len(s.roots))
 	raise := func(m module.Version) {
 		if semver.Compare(m.Version, s.selected[m.Path]) > 0 {
 			s.selected[m.Path] = m.Version
@@ -196,6 +198,9 @@ func (s *selection) choose() error {
 			}
 		}
 	}
+	for _, m := range s.roots {
+		s.root[m.Path] = s.selected[m.Path]
+	}
 	return nil
 }
 
@@ -226,10 +231,21 @@ func (s *selection) load(path string) (*chosen, error) {
 	return pkg, nil
 }
 
-// provider returns the one selected module that has the package; none if the package is missing.
-func (s *selection) provider(pkg string) (found module.Version, err error) {
+// provider returns the one module that has the package; none if the package is missing.
+// As the go command does, it looks among the roots first, and is content with what it finds.
+func (s *selection) provider(pkg string) (module.Version, error) {
+	for _, among := range []map[string]string{s.root, s.selected} {
+		if m, err := s.providerAmong(among, pkg); err != nil || m.Path != "" {
+			return m, err
+		}
+	}
+	s.missing = fmt.Errorf("%s: %w", pkg, errUnknown)
+	return module.Version{}, nil
+}
+
+func (s *selection) providerAmong(versions map[string]string, pkg string) (found module.Version, err error) {
 	for prefix := pkg; prefix != "."; prefix = path.Dir(prefix) {
-		v, ok := s.selected[prefix]
+		v, ok := versions[prefix]
 		if !ok {
 			continue
 		}
@@ -244,9 +260,6 @@ func (s *selection) provider(pkg string) (found module.Version, err error) {
 			return module.Version{}, fmt.Errorf("%s is in %s and in %s", pkg, found, m)
 		}
 		found = m
-	}
-	if found.Path == "" {
-		s.missing = fmt.Errorf("%s: %w", pkg, errUnknown)
 	}
 	return found, nil
 }
