@@ -124,7 +124,7 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 		if log.Len() > 0 {
 			t.Errorf("%v: %s", set, &log)
 		}
-		if len(set) == len(names) { // the lock that was written is enough for the go command
+		if len(set) >= len(names)-1 { // the lock that was written is enough for the go command
 			build(t, e, e.recipe("v1.0.0", set...), &report.Lock)
 		}
 	}

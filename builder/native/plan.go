@@ -102,6 +102,7 @@ type selection struct {
 
 	selected  map[string]string // version by module path
 	goVersion string
+	loaded    map[module.Version]bool // whose go.mod counted
 	packages  map[string]*chosen
 	missing   error // of a package that no selected module has; one that is selected next may
 }
@@ -163,6 +164,7 @@ func (s *selection) choose() error {
 	}
 	s.selected, s.goVersion = make(map[string]string), "1.21" // as newGoMod has it
 	s.root = make(map[string]string, len(s.roots))
+	s.loaded = make(map[module.Version]bool)
 	raise := func(m module.Version) {
 		if semver.Compare(m.Version, s.selected[m.Path]) > 0 {
 			s.selected[m.Path] = m.Version
@@ -187,6 +189,7 @@ func (s *selection) choose() error {
 		if f == nil {
 			return fmt.Errorf("go.mod of %s: %w", n.m, errUnknown)
 		}
+		s.loaded[n.m] = true
 		if f.goVersion != "" && version.Compare("go"+f.goVersion, "go"+s.goVersion) > 0 {
 			s.goVersion = f.goVersion
 		}

@@ -2,6 +2,7 @@ package native
 
 import (
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -47,14 +48,32 @@ func (s *sums) forget() {
 	s.lines = nil
 }
 
-// only returns the lines of a go.sum that are about modules of the graph.
-func (g *graph) only(goSum string) string {
+// needed returns the lines of a go.sum that the go command needs for the go.mod of ws: the
+// hashes of the go.mod files that count, and of the modules that are linked.
+func (e *Engine) needed(ws *workspace, goSum string, info *debug.BuildInfo) (string, error) {
+	roots, err := ws.requires()
+	if err != nil {
+		return "", err
+	}
+	s := &selection{mods: e.mods, roots: roots}
+	if err := s.choose(); err != nil {
+		return "", err
+	}
+	linked := make(map[module.Version]bool, len(info.Deps))
+	for _, dep := range info.Deps {
+		linked[module.Version{Path: dep.Path, Version: dep.Version}] = true
+	}
 	var b strings.Builder
 	for line := range strings.Lines(goSum) {
 		words := strings.Fields(line)
-		if len(words) == 3 && g.has(module.Version{Path: words[0], Version: strings.TrimSuffix(words[1], "/go.mod")}) {
+		if len(words) != 3 {
+			continue
+		}
+		version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
+		m := module.Version{Path: words[0], Version: version}
+		if ofGoMod && s.loaded[m] || !ofGoMod && linked[m] {
 			b.WriteString(line)
 		}
 	}
-	return b.String()
+	return b.String(), nil
 }

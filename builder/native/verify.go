@@ -35,8 +35,10 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 		return k6x.Build{}, fileError("reading the lock", err)
 	}
 	if !ws.locked {
-		lock.GoSum = b.graph.only(lock.GoSum)
 		e.sums.learn(lock.GoSum)
+		if lock.GoSum, err = e.needed(ws, lock.GoSum, info); err != nil {
+			return k6x.Build{}, fileError("reading the module versions", err)
+		}
 	}
 	build := k6x.Build{Toolchain: info.GoVersion, Lock: lock}
 	for _, dep := range info.Deps {
