@@ -14,21 +14,22 @@ type Kind int
 
 // The kinds of error.
 const (
-	Internal    Kind = iota // a fault of ours: details go to the log, not to the user
-	Invalid                 // the request is malformed
-	NotFound                // unknown platform, name or version
-	Forbidden               // known, but a rule of the operator refuses it
-	Conflict                // the versions asked for contradict each other
-	BuildFailed             // it does not compile
-	Quota                   // this client has too much under way
-	Busy                    // the queue is full, or the service is about to stop
-	Unavailable             // something we depend on, such as the module proxy, does not answer
-	Timeout                 // the build took longer than the limit
-	NoSpace                 // no room to build or to keep the artifact
-	Canceled                // the client went away
+	Internal     Kind = iota // a fault of ours: details go to the log, not to the user
+	Invalid                  // the request is malformed
+	NotFound                 // unknown platform, name or version
+	Unauthorized             // a token is needed
+	Forbidden                // known, but a rule of the operator refuses it
+	Conflict                 // the versions asked for contradict each other
+	BuildFailed              // it does not compile
+	Quota                    // this client has too much under way
+	Busy                     // the queue is full, or the service is about to stop
+	Unavailable              // something we depend on, such as the module proxy, does not answer
+	Timeout                  // the build took longer than the limit
+	NoSpace                  // no room to build or to keep the artifact
+	Canceled                 // the client went away
 )
 
-var kindNames = [...]string{"internal", "invalid", "not_found", "forbidden", "conflict", "build_failed",
+var kindNames = [...]string{"internal", "invalid", "not_found", "unauthorized", "forbidden", "conflict", "build_failed",
 	"quota", "busy", "unavailable", "timeout", "no_space", "canceled"}
 
 // String returns a lower-case word for the kind, fit for logs and metrics.

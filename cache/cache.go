@@ -1,8 +1,8 @@
 // Package cache keeps bytes under validated keys: binaries with their records. It
 // also bounds directories that others fill, such as Go's build cache.
 //
-// [Store] is the interface; the subpackages dir and mem implement it, and cachetest
-// has the conformance suite that each has to pass.
+// [Store] is the interface; the subpackages dir, mem and bucket implement it, tier puts a
+// dir in front of a bucket, and cachetest has the conformance suite that each has to pass.
 package cache
 
 import (

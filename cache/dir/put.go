@@ -30,6 +30,11 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 		return k6x.Artifact{}, err
 	}
 
+	return s.put(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path()}, fill)
+}
+
+// put stores what fill writes. Of the artifact recipe and path are needed; what else is there has to fit.
+func (s *Store) put(ctx context.Context, artifact k6x.Artifact, fill record.Fill) (k6x.Artifact, error) {
 	work := s.temp()
 	if err := s.fs.Mkdir(work); err != nil {
 		return k6x.Artifact{}, fault(notStored, err)
@@ -39,8 +44,14 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
-	encoded, artifact, err := record.Encode(k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest,
-		Size: got.Size, Stored: s.clock().UTC().Truncate(time.Second), Build: got.Build})
+	if err := asNamed(artifact, got.Digest, got.Size); err != nil {
+		return k6x.Artifact{}, err
+	}
+	artifact.Digest, artifact.Size, artifact.Build = got.Digest, got.Size, got.Build
+	if artifact.Stored.IsZero() {
+		artifact.Stored = s.clock().UTC().Truncate(time.Second)
+	}
+	encoded, artifact, err := record.Encode(artifact)
 	if err == nil {
 		err = s.fs.WriteFile(filepath.Join(work, "artifact.json"), encoded)
 	}
@@ -54,7 +65,7 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 		return k6x.Artifact{}, fault(notStored, err)
 	}
 	err = s.exclusive(func() error {
-		artifact, err = s.commit(key, work, artifact, int64(len(encoded)))
+		artifact, err = s.commit(artifact.Recipe.Key(), work, artifact, int64(len(encoded)))
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,138 @@
+// Package bucket keeps artifacts in a bucket of an object store, which several services
+// may share: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob
+// Storage, a directory, or memory.
+//
+//	artifacts/<key>/record.json   the record; it names the digest
+//	artifacts/<key>/<digest>      the bytes; missing if they were evicted
+//	paths/<hash>                  {path, key}; hash is the SHA-256 of the path
+//	leases/<key>/<n>              who builds key now ([Leases])
+//	leases/<key>/<n>.failed       why that build failed, for a minute
+//
+// Bytes go first, under a name that says what they are. Then the record is written, if
+// there is none: that one conditional write is the moment at which the artifact comes
+// to be, and the first writer wins. Records and bindings are never changed nor removed.
+//
+// Nothing in the bucket is believed: names, sizes and digests are compared when they are
+// read. What is damaged is an error and stays, because a broken proxy looks the same
+// as a broken object.
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"k6x"
+	"k6x/cache"
+)
+
+// Config says which bucket and how long it may take.
+type Config struct {
+	// URL of the bucket as gocloud.dev/blob has it, such as
+	// s3://name?region=eu-west-1, gs://name, azblob://name, file:///dir or mem://; for S3
+	// also with endpoint= and s3ForcePathStyle=true. With prefix=, all names begin with it.
+	URL string
+	// Size is the limit of [Store.Trim] for binaries and records, in bytes; 0 means none.
+	Size int64
+	// Temp is the directory for binaries on their way into the bucket; "" is that of the system.
+	Temp   string
+	Logger *slog.Logger     // nil discards
+	Clock  func() time.Time // nil means time.Now
+
+	// Patience is how long the bucket may take for one answer, retries included; 0: 30 s.
+	Patience time.Duration
+	// Stall is how long an upload or a download may go without a byte; 0: 1 minute.
+	Stall time.Duration
+}
+
+// Store is a [cache.Store] in a bucket.
+type Store struct {
+	cfg    Config
+	logger *slog.Logger
+	bucket *blob.Bucket
+	lock   func() (unlock func(), err error) // around conditional writes, for a driver that has none; may be nil
+
+	mu    sync.Mutex // guards what follows
+	stats cache.Stats
+}
+
+var _ cache.Store = (*Store)(nil)
+
+// Open opens the store in a bucket. A URL that means nothing and a bucket that does not
+// exist are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
+	cfg.Stall = cmp.Or(cfg.Stall, time.Minute)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	s := &Store{cfg: cfg, logger: cfg.Logger, stats: cache.Stats{Limit: cfg.Size}}
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.probe(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// probe asks for the name of one object.
+func (s *Store) probe(ctx context.Context) error {
+	err := s.call(ctx, func(ctx context.Context) error {
+		_, _, err := s.bucket.ListPage(ctx, blob.FirstPageToken, 1, nil)
+		return err
+	})
+	switch {
+	case err == nil:
+		return nil
+	case isAbsent(err):
+		return k6x.Errorf(k6x.Invalid, "the bucket of the store does not exist").
+			WithHint("Create it, correct the URL of the store, or give this service rights to it.").WithCause(err)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	s.logger.Warn("the bucket of the store does not answer yet", "error", cause(err))
+	return nil
+}
+
+// Close ends the use of the bucket. Entries that are open must not be read any more.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// Stats returns what the last [Store.Trim] found and left.
+func (s *Store) Stats() cache.Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+const (
+	artifacts = "artifacts/"
+	leases    = "leases/"
+	recordTag = "record.json"
+)
+
+func recordName(key string) string         { return artifacts + key + "/" + recordTag }
+func binaryName(key, digest string) string { return artifacts + key + "/" + digest }
+
+func bindingName(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return "paths/" + hex.EncodeToString(sum[:])
+}
+
+// check is the door of every method that takes a key.
+func check(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return k6x.CheckKey(key)
+}

@@ -1,0 +1,111 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"gocloud.dev/gcerrors"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/internal/disk"
+)
+
+// Causes of contexts that this package ends.
+var (
+	errNoAnswer = errors.New("no answer in time")
+	errStalled  = errors.New("not a byte for too long")
+)
+
+// errDamaged: what is in the bucket is nothing of ours.
+var errDamaged = errors.New("damaged object")
+
+func isAbsent(err error) bool { return gcerrors.Code(err) == gcerrors.NotFound }
+
+// isTaken reports whether a conditional write found something there.
+func isTaken(err error) bool { return gcerrors.Code(err) == gcerrors.FailedPrecondition }
+
+// isContended reports whether the provider wants a conditional write tried again.
+func isContended(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && (api.ErrorCode() == "ConditionalRequestConflict" || api.ErrorCode() == "OperationAborted")
+}
+
+// isFull reports whether the provider says that there is no room.
+func isFull(err error) bool {
+	if k6x.KindOf(disk.Explain(err)) == k6x.NoSpace {
+		return true
+	}
+	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.HTTPStatusCode() == http.StatusInsufficientStorage {
+		return true
+	}
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return false
+	}
+	switch api.ErrorCode() {
+	case "QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded":
+		return true
+	}
+	return false
+}
+
+// explain gives an error of the bucket words for the user. It lets through errors that have
+// some, those of a [cache.Store], and that of ctx if it has ended.
+func explain(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
+	for _, known := range []error{cache.ErrNotFound, cache.ErrEvicted} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if _, ok := errors.AsType[*k6x.Error](err); ok {
+		return err
+	}
+	var e *k6x.Error
+	switch {
+	case errors.Is(err, errDamaged):
+		e = k6x.Errorf(k6x.Internal, "what the store's bucket has for this binary is damaged")
+	case isFull(err):
+		e = k6x.Errorf(k6x.NoSpace, "there is no room left in the store's bucket").
+			WithHint("Free some space in the bucket or raise its quota, then try again.")
+	case gcerrors.Code(err) == gcerrors.PermissionDenied:
+		e = k6x.Errorf(k6x.Unavailable, "the store's bucket refuses access to this service").
+			WithHint("Whoever runs this service has to check its credentials and its rights to read, write, list and delete.")
+	default:
+		e = k6x.Errorf(k6x.Unavailable, "the store's bucket does not answer").WithHint("Try again in a minute.")
+	}
+	return e.WithCause(hide(err))
+}
+
+// cause returns what the log should show of an error.
+func cause(err error) error {
+	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Err != nil {
+		return e.Err
+	}
+	return hide(err)
+}
+
+var secrets = regexp.MustCompile(`(?i)\b(sig|[a-z-]*signature|[a-z-]*credential|[a-z-]*token|[a-z_-]*secret[a-z_]*|password|accountkey)=[^&\s"';]+`)
+
+// hide returns err without secrets in its words: URLs of requests may have some.
+func hide(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hidden{err}
+}
+
+type hidden struct{ error }
+
+func (h hidden) Error() string { return secrets.ReplaceAllString(h.error.Error(), "$1=…") }
+func (h hidden) Unwrap() error { return h.error }

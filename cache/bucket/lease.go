@@ -1,0 +1,165 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"k6x"
+	"k6x/cache"
+)
+
+// LeaseConfig has the times of [Leases]; those of all services on one bucket should agree.
+type LeaseConfig struct {
+	TTL      time.Duration // after how long without a change a holder counts as dead; 0: 15 s
+	Renew    time.Duration // how often a holder changes its lease; 0: a third of TTL
+	Poll     time.Duration // how often the bucket is listed while someone waits; 0: 250 ms
+	NoteLife time.Duration // how long a failure is told to others; 0: 1 minute
+}
+
+// Leases are who of several services on one bucket may build a key. The lease of a key is the
+// object leases/<key>/<n> with the highest n. It is taken by creating the next one, when there
+// is none or its holder is dead, and given back by removing it. Its holder changes it every
+// few seconds; it counts as dead for an observer who saw no change for TTL on its own
+// clock, so that the clocks of different machines do not matter.
+//
+// A lease saves work; it keeps nothing right. A holder that lost its lease goes on, as the
+// store is write-once.
+type Leases struct {
+	store *Store
+	cfg   LeaseConfig
+
+	mu       sync.Mutex // guards what follows
+	seen     map[string]sighting
+	waiters  map[*waiter]struct{}
+	watching bool
+
+	notes *lru.Cache[string, time.Time] // by mark: when a note was first seen here
+}
+
+// NewLeases returns the leases in the bucket of a store.
+func NewLeases(store *Store, cfg LeaseConfig) *Leases {
+	cfg.TTL = cmp.Or(cfg.TTL, 15*time.Second)
+	cfg.Renew = cmp.Or(cfg.Renew, cfg.TTL/3)
+	cfg.Poll = cmp.Or(cfg.Poll, 250*time.Millisecond)
+	cfg.NoteLife = cmp.Or(cfg.NoteLife, time.Minute)
+	l := &Leases{store: store, cfg: cfg, seen: map[string]sighting{}, waiters: map[*waiter]struct{}{}}
+	l.notes, _ = lru.New[string, time.Time](4096) // fails for a size below 1 only
+	return l
+}
+
+// claim is what the object of a lease holds.
+type claim struct {
+	Holder string `json:"holder"` // random, for each lease another
+	Count  int    `json:"count"`  // of renewals
+}
+
+// Acquire takes the lease of key and returns what gives it back, which has to be called once:
+// with the error of the build if it would come again, which is then told to those who wait,
+// else with nil. While another has the lease, Acquire waits. If the artifact came to be
+// meanwhile, its record is returned and no lease; if the other told of a failure, that
+// failure is. An error of kind Unavailable says that the bucket does not answer.
+func (l *Leases) Acquire(ctx context.Context, key string) (made *k6x.Artifact, release func(failed *k6x.Error), err error) {
+	if err := check(ctx, key); err != nil {
+		return nil, nil, err
+	}
+	for waited := false; ; waited = true {
+		now, err := l.look(ctx, key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if failed := l.failure(ctx, key, now); failed != nil {
+			return nil, nil, failed
+		}
+		if !now.held() {
+			if waited {
+				artifact, err := l.store.Whole(ctx, key)
+				if err == nil {
+					return &artifact, nil, nil
+				}
+				if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+					return nil, nil, err
+				}
+			}
+			release, err := l.take(ctx, key, now)
+			if release != nil || err != nil {
+				return nil, release, err
+			}
+		}
+		if err := l.wait(ctx, key); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// take tries to create the next lease; release is nil if another was faster.
+func (l *Leases) take(ctx context.Context, key string, now state) (release func(*k6x.Error), err error) {
+	mine := claim{Holder: rand.Text()}
+	n := now.highest + 1
+	name := leaseName(key, n)
+	err = l.store.putOnce(ctx, name, mine.encode())
+	if isTaken(err) {
+		// Perhaps by this very write, the answer to which was lost.
+		data, err := l.store.get(ctx, name, maxBinding)
+		var there claim
+		if isAbsent(err) || err == nil && (json.Unmarshal(data, &there) != nil || there.Holder != mine.Holder) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		// It may be there all the same, and nobody would renew it.
+		l.store.tidy(ctx, name)
+		return nil, explain(ctx, err)
+	}
+	return l.hold(key, n, mine, now.names), nil
+}
+
+// hold renews a lease until release is called, which also removes the leases of the dead.
+func (l *Leases) hold(key string, n int64, mine claim, dead []string) (release func(*k6x.Error)) {
+	name := leaseName(key, n)
+	ctx, cancel := context.WithCancel(context.Background())
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		tick := time.NewTicker(l.cfg.Renew)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			mine.Count++
+			limited, end := context.WithTimeout(ctx, l.cfg.TTL)
+			if err := l.store.put(limited, name, mine.encode()); err != nil && ctx.Err() == nil {
+				l.store.logger.Warn("lease of a build cannot be renewed; another service may build the same", "key", key, "error", cause(err))
+			}
+			end()
+		}
+	})
+	return func(failed *k6x.Error) {
+		cancel()
+		renewing.Wait() // or it would come back after it was removed
+		if failed != nil {
+			l.tell(key, n, failed)
+		}
+		for _, name := range append(dead, name) {
+			l.store.tidy(context.Background(), name)
+		}
+	}
+}
+
+func (c claim) encode() []byte {
+	data, _ := json.Marshal(c) // of a text and a number
+	return data
+}
+
+func leaseName(key string, n int64) string { return fmt.Sprintf("%s%s/%d", leases, key, n) }

@@ -1,0 +1,72 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+const (
+	noteSuffix = ".failed"
+	maxNote    = 256 << 10 // bytes of a note as it is read
+	maxOutput  = 64 << 10  // bytes of the output of a build in a note
+)
+
+// note tells others of a failure that would come again.
+type note struct {
+	Kind    string `json:"kind"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+	Output  string `json:"output,omitempty"` // its head
+}
+
+func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffix }
+
+// tell leaves a note, for those who wait for lease n and those who come soon.
+func (l *Leases) tell(key string, n int64, failed *k6x.Error) {
+	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output)})
+	if err == nil {
+		err = l.store.put(context.Background(), noteName(key, n), data)
+	}
+	if err != nil {
+		l.store.logger.Warn("failure of a build cannot be told to other services; they will try it too", "key", key, "error", cause(err))
+		return
+	}
+	time.AfterFunc(l.cfg.NoteLife, func() { l.store.tidy(context.Background(), noteName(key, n)) })
+}
+
+// failure returns the failure that a note tells of, or nil.
+func (l *Leases) failure(ctx context.Context, key string, now state) *k6x.Error {
+	if now.note == 0 || now.note < now.lease {
+		return nil
+	}
+	name := noteName(key, now.note)
+	first, known, _ := l.notes.PeekOrAdd(now.mark, time.Now())
+	if known && time.Since(first) >= l.cfg.NoteLife {
+		l.store.tidy(ctx, name) // its writer did not live to do so
+		return nil
+	}
+	data, err := l.store.get(ctx, name, maxNote)
+	var n note
+	if err != nil || json.Unmarshal(data, &n) != nil {
+		return nil
+	}
+	for kind := range k6x.Canceled {
+		if kind != k6x.Internal && kind.String() == n.Kind {
+			return &k6x.Error{Kind: kind, Message: cmp.Or(n.Message, "another service could not build it"), Hint: n.Hint, Output: n.Output}
+		}
+	}
+	return nil
+}
+
+// head returns the beginning of a text.
+func head(text string) string {
+	if len(text) <= maxOutput {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxOutput], "") + "…\n"
+}

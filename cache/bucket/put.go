@@ -1,0 +1,110 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/internal/record"
+)
+
+// Put implements [cache.Store]. Memory is constant: the binary waits in a temporary file,
+// until all of it is known and it gets its name. So a fill that fails, or that ends
+// late, leaves nothing in the bucket.
+func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
+	if err := ctx.Err(); err != nil {
+		return k6x.Artifact{}, err
+	}
+	first, err := s.Whole(ctx, recipe.Key())
+	if err == nil {
+		return first, nil
+	}
+	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+		return k6x.Artifact{}, err
+	}
+	got, err := record.Spool(ctx, s.cfg.Temp, s.cfg.Size, fill)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	defer got.Close()
+	return s.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
+		Stored: s.cfg.Clock().UTC().Truncate(time.Second), Build: got.Build}, got.File)
+}
+
+// Import stores an artifact whose record and bytes are known, under the same rules as
+// Put: it returns the record of what is there from now on, which is another one if that was
+// first. The bytes are read from where body is, and have to be those of the record.
+func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.Reader) (k6x.Artifact, error) {
+	key := artifact.Recipe.Key()
+	encoded, artifact, err := record.Encode(artifact)
+	if err != nil {
+		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
+	}
+	first, err := s.Record(ctx, key)
+	if err != nil && !errors.Is(err, cache.ErrNotFound) {
+		return k6x.Artifact{}, err
+	}
+	known := err == nil
+	if known {
+		whole, err := s.settled(ctx, key, first, artifact)
+		if err != nil || whole {
+			return first, err
+		}
+	}
+	name := binaryName(key, artifact.Digest)
+	if err := s.upload(ctx, name, artifact, body); err != nil {
+		s.tidy(ctx, name)
+		return k6x.Artifact{}, err
+	}
+	if known {
+		return first, nil
+	}
+	return s.commit(ctx, key, artifact, encoded)
+}
+
+// settled says what becomes of an artifact whose key has the record first already: it is
+// whole, or the bytes have to be put back, or they are others and that is an error.
+func (s *Store) settled(ctx context.Context, key string, first, artifact k6x.Artifact) (whole bool, err error) {
+	if first.Digest != artifact.Digest {
+		s.logger.Error("a second build of one recipe gave other bytes; the first stays",
+			"key", key, "path", first.Path, "digest", artifact.Digest, "first", first.Digest)
+	}
+	whole, err = s.hasBinary(ctx, key, first)
+	if err == nil && !whole && first.Digest != artifact.Digest {
+		err = k6x.Errorf(k6x.Internal, "building %s again did not give the bytes that it had before", first.Path).
+			WithCause(fmt.Errorf("digest %s, but the record of %s has %s", artifact.Digest, key, first.Digest))
+	}
+	return whole, err
+}
+
+// commit writes the record of an artifact whose bytes are there, unless there is one.
+func (s *Store) commit(ctx context.Context, key string, artifact k6x.Artifact, encoded []byte) (k6x.Artifact, error) {
+	err := ctx.Err()
+	if err == nil {
+		err = s.putOnce(ctx, recordName(key), encoded)
+	}
+	if err == nil {
+		return artifact, nil
+	}
+	// Whether the record is there is not known before it was looked for: the answer to the
+	// write may have been lost.
+	look := context.WithoutCancel(ctx)
+	first, lookErr := s.Record(look, key)
+	switch {
+	case errors.Is(lookErr, cache.ErrNotFound) || lookErr == nil && first.Digest != artifact.Digest:
+		s.tidy(ctx, binaryName(key, artifact.Digest))
+	case lookErr != nil && isTaken(err):
+		return k6x.Artifact{}, lookErr
+	}
+	if lookErr != nil {
+		return k6x.Artifact{}, explain(ctx, err)
+	}
+	if whole, err := s.settled(look, key, first, artifact); err != nil || !whole {
+		return k6x.Artifact{}, errors.Join(err, ctx.Err())
+	}
+	return first, nil
+}

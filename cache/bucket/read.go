@@ -1,0 +1,108 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/internal/record"
+)
+
+// Record implements [cache.Store].
+func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
+	if err := check(ctx, key); err != nil {
+		return k6x.Artifact{}, err
+	}
+	name := recordName(key)
+	data, err := s.get(ctx, name, record.MaxSize)
+	if isAbsent(err) {
+		return k6x.Artifact{}, cache.ErrNotFound
+	}
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	artifact, err := record.Decode(data)
+	if err == nil && artifact.Recipe.Key() != key {
+		err = errors.New("the record is that of another key")
+	}
+	if err != nil {
+		s.logger.Error("damaged record in the bucket", "name", name, "error", err)
+		return k6x.Artifact{}, explain(ctx, fmt.Errorf("%w: %w", errDamaged, err))
+	}
+	return artifact, nil
+}
+
+// Whole returns the record of key if its bytes are there too; else ErrNotFound or ErrEvicted.
+func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
+	artifact, err := s.Record(ctx, key)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	whole, err := s.hasBinary(ctx, key, artifact)
+	if err == nil && !whole {
+		err = cache.ErrEvicted
+	}
+	return artifact, err
+}
+
+// hasBinary reports whether there are bytes for a record. Those of another size are damaged:
+// they do not count, and the next upload replaces them.
+func (s *Store) hasBinary(ctx context.Context, key string, artifact k6x.Artifact) (bool, error) {
+	name := binaryName(key, artifact.Digest)
+	attrs, err := s.stat(ctx, name)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if attrs.Size != artifact.Size {
+		s.logger.Error("binary in the bucket does not have the size of its record; it has to be built again",
+			"name", name, "size", attrs.Size, "want", artifact.Size)
+		return false, nil
+	}
+	return true, nil
+}
+
+// Open implements [cache.Store]. Nothing is read before the body is. The body goes on where it was
+// when a connection breaks, some times; that its bytes have the digest is for the reader to
+// check, as they are not all here at once. Reading fails if they are evicted meanwhile.
+func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
+	artifact, err := s.Whole(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	// The entry is good until it is closed, whatever ctx was for.
+	body := s.newBody(context.WithoutCancel(ctx), binaryName(key, artifact.Digest), artifact.Size)
+	return &cache.Entry{
+		Key: key, Digest: artifact.Digest, Size: artifact.Size, Stored: artifact.Stored, Platform: artifact.Recipe.Platform,
+		Body: body, Release: body.close,
+	}, nil
+}
+
+// signedLife is how long the URL of [Store.SignedURL] works.
+const signedLife = 15 * time.Minute
+
+// SignedURL returns a URL that gives the bytes under key to anyone, for a quarter of an
+// hour, or ErrNotFound or ErrEvicted. If this kind of bucket has no such URLs the
+// error is an errors.ErrUnsupported.
+func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
+	artifact, err := s.Whole(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	signed, err := s.bucket.SignedURL(ctx, binaryName(key, artifact.Digest), &blob.SignedURLOptions{Expiry: signedLife})
+	switch gcerrors.Code(err) {
+	case gcerrors.OK:
+		return signed, nil
+	case gcerrors.Unimplemented:
+		return "", fmt.Errorf("the bucket has no signed URLs: %w", errors.ErrUnsupported)
+	}
+	return "", explain(ctx, err)
+}

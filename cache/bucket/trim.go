@@ -1,0 +1,142 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"k6x"
+	"k6x/cache"
+)
+
+const (
+	tooYoung = time.Hour      // a younger binary stays, as it may be on its way to someone
+	leftover = 24 * time.Hour // an older thing that nothing names is not under way any more
+)
+
+// object is one binary in the bucket.
+type object struct {
+	name, digest string
+	size         int64
+	stored       time.Time
+}
+
+// holding is what the bucket has for one key.
+type holding struct {
+	recorded bool
+	binaries []object
+}
+
+// Trim lists the bucket and removes the binaries that were stored first until all take no
+// more than the limit, but none that is younger than an hour; their records stay. It
+// also removes what broken uploads and dead services left a day ago. Several services may
+// do so at once.
+func (s *Store) Trim(ctx context.Context) error {
+	holdings, stats, err := s.survey(ctx)
+	if err != nil {
+		return err
+	}
+	now := s.cfg.Clock()
+	var whole []object
+	var failed []error
+	drop := func(o object) bool {
+		err := s.remove(ctx, o.name)
+		if err == nil {
+			stats.Bytes -= o.size
+		} else {
+			failed = append(failed, err)
+		}
+		return err == nil
+	}
+	for key, h := range holdings {
+		named, err := s.named(ctx, key, h)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		for _, o := range h.binaries {
+			switch {
+			case o.digest == named:
+				whole = append(whole, o)
+			case now.Sub(o.stored) > leftover && drop(o):
+				s.logger.Info("leftover in the bucket removed", "name", o.name)
+			}
+		}
+	}
+	slices.SortFunc(whole, func(a, b object) int { return a.stored.Compare(b.stored) })
+	for _, o := range whole {
+		if s.cfg.Size > 0 && stats.Bytes > s.cfg.Size && now.Sub(o.stored) > tooYoung && drop(o) {
+			stats.Evictions++
+			stats.Artifacts--
+			stats.Evicted++
+			s.logger.Info("binary in the bucket removed to make room", "name", o.name)
+		}
+	}
+	s.mu.Lock()
+	stats.Evictions += s.stats.Evictions
+	s.stats = stats
+	s.mu.Unlock()
+	return errors.Join(append(failed, s.sweepLeases(ctx, now))...)
+}
+
+// survey lists all artifacts.
+func (s *Store) survey(ctx context.Context) (map[string]*holding, cache.Stats, error) {
+	holdings := map[string]*holding{}
+	stats := cache.Stats{Limit: s.cfg.Size}
+	err := s.list(ctx, artifacts, func(o *blob.ListObject) {
+		key, name, ok := strings.Cut(strings.TrimPrefix(o.Key, artifacts), "/")
+		if !ok || k6x.CheckKey(key) != nil || name != recordTag && k6x.CheckKey(name) != nil {
+			return // nothing of ours
+		}
+		stats.Bytes += o.Size
+		h := holdings[key]
+		if h == nil {
+			h = &holding{}
+			holdings[key] = h
+		}
+		if name == recordTag {
+			h.recorded = true
+			return
+		}
+		h.binaries = append(h.binaries, object{name: o.Key, digest: name, size: o.Size, stored: o.ModTime})
+	})
+	for _, h := range holdings {
+		switch {
+		case h.recorded && len(h.binaries) > 0:
+			stats.Artifacts++
+		case h.recorded:
+			stats.Evicted++
+		}
+	}
+	return holdings, stats, err
+}
+
+// named returns the digest of the binary that belongs to key, "" if none does.
+func (s *Store) named(ctx context.Context, key string, h *holding) (string, error) {
+	switch {
+	case !h.recorded || len(h.binaries) == 0:
+		return "", nil
+	case len(h.binaries) == 1:
+		return h.binaries[0].digest, nil // if it is another, it is found out when there are two
+	}
+	artifact, err := s.Record(ctx, key)
+	return artifact.Digest, err
+}
+
+// sweepLeases removes leases and notes that nobody has touched for a day.
+func (s *Store) sweepLeases(ctx context.Context, now time.Time) error {
+	var old []string
+	err := s.list(ctx, leases, func(o *blob.ListObject) {
+		if now.Sub(o.ModTime) > leftover {
+			old = append(old, o.Key)
+		}
+	})
+	for _, name := range old {
+		err = errors.Join(err, s.remove(ctx, name))
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package bucket
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"gocloud.dev/blob"
+
+	"k6x"
+)
+
+// sighting is what was last seen of the object of a lease.
+type sighting struct {
+	mark  string // changes when the object does
+	since time.Time
+	last  time.Time
+}
+
+// state is what a listing says of one key.
+type state struct {
+	highest int64    // number of the newest lease or note; 0 if there is none
+	lease   int64    // number of the newest lease; 0 if there is none
+	note    int64    // number of the newest note; 0 if there is none
+	mark    string   // tells that note from a later one of the same name
+	names   []string // of all leases
+	dead    bool     // the holder of the newest lease
+}
+
+func (s state) held() bool { return s.lease > 0 && !s.dead }
+
+// look lists what there is for key.
+func (l *Leases) look(ctx context.Context, key string) (state, error) {
+	states, err := l.list(ctx, leases+key+"/")
+	return states[key], err
+}
+
+// list returns the states of the keys whose leases begin with prefix.
+func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, error) {
+	states := map[string]state{}
+	now := time.Now() // before the listing, so that no lease seems older than it is
+	err := l.store.list(ctx, prefix, func(o *blob.ListObject) {
+		key, rest, _ := strings.Cut(strings.TrimPrefix(o.Key, leases), "/")
+		number, isNote := strings.CutSuffix(rest, noteSuffix)
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || n < 1 || n > 1<<60 || k6x.CheckKey(key) != nil {
+			return // nothing of ours
+		}
+		s := states[key]
+		s.highest = max(s.highest, n)
+		switch {
+		case isNote && n > s.note:
+			s.note, s.mark = n, mark(o)
+		case !isNote:
+			s.names = append(s.names, o.Key)
+			unchanged := l.sight(o, now)
+			if n > s.lease {
+				s.lease, s.dead = n, unchanged >= l.cfg.TTL
+			}
+		}
+		states[key] = s
+	})
+	l.forget(now)
+	return states, err
+}
+
+// sight notes how a lease looks, and returns how long it has looked so.
+func (l *Leases) sight(o *blob.ListObject, now time.Time) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s, ok := l.seen[o.Key]
+	if !ok || s.mark != mark(o) {
+		s = sighting{mark: mark(o), since: now}
+	}
+	s.last = now
+	l.seen[o.Key] = s
+	return now.Sub(s.since)
+}
+
+// mark returns a text that is another one when an object has changed.
+func mark(o *blob.ListObject) string {
+	return fmt.Sprintf("%s %d %d %x", o.Key, o.ModTime.UnixNano(), o.Size, o.MD5)
+}
+
+// forget drops the sightings of leases that were not listed for a long time.
+func (l *Leases) forget(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, s := range l.seen {
+		if now.Sub(s.last) > 4*l.cfg.TTL {
+			delete(l.seen, name)
+		}
+	}
+}
+
+// waiter waits for the lease of a key to become free.
+type waiter struct {
+	key  string
+	wake chan error // gets one value; there is room for it
+}
+
+// wait returns when the lease of key seems to be free, or there is a note.
+func (l *Leases) wait(ctx context.Context, key string) error {
+	w := &waiter{key: key, wake: make(chan error, 1)}
+	l.mu.Lock()
+	l.waiters[w] = struct{}{}
+	if !l.watching {
+		l.watching = true
+		go l.watch()
+	}
+	l.mu.Unlock()
+	select {
+	case err := <-w.wake:
+		return err
+	case <-ctx.Done():
+		l.mu.Lock()
+		delete(l.waiters, w)
+		l.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// watch lists all leases again and again and wakes those whose lease is free. There is one
+// of it, while someone waits.
+func (l *Leases) watch() {
+	tick := time.NewTicker(l.cfg.Poll)
+	defer tick.Stop()
+	for l.someoneWaits() {
+		<-tick.C
+		states, err := l.list(context.Background(), leases)
+		l.mu.Lock()
+		for w := range l.waiters {
+			if s := states[w.key]; err != nil || !s.held() || s.note > s.lease {
+				w.wake <- err
+				delete(l.waiters, w)
+			}
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (l *Leases) someoneWaits() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watching = len(l.waiters) > 0
+	return l.watching
+}

@@ -1,0 +1,76 @@
+package objects
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"k6x"
+	"k6x/cache/internal/disk"
+)
+
+const (
+	bodyName   = "body"
+	recordName = "object.json"
+	maxRecord  = 4 << 10 // bytes
+)
+
+// home returns the directory of an object. It is named by a hash, so that ids which differ
+// in case only, or are names of devices, do no harm on any file system.
+func (s *Store) home(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	hash := hex.EncodeToString(sum[:])
+	return filepath.Join(s.cfg.Dir, "objects", hash[:2], hash)
+}
+
+// Get returns what is known of the object, or ErrNotFound.
+func (s *Store) Get(ctx context.Context, id string) (Object, error) {
+	if err := check(ctx, id); err != nil {
+		return Object{}, err
+	}
+	object, err := s.read(s.home(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Object{}, ErrNotFound
+	}
+	return object, fault("the object cannot be read", err)
+}
+
+// Open returns the bytes of the object, which the caller closes, or ErrNotFound.
+func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
+	object, err := s.Get(ctx, id)
+	if err != nil {
+		return nil, Object{}, err
+	}
+	body, err := os.Open(filepath.Join(s.home(id), bodyName))
+	if err != nil {
+		return nil, Object{}, fault("the object cannot be opened", err)
+	}
+	if info, err := body.Stat(); err != nil || info.Size() != object.Size {
+		return nil, Object{}, errors.Join(
+			k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(errors.Join(err, fmt.Errorf("%s has another size than its record says", body.Name()))),
+			body.Close())
+	}
+	return body, object, nil
+}
+
+// read returns the record below home; fs.ErrNotExist if there is none.
+func (s *Store) read(home string) (Object, error) {
+	data, err := disk.ReadFile(filepath.Join(home, recordName), maxRecord)
+	if err != nil {
+		return Object{}, err
+	}
+	var object Object
+	if err := json.Unmarshal(data, &object); err != nil {
+		return Object{}, fmt.Errorf("record of an object: %w", err)
+	}
+	if CheckID(object.ID) != nil || k6x.CheckKey(object.Checksum) != nil || object.Size < 0 || object.Stored.IsZero() {
+		return Object{}, errors.New("record of an object: it says nothing")
+	}
+	return object, nil
+}

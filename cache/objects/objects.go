@@ -1,0 +1,224 @@
+// Package objects keeps blobs under ids that their owners choose, in a directory of one
+// process:
+//
+//	objects/<hash[:2]>/<hash>/body         the bytes; hash is the hex SHA-256 of the id
+//	objects/<hash[:2]>/<hash>/object.json  the [Object]
+//	tmp/<number>/                          what is on its way in
+//	lock                                   held while the store is open
+//
+// An object is made below tmp and comes to its place by one rename of its directory, so
+// that it is there as a whole or not at all, whenever the process is killed. It is never
+// replaced and never removed.
+package objects
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"k6x"
+	"k6x/cache/internal/disk"
+)
+
+// Errors of a [Store], for errors.Is.
+var (
+	// ErrNotFound: there is no object of that id.
+	ErrNotFound = errors.New("object not found")
+	// ErrDuplicate: there is an object of that id already, and it stays.
+	ErrDuplicate = errors.New("duplicate object")
+	// ErrTooLarge: the object is larger than one may be.
+	ErrTooLarge = errors.New("object too large")
+)
+
+// Config says where a store is and how large it may become.
+type Config struct {
+	Dir       string           // made if it does not exist
+	MaxObject int64            // bytes of one object; 0: 1 GiB
+	Size      int64            // bytes of all objects, those on their way in included; 0: no limit
+	Logger    *slog.Logger     // nil: discard
+	Clock     func() time.Time // nil: time.Now
+}
+
+// Object is what is known of one blob.
+type Object struct {
+	ID       string    `json:"id"`
+	Checksum string    `json:"checksum"` // hex SHA-256 of the bytes
+	Size     int64     `json:"size"`     // bytes
+	Stored   time.Time `json:"stored"`   // UTC, whole seconds
+}
+
+// Store keeps objects. All methods may be called at once. An id that is not one
+// ([CheckID]) is an error of kind [k6x.Invalid].
+type Store struct {
+	cfg   Config
+	fs    disk.FS
+	lock  *flock.Flock
+	temps atomic.Int64 // names used below tmp
+
+	commits sync.Mutex   // held while an object comes to its place
+	used    atomic.Int64 // bytes of all objects, those on their way in included
+	count   atomic.Int64 // objects
+}
+
+var idSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
+// CheckID reports whether id can name an object. The error is of kind [k6x.Invalid].
+func CheckID(id string) error {
+	if !idSyntax.MatchString(id) {
+		return k6x.Errorf(k6x.Invalid, "%q is not an id of an object", id[:min(len(id), 80)]).
+			WithHint("An id has 1 to 128 letters, digits, dots, dashes and underscores, and starts with a letter or digit.")
+	}
+	return nil
+}
+
+// Open opens the store in a directory, removes what a killed process left there, and takes
+// stock. A directory that another process has open is an error of kind [k6x.Conflict].
+func Open(cfg Config) (*Store, error) { return open(cfg, disk.FS{}) }
+
+func open(cfg Config, fs disk.FS) (*Store, error) {
+	if cfg.Dir == "" || cfg.MaxObject < 0 || cfg.Size < 0 {
+		return nil, errors.New("a store of objects needs a directory and limits that are not negative")
+	}
+	if cfg.MaxObject == 0 {
+		cfg.MaxObject = 1 << 30
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	s := &Store{cfg: cfg, fs: fs, lock: flock.New(filepath.Join(dir, "lock"))}
+	for _, sub := range []string{"objects", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return nil, fault("the directory of the store cannot be made", err)
+		}
+	}
+	switch ours, err := s.lock.TryLock(); {
+	case err != nil:
+		return nil, fault("the directory of the store cannot be locked", err)
+	case !ours:
+		return nil, k6x.Errorf(k6x.Conflict, "the store in %s is in use by another process", cfg.Dir).
+			WithHint("Choose another directory, or stop the other process.")
+	}
+	if err := errors.Join(s.sweep(), s.takeStock()); err != nil {
+		return nil, errors.Join(fault("the store cannot be read", err), s.Close())
+	}
+	return s, nil
+}
+
+// Close lets another process open the directory. Bodies that are open stay readable; what
+// is on its way in fails.
+func (s *Store) Close() error {
+	s.commits.Lock()
+	defer s.commits.Unlock()
+	return s.lock.Close()
+}
+
+// MaxObject returns how many bytes one object may have.
+func (s *Store) MaxObject() int64 { return s.cfg.MaxObject }
+
+// Stats counts objects and their bytes, those on their way in included.
+func (s *Store) Stats() (objects, bytes int64) { return s.count.Load(), s.used.Load() }
+
+// sweep removes what is below tmp: nobody else has the store open.
+func (s *Store) sweep() error {
+	tmp := filepath.Join(s.cfg.Dir, "tmp")
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := os.RemoveAll(filepath.Join(tmp, entry.Name())); err != nil {
+			return err
+		}
+		s.cfg.Logger.Info("leftover of an upload removed", "name", entry.Name())
+	}
+	return nil
+}
+
+// takeStock adds up what is there. What is damaged is removed, as it is of no use to anyone
+// and would keep its id from being stored again.
+func (s *Store) takeStock() error {
+	homes, err := filepath.Glob(filepath.Join(s.cfg.Dir, "objects", "??", "*"))
+	if err != nil {
+		return err
+	}
+	for _, home := range homes {
+		object, err := s.read(home)
+		if err == nil && s.home(object.ID) != home {
+			err = fmt.Errorf("it is the object %s", object.ID)
+		}
+		if err == nil {
+			err = whole(home, object)
+		}
+		if err != nil {
+			s.cfg.Logger.Error("damaged object removed", "dir", home, "error", err)
+			if err := s.discard(home); err != nil {
+				return err
+			}
+			continue
+		}
+		s.used.Add(object.Size)
+		s.count.Add(1)
+	}
+	return nil
+}
+
+// whole compares the body below home with its record.
+func whole(home string, object Object) error {
+	info, err := os.Lstat(filepath.Join(home, bodyName))
+	if err == nil && (!info.Mode().IsRegular() || info.Size() != object.Size) {
+		err = fmt.Errorf("the body has %d bytes, the record says %d", info.Size(), object.Size)
+	}
+	return err
+}
+
+// discard removes a directory so that it is gone at once, whatever it holds.
+func (s *Store) discard(dir string) error {
+	aside := s.temp()
+	if err := s.fs.Rename(dir, aside); err != nil {
+		return err
+	}
+	return s.fs.RemoveAll(aside)
+}
+
+// temp returns a new name below tmp.
+func (s *Store) temp() string {
+	return filepath.Join(s.cfg.Dir, "tmp", strconv.FormatInt(s.temps.Add(1), 10))
+}
+
+// check is the door of every method that takes an id.
+func check(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return CheckID(id)
+}
+
+// fault gives an error that has no words for the user yet such words.
+func fault(message string, err error) error {
+	if err == nil {
+		return nil
+	}
+	err = disk.Explain(err)
+	if e, ok := errors.AsType[*k6x.Error](err); ok {
+		return e
+	}
+	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
+}

@@ -1,0 +1,269 @@
+package objects
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+
+	"k6x"
+	"k6x/cache/internal/disk"
+)
+
+func mustOpen(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func mustPut(t testing.TB, s *Store, id, body string) Object {
+	t.Helper()
+	object, err := s.Put(t.Context(), id, strings.NewReader(body))
+	if err != nil {
+		t.Fatalf("Put %s: %v", id, err)
+	}
+	return object
+}
+
+func wantBody(t testing.TB, s *Store, id, want string) {
+	t.Helper()
+	file, object, err := s.Open(t.Context(), id)
+	if err != nil {
+		t.Errorf("Open %s: %v", id, err)
+		return
+	}
+	defer file.Close()
+	got, err := io.ReadAll(file)
+	digest, size, _ := disk.Digest(strings.NewReader(want))
+	if err != nil || string(got) != want || object.ID != id || object.Checksum != digest || object.Size != size || object.Stored.IsZero() {
+		t.Errorf("%s: %d bytes, %+v, %v", id, len(got), object, err)
+	}
+}
+
+// wantEmpty checks that nothing is on its way in and that the account is right.
+func wantEmpty(t testing.TB, s *Store, objects, bytes int64) {
+	t.Helper()
+	if entries, err := os.ReadDir(filepath.Join(s.cfg.Dir, "tmp")); err != nil || len(entries) > 0 {
+		t.Errorf("left below tmp: %v, %v", entries, err)
+	}
+	if n, size := s.Stats(); n != objects || size != bytes {
+		t.Errorf("%d objects with %d bytes, want %d with %d", n, size, objects, bytes)
+	}
+}
+
+func TestAnObjectIsReadAsItWasPutAlsoByTheNextProcess(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, Config{Dir: dir})
+	big := strings.Repeat("0123456789", 100_000)
+	bodies := map[string]string{"a": "one", "A": "another", "con": "", "x.": big, strings.Repeat("z", 128): "long"}
+	for id, body := range bodies {
+		mustPut(t, s, id, body)
+	}
+	check := func(s *Store) {
+		for id, body := range bodies {
+			wantBody(t, s, id, body)
+		}
+		wantEmpty(t, s, 5, int64(len(big)+len("oneanotherlong")))
+	}
+	check(s)
+	if _, err := Open(Config{Dir: dir}); k6x.KindOf(err) != k6x.Conflict {
+		t.Errorf("a second process: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(mustOpen(t, Config{Dir: dir}))
+}
+
+func TestWhatIsNoIDTouchesNoFile(t *testing.T) {
+	s := mustOpen(t, Config{})
+	for _, id := range []string{"", ".", "..", "../x", "a/b", `a\b`, ".a", "-a", "a b", "ä", "a\x00", strings.Repeat("a", 129)} {
+		if _, err := s.Put(t.Context(), id, strings.NewReader("x")); k6x.KindOf(err) != k6x.Invalid {
+			t.Errorf("Put %q: %v", id, err)
+		}
+		if _, _, err := s.Open(t.Context(), id); k6x.KindOf(err) != k6x.Invalid {
+			t.Errorf("Open %q: %v", id, err)
+		}
+	}
+	if _, err := s.Get(t.Context(), "unknown"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Get of what is not there: %v", err)
+	}
+	wantEmpty(t, s, 0, 0)
+}
+
+func TestTheFirstOfManyPutsStays(t *testing.T) {
+	s := mustOpen(t, Config{})
+	var won atomic.Int32
+	var winner atomic.Value
+	started := make(chan struct{})
+	var readers, done sync.WaitGroup
+	readers.Add(20)
+	for n := range 20 {
+		done.Go(func() {
+			body := fmt.Sprintf("body %d", n)
+			r := readerFunc(func(p []byte) (int, error) { // all of them are on their way before one ends
+				if body == "" {
+					return 0, io.EOF
+				}
+				n := copy(p, body)
+				body = ""
+				readers.Done()
+				<-started
+				return n, nil
+			})
+			object, err := s.Put(context.Background(), "one", r)
+			switch {
+			case err == nil:
+				won.Add(1)
+				winner.Store(object)
+			case !errors.Is(err, ErrDuplicate) || object.ID != "one":
+				t.Errorf("%+v, %v", object, err)
+			}
+		})
+	}
+	readers.Wait()
+	close(started)
+	done.Wait()
+	object, err := s.Get(t.Context(), "one")
+	if won.Load() != 1 || err != nil || object != winner.Load() {
+		t.Errorf("%d puts won; there is %+v, %v", won.Load(), object, err)
+	}
+	wantEmpty(t, s, 1, object.Size)
+	if again, err := s.Put(t.Context(), "one", iotest.ErrReader(errors.New("must not be read"))); !errors.Is(err, ErrDuplicate) || again != object {
+		t.Errorf("later: %+v, %v", again, err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestAPutThatFailsLeavesNothing(t *testing.T) {
+	s := mustOpen(t, Config{MaxObject: 1000, Size: 1500})
+	broken := errors.New("the client went away")
+	canceled, cancel := context.WithCancel(t.Context())
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		body io.Reader
+		want func(error) bool
+	}{
+		"a reader that fails half-way": {t.Context(), io.MultiReader(strings.NewReader("half"), iotest.ErrReader(broken)),
+			func(err error) bool { return err == broken }},
+		"too large":         {t.Context(), strings.NewReader(strings.Repeat("x", 1001)), func(err error) bool { return errors.Is(err, ErrTooLarge) }},
+		"a canceled upload": {canceled, readerFunc(func(p []byte) (int, error) { cancel(); return len(p), nil }), func(err error) bool { return errors.Is(err, context.Canceled) }},
+	} {
+		if _, err := s.Put(c.ctx, "one", c.body); !c.want(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantEmpty(t, s, 0, 0)
+	}
+	mustPut(t, s, "one", strings.Repeat("x", 1000))
+	if _, err := s.Put(t.Context(), "two", strings.NewReader(strings.Repeat("x", 501))); k6x.KindOf(err) != k6x.NoSpace {
+		t.Errorf("beyond the size of the store: %v", err)
+	}
+	wantEmpty(t, s, 1, 1000)
+	mustPut(t, s, "three", strings.Repeat("x", 500))
+	wantBody(t, s, "one", strings.Repeat("x", 1000))
+}
+
+// Whichever step on the disk fails, nothing is there and a later Put works.
+func TestAnyStepMayFail(t *testing.T) {
+	seen := map[string]bool{}
+	for failAt := 1; ; failAt++ {
+		dir, step, left := t.TempDir(), "", failAt
+		s, err := open(Config{Dir: dir}, disk.FS{Fault: func(name, _ string) error {
+			if left--; left == 0 && name != "remove" { // what cannot be removed is left to the next Open
+				step = name
+				return errors.New("injected")
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Put(t.Context(), "one", strings.NewReader("body"))
+		if step == "" && left > 0 {
+			break
+		}
+		if step != "" {
+			seen[step] = true
+			if k6x.KindOf(err) != k6x.Internal || strings.Contains(err.Error(), "injected") {
+				t.Errorf("step %d, %s: %v", failAt, step, err)
+			}
+			wantEmpty(t, s, 0, 0)
+			mustPut(t, s, "one", "body")
+		}
+		wantBody(t, s, "one", "body")
+		s.Close()
+	}
+	for _, step := range []string{"mkdir", "create", "write", "sync", "syncdir", "rename"} {
+		if !seen[step] {
+			t.Errorf("no step %s failed: %v", step, seen)
+		}
+	}
+}
+
+func TestWhatIsDamagedIsRemovedAtTheStart(t *testing.T) {
+	for name, damage := range map[string]func(home string) error{
+		"a cut body":       func(home string) error { return os.Truncate(filepath.Join(home, bodyName), 2) },
+		"no body":          func(home string) error { return os.Remove(filepath.Join(home, bodyName)) },
+		"no record":        func(home string) error { return os.Remove(filepath.Join(home, recordName)) },
+		"an empty record":  func(home string) error { return os.Truncate(filepath.Join(home, recordName), 0) },
+		"another's record": func(home string) error { return os.Rename(home, home[:len(home)-1]+"_") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := mustOpen(t, Config{Dir: dir})
+			mustPut(t, s, "good", "good")
+			mustPut(t, s, "bad", "damaged")
+			home := s.home("bad")
+			s.Close()
+			if err := damage(home); err != nil {
+				t.Fatal(err)
+			}
+			s = mustOpen(t, Config{Dir: dir})
+			wantBody(t, s, "good", "good")
+			if _, err := s.Get(t.Context(), "bad"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("Get: %v", err)
+			}
+			wantEmpty(t, s, 1, 4)
+			mustPut(t, s, "bad", "again")
+			wantBody(t, s, "bad", "again")
+		})
+	}
+}
+
+func TestADamagedBodyIsNotOpened(t *testing.T) {
+	s := mustOpen(t, Config{})
+	mustPut(t, s, "one", "body")
+	if err := os.Truncate(filepath.Join(s.home("one"), bodyName), 2); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Open(t.Context(), "one"); k6x.KindOf(err) != k6x.Internal || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open: %v", err)
+	}
+}
+
+func TestAClosedStoreTakesNothing(t *testing.T) {
+	s := mustOpen(t, Config{})
+	s.Close()
+	if _, err := s.Put(t.Context(), "one", bytes.NewReader(nil)); k6x.KindOf(err) != k6x.Busy {
+		t.Errorf("Put: %v", err)
+	}
+}

@@ -1,0 +1,295 @@
+package tier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/bucket"
+	"k6x/cache/cachetest"
+	"k6x/cache/dir"
+)
+
+func newNear(t *testing.T, size int64) *dir.Store {
+	t.Helper()
+	near, err := dir.Open(dir.Config{Dir: t.TempDir(), Size: size})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := near.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return near
+}
+
+// farStore is a bucket that counts what it is asked for, and may be told to do other things.
+type farStore struct {
+	*bucket.Store
+	calls, opens atomic.Int32
+
+	body     func(io.ReadSeeker) io.ReadSeeker // of what is opened; may be nil
+	onImport func(k6x.Artifact)                // before an import; may be nil
+}
+
+func newFar(t *testing.T) *farStore {
+	t.Helper()
+	store, err := bucket.Open(t.Context(), bucket.Config{URL: "mem://"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close() })
+	return &farStore{Store: store}
+}
+
+func (f *farStore) Lookup(ctx context.Context, path string) (string, error) {
+	f.calls.Add(1)
+	return f.Store.Lookup(ctx, path)
+}
+
+func (f *farStore) Record(ctx context.Context, key string) (k6x.Artifact, error) {
+	f.calls.Add(1)
+	return f.Store.Record(ctx, key)
+}
+
+func (f *farStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
+	f.calls.Add(1)
+	entry, err := f.Store.Open(ctx, key)
+	if err == nil {
+		f.opens.Add(1)
+		if f.body != nil {
+			entry.Body = f.body(entry.Body)
+		}
+	}
+	return entry, err
+}
+
+func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, body io.Reader) (k6x.Artifact, error) {
+	if f.onImport != nil {
+		f.onImport(artifact)
+	}
+	return f.Store.Import(ctx, artifact, body)
+}
+
+func mustPut(t *testing.T, s cache.Store, n, size int) k6x.Artifact {
+	t.Helper()
+	artifact, err := s.Put(t.Context(), cachetest.Recipe(n), cachetest.Fill(cachetest.Bytes(uint64(n), size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return artifact
+}
+
+func wantBytes(t *testing.T, s cache.Store, n, size int) {
+	t.Helper()
+	entry, err := s.Open(t.Context(), key(n))
+	if err != nil {
+		t.Errorf("Open: %v", err)
+		return
+	}
+	defer entry.Close()
+	got, err := io.ReadAll(entry.Body)
+	if err != nil || !bytes.Equal(got, cachetest.Bytes(uint64(n), size)) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
+func key(n int) string { return cachetest.Recipe(n).Key() }
+
+func TestStoreKeepsTheContract(t *testing.T) {
+	cachetest.Run(t, func(t *testing.T) cache.Store { return New(newNear(t, 0), newFar(t), Config{}) })
+}
+
+func TestHitAsksNobodyFarAway(t *testing.T) {
+	far := newFar(t)
+	maker := New(newNear(t, 0), far, Config{})
+	artifact := mustPut(t, maker, 1, 1000)
+	if _, err := maker.Bind(t.Context(), artifact.Path, key(1)); err != nil {
+		t.Fatal(err)
+	}
+	// The one that made it, one that did not, and that one after a restart.
+	near := newNear(t, 0)
+	other := New(near, far, Config{})
+	if _, err := other.Lookup(t.Context(), artifact.Path); err != nil {
+		t.Fatal(err)
+	}
+	wantBytes(t, other, 1, 1000)
+	for name, s := range map[string]*Store{"maker": maker, "other": other, "restarted": New(near, far, Config{})} {
+		before := far.calls.Load()
+		bound, err := s.Lookup(t.Context(), artifact.Path)
+		if err != nil || bound != key(1) {
+			t.Errorf("%s: Lookup: %s, %v", name, bound, err)
+		}
+		got, err := s.Record(t.Context(), key(1))
+		if diff := cmp.Diff(artifact, got); err != nil || diff != "" {
+			t.Errorf("%s: %v, record (-want +got):\n%s", name, err, diff)
+		}
+		wantBytes(t, s, 1, 1000)
+		if n := far.calls.Load() - before; n != 0 {
+			t.Errorf("%s: %d calls of the far store", name, n)
+		}
+	}
+}
+
+func TestManyWhoOpenAreOneDownload(t *testing.T) {
+	far := newFar(t)
+	mustPut(t, far, 1, 100_000)
+	s := New(newNear(t, 0), far, Config{})
+	const readers = 20
+	allWait := make(chan struct{})
+	far.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, allWait} }
+	var done sync.WaitGroup
+	for range readers {
+		done.Go(func() { wantBytes(t, s, 1, 100_000) })
+	}
+	for waiting(s, key(1)) < readers {
+		runtime.Gosched()
+	}
+	close(allWait)
+	done.Wait()
+	if n := far.opens.Load(); n != 1 {
+		t.Errorf("%d downloads, want 1", n)
+	}
+}
+
+func waiting(s *Store, key string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f := s.flights[key]; f != nil {
+		return f.waiting
+	}
+	return 0
+}
+
+// gated is a body that waits for gate before it is read.
+type gated struct {
+	io.ReadSeeker
+	gate <-chan struct{}
+}
+
+func (g gated) Read(p []byte) (int, error) {
+	<-g.gate
+	return g.ReadSeeker.Read(p)
+}
+
+func TestLeavingEndsADownloadOnlyIfNobodyElseWaits(t *testing.T) {
+	far := newFar(t)
+	mustPut(t, far, 1, 1000)
+	s := New(newNear(t, 0), far, Config{})
+	gate, reading := make(chan struct{}), make(chan struct{}, 10)
+	far.body = func(body io.ReadSeeker) io.ReadSeeker {
+		reading <- struct{}{}
+		return gated{body, gate}
+	}
+	open := func(ctx context.Context) <-chan error {
+		before := waiting(s, key(1))
+		result := make(chan error, 1)
+		go func() {
+			entry, err := s.Open(ctx, key(1))
+			if err == nil {
+				entry.Close()
+			}
+			result <- err
+		}()
+		for waiting(s, key(1)) == before {
+			runtime.Gosched()
+		}
+		return result
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	one, two := open(ctx), open(t.Context())
+	<-reading
+	leave()
+	if err := <-one; !errors.Is(err, context.Canceled) {
+		t.Errorf("who left got %v", err)
+	}
+	close(gate)
+	if err := <-two; err != nil || far.opens.Load() != 1 {
+		t.Errorf("who stayed got %v after %d downloads", err, far.opens.Load())
+	}
+
+	mustPut(t, far, 2, 1000)
+	ctx, leave = context.WithCancel(t.Context())
+	leave()
+	if _, err := s.Open(ctx, key(2)); !errors.Is(err, context.Canceled) {
+		t.Errorf("who had left got %v", err)
+	}
+	wantBytes(t, s, 2, 1000)
+}
+
+func TestWrongBytesAreNeverServed(t *testing.T) {
+	bodies := map[string]func(io.ReadSeeker) io.ReadSeeker{
+		"others": func(io.ReadSeeker) io.ReadSeeker { return bytes.NewReader(cachetest.Bytes(9, 1000)) },
+		"fewer":  func(io.ReadSeeker) io.ReadSeeker { return bytes.NewReader(cachetest.Bytes(1, 999)) },
+		"more":   func(io.ReadSeeker) io.ReadSeeker { return bytes.NewReader(cachetest.Bytes(1, 2000)) },
+	}
+	for name, body := range bodies {
+		t.Run(name, func(t *testing.T) {
+			far := newFar(t)
+			mustPut(t, far, 1, 1000)
+			s := New(newNear(t, 0), far, Config{})
+			far.body = body
+			if _, err := s.Open(t.Context(), key(1)); k6x.KindOf(err) != k6x.Unavailable {
+				t.Errorf("got %v, want Unavailable", err)
+			}
+			far.body = nil
+			wantBytes(t, s, 1, 1000)
+		})
+	}
+}
+
+func TestWhatIsFarIsTheTruth(t *testing.T) {
+	far := newFar(t)
+	s := New(newNear(t, 0), far, Config{})
+	var first k6x.Artifact
+	far.onImport = func(k6x.Artifact) { first = mustPut(t, far, 1, 1000) } // another service was faster
+	got, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill([]byte("other bytes")))
+	if diff := cmp.Diff(first, got); err != nil || diff != "" {
+		t.Errorf("%v, record (-want +got):\n%s", err, diff)
+	}
+	wantBytes(t, s, 1, 1000)
+}
+
+func TestFailureFarAwayLeavesNothingNear(t *testing.T) {
+	far, near := newFar(t), newNear(t, 0)
+	ctx, cancel := context.WithCancel(t.Context())
+	far.onImport = func(k6x.Artifact) { cancel() }
+	_, err := New(near, far, Config{}).Put(ctx, cachetest.Recipe(1), cachetest.Fill([]byte("binary")))
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := near.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("near: %v, want ErrNotFound", err)
+	}
+}
+
+func TestWhatMadeRoomNearIsDownloadedAgain(t *testing.T) {
+	s := New(newNear(t, 100_000), newFar(t), Config{})
+	for n := range 4 {
+		mustPut(t, s, n, 40_000)
+	}
+	for n := range 4 {
+		wantBytes(t, s, n, 40_000)
+	}
+	if stats := s.Stats(); stats.Evictions == 0 || stats.Bytes > 100_000 {
+		t.Errorf("unexpected stats %+v", stats)
+	}
+}
+
+func TestSignedURLIsThatOfTheFarStore(t *testing.T) {
+	s := New(newNear(t, 0), newFar(t), Config{})
+	mustPut(t, s, 1, 1000)
+	if _, err := s.SignedURL(t.Context(), key(1)); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("got %v, want ErrUnsupported, as this one is in memory", err)
+	}
+}
