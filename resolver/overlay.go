@@ -52,7 +52,8 @@ type index struct {
 	docs    []*document // topmost first
 	refused map[*entry]bool
 	filter  string
-	majors  []int  // of k6, newest first
+	every   []int  // major versions of k6, newest first
+	majors  []int  // those that may be chosen
 	missing string // location of a registry that was configured and could not be loaded yet; "": none
 }
 
@@ -74,6 +75,7 @@ func newIndex(docs []*document, filter *jmespath.JMESPath, expression string) (*
 		entries = append(entries, d.entries...)
 	}
 	idx.majors = slices.SortedFunc(maps.Keys(majors), func(a, b int) int { return cmp.Compare(b, a) })
+	idx.every = idx.majors
 	var err error
 	idx.refused, err = applyFilter(filter, expression, entries)
 	return idx, err

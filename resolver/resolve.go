@@ -42,7 +42,10 @@ type failure struct {
 // contradict each other; the hint names sets that work), Unavailable (the module proxy
 // or a registry does not answer, or refuses), or Canceled.
 func (r *Resolver) Resolve(ctx context.Context, list k6x.List) (Resolution, error) {
-	idx := r.index.Load()
+	return r.resolve(ctx, r.index.Load(), list)
+}
+
+func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Resolution, error) {
 	set, failed, err := r.search(ctx, idx, list)
 	switch {
 	case err != nil:
@@ -61,7 +64,7 @@ func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pic
 	for _, dep := range list {
 		_, err := r.anywhere(idx, dep, majors)
 		if k6x.KindOf(err) == k6x.NotFound {
-			if _, other := r.anywhere(idx, dep, idx.majors); other == nil {
+			if _, other := r.anywhere(idx, dep, idx.every); other == nil {
 				continue // the attempt will say so
 			}
 		}

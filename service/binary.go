@@ -42,7 +42,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		entry, err := s.lookup(r.Context(), canonical)
 		if err == nil {
 			w.outcome = "hit"
-			s.cfg.Metrics.hits.Inc()
+			s.cfg.Metrics.hit()
 			return s.send(w, r, entry)
 		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
@@ -57,7 +57,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	}
 	return s.waiting(w, r, canonical, func(ctx context.Context) error {
 		ctx = builder.WithClient(ctx, w.client)
-		path, err := s.resolve(ctx, platform, list)
+		path, err := s.resolve(ctx, platform, list, anyMajor)
 		if err != nil {
 			return err
 		}
@@ -70,6 +70,11 @@ func (s *Service) binary(w *response, r *http.Request) error {
 				target = withRound(target, round)
 			}
 			return s.redirect(w, http.StatusTemporaryRedirect, target)
+		}
+		if !path.bound { // building what was built before is open to all, as its download is
+			if err := s.cfg.Tokens.Check(r); err != nil {
+				return err
+			}
 		}
 		entry, err := s.build(ctx, path)
 		if err != nil {
@@ -85,12 +90,6 @@ func notFound(_ *response, r *http.Request) error {
 		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
 }
 
-// resolved is a canonical path and the recipe that it means here and now.
-type resolved struct {
-	canonical string
-	recipe    k6x.Recipe
-}
-
 // lookup opens what a canonical path is bound to; cache.ErrNotFound or
 // cache.ErrEvicted if there is nothing to send.
 func (s *Service) lookup(ctx context.Context, canonical string) (*cache.Entry, error) {
@@ -99,33 +98,6 @@ func (s *Service) lookup(ctx context.Context, canonical string) (*cache.Entry, e
 		return nil, err
 	}
 	return s.cfg.Store.Open(ctx, key)
-}
-
-// resolve turns a list into a recipe. A path that was bound once keeps its recipe,
-// whatever the resolver and the toolchain of today would make of it.
-func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List) (resolved, error) {
-	if list.Pinned() {
-		canonical := list.Path(platform)
-		recipe, err := s.recorded(ctx, canonical)
-		if !errors.Is(err, cache.ErrNotFound) {
-			return resolved{canonical, recipe}, err
-		}
-	}
-	resolution, err := s.cfg.Resolver.Resolve(ctx, list)
-	if err != nil {
-		return resolved{}, err
-	}
-	recipe := k6x.NewRecipe(platform, resolution.Modules, resolution.Cgo, s.cfg.Settings)
-	return resolved{recipe.Path(), recipe}, nil
-}
-
-func (s *Service) recorded(ctx context.Context, canonical string) (k6x.Recipe, error) {
-	key, err := s.cfg.Store.Lookup(ctx, canonical)
-	if err != nil {
-		return k6x.Recipe{}, err
-	}
-	artifact, err := s.cfg.Store.Record(ctx, key)
-	return artifact.Recipe, err
 }
 
 // unchanged reports whether the client has the bytes of a canonical path, which were
@@ -143,30 +115,6 @@ func (s *Service) unchanged(r *http.Request, canonical string) bool {
 	return err == nil && tag == `"`+artifact.Digest+`"`
 }
 
-// build makes sure that the binary is stored, binds its path and opens it.
-func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error) {
-	key := want.recipe.Key()
-	// An artifact may be evicted between the end of its build and its being opened,
-	// when the store is small and busy; then one more try is due.
-	for attempt := 0; ; attempt++ {
-		if _, err := s.cfg.Builder.Build(ctx, want.recipe); err != nil {
-			return nil, s.logged(key, err)
-		}
-		bound, err := s.cfg.Store.Bind(ctx, want.canonical, key)
-		if err != nil {
-			return nil, err
-		}
-		entry, err := s.cfg.Store.Open(ctx, bound)
-		if errors.Is(err, cache.ErrEvicted) {
-			if attempt > 0 {
-				return nil, k6x.Errorf(k6x.NoSpace, "the store is too small to keep this binary until it is sent").WithCause(err)
-			}
-			continue
-		}
-		return entry, err
-	}
-}
-
 // send sends an entry and closes it. Headers that make an answer cacheable are set
 // here only, where the bytes are at hand.
 func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
@@ -174,6 +122,9 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	digest, err := hex.DecodeString(entry.Digest)
 	if err != nil {
 		return fmt.Errorf("digest of %s: %w", entry.Key, err)
+	}
+	if s.sendElsewhere(w, r, entry) {
+		return nil
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")

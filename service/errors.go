@@ -19,18 +19,19 @@ import (
 
 // statuses is the one table from error kind to HTTP status (contract section 1).
 var statuses = map[k6x.Kind]int{
-	k6x.Internal:    http.StatusInternalServerError,
-	k6x.Invalid:     http.StatusBadRequest,
-	k6x.NotFound:    http.StatusNotFound,
-	k6x.Forbidden:   http.StatusForbidden,
-	k6x.Conflict:    http.StatusConflict,
-	k6x.BuildFailed: http.StatusUnprocessableEntity,
-	k6x.Quota:       http.StatusTooManyRequests,
-	k6x.Busy:        http.StatusServiceUnavailable,
-	k6x.Unavailable: http.StatusServiceUnavailable,
-	k6x.Timeout:     http.StatusGatewayTimeout,
-	k6x.NoSpace:     http.StatusInsufficientStorage,
-	k6x.Canceled:    http.StatusServiceUnavailable, // not by this client, or there is nobody to read it
+	k6x.Internal:     http.StatusInternalServerError,
+	k6x.Invalid:      http.StatusBadRequest,
+	k6x.NotFound:     http.StatusNotFound,
+	k6x.Unauthorized: http.StatusUnauthorized,
+	k6x.Forbidden:    http.StatusForbidden,
+	k6x.Conflict:     http.StatusConflict,
+	k6x.BuildFailed:  http.StatusUnprocessableEntity,
+	k6x.Quota:        http.StatusTooManyRequests,
+	k6x.Busy:         http.StatusServiceUnavailable,
+	k6x.Unavailable:  http.StatusServiceUnavailable,
+	k6x.Timeout:      http.StatusGatewayTimeout,
+	k6x.NoSpace:      http.StatusInsufficientStorage,
+	k6x.Canceled:     http.StatusServiceUnavailable, // not by this client, or there is nobody to read it
 }
 
 // problem is an error as a client gets it: an RFC 9457 problem with members of ours.
@@ -42,17 +43,36 @@ type problem struct {
 	Hint   string `json:"hint,omitempty"`
 	Log    string `json:"log,omitempty"` // URL of the whole log of a failed build
 	ID     string `json:"request_id"`
+
+	kind      k6x.Kind
+	malformed bool // the request could not even be read
 }
 
-// fail is the one writer of errors. What the user must not see goes to the log.
+// fail writes the error of a request for a binary or a page.
 func (s *Service) fail(w *response, r *http.Request, err error) {
+	writeProblem(w, r, s.problem(w, r, err))
+}
+
+// problem is what the client of r gets to know of err.
+func (s *Service) problem(w *response, r *http.Request, err error) problem {
+	p := s.front.problem(w, r, err)
+	if logged, ok := errors.AsType[*loggedError](err); ok {
+		p.Log = s.absolute(r, logged.path)
+	}
+	return p
+}
+
+// problem turns err into what a client gets to know of it, for any form of answer. What
+// the client must not see goes to the log. It sets the headers that go with the kind,
+// and aborts the request if an answer would come too late.
+func (f *front) problem(w *response, r *http.Request, err error) problem {
 	kind := k6x.KindOf(err)
 	w.outcome = kind.String()
 	if kind == k6x.Canceled && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // nobody is there to read an answer, and none may look like a success
 	}
 	e := k6x.AsError(err)
-	p := problem{Status: statuses[kind], Detail: e.Message, Kind: kind.String(), Hint: e.Hint, ID: w.id}
+	p := problem{kind: kind, Status: statuses[kind], Detail: e.Message, Kind: kind.String(), Hint: e.Hint, ID: w.id}
 	level := slog.LevelInfo
 	switch kind {
 	case k6x.Internal:
@@ -62,12 +82,10 @@ func (s *Service) fail(w *response, r *http.Request, err error) {
 	case k6x.Unavailable, k6x.NoSpace, k6x.Timeout:
 		level = slog.LevelWarn
 	}
-	if logged, ok := errors.AsType[*loggedError](err); ok {
-		p.Log = s.absolute(r, logged.path)
-	}
+	_, p.malformed = errors.AsType[*malformed](err)
 	w.reason = err.Error()
 	if level > slog.LevelInfo {
-		s.cfg.Logger.Log(r.Context(), level, "request failed", "id", w.id, "kind", kind.String(), "error", w.reason, "cause", errors.Unwrap(e))
+		f.logger.Log(r.Context(), level, "request failed", "id", w.id, "kind", kind.String(), "error", w.reason, "cause", errors.Unwrap(e))
 	}
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // too late for another answer: cut this one short rather than let it pass
@@ -77,17 +95,39 @@ func (s *Service) fail(w *response, r *http.Request, err error) {
 	} else if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "10")
 	}
-	writeProblem(w, r, p)
+	if kind == k6x.Unauthorized {
+		w.Header().Set("Www-Authenticate", `Bearer realm="k6x"`)
+	}
+	return p
 }
 
 func methodNotAllowed(w *response, r *http.Request) error {
 	w.outcome = "method_not_allowed"
-	w.Header().Set("Allow", "GET, HEAD")
-	writeProblem(w, r, problem{
-		Status: http.StatusMethodNotAllowed, Kind: w.outcome, ID: w.id,
-		Detail: r.Method + " is not allowed here", Hint: "Use GET or HEAD.",
+	allowed, write := []string{"GET", "HEAD"}, writeProblem
+	switch r.URL.Path {
+	case buildPath:
+		allowed, write = []string{"GET", "HEAD", "POST"}, writeNested
+	case resolvePath:
+		allowed, write = []string{"POST"}, writeNested
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	write(w, r, problem{
+		Status: http.StatusMethodNotAllowed, Kind: w.outcome, ID: w.id, malformed: true,
+		Detail: r.Method + " is not allowed here", Hint: "Use " + strings.Join(allowed, " or ") + ".",
 	})
 	return nil
+}
+
+// text returns the problem in plain lines.
+func (p problem) text() string {
+	lines := p.Detail
+	if p.Hint != "" {
+		lines += "\n" + p.Hint
+	}
+	if p.Log != "" {
+		lines += "\nThe whole log is at " + p.Log
+	}
+	return lines
 }
 
 // writeProblem renders p as the client prefers: text, a problem document or a page.
@@ -111,13 +151,7 @@ func writeProblem(w *response, r *http.Request, p problem) {
 		_ = problemPage.Execute(&body, p)
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintf(&body, "%s\n", p.Detail)
-		if p.Hint != "" {
-			fmt.Fprintf(&body, "%s\n", p.Hint)
-		}
-		if p.Log != "" {
-			fmt.Fprintf(&body, "The whole log is at %s\n", p.Log)
-		}
+		fmt.Fprintln(&body, p.text())
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer

@@ -31,7 +31,7 @@ func TestPreferredFollowsTheQualities(t *testing.T) {
 }
 
 func TestClientIsFoundBehindTrustedProxiesOnly(t *testing.T) {
-	s := &Service{cfg: Config{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}}}
+	s := &front{trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8")}}
 	for _, c := range []struct{ peer, forwarded, want string }{
 		{"203.0.113.9:1234", "", "203.0.113.9"},
 		{"203.0.113.9:1234", "198.51.100.1", "203.0.113.9"},

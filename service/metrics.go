@@ -21,6 +21,7 @@ type Metrics struct {
 	builds        prometheus.Counter
 	failures      *prometheus.CounterVec
 	buildDuration prometheus.Histogram
+	k6build       k6buildMetrics
 }
 
 // NewMetrics returns metrics at zero.
@@ -32,7 +33,7 @@ func NewMetrics() *Metrics {
 		}, []string{"outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "k6x_request_duration_seconds", Help: "Time from a request to the end of its answer, by outcome.",
-			Buckets: []float64{.0001, .001, .01, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900},
+			Buckets: requestBuckets(),
 		}, []string{"outcome"}),
 		hits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_store_hits_total", Help: "Requests answered from the store."}),
 		builds: prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_builds_total", Help: "Builds that have ended, well or not."}),
@@ -41,12 +42,19 @@ func NewMetrics() *Metrics {
 		}, []string{"kind"}),
 		buildDuration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "k6x_build_duration_seconds", Help: "Time of a build, without its wait in the queue.",
-			Buckets: []float64{1, 2, 3, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 900},
+			Buckets: buildBuckets(),
 		}),
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.k6build = newK6buildMetrics(m.registry)
 	return m
+}
+
+// hit counts a request that was answered from the store.
+func (m *Metrics) hit() {
+	m.hits.Inc()
+	m.k6build.hits.Inc()
 }
 
 // Gauge adds a value that is read when it is asked for.
@@ -63,7 +71,10 @@ func (m *Metrics) Counter(name, help string, value func() float64) {
 func (m *Metrics) ObserveBuild(built builder.Outcome) {
 	m.builds.Inc()
 	m.buildDuration.Observe(built.Duration.Seconds())
+	m.k6build.builds.Inc()
+	m.k6build.buildDuration.Observe(built.Duration.Seconds())
 	if built.Err != nil {
+		m.k6build.failed.Inc()
 		m.failures.WithLabelValues(k6x.KindOf(built.Err).String()).Inc()
 	}
 }
@@ -79,4 +90,40 @@ func (m *Metrics) observe(w *response, duration time.Duration) {
 
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func requestBuckets() []float64 {
+	return []float64{.0001, .001, .01, .1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900}
+}
+
+func buildBuckets() []float64 {
+	return []float64{1, 2, 3, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 900}
+}
+
+// k6buildMetrics are the counters that dashboards of k6build read (contract section 4).
+type k6buildMetrics struct {
+	requests, hits, builds, failed, invalid prometheus.Counter
+	duration, buildDuration                 prometheus.Histogram
+}
+
+func newK6buildMetrics(registry *prometheus.Registry) k6buildMetrics {
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "k6build", Name: name, Help: help})
+		registry.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "k6build", Name: name, Help: help, Buckets: buckets})
+		registry.MustRegister(h)
+		return h
+	}
+	return k6buildMetrics{
+		requests:      counter("requests_total", "Requests of the build API."),
+		hits:          counter("object_store_hits_total", "Requests answered from the store."),
+		builds:        counter("builds_total", "Builds that have ended, well or not."),
+		failed:        counter("builds_failed_total", "Builds that failed."),
+		invalid:       counter("builds_invalid_total", "Requests of the build API that nothing can be built for."),
+		duration:      histogram("request_duration_seconds", "Time of a request of the build API.", requestBuckets()),
+		buildDuration: histogram("build_duration_seconds", "Time of a build, without its wait in the queue.", buildBuckets()),
+	}
 }

@@ -82,7 +82,7 @@ func (s *Service) preload(ctx context.Context, wish Wish) error {
 	if err := s.cfg.Resolver.Permit(wish.List); err != nil {
 		return err
 	}
-	want, err := s.resolve(ctx, wish.Platform, wish.List)
+	want, err := s.meaning(ctx, wish.Platform, wish.List, anyMajor)
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -109,34 +111,54 @@ func (w *response) extendDeadline() {
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// handle adapts h: request id, error, panic, access log and metrics.
+// front is what stands before the handlers of a server.
+type front struct {
+	metrics *Metrics
+	logger  *slog.Logger
+	trusted []netip.Prefix // peers whose X-Forwarded-For and X-Forwarded-Proto are believed
+	stall   time.Duration  // how long a client may take for a chunk
+}
+
+// route is a handler and how the front treats it.
+type route struct {
+	handler
+	fail      func(w *response, r *http.Request, err error) // writes the error that handler returns
+	takesBody bool                                          // the handler reads the body and sees to its deadlines
+}
+
+// handle adapts h, which takes no body and whose errors are written by [Service.fail].
 func (s *Service) handle(h handler) http.HandlerFunc {
+	return s.adapt(route{handler: h, fail: s.fail})
+}
+
+// adapt adapts a route: request id, error, panic, access log and metrics.
+func (f *front) adapt(to route) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		w := &response{ResponseWriter: rw, id: r.Header.Get("X-Request-Id"), client: s.client(r), stall: s.cfg.Stall}
+		w := &response{ResponseWriter: rw, id: r.Header.Get("X-Request-Id"), client: f.client(r), stall: f.stall}
 		if !requestID.MatchString(w.id) {
 			w.id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", w.id)
 		defer func() {
 			duration := time.Since(start)
-			s.cfg.Metrics.observe(w, duration)
+			f.metrics.observe(w, duration)
 			attrs := []any{"id", w.id, "method", r.Method, "path", r.URL.EscapedPath(), "status", w.status, "bytes", w.bytes,
 				"duration", duration, "client", w.client, "outcome", w.outcome, "agent", clip(r.UserAgent())}
 			if w.reason != "" {
 				attrs = append(attrs, "reason", w.reason)
 			}
-			s.cfg.Logger.Info("request", attrs...)
+			f.logger.Info("request", attrs...)
 		}()
-		if r.ContentLength != 0 {
-			// No request here has a use for a body. What is announced and never sent would
+		if r.ContentLength != 0 && !to.takesBody {
+			// The handler has no use for a body. What is announced and never sent would
 			// hold up the answer, as net/http reads it first.
 			w.Header().Set("Connection", "close")
 			_ = http.NewResponseController(rw).SetReadDeadline(start.Add(bodyTime))
 		}
-		err := protect(func() error { return h(w, r) })
+		err := protect(func() error { return to.handler(w, r) })
 		if err != nil {
-			s.fail(w, r, err)
+			to.fail(w, r, err)
 		}
 		switch w.status {
 		case http.StatusNotModified:
@@ -162,24 +184,33 @@ func protect(f func() error) (err error) {
 }
 
 // trusts reports whether the peer of r is a proxy whose headers are believed.
-func (s *Service) trusts(r *http.Request) bool {
+func (f *front) trusts(r *http.Request) bool {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	return err == nil && s.trusted(peer.Addr())
+	return err == nil && f.trustsAddr(peer.Addr())
 }
 
-func (s *Service) trusted(addr netip.Addr) bool {
+func (f *front) trustsAddr(addr netip.Addr) bool {
 	addr = addr.Unmap()
-	return slices.ContainsFunc(s.cfg.Trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return slices.ContainsFunc(f.trusted, func(p netip.Prefix) bool { return p.Contains(addr) })
+}
+
+// origin returns the scheme and host of r as its client sees them.
+func (f *front) origin(r *http.Request) *url.URL {
+	u := &url.URL{Scheme: "http", Host: r.Host}
+	if r.TLS != nil || f.trusts(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
+		u.Scheme = "https"
+	}
+	return u
 }
 
 // client returns the address that a request comes from: the peer, or the last
 // address in X-Forwarded-For that is not a trusted proxy itself.
-func (s *Service) client(r *http.Request) string {
+func (f *front) client(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	if !s.trusts(r) {
+	if !f.trusts(r) {
 		return host
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -189,7 +220,7 @@ func (s *Service) client(r *http.Request) string {
 			break
 		}
 		host = addr.Unmap().String()
-		if !s.trusted(addr) {
+		if !f.trustsAddr(addr) {
 			break
 		}
 	}

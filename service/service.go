@@ -1,5 +1,5 @@
-// Package service is the HTTP side of k6x: the path that names a binary, status and
-// metrics.
+// Package service is the HTTP side of k6x: the path that names a binary, the k6build
+// API, status and metrics.
 //
 // A request for a binary goes one way: parse the path, redirect what is not canonical,
 // look into the store, build on a miss, send. Handlers return errors; one adapter
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
 	"k6x/builder"
@@ -40,20 +41,33 @@ type Config struct {
 	Trusted   []netip.Prefix   // peers whose X-Forwarded-For and X-Forwarded-Proto are believed
 	Metrics   *Metrics         // nil: a new one
 	Logger    *slog.Logger     // nil: discard
+	Tokens    *Tokens          // needed for the build API and for first builds; nil: nobody needs one
+	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
+	Redirect  bool             // send those who download a binary to the store, if it can sign URLs
+
+	// Publish puts a binary, which open opens, where clients of the build API shall download
+	// it, and returns the URL; it is called for each answer. Nil: the URL is the canonical path.
+	Publish func(ctx context.Context, digest string, open func(context.Context) (*cache.Entry, error)) (string, error)
 
 	// MaxWait is how long a request waits before it is redirected to itself; 0: as
 	// long as it takes.
 	MaxWait time.Duration
 	// LatestMaxAge is how long an answer to an open request may be cached; 0: not at all.
 	LatestMaxAge time.Duration
+	// BuildMaxAge is how long an answer to GET /build may be cached; 0: not without asking.
+	BuildMaxAge time.Duration
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
 }
 
 // Service answers requests.
 type Service struct {
+	front
 	cfg      Config
 	router   chi.Router
+	signer   signer    // nil unless clients are sent to the store
+	unsigned sync.Once // tells that the signer cannot sign
+	recipes  *lru.Cache[string, k6x.Recipe]
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -73,7 +87,23 @@ func New(cfg Config) *Service {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Stall = cmp.Or(cfg.Stall, 5*time.Minute)
-	s := &Service{cfg: cfg, router: chi.NewRouter(), draining: make(chan struct{})}
+	if cfg.BasePath = strings.Trim(cfg.BasePath, "/"); cfg.BasePath != "" {
+		cfg.BasePath = "/" + cfg.BasePath
+	}
+	recipes, _ := lru.New[string, k6x.Recipe](keptRecipes) // fails for a size below one only
+	s := &Service{
+		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
+		cfg:      cfg,
+		router:   chi.NewRouter(),
+		recipes:  recipes,
+		draining: make(chan struct{}),
+	}
+	if cfg.Redirect {
+		s.signer, _ = cfg.Store.(signer)
+		if s.signer == nil {
+			cfg.Logger.Warn("the store cannot sign URLs; downloads are not redirected")
+		}
+	}
 	s.router.MethodNotAllowed(s.handle(methodNotAllowed))
 	for path, h := range map[string]handler{
 		"/":           s.index,
@@ -85,6 +115,12 @@ func New(cfg Config) *Service {
 		s.router.Get(path, s.handle(h))
 		s.router.Head(path, s.handle(h))
 	}
+	s.router.Get(buildPath, s.handleAPI(route{handler: s.buildByQuery}))
+	s.router.Head(buildPath, s.handleAPI(route{handler: s.buildByQuery}))
+	s.router.Post(buildPath, s.handleAPI(route{handler: s.buildByBody, takesBody: true}))
+	s.router.Get(resolvePath, s.handle(methodNotAllowed)) // else it would be a path of a binary
+	s.router.Head(resolvePath, s.handle(methodNotAllowed))
+	s.router.Post(resolvePath, s.handleAPI(route{handler: s.resolveByBody, takesBody: true}))
 	s.router.NotFound(s.handle(notFound)) // a request without a path, as OPTIONS * has it
 	s.router.Method(http.MethodGet, "/metrics", cfg.Metrics.handler())
 	s.router.Method(http.MethodHead, "/metrics", cfg.Metrics.handler())
@@ -92,7 +128,34 @@ func New(cfg Config) *Service {
 }
 
 // ServeHTTP answers one request.
-func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path, raw := s.inside(r.URL.Path), s.inside(r.URL.RawPath)
+	if path != r.URL.Path || raw != r.URL.RawPath {
+		u, inner := *r.URL, *r
+		u.Path, u.RawPath = path, raw
+		inner.URL = &u
+		r = &inner
+	}
+	s.router.ServeHTTP(w, r)
+}
+
+// inside returns a URL path without the base path. One that is too short for a binary is
+// also freed of the slashes too many that come of joining a base URL and a path.
+func (s *Service) inside(path string) string {
+	if !strings.HasPrefix(path, "/") {
+		return path
+	}
+	if base := s.cfg.BasePath; base != "" {
+		trimmed := "/" + strings.TrimLeft(path, "/")
+		if rest, ok := strings.CutPrefix(trimmed, base); ok && (rest == "" || rest[0] == '/') {
+			path = "/" + strings.TrimPrefix(rest, "/")
+		}
+	}
+	if short := strings.Trim(path, "/"); strings.Count(short, "/") < 2 {
+		path = "/" + short
+	}
+	return path
+}
 
 // Drain tells requests that wait for a build to come back later, and those that
 // would start to wait. Downloads go on. It returns at once.
@@ -117,9 +180,13 @@ var errDraining = &k6x.Error{
 
 func (s *Service) builds(p k6x.Platform) bool { return slices.Contains(s.cfg.Platforms, p) }
 
-// location returns the URL path of a path of this service as a client sees it.
+// location returns the URL path of a path of this service as a client sees it. A path in
+// the URL of the configuration says all, else it is the base path that goes before.
 func (s *Service) location(path string) string {
-	return strings.TrimRight(s.cfg.URL.EscapedPath(), "/") + path
+	if base := strings.TrimRight(s.cfg.URL.EscapedPath(), "/"); base != "" {
+		return base + path
+	}
+	return (&url.URL{Path: s.cfg.BasePath}).EscapedPath() + path
 }
 
 // absolute returns the URL of a path of this service as the client of r sees it.
@@ -127,9 +194,5 @@ func (s *Service) absolute(r *http.Request, path string) string {
 	if s.cfg.URL.Host != "" {
 		return s.cfg.URL.Scheme + "://" + s.cfg.URL.Host + s.location(path)
 	}
-	scheme := "http"
-	if r.TLS != nil || s.trusts(r) && r.Header.Get("X-Forwarded-Proto") == "https" {
-		scheme = "https"
-	}
-	return scheme + "://" + r.Host + path
+	return s.origin(r).String() + s.location(path)
 }

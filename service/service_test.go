@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -42,6 +41,7 @@ type parts struct {
 	config  service.Config
 	builder func(real builder.Builder) builder.Builder
 	filter  string
+	layout  int // added to the one of recipes
 }
 
 // newServer serves a stand-in k6 and its extensions, resolved and built by the real parts.
@@ -70,7 +70,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	}
 	c := p.config
 	c.Resolver, c.Logs = r, logs
-	c.Settings = k6x.Settings{Toolchain: tool.Version, Flags: engine.Settings().Flags, Layout: engine.Settings().Layout}
+	c.Settings = k6x.Settings{Toolchain: tool.Version, Flags: engine.Settings().Flags, Layout: engine.Settings().Layout + p.layout}
 	if c.Store == nil {
 		c.Store = mem.New(mem.Config{})
 	}
@@ -429,22 +429,6 @@ func TestAbsentBodyEnds(t *testing.T) {
 	}
 	if answer, err := io.ReadAll(conn); err != nil || !bytes.Contains(answer, []byte("404 Not Found")) {
 		t.Errorf("%v, %q", err, answer)
-	}
-}
-
-func TestBaseURLIsInFrontOfLocations(t *testing.T) {
-	base, err := url.Parse("https://builds.example.com/k6/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, _ := newServer(t, parts{config: service.Config{URL: base}})
-	resp, _ := do(t, "GET", server.URL+"/linux/amd64/k6/x/hello")
-	if got, want := resp.Header.Get("Location"), "/k6"+helloPath; got != want {
-		t.Errorf("Location %s, want %s", got, want)
-	}
-	_, body := do(t, "GET", server.URL+"/linux/amd64/k6@v1.1.0,k6/x/broken@v0.1.0")
-	if !strings.Contains(string(body), "https://builds.example.com/k6/logs/") {
-		t.Errorf("no link to the log below the base URL:\n%s", body)
 	}
 }
 

@@ -25,30 +25,35 @@ var errRound = errors.New("waited for one round")
 // it outlives the patience of a proxy in between. A count in the query bounds it. Path
 // is that of the request in the form that we print.
 func (s *Service) waiting(w *response, r *http.Request, path string, f func(ctx context.Context) error) error {
+	return s.untilDrained(r.Context(), func(ctx context.Context) error {
+		if s.cfg.MaxWait > 0 {
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeoutCause(ctx, s.cfg.MaxWait, errRound)
+			defer stop()
+		}
+		err := f(ctx)
+		if k6x.Interrupted(err) && errors.Is(context.Cause(ctx), errRound) {
+			return s.nextRound(w, r, path)
+		}
+		return err
+	})
+}
+
+// untilDrained runs f, whose ctx ends when the service drains; then, and if it drains
+// already, the error says so.
+func (s *Service) untilDrained(ctx context.Context, f func(ctx context.Context) error) error {
 	select {
 	case <-s.draining:
 		return errDraining
 	default:
 	}
-	ctx, cancel := s.whileServing(r.Context())
+	ctx, cancel := s.whileServing(ctx)
 	defer cancel()
-	if s.cfg.MaxWait > 0 {
-		var stop context.CancelFunc
-		ctx, stop = context.WithTimeoutCause(ctx, s.cfg.MaxWait, errRound)
-		defer stop()
-	}
 	err := f(ctx)
-	if err == nil || ctx.Err() == nil || !k6x.Interrupted(err) {
-		return err
-	}
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errRound):
-		return s.nextRound(w, r, path)
-	case errors.Is(cause, errDraining):
+	if k6x.Interrupted(err) && errors.Is(context.Cause(ctx), errDraining) {
 		return errDraining
-	default:
-		return err
 	}
+	return err
 }
 
 func (s *Service) nextRound(w *response, r *http.Request, path string) error {

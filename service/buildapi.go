@@ -1,0 +1,231 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/cache"
+)
+
+// The paths of the k6build API (contract section 4).
+const (
+	buildPath   = "/build"
+	resolvePath = "/resolve"
+)
+
+// wireArtifact is a binary as the build API describes it.
+type wireArtifact struct {
+	ID           string            `json:"id"` // its digest: clients keep the bytes under it and do not hash them again
+	URL          string            `json:"url"`
+	Dependencies map[string]string `json:"dependencies"`
+	Platform     string            `json:"platform"`
+	Checksum     string            `json:"checksum"` // hex SHA-256
+	K6ModPath    string            `json:"k6_mod_path"`
+	Warnings     []string          `json:"warnings"`
+}
+
+// product is a binary that is kept.
+type product struct {
+	resolved
+	digest  string
+	differs bool // building it again gave other bytes
+}
+
+// handleAPI adapts a route of the build API, whose errors are nested.
+func (s *Service) handleAPI(to route) http.HandlerFunc {
+	to.fail = func(w *response, r *http.Request, err error) {
+		p := s.problem(w, r, err)
+		if p.malformed || unsatisfied(p.kind) {
+			s.metrics.k6build.invalid.Inc()
+		}
+		writeNested(w, r, p)
+	}
+	serve := s.adapt(to)
+	return func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		defer func() {
+			s.metrics.k6build.requests.Inc()
+			s.metrics.k6build.duration.Observe(time.Since(start).Seconds())
+		}()
+		serve(w, r)
+	}
+}
+
+// buildByBody answers POST of /build.
+func (s *Service) buildByBody(w *response, r *http.Request) error {
+	if err := s.cfg.Tokens.Check(r); err != nil {
+		return err
+	}
+	var body buildBody
+	if err := readJSON(w, r, &body); err != nil {
+		return err
+	}
+	answer, err := s.answer(w, r, body)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(answer)
+	return err
+}
+
+// buildByQuery answers GET and HEAD of /build.
+func (s *Service) buildByQuery(w *response, r *http.Request) error {
+	if err := s.cfg.Tokens.Check(r); err != nil {
+		return err
+	}
+	body, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	answer, err := s.answer(w, r, body)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(answer)
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Etag", `"`+hex.EncodeToString(sum[:])+`"`)
+	switch age := int(s.cfg.BuildMaxAge.Seconds()); {
+	case body.NoCache:
+		h.Set("Cache-Control", "no-store")
+	case age > 0:
+		h.Set("Cache-Control", fmt.Sprintf("max-age=%d", age))
+	default:
+		h.Set("Cache-Control", "no-cache")
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(answer))
+	return nil
+}
+
+// resolveByBody answers POST of /resolve.
+func (s *Service) resolveByBody(w *response, r *http.Request) error {
+	if err := s.cfg.Tokens.Check(r); err != nil {
+		return err
+	}
+	var body resolveBody
+	if err := readJSON(w, r, &body); err != nil {
+		return err
+	}
+	req, err := body.request()
+	if err != nil {
+		return err
+	}
+	return s.untilDrained(r.Context(), func(ctx context.Context) error {
+		resolution, err := s.cfg.Resolver.ResolveMajor(ctx, req.list, req.major)
+		if err != nil {
+			return err
+		}
+		w.outcome = "resolved"
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Type", "application/json")
+		_, err = w.Write(encode(struct {
+			Dependencies map[string]string `json:"dependencies"`
+		}{versions(resolution.List())}))
+		return err
+	})
+}
+
+// answer makes sure that what body asks for is kept, and describes it. The description
+// is the same whether it was built for this request or long ago.
+func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, error) {
+	req, err := body.request()
+	if err != nil {
+		return nil, err
+	}
+	if !s.builds(req.platform) {
+		return nil, k6x.UnknownPlatform(req.platform.String(), s.cfg.Platforms...)
+	}
+	if err := s.cfg.Resolver.Permit(req.list); err != nil {
+		return nil, err
+	}
+	var made product
+	err = s.untilDrained(r.Context(), func(ctx context.Context) (err error) {
+		made, err = s.produce(builder.WithClient(ctx, w.client), w, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	location := s.absolute(r, made.canonical)
+	if s.cfg.Publish != nil {
+		location, err = s.cfg.Publish(r.Context(), made.digest, func(ctx context.Context) (*cache.Entry, error) {
+			return s.build(ctx, made.resolved)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	artifact := wireArtifact{
+		ID: made.digest, URL: location, Dependencies: versions(made.list), Platform: req.platform.String(),
+		Checksum: made.digest, K6ModPath: made.recipe.K6.Path,
+		Warnings: append([]string{}, s.cfg.Resolver.Warnings(append([]k6x.Module{made.recipe.K6}, made.recipe.Extensions...))...),
+	}
+	if made.differs {
+		artifact.Warnings = append(artifact.Warnings, "building it again gave other bytes; those that were there before stay")
+	}
+	return encode(struct {
+		Artifact wireArtifact `json:"artifact"`
+	}{artifact}), nil
+}
+
+// produce looks for the binary in the store and builds it if need be. Unlike a request
+// for a path it waits as long as it takes: k6 takes no redirect for an answer.
+func (s *Service) produce(ctx context.Context, w *response, req buildRequest) (product, error) {
+	want, err := s.meaning(ctx, req.platform, req.list, req.major)
+	if err != nil {
+		return product{}, err
+	}
+	if want.bound && !req.nocache {
+		entry, err := s.cfg.Store.Open(ctx, want.recipe.Key())
+		if err == nil {
+			w.outcome = "hit"
+			s.cfg.Metrics.hit()
+			return product{resolved: want, digest: entry.Digest}, entry.Close()
+		}
+		if !errors.Is(err, cache.ErrEvicted) && !errors.Is(err, cache.ErrNotFound) {
+			return product{}, err
+		}
+	}
+	if req.nocache {
+		ctx = builder.WithRebuild(ctx)
+	}
+	artifact, err := s.obtain(ctx, want)
+	differs := errors.Is(err, builder.ErrDiffers)
+	if differs {
+		s.cfg.Logger.Error("a rebuild gave other bytes than those that are kept", "id", w.id, "path", want.canonical, "error", err)
+	} else if err != nil {
+		return product{}, err
+	}
+	w.outcome = "built"
+	want.recipe = artifact.Recipe
+	return product{resolved: want, digest: artifact.Digest, differs: differs}, nil
+}
+
+// versions returns the versions of a pinned list by name.
+func versions(list k6x.List) map[string]string {
+	m := make(map[string]string, len(list))
+	for _, dep := range list {
+		m[dep.Name] = dep.Constraint.Version()
+	}
+	return m
+}
+
+// encode returns v, which is of strings, as a line of JSON.
+func encode(v any) []byte {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	return body.Bytes()
+}

@@ -1,0 +1,119 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/cache"
+	"k6x/resolver"
+)
+
+const (
+	anyMajor    = 0    // leaves the major version of k6 to the resolver
+	keptRecipes = 4096 // in memory, of paths that are bound
+)
+
+// resolved is a pinned list, its canonical path, and the recipe that it means here and now.
+type resolved struct {
+	list      k6x.List
+	canonical string
+	recipe    k6x.Recipe
+	bound     bool // the path is bound to the recipe
+}
+
+// resolve turns a list into a recipe, with one major version of k6 or anyMajor. A path that
+// was bound once keeps its recipe, whatever the resolver and the toolchain of today would
+// make of it.
+func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
+	if list.Pinned() {
+		canonical := list.Path(platform)
+		recipe, err := s.recorded(ctx, canonical)
+		if !errors.Is(err, cache.ErrNotFound) {
+			return resolved{list, canonical, recipe, true}, err
+		}
+	}
+	var resolution resolver.Resolution
+	var err error
+	if major == anyMajor {
+		resolution, err = s.cfg.Resolver.Resolve(ctx, list)
+	} else {
+		resolution, err = s.cfg.Resolver.ResolveMajor(ctx, list, major)
+	}
+	if err != nil {
+		return resolved{}, err
+	}
+	recipe := k6x.NewRecipe(platform, resolution.Modules, resolution.Cgo, s.cfg.Settings)
+	return resolved{recipe.List(), recipe.Path(), recipe, false}, nil
+}
+
+// meaning is resolve for those who do not come back with the canonical path: what it is
+// bound to counts.
+func (s *Service) meaning(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
+	want, err := s.resolve(ctx, platform, list, major)
+	if err != nil || want.bound {
+		return want, err
+	}
+	recipe, err := s.recorded(ctx, want.canonical)
+	if errors.Is(err, cache.ErrNotFound) {
+		return want, nil
+	}
+	want.recipe, want.bound = recipe, true
+	return want, err
+}
+
+// recorded returns the recipe that a canonical path is bound to, or cache.ErrNotFound.
+func (s *Service) recorded(ctx context.Context, canonical string) (k6x.Recipe, error) {
+	key, err := s.cfg.Store.Lookup(ctx, canonical)
+	if err != nil {
+		return k6x.Recipe{}, err
+	}
+	if recipe, ok := s.recipes.Get(key); ok { // a key is a hash of it, so this cannot be out of date
+		return recipe, nil
+	}
+	artifact, err := s.cfg.Store.Record(ctx, key)
+	if err == nil {
+		s.recipes.Add(key, artifact.Recipe)
+	}
+	return artifact.Recipe, err
+}
+
+// build makes sure that the binary is stored, binds its path and opens it.
+func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error) {
+	// An artifact may be evicted between the end of its build and its being opened,
+	// when the store is small and busy; then one more try is due.
+	for attempt := 0; ; attempt++ {
+		artifact, err := s.obtain(ctx, want)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := s.cfg.Store.Open(ctx, artifact.Recipe.Key())
+		if errors.Is(err, cache.ErrEvicted) {
+			if attempt > 0 {
+				return nil, k6x.Errorf(k6x.NoSpace, "the store is too small to keep this binary until it is sent").WithCause(err)
+			}
+			continue
+		}
+		return entry, err
+	}
+}
+
+// obtain makes sure that the binary is stored and binds its path. It returns the record
+// of what the path is bound to; with [builder.ErrDiffers] that is good too.
+func (s *Service) obtain(ctx context.Context, want resolved) (k6x.Artifact, error) {
+	key := want.recipe.Key()
+	artifact, err := s.cfg.Builder.Build(ctx, want.recipe)
+	differs := errors.Is(err, builder.ErrDiffers)
+	if err != nil && !differs {
+		return k6x.Artifact{}, s.logged(key, err)
+	}
+	bound, bindErr := s.cfg.Store.Bind(ctx, want.canonical, key)
+	if bindErr != nil {
+		return k6x.Artifact{}, bindErr
+	}
+	if bound == key {
+		return artifact, err
+	}
+	return s.cfg.Store.Record(ctx, bound)
+}
