@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"k6x/cmd/internal/cli"
 )
 
 func TestMain(m *testing.M) {
@@ -28,7 +30,7 @@ func TestEachFlagHasAVariable(t *testing.T) {
 	if err := cmd.Flags().Set("addr", "127.0.0.1:1"); err != nil {
 		t.Fatal(err)
 	}
-	err := setFromEnvironment(cmd.Flags(), func(name string) (string, bool) { v, ok := set[name]; return v, ok })
+	err := cli.SetFromEnvironment(cmd.Flags(), "k6x", func(name string) (string, bool) { v, ok := set[name]; return v, ok })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,7 @@ func TestEachFlagHasAVariable(t *testing.T) {
 		}
 	}
 	set["K6X_QUEUE"] = "many"
-	if err := setFromEnvironment(newServiceCommand().Flags(), func(name string) (string, bool) { v, ok := set[name]; return v, ok }); err == nil ||
+	if err := cli.SetFromEnvironment(newServiceCommand().Flags(), "k6x", func(name string) (string, bool) { v, ok := set[name]; return v, ok }); err == nil ||
 		!strings.Contains(err.Error(), "K6X_QUEUE") {
 		t.Errorf("a bad variable: %v", err)
 	}
@@ -49,13 +51,13 @@ func TestEachFlagHasAVariable(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Setenv("K6X_CACHE_DIR", t.TempDir())
 	for want, lines := range map[int][]string{
-		exitOK:      {"service --help", "--help"},
-		exitFailure: {"service --addr 256.0.0.1:1", "service --registry /does/not/exist.json", "service --env GOFLAGS=-race"},
-		exitUsage:   {"service --nonsense", "service extra", "service --log-format xml", "service --url nonsense", "service --store-size lots"},
+		cli.ExitOK:      {"service --help", "--help"},
+		cli.ExitFailure: {"service --addr 256.0.0.1:1", "service --registry /does/not/exist.json", "service --env GOFLAGS=-race"},
+		cli.ExitUsage:   {"service --nonsense", "service extra", "service --log-format xml", "service --url nonsense", "service --store-size lots"},
 	} {
 		for _, line := range lines {
 			var out, errors strings.Builder
-			if got := run(context.Background(), strings.Fields(line), &out, &errors); got != want {
+			if got := cli.Run(context.Background(), newRoot(), strings.Fields(line), &out, &errors); got != want {
 				t.Errorf("k6x %s: exit code %d, want %d\n%s", line, got, want, errors.String())
 			}
 		}

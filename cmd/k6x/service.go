@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"time"
@@ -19,13 +17,13 @@ import (
 // serviceOptions are the flags of k6x service.
 type serviceOptions struct {
 	app.Options
-	storeSize, goCacheSize byteSize
-	logLevel               slog.Level
-	logFormat              string
+	storeSize, nearSize, goCacheSize cli.ByteSize
+	logLevel                         slog.Level
+	logFormat                        string
 }
 
 func newServiceCommand() *cobra.Command {
-	o := serviceOptions{storeSize: 20 << 30, goCacheSize: 10 << 30}
+	o := serviceOptions{storeSize: 20 << 30, nearSize: 5 << 30, goCacheSize: 10 << 30}
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Serve k6 binaries, built on first use",
@@ -34,19 +32,15 @@ first use and is the same for ever. It needs the go command on PATH, and git whe
 are fetched without a module proxy.`,
 		Example: `  k6x service
   k6x service --addr :8787 --url https://builds.example.com --max-wait 25s
+  k6x service --store "s3://k6-binaries?region=eu-west-1"
   k6x service --filter "[?tier=='official']" --preload k6,k6/x/redis:linux/amd64`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return &cli.UsageError{Err: err}
-			}
-			return nil
-		},
+		Args: cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			logger, err := o.logger(cmd.ErrOrStderr())
+			logger, err := cli.Logger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
 			if err != nil {
 				return err
 			}
-			o.StoreSize, o.GoCacheSize = int64(o.storeSize), int64(o.goCacheSize)
+			o.StoreSize, o.NearSize, o.GoCacheSize = int64(o.storeSize), int64(o.nearSize), int64(o.goCacheSize)
 			return app.Run(cmd.Context(), o.Options, logger, cmd.OutOrStdout())
 		},
 	}
@@ -60,6 +54,11 @@ are fetched without a module proxy.`,
 		"`patterns` as in GOPRIVATE of Go modules that may be named without being registered (default none)")
 	f.StringSliceVar(&o.Platforms, "platforms", platformNames(k6x.DefaultPlatforms()), "`list` of platforms to build for")
 	f.StringVar(&o.CacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	f.StringVar(&o.BasePath, "base-path", "", "`path` that the service is mounted at, such as /k6x, if no proxy strips it")
+	f.StringVar(&o.Store, "store", "",
+		"`URL` of where binaries are kept: file:///dir, s3://bucket?region=R&endpoint=E&s3ForcePathStyle=true, gs://bucket, azblob://container or mem://; several services may share a bucket (default the directory store in --cache-dir)")
+	f.BoolVar(&o.RedirectDownloads, "redirect-downloads", false, "send clients to a signed URL of the bucket for the bytes, instead of passing them on")
+	f.Var(&o.nearSize, "near-size", "`bytes` of binaries that are kept here too when --store is a bucket; 0 is no limit")
 	f.Var(&o.storeSize, "store-size", "`bytes` that stored binaries may take, such as 20GiB; 0 is no limit")
 	f.Var(&o.goCacheSize, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
 	f.IntVar(&o.MaxBuilds, "max-builds", max(1, runtime.NumCPU()/2), "`number` of builds at once")
@@ -70,6 +69,9 @@ are fetched without a module proxy.`,
 	f.DurationVar(&o.LatestMaxAge, "latest-max-age", 0, "how long the answer to a request without exact versions may be cached")
 	f.StringArrayVar(&o.Env, "env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
 	f.BoolVar(&o.AllowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
+	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",
+		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
+	f.DurationVar(&o.BuildMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")
 	f.StringArrayVar(&o.Preload, "preload", nil,
 		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},
@@ -78,17 +80,6 @@ are fetched without a module proxy.`,
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log: text or json")
 	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running downloads may take after a signal to stop")
 	return cmd
-}
-
-func (o serviceOptions) logger(w io.Writer) (*slog.Logger, error) {
-	options := &slog.HandlerOptions{Level: o.logLevel}
-	switch o.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return nil, &cli.UsageError{Err: fmt.Errorf("--log-format is text or json, not %q", o.logFormat)}
 }
 
 func platformNames(list []k6x.Platform) []string {

@@ -18,7 +18,6 @@ import (
 	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/cache"
-	"k6x/cache/dir"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/resolver"
@@ -31,7 +30,7 @@ type App struct {
 	logger   *slog.Logger
 	tool     *gotool.Tool
 	host     k6x.Platform
-	store    *dir.Store
+	store    *binaries
 	engine   *native.Engine
 	dedup    *builder.Dedup
 	resolver *resolver.Resolver
@@ -77,8 +76,14 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		return nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
 			WithHint("Choose another one with --cache-dir.")
 	}
+	var tokens *service.Tokens
+	if o.AuthTokenFile != "" {
+		if tokens, err = service.LoadTokens(o.AuthTokenFile); err != nil {
+			return nil, err
+		}
+	}
 	metrics := service.NewMetrics()
-	if a.store, err = dir.Open(dir.Config{Dir: filepath.Join(o.CacheDir, "store"), Size: o.StoreSize, Logger: logger}); err != nil {
+	if a.store, err = a.openStore(ctx); err != nil {
 		return nil, err
 	}
 	logs, err := cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20)
@@ -91,7 +96,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		return nil, err
 	}
 	if a.resolver, err = resolver.New(ctx, resolver.Config{
-		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers,
+		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers, Cgo: o.Cgo,
 		Toolchain: a.tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
 		Go: a.tool.Path, Env: a.engine.Env(), Logger: logger,
 	}); err != nil {
@@ -107,11 +112,12 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	limit := builder.NewLimit(builder.Keep(engine, a.store, cache.ErrNotFound), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 	})
-	a.dedup = builder.NewDedup(limit, builder.DedupConfig{})
+	a.dedup = builder.NewDedup(a.store.share(limit), builder.DedupConfig{})
 	a.Service = service.New(service.Config{
 		Resolver: a.resolver, Builder: a.dedup, Store: a.store, Settings: a.engine.Settings(), Logs: logs,
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
+		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
 	})
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn.", func() float64 { return float64(limit.Stats().Waiting) })
@@ -159,7 +165,7 @@ func (a *App) Close() error {
 		errs = append(errs, a.engine.Close())
 	}
 	if a.store != nil {
-		errs = append(errs, a.store.Close())
+		errs = append(errs, a.store.close())
 	}
 	return errors.Join(errs...)
 }

@@ -29,11 +29,30 @@ func (a *App) maintain(ctx context.Context) {
 			return
 		case <-trim.C:
 			a.trimGoCaches(ctx)
+			a.trimStore(ctx)
 		case <-scrub.C:
-			report, err := a.store.Scrub(ctx)
-			a.logger.Info("store checked", "report", report, "error", err)
+			a.scrub(ctx)
 			scrub.Reset(scrubEvery)
 		}
+	}
+}
+
+// scrub reads through the store, if it is of a kind that wants it.
+func (a *App) scrub(ctx context.Context) {
+	if a.store.scrub == nil {
+		return
+	}
+	report, err := a.store.scrub(ctx)
+	a.logger.Info("store checked", "report", report, "error", err)
+}
+
+// trimStore bounds a store that does not do so itself.
+func (a *App) trimStore(ctx context.Context) {
+	if a.store.trim == nil {
+		return
+	}
+	if err := a.store.trim(ctx); err != nil && ctx.Err() == nil {
+		a.logger.Warn("the store was not trimmed", "store", storeName(a.options.Store), "error", err)
 	}
 }
 

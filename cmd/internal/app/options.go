@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 )
@@ -23,19 +25,33 @@ type Options struct {
 	AllowModules      string
 	Platforms         []string // nil: the default ones
 	CacheDir          string
-	StoreSize         int64 // bytes; 0: no limit
-	GoCacheSize       int64 // bytes, each of Go's caches; 0: no limit
+	Store             string // URL of where binaries are kept; "": the directory store below CacheDir
+	StoreSize         int64  // bytes; 0: no limit
+	NearSize          int64  // bytes of the directory in front of a bucket; 0: no limit
+	BuildAlone        bool   // build for a bucket without regard to other services on it
+	BasePath          string // where the service is mounted, such as /k6x
+	RedirectDownloads bool   // send clients to the bucket for the bytes
+	GoCacheSize       int64  // bytes, each of Go's caches; 0: no limit
 	MaxBuilds         int
 	Queue             int
 	BuildTimeout      time.Duration
 	MaxWait           time.Duration
 	LatestMaxAge      time.Duration
+	BuildMaxAge       time.Duration
+	AuthTokenFile     string   // "": nobody needs a token
 	Env               []string // KEY=VALUE for the go command
 	AllowBuildSemvers bool
 	Cgo               bool // build what needs a C compiler
 	Preload           []string
 	TrustedProxies    []string
 	ShutdownTimeout   time.Duration
+
+	// Publish puts binaries where clients of the build API download them; nil: here.
+	Publish func(ctx context.Context, digest string, open func(context.Context) (*cache.Entry, error)) (string, error)
+
+	Program  string                          // what says that it listens; "": k6x service
+	AddrFlag string                          // the flag that Addr comes from; "": addr
+	Wrap     func(http.Handler) http.Handler // goes round the service; nil: nothing does
 }
 
 func baseURL(s string) (*url.URL, error) {

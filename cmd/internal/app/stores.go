@@ -1,0 +1,110 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"k6x/builder"
+	"k6x/cache"
+	"k6x/cache/bucket"
+	"k6x/cache/dir"
+	"k6x/cache/mem"
+	"k6x/cache/tier"
+	"k6x/cmd/internal/cli"
+)
+
+// binaries are where binaries are kept, and what that kind of store needs now and then.
+type binaries struct {
+	cache.Limited
+	leases *bucket.Leases                                 // nil: no other service builds for this store
+	scrub  func(context.Context) (dir.ScrubReport, error) // nil: nothing to check
+	trim   func(context.Context) error                    // nil: it bounds itself
+	closes []func() error
+}
+
+// openStore opens the store that --store names: a directory by default, memory, or a bucket
+// with a directory in front.
+func (a *App) openStore(ctx context.Context) (*binaries, error) {
+	o := a.options
+	u, err := url.Parse(o.Store)
+	if err != nil || o.Store != "" && u.Scheme == "" {
+		return nil, &cli.UsageError{Err: errors.New("--store is a URL, such as file:///var/lib/k6x or s3://bucket?region=eu-west-1")}
+	}
+	switch u.Scheme {
+	case "", "file":
+		if u.Host != "" || u.RawQuery != "" || u.Scheme != "" && u.Path == "" {
+			return nil, &cli.UsageError{Err: errors.New("a directory is given to --store with three slashes, as file:///var/lib/k6x")}
+		}
+		return a.openDir(cmp.Or(filepath.FromSlash(u.Path), filepath.Join(o.CacheDir, "store")), o.StoreSize)
+	case "mem":
+		return &binaries{Limited: mem.New(mem.Config{Size: o.StoreSize})}, nil
+	}
+	far, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
+	// What is near is that of one bucket only.
+	of := sha256.Sum256([]byte(u.Scheme + "://" + u.Host + "?" + u.Query().Get("endpoint") + " " + u.Query().Get("prefix")))
+	near, err := a.openDir(filepath.Join(o.CacheDir, "near-"+hex.EncodeToString(of[:6])), o.NearSize)
+	if err != nil {
+		return nil, errors.Join(err, far.Close())
+	}
+	b := &binaries{
+		Limited: tier.New(near.Limited.(*dir.Store), far, tier.Config{Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger}),
+		scrub:   near.scrub, trim: far.Trim, closes: append(near.closes, far.Close),
+	}
+	if !o.BuildAlone {
+		b.leases = bucket.NewLeases(far, bucket.LeaseConfig{})
+	}
+	return b, nil
+}
+
+func (a *App) openDir(path string, size int64) (*binaries, error) {
+	store, err := dir.Open(dir.Config{Dir: path, Size: size, Logger: a.logger})
+	if err != nil {
+		return nil, err
+	}
+	return &binaries{Limited: store, scrub: store.Scrub, closes: []func() error{store.Close}}, nil
+}
+
+// share lets one of the services on a store build a key, if there may be several.
+func (b *binaries) share(next builder.Builder) builder.Builder {
+	if b.leases == nil {
+		return next
+	}
+	return builder.Lease(next, b.leases)
+}
+
+// SignedURL is that of the store, for those that have such URLs.
+func (b *binaries) SignedURL(ctx context.Context, key string) (string, error) {
+	if signer, ok := b.Limited.(interface {
+		SignedURL(ctx context.Context, key string) (string, error)
+	}); ok {
+		return signer.SignedURL(ctx, key)
+	}
+	return "", errors.ErrUnsupported
+}
+
+// close ends the use of the store.
+func (b *binaries) close() error {
+	var errs []error
+	for _, f := range b.closes {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
+}
+
+// storeName names the store in the log: without credentials or options.
+func storeName(store string) string {
+	name, _, _ := strings.Cut(store, "?")
+	if u, err := url.Parse(name); err == nil {
+		return u.Redacted()
+	}
+	return ""
+}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"k6x"
+)
+
+// Server says what [Serve] serves and how.
+type Server struct {
+	Addr      string
+	AddrFlag  string // the flag to choose another address with
+	Handler   http.Handler
+	Timeout   time.Duration // how long requests may take to end after ctx has
+	Logger    *slog.Logger
+	Listening func(addr net.Addr) // called before the first request; nil: nothing
+	Stopping  func()              // called when ctx has ended; nil: nothing
+}
+
+// Serve serves until ctx ends, and then lets the requests that are under way end for a while.
+func Serve(ctx context.Context, s Server) error {
+	listener, err := net.Listen("tcp", s.Addr)
+	if err != nil {
+		return k6x.Errorf(k6x.Invalid, "cannot listen on %s: %w", s.Addr, err).WithHint("Choose another one with --%s.", s.AddrFlag)
+	}
+	server := &http.Server{
+		Handler:           s.Handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Logger.Handler(), slog.LevelWarn),
+	}
+	if s.Listening != nil {
+		s.Listening(listener.Addr())
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	s.Logger.Info("stopping: requests under way may end", "timeout", s.Timeout)
+	if s.Stopping != nil {
+		s.Stopping()
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	if err := server.Shutdown(end); err != nil {
+		s.Logger.Warn("requests were cut off", "error", err)
+		return server.Close()
+	}
+	return nil
+}
+
+// LocalURL returns the URL of a listener for who is on this machine.
+func LocalURL(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("http://localhost:%d", tcp.Port)
+	}
+	return "http://" + addr.String()
+}

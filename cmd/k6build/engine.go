@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"k6x/cmd/internal/cli"
+	"k6x/resolver"
+)
+
+// engineOptions are what local and server have in common: what there is to build, and how.
+type engineOptions struct {
+	catalog           string
+	catalogFor        []string // MODULE=LOCATION
+	env               []string // KEY=VALUE
+	copyGoEnv         bool
+	allowBuildSemvers bool
+	cgo               bool
+	verbose           bool
+}
+
+func (e *engineOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVarP(&e.catalog, "catalog", "c", "", "`location` of the catalog of extensions: a file or a URL (default that of k6)")
+	f.StringArrayVar(&e.catalogFor, "catalog-for", nil,
+		"`MODULE=LOCATION` of the catalog for another k6, such as go.k6.io/k6/v2=v2.json; may be repeated")
+	f.StringArrayVarP(&e.env, "env", "e", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
+	f.BoolVarP(&e.copyGoEnv, "copy-go-env", "g", true, "fetch modules with the settings that go env has here, such as GOPROXY")
+	f.BoolVar(&e.allowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
+	f.BoolVar(&e.cgo, "enable-cgo", false, "build extensions that need cgo, which runs the C compiler on their code")
+	f.BoolVarP(&e.verbose, "verbose", "v", false, "log what is done to stderr")
+}
+
+// registries returns where extensions are looked up, nil for the default. A catalog
+// that has one k6 speaks for that k6 only.
+func (e *engineOptions) registries() ([]string, error) {
+	var list []string
+	if e.catalog != "" {
+		list = append(list, e.catalog)
+	}
+	for _, text := range e.catalogFor {
+		module, location, ok := strings.Cut(text, "=")
+		if !ok || location == "" || !strings.HasPrefix(module, "go.k6.io/k6") {
+			return nil, &cli.UsageError{Err: fmt.Errorf("--catalog-for %q is not MODULE=LOCATION, such as go.k6.io/k6/v2=v2.json", text)}
+		}
+		if list == nil {
+			list = []string{resolver.Embedded, resolver.DefaultRegistry}
+		}
+		list = append(list, location)
+	}
+	return list, nil
+}
+
+// goDefaults are the settings that the go command has for fetching modules where nobody
+// has set any.
+var goDefaults = []string{
+	"GOPROXY=https://proxy.golang.org,direct", "GOSUMDB=sum.golang.org", "GONOPROXY=", "GONOSUMDB=", "GOPRIVATE=",
+	"GOINSECURE=", "GOVCS=", "GOAUTH=netrc",
+}
+
+// environment returns KEY=VALUE for the go command. Its caches are always our own.
+func (e *engineOptions) environment() []string {
+	if e.copyGoEnv {
+		return e.env
+	}
+	return append(append([]string{}, goDefaults...), e.env...)
+}
+
+func textLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// directoryURL returns the URL of a directory, "" of "".
+func directoryURL(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String(), nil
+}

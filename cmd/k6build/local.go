@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+)
+
+type localOptions struct {
+	wish
+	engineOptions
+	storeDir string
+	cacheDir string
+}
+
+func newLocalCommand() *cobra.Command {
+	var o localOptions
+	cmd := &cobra.Command{
+		Use:   "local",
+		Short: "Build k6 on this machine",
+		Long: `Build k6 on this machine, print what it is made of, and write it to --output. What was
+built before is taken from the store. It needs the go command on PATH, and git where modules
+are fetched without a module proxy. Go's own caches are not used: it has its own.`,
+		Example: `  k6build local -k v1.8.1 -d k6/x/redis:v0.3.6 -o k6
+  k6build local -c ./catalog.json -d k6/x/mine -e GOPROXY=https://proxy.example.com`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runLocal(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	o.wish.addFlags(f, "k6")
+	o.engineOptions.addFlags(f)
+	f.StringVarP(&o.storeDir, "store-dir", "f", "", "`directory` to keep binaries in (default below --cache-dir)")
+	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for modules and Go's build cache")
+	return cmd
+}
+
+func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (err error) {
+	platform, err := k6x.ParsePlatform(o.platform)
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	list, err := o.list()
+	if err != nil {
+		return err
+	}
+	major, err := o.major()
+	if err != nil {
+		return err
+	}
+	options, err := o.appOptions()
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		logger = textLogger(stderr, slog.LevelDebug)
+	}
+	file, err := createOutput(o.output) // first, so that nothing is built for a name that cannot be written
+	if err != nil {
+		return err
+	}
+	defer file.discard()
+	shown := newProgress(stderr, o.quiet || o.verbose)
+	defer shown.close()
+	stop := shown.spin("building for " + platform.String())
+	artifact, err := build{platform, list, major}.run(ctx, options, logger, file)
+	stop()
+	shown.close()
+	if err != nil {
+		if e, ok := errors.AsType[*k6x.Error](err); ok && o.verbose && e.Output != "" {
+			fmt.Fprintln(stderr, e.Output)
+		}
+		return err
+	}
+	if err := file.commit(); err != nil || o.quiet {
+		return err
+	}
+	versions := map[string]string{}
+	for _, dep := range artifact.Recipe.List() {
+		versions[dep.Name] = dep.Constraint.Version()
+	}
+	return details{platform: platform.String(), dependencies: versions, checksum: artifact.Digest}.print(stdout)
+}
+
+// appOptions returns what a service in this process is made with, for one build.
+func (o *localOptions) appOptions() (app.Options, error) {
+	registries, err := o.registries()
+	if err != nil {
+		return app.Options{}, err
+	}
+	store, err := directoryURL(o.storeDir)
+	if err != nil {
+		return app.Options{}, err
+	}
+	return app.Options{
+		Registries: registries, Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
+		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
+		Env: o.environment(), AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo,
+	}, nil
+}
+
+// build is what is wanted of one build.
+type build struct {
+	platform k6x.Platform
+	list     k6x.List
+	major    int // of k6
+}
+
+// run makes the parts of a service, builds with them, and copies the binary to w.
+func (b build) run(ctx context.Context, o app.Options, logger *slog.Logger, w io.Writer) (_ k6x.Artifact, err error) {
+	a, err := app.New(ctx, o, logger)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	artifact, entry, err := a.Build(ctx, b.platform, b.list, b.major)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	defer entry.Close()
+	if _, err := io.Copy(w, entry.Body); err != nil {
+		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary cannot be written: %w", err)
+	}
+	a.Trim(ctx)
+	return artifact, nil
+}

@@ -1,0 +1,47 @@
+// Command k6build builds k6 with extensions: here, at a service, or as one.
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"k6x/cmd/internal/cli"
+)
+
+func main() { cli.Main(newRoot()) }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "k6build",
+		Short: "Build k6 with the extensions that you name",
+		Long: `k6build builds k6 with the extensions that you name: on this machine (local), at a
+service (remote), or as such a service (server), which may keep what it builds at a
+server of objects (store).
+
+Each flag can be set by a variable too: --catalog by K6BUILD_CATALOG, and so on. Flags win.
+A variable for a flag that may be repeated holds one value a line.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+	}
+	root.AddCommand(newLocalCommand(), newRemoteCommand(), newServerCommand(), newStoreCommand(), newVersionCommand())
+	return root
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version of k6build",
+		Args:  cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			version := "(devel)"
+			if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+				version = info.Main.Version
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "k6build %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}

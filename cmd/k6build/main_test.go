@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"k6x/cache"
+	"k6x/cmd/internal/cli"
+	"k6x/internal/testmod"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"k6build": main})
+}
+
+func TestScripts(t *testing.T) {
+	modules := testmod.Serve(t, "../../testdata/standin")
+	caches, err := os.MkdirTemp("", "k6build-") // of Go, for all scripts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cache.RemoveAll(caches); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Setenv("GOPROXY", modules) // for the servers, which run in this process
+	t.Setenv("GOSUMDB", "off")
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("K6BUILD_CACHE_DIR", caches)
+			env.Setenv("GOPROXY", modules)
+			env.Setenv("GOSUMDB", "off")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": serve, "golden": goldenOutput, "platform": platform,
+		},
+	})
+}
+
+// serve NAME COMMAND ARGS... runs a server until the script ends, and sets NAME to its URL and
+// NAME_LOG to the file of its log.
+func serve(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: serve NAME COMMAND ARGS...")
+	}
+	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
+	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	read, write := io.Pipe()
+	ended := make(chan int, 1)
+	go func() {
+		code := cli.Run(ctx, newRoot(), args[1:], write, log)
+		write.Close()
+		ended <- code
+	}()
+	ts.Defer(func() {
+		stop()
+		if code := <-ended; code != cli.ExitOK {
+			text, _ := os.ReadFile(log.Name())
+			ts.Logf("%s ended with %d:\n%s", args[1], code, text)
+		}
+		log.Close()
+	})
+	lines := bufio.NewReader(read)
+	line, err := lines.ReadString('\n')
+	if err != nil {
+		text, _ := os.ReadFile(log.Name())
+		ts.Fatalf("%s did not start: %v\n%s", args[1], err, text)
+	}
+	go func() { _, _ = io.Copy(io.Discard, lines) }()
+	address := regexp.MustCompile(`http://\S+`).FindString(line)
+	ts.Setenv(args[0], address)
+	ts.Setenv(args[0]+"_LOG", log.Name())
+}
+
+// golden FILE compares stdout with a file; digests and addresses are masked.
+func goldenOutput(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: golden FILE")
+	}
+	got := regexp.MustCompile(`[0-9a-f]{64}`).ReplaceAllString(ts.ReadFile("stdout"), "DIGEST")
+	got = regexp.MustCompile(`http://[^/\s]+`).ReplaceAllString(got, "http://SERVER")
+	if want := ts.ReadFile(args[0]); got != want {
+		ts.Fatalf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+// platform FILE PLATFORM checks that a binary was made for it.
+func platform(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: platform FILE PLATFORM")
+	}
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	magic := map[string]string{"linux": "\x7fELF", "windows": "MZ", "darwin": "\xcf\xfa\xed\xfe"}[filepath.Dir(args[1])]
+	if magic == "" || !strings.HasPrefix(string(data), magic) {
+		ts.Fatalf("%s is not for %s", args[0], args[1])
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Setenv("K6BUILD_CACHE_DIR", t.TempDir())
+	dir := t.TempDir()
+	for want, lines := range map[int][]string{
+		cli.ExitOK:      {"--help", "version", "local --help", "remote --help", "server --help", "store --help"},
+		cli.ExitFailure: {"local -c /does/not/exist.json", "remote -s http://127.0.0.1:1", "server -e GOFLAGS=-race", "local -o " + dir},
+		cli.ExitUsage: {
+			"nonsense", "local --nonsense", "local extra", "local -k banana", "local -p beos", "local --k6modpath example.com/k6",
+			"local --catalog-for nonsense", "remote -s nonsense", "server -p many", "server --build-lock redis", "server --build-lock s3",
+			"server --store-url nonsense", "server --otel-endpoint nonsense", "store -d nonsense", "store -l loud", "store --max-object 0",
+		},
+	} {
+		for _, line := range lines {
+			var out, errors strings.Builder
+			if got := cli.Run(t.Context(), newRoot(), strings.Fields(line), &out, &errors); got != want {
+				t.Errorf("k6build %s: exit code %d, want %d\n%s", line, got, want, errors.String())
+			}
+		}
+	}
+}
+
+func TestEachFlagHasAVariable(t *testing.T) {
+	set := map[string]string{"K6BUILD_PORT": "7", "K6BUILD_ENV": "A=1\nB=2", "K6BUILD_COPY_GO_ENV": "false", "K6BUILD_CACHE_MAX_AGE": "3m"}
+	cmd := newServerCommand()
+	err := cli.SetFromEnvironment(cmd.Flags(), "k6build", func(name string) (string, bool) { v, ok := set[name]; return v, ok })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{"port": "7", "env": "[A=1,B=2]", "copy-go-env": "false", "cache-max-age": (3 * time.Minute).String()} {
+		if got := cmd.Flags().Lookup(flag).Value.String(); got != want {
+			t.Errorf("--%s is %s, want %s", flag, got, want)
+		}
+	}
+}

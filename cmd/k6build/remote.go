@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+)
+
+// tokenVariable has a token for a build service. There is no flag for it: flags are seen
+// by whoever lists processes.
+const tokenVariable = "K6BUILD_TOKEN"
+
+type remoteOptions struct {
+	wish
+	server    string
+	tokenFile string
+}
+
+func newRemoteCommand() *cobra.Command {
+	var o remoteOptions
+	cmd := &cobra.Command{
+		Use:   "remote",
+		Short: "Have a build service build k6",
+		Long: `Have a build service build k6, and print what it made. With --output the binary is
+downloaded and its checksum compared.
+
+A service that wants a token gets the one in the variable ` + tokenVariable + `, or in --token-file.`,
+		Example: `  k6build remote -d k6/x/redis:v0.3.6 -o k6
+  k6build remote -s https://builds.example.com -k v1.8.1 -p windows/amd64 -o k6.exe`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runRemote(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	o.addFlags(f, "")
+	f.StringVarP(&o.server, "server", "s", "http://localhost:8000", "`URL` of the build service")
+	f.StringVar(&o.tokenFile, "token-file", "", "`file` with the token for the service")
+	return cmd
+}
+
+func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) error {
+	token, err := readToken(o.tokenFile)
+	if err != nil {
+		return err
+	}
+	c, err := newClient(o.server, token)
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	shown := newProgress(stderr, o.quiet)
+	defer shown.close()
+	stop := shown.spin("building at " + c.base.Host)
+	made, err := c.build(ctx, buildRequest{K6: o.k6, Dependencies: o.dependencies(), Platform: o.platform, K6ModPath: o.k6ModPath})
+	stop()
+	if err != nil {
+		return err
+	}
+	if o.output != "" {
+		bar := shown.bytes("downloading")
+		err := c.download(ctx, made, o.output, bar)
+		bar.stop()
+		if err != nil {
+			return err
+		}
+	}
+	shown.close()
+	for _, warning := range made.Warnings {
+		fmt.Fprintf(stderr, "warning: %s\n", printable(warning))
+	}
+	if o.quiet {
+		return nil
+	}
+	return details{id: made.ID, platform: made.Platform, dependencies: made.Dependencies, checksum: made.Checksum, url: made.URL}.print(stdout)
+}
+
+// readToken returns the token for the service; "" if there is none.
+func readToken(file string) (string, error) {
+	token := os.Getenv(tokenVariable)
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", k6x.Errorf(k6x.Invalid, "the token cannot be read: %w", err)
+		}
+		token = string(data)
+	}
+	token = strings.TrimSpace(token)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", k6x.Errorf(k6x.Invalid, "the token has spaces or other characters that a token cannot have")
+	}
+	return token, nil
+}

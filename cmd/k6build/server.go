@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+)
+
+type serverOptions struct {
+	engineOptions
+	bucketOptions
+	port            uint16
+	url             string
+	storeURL        string
+	cacheDir        string
+	tokenFile       string
+	maxBuilds       int
+	queue           int
+	buildTimeout    time.Duration
+	cacheMaxAge     time.Duration
+	otelEndpoint    string
+	shutdownTimeout time.Duration
+	level           slog.Level
+}
+
+func newServerCommand() *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Serve builds of k6",
+		Long: `Serve builds of k6: POST /build, as k6 and k6build remote send it, and GET
+/{goos}/{goarch}/{list}, which is where the answers say that the binaries are. It is k6x
+service with the flags of k6build. It needs the go command on PATH.
+
+With --store-url the binaries are put at a k6build store once they are built, and the
+answers name them there; its token, if it wants one, is in the variable ` + tokenVariable + `.`,
+		Example: `  k6build server -c ./catalog.json
+  k6build server -p 8000 --store-bucket k6 --s3-endpoint http://localhost:9000 --build-lock s3`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runServer(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	o.engineOptions.addFlags(f)
+	o.bucketOptions.addFlags(f)
+	f.Uint16VarP(&o.port, "port", "p", 8000, "`port` to listen on; 0 is any that is free")
+	f.StringVar(&o.url, "url", "", "`base` URL that clients see, when a proxy is in front; may have a path")
+	f.StringVar(&o.storeURL, "store-url", "", "`URL` of a k6build store, where binaries are put for clients to download")
+	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
+	f.IntVar(&o.maxBuilds, "max-builds", max(1, runtime.NumCPU()/2), "`number` of builds at once")
+	f.IntVar(&o.queue, "queue", 64, "`number` of builds that may wait for their turn")
+	f.DurationVar(&o.buildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
+	f.DurationVar(&o.cacheMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")
+	f.StringVar(&o.otelEndpoint, "otel-endpoint", "", "`URL` that traces are sent to, as OTLP over HTTP (default none are made)")
+	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running downloads may take after a signal to stop")
+	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
+	return cmd
+}
+
+func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) error {
+	if o.verbose {
+		o.level = min(o.level, slog.LevelDebug)
+	}
+	logger := textLogger(stderr, o.level)
+	options, err := o.appOptions()
+	if err != nil {
+		return err
+	}
+	if o.otelEndpoint != "" {
+		tracing, err := newTracing(ctx, o.otelEndpoint, logger)
+		if err != nil {
+			return &cli.UsageError{Err: err}
+		}
+		defer tracing.close()
+		options.Wrap = tracing.wrap
+	}
+	return app.Run(ctx, options, logger, stdout)
+}
+
+func (o *serverOptions) appOptions() (app.Options, error) {
+	registries, err := o.registries()
+	if err != nil {
+		return app.Options{}, err
+	}
+	store, err := o.bucketOptions.url()
+	if err != nil {
+		return app.Options{}, err
+	}
+	options := app.Options{
+		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Program: "k6build server", URL: o.url,
+		Registries: registries, Platforms: platformNames(), CacheDir: o.cacheDir,
+		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: o.maxBuilds, Queue: o.queue, BuildTimeout: o.buildTimeout,
+		Env: o.environment(), AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo,
+		BuildMaxAge: o.cacheMaxAge, AuthTokenFile: o.tokenFile, Store: store, BuildAlone: o.lock != "s3", NearSize: 5 << 30,
+		TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, ShutdownTimeout: o.shutdownTimeout,
+	}
+	if o.storeURL != "" {
+		u, err := url.Parse(o.storeURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return app.Options{}, &cli.UsageError{Err: fmt.Errorf("--store-url %q is not the URL of a store, such as http://localhost:9000", o.storeURL)}
+		}
+		token, err := readToken("")
+		if err != nil {
+			return app.Options{}, err
+		}
+		options.Publish = newPublisher(u, token).publish
+	}
+	return options, nil
+}
+
+func platformNames() []string {
+	var names []string
+	for _, p := range k6x.DefaultPlatforms() {
+		names = append(names, p.String())
+	}
+	return names
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"k6x/cache"
+	"k6x/cache/objects"
+	"k6x/cmd/internal/cli"
+	"k6x/service"
+)
+
+type storeOptions struct {
+	port            uint16
+	dir             string
+	downloadURL     string
+	maxObject, size cli.ByteSize
+	tokenFile       string
+	level           slog.Level
+	shutdownTimeout time.Duration
+}
+
+func newStoreCommand() *cobra.Command {
+	o := storeOptions{maxObject: 1 << 30}
+	cmd := &cobra.Command{
+		Use:   "store",
+		Short: "Serve a store of objects",
+		Long: `Serve a store of objects: POST or PUT /store/ID stores the body, GET /store/ID describes
+it, GET /store/ID/download sends it. An id is stored once: another upload is refused with
+409 and "duplicate object". Nothing is ever removed.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runStore(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.Uint16VarP(&o.port, "port", "p", 9000, "`port` to listen on; 0 is any that is free")
+	f.StringVarP(&o.dir, "store-dir", "c", filepath.Join(cache.DefaultDir(), "objects"), "`directory` to keep objects in")
+	f.StringVarP(&o.downloadURL, "download-url", "d", "", "base `URL` that clients see, in front of /store (default as they ask)")
+	f.Var(&o.maxObject, "max-object", "`bytes` that one object may have")
+	f.Var(&o.size, "store-size", "`bytes` that all objects may have; 0 is no limit")
+	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow storing (default everybody may)")
+	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
+	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long requests under way may take after a signal to stop")
+	return cmd
+}
+
+func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (err error) {
+	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.level}))
+	cfg := service.ObjectsConfig{Metrics: service.NewMetrics(), Logger: logger}
+	if o.downloadURL != "" {
+		u, err := url.Parse(o.downloadURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return &cli.UsageError{Err: fmt.Errorf("--download-url %q is not a base URL such as https://store.example.com", o.downloadURL)}
+		}
+		cfg.DownloadURL = u
+	}
+	if o.maxObject < 1 {
+		return &cli.UsageError{Err: fmt.Errorf("--max-object is at least 1")}
+	}
+	if o.tokenFile != "" {
+		if cfg.Tokens, err = service.LoadTokens(o.tokenFile); err != nil {
+			return err
+		}
+	}
+	cfg.Store, err = objects.Open(objects.Config{Dir: o.dir, MaxObject: int64(o.maxObject), Size: int64(o.size), Logger: logger})
+	if err != nil {
+		return err
+	}
+	defer cfg.Store.Close()
+	cfg.Metrics.Gauge("k6x_objects", "Objects in the store.", func() float64 { n, _ := cfg.Store.Stats(); return float64(n) })
+	cfg.Metrics.Gauge("k6x_objects_bytes", "Bytes of the objects, uploads under way included.", func() float64 { _, n := cfg.Store.Stats(); return float64(n) })
+	return cli.Serve(ctx, cli.Server{
+		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: service.NewObjects(cfg), Timeout: o.shutdownTimeout, Logger: logger,
+		Listening: func(addr net.Addr) {
+			fmt.Fprintf(stdout, "k6build store listens on %s\n", cli.LocalURL(addr))
+			logger.Info("listening", "addr", addr.String(), "dir", o.dir)
+		},
+	})
+}
