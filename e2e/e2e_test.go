@@ -41,6 +41,7 @@ var full = os.Getenv("K6X_TEST_FULL") != ""
 var world struct {
 	dir     string // removed at the end
 	program string
+	k6build string
 	env     []string
 	warm    func() string // the cache directory in which a k6 was built already
 }
@@ -59,8 +60,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer removeAll(dir)
-	world.dir, world.program = dir, filepath.Join(dir, "k6x")
-	if out, err := exec.Command("go", "build", "-o", world.program, "k6x/cmd/k6x").CombinedOutput(); err != nil {
+	world.dir, world.program, world.k6build = dir, filepath.Join(dir, "k6x"), filepath.Join(dir, "k6build")
+	if out, err := exec.Command("go", "build", "-o", dir, "k6x/cmd/k6x", "k6x/cmd/k6build").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		return 1
 	}
@@ -170,10 +171,24 @@ func warmUp(t testing.TB) {
 // start starts a service on a cache directory and waits until it listens.
 func start(t testing.TB, cacheDir string, args ...string) *k6x {
 	t.Helper()
-	s := &k6x{cache: cacheDir, log: &lockedBuffer{}, gone: make(chan struct{})}
-	args = append([]string{"service", "--addr", "127.0.0.1:0", "--cache-dir", cacheDir, "--registry", "../testdata/registry.json"}, args...)
-	s.cmd = exec.Command(world.program, args...)
-	s.cmd.Env = world.env
+	s := launch(t, serviceCommand(cacheDir, args...))
+	s.cache = cacheDir
+	return s
+}
+
+// serviceCommand is the command of a service on a port of its own.
+func serviceCommand(cacheDir string, args ...string) *exec.Cmd {
+	return exec.Command(world.program, append([]string{"service", "--addr", "127.0.0.1:0", "--cache-dir", cacheDir,
+		"--registry", "../testdata/registry.json"}, args...)...)
+}
+
+// launch starts a server that says on its first line where it listens.
+func launch(t testing.TB, cmd *exec.Cmd) *k6x {
+	t.Helper()
+	s := &k6x{cmd: cmd, log: &lockedBuffer{}, gone: make(chan struct{})}
+	if cmd.Env == nil {
+		cmd.Env = world.env
+	}
 	s.cmd.Stderr = s.log
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -351,13 +366,42 @@ func run(t testing.TB, binary []byte, args ...string) string {
 	return string(out)
 }
 
+// goproxy returns the module proxies of the world, as the value of GOPROXY.
+func goproxy() (list string) {
+	for _, v := range world.env {
+		if name, value, _ := strings.Cut(v, "="); name == "GOPROXY" {
+			list = value // the last one wins
+		}
+	}
+	return list
+}
+
 // leftovers returns the files in the parts of a cache directory that must be empty
 // when nothing is under way.
 func leftovers(t testing.TB, cacheDir string) []string {
 	t.Helper()
-	var found []string
-	for _, part := range []string{"go/work", "store/tmp"} {
-		_ = filepath.WalkDir(filepath.Join(cacheDir, part), func(path string, d os.DirEntry, err error) error {
+	return append(filesIn(t, cacheDir, "go/work"), storeLeftovers(t, cacheDir)...)
+}
+
+// storeLeftovers is [leftovers] without those of builds, for services that share Go's caches
+// with others that build.
+func storeLeftovers(t testing.TB, cacheDir string) (found []string) {
+	t.Helper()
+	for _, part := range []string{"store/tmp", "near-*/tmp", "k6x-*"} {
+		found = append(found, filesIn(t, cacheDir, part)...)
+	}
+	return found
+}
+
+// filesIn returns the files but for locks below the directories that match a pattern.
+func filesIn(t testing.TB, cacheDir, pattern string) (found []string) {
+	t.Helper()
+	parts, err := filepath.Glob(filepath.Join(cacheDir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range parts {
+		_ = filepath.WalkDir(part, func(path string, d os.DirEntry, err error) error {
 			if err == nil && !d.IsDir() && d.Name() != "lock" {
 				found = append(found, path)
 			}

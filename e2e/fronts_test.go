@@ -97,6 +97,26 @@ func edited(t *testing.T, file string, pairs ...string) string {
 // serve runs a proxy until the test ends, and returns base as soon as k6x answers behind it.
 func serve(t *testing.T, base string, cmd *exec.Cmd) string {
 	t.Helper()
+	gone := attend(t, cmd)
+	eventually(t, "k6x answers through "+filepath.Base(cmd.Path), func() bool {
+		select {
+		case <-gone:
+			t.Fatalf("%s ended", cmd.Path)
+		default:
+		}
+		resp, err := anyCertificate().Get(base + "/alive")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	return base
+}
+
+// attend runs a server until the test ends; what it returns is closed when the server is gone.
+func attend(t *testing.T, cmd *exec.Cmd) <-chan struct{} {
+	t.Helper()
 	log := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -116,23 +136,10 @@ func serve(t *testing.T, base string, cmd *exec.Cmd) string {
 			t.Logf("log of %s:\n%s", cmd.Path, tail(log.String(), 4000))
 		}
 	})
-	eventually(t, "k6x answers through "+filepath.Base(cmd.Path), func() bool {
-		select {
-		case <-gone:
-			t.Fatalf("%s ended", cmd.Path)
-		default:
-		}
-		resp, err := anyCertificate().Get(base + "/alive")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	return base
+	return gone
 }
 
-func eventually(t *testing.T, what string, happens func() bool) {
+func eventually(t testing.TB, what string, happens func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -202,13 +209,7 @@ func gate(t *testing.T) (flags []string, list string, open func()) {
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(open)
-	goproxy := ""
-	for _, v := range world.env {
-		if name, value, _ := strings.Cut(v, "="); name == "GOPROXY" {
-			goproxy = value // the last one wins
-		}
-	}
-	return []string{"--allow-modules", "ext.example/*", "--env", "GOPROXY=" + server.URL + "," + goproxy}, "k6@v1.8.1," + to + "@" + version, open
+	return []string{"--allow-modules", "ext.example/*", "--env", "GOPROXY=" + server.URL + "," + goproxy()}, "k6@v1.8.1," + to + "@" + version, open
 }
 
 var gates atomic.Int64 // how many there were

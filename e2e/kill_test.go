@@ -66,10 +66,13 @@ func TestKilledServiceRecovers(t *testing.T) {
 	}
 }
 
-// forgetExtension removes from the shared build cache what was compiled last, so that
-// the next build compiles.
+// forgetExtension removes from the shared build cache what was compiled last, and the list of
+// what is there to link without the go command, so that the next build compiles.
 func forgetExtension(t *testing.T) {
 	t.Helper()
+	if err := os.RemoveAll(filepath.Join(world.warm(), "go", "kits")); err != nil {
+		t.Fatal(err)
+	}
 	cache := filepath.Join(world.warm(), "go", "gocache")
 	newest := time.Time{}
 	files := map[string]time.Time{}

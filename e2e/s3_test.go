@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+)
+
+const (
+	bucketName = "binaries"
+	accessKey  = "an-access-key"
+	secretKey  = "a-secret-key"
+)
+
+// onS3 runs a test on an empty bucket of a real S3 server, or where there is none, of one in
+// this process that is like it.
+func onS3(t *testing.T, test func(t *testing.T, endpoint string)) {
+	t.Run("versitygw", func(t *testing.T) { test(t, startVersity(t)) })
+	if _, err := exec.LookPath("versitygw"); err != nil {
+		t.Run("gofakes3", func(t *testing.T) { test(t, startFakeS3(t)) })
+	}
+}
+
+func startVersity(t *testing.T) (endpoint string) {
+	gateway, addr, dir := program(t, "versitygw"), freeAddr(t), t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, bucketName), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	gone := attend(t, exec.Command(gateway, "--access", accessKey, "--secret", secretKey, "--port", addr, "posix", dir))
+	eventually(t, "versitygw listens", func() bool {
+		select {
+		case <-gone:
+			t.Fatal("versitygw ended")
+		default:
+		}
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return false
+		}
+		conn.Close()
+		return true
+	})
+	return "http://" + addr
+}
+
+func startFakeS3(t *testing.T) (endpoint string) {
+	backend := s3mem.New()
+	if err := backend.CreateBucket(bucketName); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// replica starts a service with an empty cache of binaries on the bucket.
+func replica(t *testing.T, endpoint string, args ...string) *k6x {
+	t.Helper()
+	store := "s3://" + bucketName + "?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(endpoint)
+	dir := warmDir(t)
+	cmd := serviceCommand(dir, slices.Concat(args, []string{"--store", store})...)
+	cmd.Env = slices.Concat(world.env, []string{"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
+		"AWS_CONFIG_FILE=" + filepath.Join(dir, "none"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "none")})
+	s := launch(t, cmd)
+	s.cache = dir
+	return s
+}
+
+// objects returns the names in the bucket that begin with prefix.
+func objects(t *testing.T, endpoint, prefix string) (names []string) {
+	t.Helper()
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String(endpoint), UsePathStyle: true, Region: "us-east-1",
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: secretKey}, nil
+		}),
+	})
+	page, err := client.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: aws.String(bucketName), Prefix: aws.String(prefix)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range page.Contents {
+		names = append(names, *o.Key)
+	}
+	return names
+}
