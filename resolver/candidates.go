@@ -208,8 +208,10 @@ func (w *want) nothing(available []string) error {
 			strings.Join(wishes, " and "), w.path).WithHint("%s", thereAre(available, ""))
 	}
 	for _, ask := range w.asks {
-		if !ask.Constraint.Any() {
-			return nothingFor(ask, available)
+		if !ask.Constraint.Any() { // what it allows is there, but retracted
+			e := nothingFor(ask, slices.DeleteFunc(slices.Clone(available), ask.Constraint.Allows))
+			e.Message += " and is not retracted"
+			return e
 		}
 	}
 	return k6x.Errorf(k6x.NotFound, "%s has no released version", w.label()).

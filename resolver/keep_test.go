@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -75,6 +76,7 @@ func TestVersionListsHaveALife(t *testing.T) {
 			if got := answer(t, r, "k6@^1,k6/x/new"); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
+			synctest.Wait() // what goes on while nobody waits
 			if n := p.count(list); n != asked {
 				t.Errorf("asked %d times, want %d", n, asked)
 			}
@@ -100,6 +102,46 @@ func TestVersionListsHaveALife(t *testing.T) {
 		p.fail("", 0)
 		time.Sleep(time.Minute)
 		ask(good, 5)
+	})
+}
+
+func TestAnOldListDoesWhileItIsRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(maps.Clone(world))
+		r := resolverOf(t, p, worldRegistry, nil)
+		ask := func(list, version string) {
+			t.Helper()
+			if got, want := answer(t, r, "k6@^1,"+list), "k6@v1.8.0,k6/x/new@"+version; got != want {
+				t.Errorf("%s: got %s, want %s", list, got, want)
+			}
+		}
+		released := func(version string) {
+			synctest.Wait() // nobody reads the map now
+			p.mods["example.com/xk6-new@"+version] = world["example.com/xk6-new@v0.3.0"]
+		}
+		ask("k6/x/new", "v0.3.0")
+		released("v0.4.0")
+		time.Sleep(6 * time.Minute) // the bubble's time
+		p.gate = make(chan struct{})
+		ask("k6/x/new", "v0.3.0") // although nobody answers yet
+		ask("k6/x/new", "v0.3.0")
+		close(p.gate)
+		synctest.Wait()
+		ask("k6/x/new", "v0.4.0")
+		if n := p.count("/example.com/xk6-new/@v/list"); n != 2 {
+			t.Errorf("asked %d times, want 2", n)
+		}
+
+		released("v0.5.0")
+		time.Sleep(6 * time.Minute)
+		ask("k6/x/new@v0.5.0", "v0.5.0") // a version that no old list has
+		synctest.Wait()
+		released("v0.6.0")
+		time.Sleep(6 * time.Minute)
+		ask("k6/x/new@>=0.6", "v0.6.0")
+		released("v0.7.0")
+		time.Sleep(2 * time.Hour)
+		ask("k6/x/new", "v0.7.0") // too old to do
 	})
 }
 

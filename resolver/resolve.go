@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k6x"
 )
@@ -46,7 +47,11 @@ func (r *Resolver) Resolve(ctx context.Context, list k6x.List) (Resolution, erro
 }
 
 func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Resolution, error) {
+	start := time.Now()
 	set, failed, err := r.search(ctx, idx, list)
+	if (failed != nil || k6x.KindOf(err) == k6x.NotFound) && r.renewed(ctx, idx, list, start) {
+		set, failed, err = r.search(ctx, idx, list)
+	}
 	switch {
 	case err != nil:
 		e := *k6x.AsError(err) // a copy: others may hold the same error
@@ -55,6 +60,18 @@ func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Reso
 		return Resolution{}, r.explain(ctx, idx, list, failed)
 	}
 	return resolution(set), nil
+}
+
+// renewed reports whether lists of versions that the list stands for are newer than start. An
+// old one does for a while, but it is no proof that there is no such version.
+func (r *Resolver) renewed(ctx context.Context, idx *index, list k6x.List, start time.Time) (renewed bool) {
+	for _, major := range idx.majorsOf(list) {
+		wants, _ := r.wants(idx, list, major)
+		for _, w := range wants {
+			renewed = r.versions.renewed(ctx, w.path, start) || renewed
+		}
+	}
+	return renewed
 }
 
 // search tries the major versions of k6, the newest first. It returns either a set, or

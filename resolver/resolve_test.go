@@ -101,6 +101,8 @@ func TestResolve(t *testing.T) {
 func TestResolveErrors(t *testing.T) {
 	r := resolverOf(t, newModuleProxy(world), worldRegistry, nil)
 	for _, test := range []struct{ name, list, want string }{
+		{"what would do is retracted", "k6/x/retract@>=1.1",
+			"not_found: no version of k6/x/retract satisfies >=1.1 and is not retracted\n(There are v1.3.0-beta, v1.0.0.)"},
 		{"the extension needs a newer k6", "k6@v1.0.0,k6/x/new@v0.3.0",
 			"conflict: k6/x/new v0.3.0 needs k6 v1.8.0 or newer, but the request says k6@v1.0.0\n" +
 				"(What works: k6@v1.8.0,k6/x/new@v0.3.0 or k6@v1.0.0,k6/x/new@v0.2.0)"},

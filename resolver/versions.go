@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -20,11 +21,13 @@ import (
 const (
 	keptLists = 2048             // version lists in memory
 	listPause = 30 * time.Second // before a list that could not be renewed is asked for again
+	listStale = time.Hour        // how long an old list does while it is being renewed
 	flightMax = 6 * time.Minute  // for one fetch with all its hops
 )
 
 // versionLists knows which versions a module has. Lists are kept for a while in
-// memory and on disk; when they cannot be renewed, the old ones stay in use.
+// memory and on disk; while they are renewed, and when they cannot be, the old ones stay
+// in use.
 type versionLists struct {
 	dir    string
 	disk   disk
@@ -33,6 +36,8 @@ type versionLists struct {
 	log    *slog.Logger
 	flight flight[[]string]
 	kept   *lru.Cache[string, versionList]
+
+	renewing sync.Map // module paths whose lists are renewed while nobody waits
 }
 
 // versionList is one list, or the definite error that came instead of it.
@@ -54,9 +59,43 @@ func newVersionLists(dir string, d disk, maxAge time.Duration, p *proxy, log *sl
 // [k6x.NotFound] if nobody knows the module and [k6x.Unavailable] otherwise; they
 // satisfy definite if asking again soon would not help.
 func (l *versionLists) get(ctx context.Context, modulePath string) ([]string, error) {
-	if list, ok := l.kept.Get(modulePath); ok && time.Now().Before(list.renew) {
-		return list.Versions, list.err
+	if list, ok := l.kept.Get(modulePath); ok {
+		now := time.Now()
+		if now.Before(list.renew) {
+			return list.Versions, list.err
+		}
+		if len(list.Versions) > 0 && list.err == nil && now.Before(list.renew.Add(listStale)) {
+			l.refresh(ctx, modulePath)
+			return list.Versions, nil
+		}
 	}
+	return l.look(ctx, modulePath)
+}
+
+// refresh renews a list while nobody waits, unless that is under way.
+func (l *versionLists) refresh(ctx context.Context, modulePath string) {
+	if _, busy := l.renewing.LoadOrStore(modulePath, true); busy {
+		return
+	}
+	go func() {
+		defer l.renewing.Delete(modulePath)
+		_, _ = l.look(context.WithoutCancel(ctx), modulePath) // who fails has logged it
+	}()
+}
+
+// renewed reports whether the list of a module was fetched since then; one that is due is
+// asked for again.
+func (l *versionLists) renewed(ctx context.Context, modulePath string, since time.Time) bool {
+	list, ok := l.kept.Get(modulePath)
+	if ok && !time.Now().Before(list.renew) {
+		_, _ = l.look(ctx, modulePath) // who fails has logged it
+		list, ok = l.kept.Get(modulePath)
+	}
+	return ok && !list.Fetched.Before(since)
+}
+
+// look returns a list that is not due, if it can be had.
+func (l *versionLists) look(ctx context.Context, modulePath string) ([]string, error) {
 	return l.flight.do(ctx, modulePath, func(ctx context.Context) ([]string, error) { return l.fetch(ctx, modulePath) })
 }
 

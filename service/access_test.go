@@ -157,8 +157,14 @@ func TestBasePathIsAcceptedAndIsInLinks(t *testing.T) {
 // signing is a store whose bytes others can be sent to.
 type signing struct {
 	cache.Store
-	url string
-	err error
+	url   string
+	err   error
+	opens int
+}
+
+func (s *signing) Open(ctx context.Context, key string) (*cache.Entry, error) {
+	s.opens++
+	return s.Store.Open(ctx, key)
 }
 
 func (s *signing) SignedURL(_ context.Context, key string) (string, error) {
@@ -190,6 +196,16 @@ func TestDownloadsAreRedirectedToAStoreThatSigns(t *testing.T) {
 	}
 	if resp, _ := do(t, "GET", server.URL+helloPath, `If-None-Match: "other"`); resp.StatusCode != 307 {
 		t.Errorf("who has another: %s", resp.Status)
+	}
+	store.opens = 0 // to open may be to fetch
+	for _, header := range []string{"X-Any: thing", "If-None-Match: \"other\"", "If-None-Match: " + tag} {
+		if resp, _ := do(t, "GET", server.URL+helloPath, header); resp.StatusCode/100 != 3 || store.opens > 0 {
+			t.Errorf("%s: %s after opening the binary %d times", header, resp.Status, store.opens)
+		}
+	}
+	store.err = cache.ErrEvicted
+	if resp, _ := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 {
+		t.Errorf("what is here, but not there: %s", resp.Status)
 	}
 	store.err = errors.New("no credentials")
 	if resp, body := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 || !bytes.HasPrefix(body, []byte("k6")) {

@@ -39,20 +39,9 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		return err
 	}
 	if list.Pinned() {
-		entry, err := s.lookup(r.Context(), canonical)
-		if err == nil {
-			w.outcome = "hit"
-			s.cfg.Metrics.hit()
-			return s.send(w, r, entry)
-		}
+		err := s.sendStored(w, r, canonical)
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
-		}
-		if errors.Is(err, cache.ErrEvicted) && s.unchanged(r, canonical) {
-			w.Header().Set("Cache-Control", yearLong)
-			w.Header().Set("Etag", r.Header.Get("If-None-Match"))
-			w.WriteHeader(http.StatusNotModified)
-			return nil
 		}
 	}
 	return s.waiting(w, r, canonical, func(ctx context.Context) error {
@@ -81,6 +70,9 @@ func (s *Service) binary(w *response, r *http.Request) error {
 			return err
 		}
 		w.outcome = "built"
+		if s.sendElsewhere(w, r, entry.Key) {
+			return entry.Close()
+		}
 		return s.send(w, r, entry)
 	})
 }
@@ -90,29 +82,44 @@ func notFound(_ *response, r *http.Request) error {
 		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
 }
 
-// lookup opens what a canonical path is bound to; cache.ErrNotFound or
+// sendStored sends what a canonical path is bound to; cache.ErrNotFound or
 // cache.ErrEvicted if there is nothing to send.
-func (s *Service) lookup(ctx context.Context, canonical string) (*cache.Entry, error) {
-	key, err := s.cfg.Store.Lookup(ctx, canonical)
-	if err != nil {
-		return nil, err
-	}
-	return s.cfg.Store.Open(ctx, key)
-}
-
-// unchanged reports whether the client has the bytes of a canonical path, which were
-// evicted here: then there is no need to build them again.
-func (s *Service) unchanged(r *http.Request, canonical string) bool {
-	tag := r.Header.Get("If-None-Match")
-	if tag == "" {
-		return false
-	}
+func (s *Service) sendStored(w *response, r *http.Request, canonical string) error {
 	key, err := s.cfg.Store.Lookup(r.Context(), canonical)
 	if err != nil {
+		return err
+	}
+	if s.sendElsewhere(w, r, key) { // before Open, which may have to fetch the bytes
+		s.cfg.Metrics.hit()
+		return nil
+	}
+	entry, err := s.cfg.Store.Open(r.Context(), key)
+	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(w, r, key) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	w.outcome = "hit"
+	s.cfg.Metrics.hit()
+	return s.send(w, r, entry)
+}
+
+// sendUnchanged answers a client that has the bytes under key, and reports whether it did.
+// They never change, so they need not be here.
+func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
+	tags := r.Header.Values("If-None-Match")
+	if len(tags) == 0 || r.Header.Get("If-Match") != "" {
 		return false
 	}
 	artifact, err := s.cfg.Store.Record(r.Context(), key)
-	return err == nil && tag == `"`+artifact.Digest+`"`
+	if err != nil || !hasTag(tags, `"`+artifact.Digest+`"`) {
+		return false
+	}
+	w.Header().Set("Cache-Control", yearLong)
+	w.Header().Set("Etag", `"`+artifact.Digest+`"`)
+	w.WriteHeader(http.StatusNotModified)
+	return true
 }
 
 // send sends an entry and closes it. Headers that make an answer cacheable are set
@@ -122,9 +129,6 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	digest, err := hex.DecodeString(entry.Digest)
 	if err != nil {
 		return fmt.Errorf("digest of %s: %w", entry.Key, err)
-	}
-	if s.sendElsewhere(w, r, entry) {
-		return nil
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/octet-stream")

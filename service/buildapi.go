@@ -62,11 +62,8 @@ func (s *Service) handleAPI(to route) http.HandlerFunc {
 
 // buildByBody answers POST of /build.
 func (s *Service) buildByBody(w *response, r *http.Request) error {
-	if err := s.cfg.Tokens.Check(r); err != nil {
-		return err
-	}
 	var body buildBody
-	if err := readJSON(w, r, &body); err != nil {
+	if err := s.readBody(w, r, &body); err != nil {
 		return err
 	}
 	answer, err := s.answer(w, r, body)
@@ -110,11 +107,8 @@ func (s *Service) buildByQuery(w *response, r *http.Request) error {
 
 // resolveByBody answers POST of /resolve.
 func (s *Service) resolveByBody(w *response, r *http.Request) error {
-	if err := s.cfg.Tokens.Check(r); err != nil {
-		return err
-	}
 	var body resolveBody
-	if err := readJSON(w, r, &body); err != nil {
+	if err := s.readBody(w, r, &body); err != nil {
 		return err
 	}
 	req, err := body.request()

@@ -139,6 +139,7 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 		{"build-400-unknown-field", "POST", "/build", `{"k6": "*", "plattform": "linux/amd64"}`, nil},
 		{"build-400-type", "POST", "/build", `{"k6": 1}`, nil},
 		{"build-400-array", "POST", "/build", `[]`, nil},
+		{"build-400-null", "POST", "/build", `null`, nil},
 		{"build-400-trailing", "POST", "/build", helloBody + `{}`, nil},
 		{"build-400-half", "POST", "/build", `{"k6":`, nil},
 		{"build-400-large", "POST", "/build", `{"k6": "` + strings.Repeat("x", 1<<16) + `"}`, nil},
@@ -177,7 +178,7 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 		})
 	}
 	_, metrics := do(t, "GET", server.URL+"/metrics")
-	for _, line := range []string{"k6build_builds_invalid_total 27", "k6build_requests_total 43"} {
+	for _, line := range []string{"k6build_builds_invalid_total 28", "k6build_requests_total 44"} {
 		if !strings.Contains(string(metrics), "\n"+line+"\n") {
 			t.Errorf("no %s in\n%s", line, regexp.MustCompile(`(?m)^k6build_\w+ .*$`).FindAllString(string(metrics), -1))
 		}

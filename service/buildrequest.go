@@ -122,6 +122,15 @@ func majorOf(modPath string) (int, error) {
 		WithHint("It is go.k6.io/k6 or go.k6.io/k6/v2.")
 }
 
+// readBody reads the body of r into v, if its client may build.
+func (s *Service) readBody(w *response, r *http.Request, v any) error {
+	if err := s.cfg.Tokens.Check(r); err != nil {
+		refuseBody(w, r)
+		return err
+	}
+	return readJSON(w, r, v)
+}
+
 // readJSON reads the body of r into v: one JSON value with known fields only. The error
 // is malformed.
 func readJSON(w *response, r *http.Request, v any) error {
@@ -141,6 +150,9 @@ func readJSON(w *response, r *http.Request, v any) error {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
 		return malformedf("%s", clip(jsonFault(err)))
+	}
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		return malformedf("the body is a JSON null, not an object")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return malformedf("there is more in the body than one JSON object")

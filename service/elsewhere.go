@@ -18,19 +18,27 @@ type signer interface {
 }
 
 // sendElsewhere redirects who downloads a binary to the store, if that is wanted and
-// works, and reports whether it did. What needs no bytes is for this service to answer.
-func (s *Service) sendElsewhere(w *response, r *http.Request, entry *cache.Entry) bool {
-	if s.signer == nil || r.Method != http.MethodGet || r.Header.Get("If-Match") != "" ||
-		hasTag(r.Header.Values("If-None-Match"), `"`+entry.Digest+`"`) {
+// works, and reports whether it answered. It does not open the binary.
+func (s *Service) sendElsewhere(w *response, r *http.Request, key string) bool {
+	if s.signer == nil {
 		return false
 	}
-	target, err := s.signer.SignedURL(r.Context(), entry.Key)
+	if s.sendUnchanged(w, r, key) {
+		return true
+	}
+	if r.Method != http.MethodGet || r.Header.Get("If-Match") != "" {
+		return false
+	}
+	target, err := s.signer.SignedURL(r.Context(), key)
+	if errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrEvicted) {
+		return false
+	}
 	if errors.Is(err, errors.ErrUnsupported) {
 		s.unsigned.Do(func() { s.cfg.Logger.Warn("the store cannot sign URLs; downloads are not redirected", "error", err) })
 		return false
 	}
 	if err != nil {
-		s.cfg.Logger.Warn("the store did not sign a URL; the download goes through this service", "id", w.id, "key", entry.Key, "error", err)
+		s.cfg.Logger.Warn("the store did not sign a URL; the download goes through this service", "id", w.id, "key", key, "error", err)
 		return false
 	}
 	w.outcome = "redirected"

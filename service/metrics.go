@@ -89,7 +89,11 @@ func (m *Metrics) observe(w *response, duration time.Duration) {
 }
 
 func (m *Metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	h := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		refuseBody(w, r)
+		h.ServeHTTP(w, r)
+	})
 }
 
 func requestBuckets() []float64 {

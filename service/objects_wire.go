@@ -75,10 +75,7 @@ func (o *Objects) fail(w *response, r *http.Request, err error) {
 	if d, ok := errors.AsType[*duplicate](err); ok {
 		answer.Object = o.wire(r, d.first)
 	}
-	if r.ContentLength != 0 { // the rest of an upload that is refused is not waited for
-		w.Header().Set("Connection", "close")
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	}
+	refuseBody(w, r) // the rest of an upload is not waited for
 	o.answer(w, p.Status, answer)
 }
 

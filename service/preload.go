@@ -7,6 +7,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/cache"
 )
 
 // Wish is a list for a platform that is built before anybody asks for it.
@@ -86,8 +87,11 @@ func (s *Service) preload(ctx context.Context, wish Wish) error {
 	if err != nil {
 		return err
 	}
-	entry, err := s.lookup(ctx, want.canonical)
-	if err != nil {
+	var entry *cache.Entry
+	if want.bound {
+		entry, err = s.cfg.Store.Open(ctx, want.recipe.Key())
+	}
+	if err != nil || !want.bound {
 		if entry, err = s.build(ctx, want); err != nil {
 			return err
 		}

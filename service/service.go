@@ -122,10 +122,12 @@ func New(cfg Config) *Service {
 	s.router.Head(resolvePath, s.handle(methodNotAllowed))
 	s.router.Post(resolvePath, s.handleAPI(route{handler: s.resolveByBody, takesBody: true}))
 	s.router.NotFound(s.handle(notFound)) // a request without a path, as OPTIONS * has it
-	s.router.Method(http.MethodGet, "/metrics", cfg.Metrics.handler())
-	s.router.Method(http.MethodHead, "/metrics", cfg.Metrics.handler())
+	s.router.Method(http.MethodGet, metricsPath, cfg.Metrics.handler())
+	s.router.Method(http.MethodHead, metricsPath, cfg.Metrics.handler())
 	return s
 }
+
+const metricsPath = "/metrics"
 
 // ServeHTTP answers one request.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -140,11 +142,13 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // inside returns a URL path without the base path. One that is too short for a binary is
-// also freed of the slashes too many that come of joining a base URL and a path.
+// also freed of the slashes too many that come of joining a base URL and a path. The
+// metrics have one name, or a proxy could not keep them to itself by it.
 func (s *Service) inside(path string) string {
 	if !strings.HasPrefix(path, "/") {
 		return path
 	}
+	outside := path
 	if base := s.cfg.BasePath; base != "" {
 		trimmed := "/" + strings.TrimLeft(path, "/")
 		if rest, ok := strings.CutPrefix(trimmed, base); ok && (rest == "" || rest[0] == '/') {
@@ -153,6 +157,9 @@ func (s *Service) inside(path string) string {
 	}
 	if short := strings.Trim(path, "/"); strings.Count(short, "/") < 2 {
 		path = "/" + short
+	}
+	if path == metricsPath && outside != metricsPath && outside != s.cfg.BasePath+metricsPath {
+		return outside
 	}
 	return path
 }

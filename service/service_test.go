@@ -407,8 +407,11 @@ func TestNotModifiedWithoutTheBytes(t *testing.T) {
 	if resp, _ := do(t, "GET", server.URL+strings.Replace(helloPath, "linux", "darwin", 1)); resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
 	}
-	if resp, _ := do(t, "GET", server.URL+helloPath, "If-None-Match: "+tag); resp.StatusCode != 304 || built != 2 {
-		t.Errorf("%s after %d builds", resp.Status, built)
+	for _, tags := range []string{tag, `"other", W/` + tag, "*"} {
+		resp, _ := do(t, "GET", server.URL+helloPath, "If-None-Match: "+tags)
+		if resp.StatusCode != 304 || resp.Header.Get("Etag") != tag || built != 2 {
+			t.Errorf("%s: %s with tag %s after %d builds", tags, resp.Status, resp.Header.Get("Etag"), built)
+		}
 	}
 	if resp, _ := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 || built != 3 {
 		t.Errorf("%s after %d builds", resp.Status, built)
@@ -417,18 +420,23 @@ func TestNotModifiedWithoutTheBytes(t *testing.T) {
 
 // A body that is announced and never sent holds up nothing for long.
 func TestAbsentBodyEnds(t *testing.T) {
-	server, _ := newServer(t, parts{})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "GET /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n")
-	if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
-	}
-	if answer, err := io.ReadAll(conn); err != nil || !bytes.Contains(answer, []byte("404 Not Found")) {
-		t.Errorf("%v, %q", err, answer)
+	server, _ := newServer(t, quick(service.Config{Tokens: tokens(t)}))
+	for request, status := range map[string]string{
+		"GET /nothing": "404 Not Found", "GET /metrics": "200 OK", "PUT /build": "405 Method Not Allowed",
+		"POST /build": "401 Unauthorized", "POST /resolve": "401 Unauthorized",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(server.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n", request)
+		if err := conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := io.ReadAll(conn); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 "+status)) {
+			t.Errorf("%s: %v, %q", request, err, answer)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"go/version"
 	"maps"
@@ -22,8 +21,8 @@ import (
 const assembleTime = 2 * time.Minute
 
 // assemble makes the binary of ws out of packages that were compiled before, if all of
-// them were, and reports whether it did. It explains nothing: what it cannot make is left to go build,
-// which finds the workspace as it was.
+// them were, and reports whether it did. It explains nothing: what it cannot make is left to
+// go build, for which the caller has to reset ws.
 func (e *Engine) assemble(ctx context.Context, ws *workspace) bool {
 	if !e.assembles(ws) {
 		return false
@@ -39,7 +38,7 @@ func (e *Engine) assemble(ctx context.Context, ws *workspace) bool {
 
 func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error {
 	k.mu.Lock()
-	if !k.Proven {
+	if !k.Proven || k.Refuted {
 		k.mu.Unlock()
 		return errUnknown
 	}
@@ -50,12 +49,9 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 		return err
 	}
 	if err := e.link(ctx, ws, p, outputName); err != nil {
-		return errors.Join(err, os.RemoveAll(ws.output()))
+		return err
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(ws.dir, "go.mod"), []byte(p.goMod), 0o644),
-		os.WriteFile(filepath.Join(ws.dir, "go.sum"), []byte(goSum), 0o644),
-	)
+	return ws.write(map[string]string{"go.mod": p.goMod, "go.sum": goSum})
 }
 
 // The go command frames build info with these, so that it is found in a binary.

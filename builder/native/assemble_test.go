@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/module"
+
 	"k6x/internal/testmod"
 )
 
@@ -26,10 +28,14 @@ var graphModules = []string{
 	"example.com/far@v1.0.0 1.21 | example.com/base@v1.3.0",
 	"example.com/near@v1.0.0 1.21 | example.com/far@v1.0.0", // pruned: what far requires does not count
 	"example.com/xk6-a@v0.1.0 1.21 example.com/base@v1.0.0",
-	"example.com/xk6-b@v0.1.0 1.22 example.com/old@v1.0.0",
-	"example.com/xk6-c@v0.1.0 1.24 example.com/near@v1.0.0",
-	"example.com/xk6-d@v0.1.0 1.21 example.com/base/sub@v1.0.0 example.com/base@v1.0.0",
-	"example.com/xk6-e@v0.1.0 1.23.1 example.com/mid@v1.0.0",
+	"example.com/xk6-b@v0.1.0 1.22 example.com/old@v1.0.0 example.com/shed@v1.0.0",
+	"example.com/xk6-c@v0.1.0 1.26 example.com/near@v1.0.0",
+	"example.com/extra@v1.0.0 1.21",
+	"example.com/shed@v1.0.0 1.23 example.com/extra@v1.0.0",
+	"example.com/shed@v1.1.0 1.21",
+	"example.com/lift@v1.0.0 1.21 | example.com/shed@v1.1.0", // seen once lift is a root: extra is left over, and go 1.23
+	"example.com/xk6-d@v0.1.0 1.23.1 example.com/base/sub@v1.0.0 example.com/base@v1.0.0",
+	"example.com/xk6-e@v0.1.0 1.21 example.com/mid@v1.0.0 example.com/shed@v1.0.0 example.com/lift@v1.0.0 | example.com/extra@v1.0.0",
 }
 
 // serveGraph serves graphModules and the stand-in k6.
@@ -127,5 +133,166 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 		if len(set) >= len(names)-1 { // the lock that was written is enough for the go command
 			build(t, e, e.recipe("v1.0.0", set...), &report.Lock)
 		}
+	}
+}
+
+// What cannot be planned, as versions are selected on the way that nobody compiled, is learned
+// all the same.
+func TestPackagesOfWhatCannotBePlannedAreKnown(t *testing.T) {
+	var log bytes.Buffer
+	cfg := Config{Tool: standinTool(t, serveGraph(t)), Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	e := newEngine(t, cfg)
+	e.kits.forget()
+	defer e.kits.forget()
+	recipe := e.recipe("v1.0.0", "e@v0.1.0")
+	build(t, e, recipe, nil)
+	if k := openKit(e.kits.of(recipe).file); k.Proven || k.Refuted || len(k.Archives) == 0 || log.Len() > 0 {
+		t.Errorf("proven: %v, refuted: %v, %d packages\n%s", k.Proven, k.Refuted, len(k.Archives), &log)
+	}
+}
+
+// What is damaged, trimmed or wrong costs a go build, and nothing else.
+func TestDamageIsLeftToGoBuild(t *testing.T) {
+	var log bytes.Buffer
+	cfg := Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	e := newEngine(t, cfg)
+	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
+	truth, wanted := build(t, e, recipe, nil)
+	file := e.kits.of(recipe).file
+	onFile := func(change func(t *testing.T)) func(t *testing.T, k *kit) {
+		return func(t *testing.T, k *kit) {
+			change(t)
+			e.kits.mu.Lock()
+			e.kits.all = nil // as after a restart
+			e.kits.mu.Unlock()
+		}
+	}
+	write := func(text string) func(*testing.T) {
+		return func(t *testing.T) {
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tests := map[string]struct {
+		damage func(*testing.T, *kit)
+		left   bool
+	}{
+		"nothing":         {func(*testing.T, *kit) {}, false},
+		"kit file torn":   {onFile(write(`{"Proven":true,"Pack`)), true},
+		"kit file empty":  {onFile(write("")), true},
+		"kit file lacks":  {onFile(write(`{"Proven":true,"Packages":{}}`)), true},
+		"no go.sum lines": {func(_ *testing.T, k *kit) { k.GoSum = "" }, true},
+		"no sums":         {func(_ *testing.T, k *kit) { clear(k.Sums) }, true},
+		"another setting": {func(_ *testing.T, k *kit) {
+			for v, info := range k.Info {
+				k.Info[v] = strings.Replace(info, "-trimpath=true", "-trimpath=false", 1)
+			}
+		}, true},
+		"standard package trimmed": {func(_ *testing.T, k *kit) { k.Std["plugin"] = archive{File: "00/gone-d", Size: 1} }, false},
+		"archive truncated": {func(t *testing.T, k *kit) {
+			for _, a := range k.Archives {
+				file := filepath.Join(e.dirs.Cache, a.File)
+				if err := os.Chmod(file, 0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Truncate(file, a.Size-1); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, true},
+		"archive elsewhere": {func(t *testing.T, k *kit) {
+			for id, a := range k.Archives {
+				k.Archives[id] = archive{File: "../gocache/" + a.File, Size: a.Size}
+			}
+		}, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			e.kits.forget()
+			build(t, e, recipe, nil)
+			k := e.kits.of(recipe)
+			if !k.Proven {
+				t.Fatal("nothing was learned")
+			}
+			test.damage(t, k)
+			log.Reset()
+			binary, report := build(t, e, recipe, nil)
+			if left := strings.Contains(log.String(), "left to go build"); left != test.left {
+				t.Errorf("left to go build: %v\n%s", left, &log)
+			}
+			if !bytes.Equal(binary, truth) || report.Lock != wanted.Lock {
+				t.Errorf("another binary or lock:\n%s%s", report.Lock.GoMod, report.Lock.GoSum)
+			}
+			log.Reset()
+			build(t, e, recipe, nil)
+			if log.Len() > 0 {
+				t.Errorf("the next one: %s", &log)
+			}
+		})
+	}
+}
+
+// A kit of which go build makes something else than we would is not used again.
+func TestRefutedKitIsNotUsed(t *testing.T) {
+	var log bytes.Buffer
+	e := newEngine(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
+	e.kits.forget()
+	build(t, e, recipe, nil)
+	k := e.kits.of(recipe)
+	for _, info := range k.Info {
+		k.Info["1.25.99"] = info
+	}
+	e.mods.read(pins(recipe)[0]).goVersion = "1.25.99" // as if versions were selected wrongly
+	k.GoSum = ""
+	for range 2 {
+		log.Reset()
+		if _, report := build(t, e, recipe, nil); strings.Contains(report.Lock.GoMod, "1.25.99") {
+			t.Errorf("the lock is\n%s", report.Lock.GoMod)
+		}
+	}
+	if !openKit(k.file).Refuted || log.Len() > 0 {
+		t.Errorf("it is not refuted, or the log says more:\n%s", &log)
+	}
+	e.kits.forget()
+}
+
+// A build that still uses a kit when the kits are forgotten does not bring it back.
+func TestForgottenKitStaysForgotten(t *testing.T) {
+	e := newEngine(t, Config{Dir: emptyDir(t)})
+	recipe := e.recipe("v1.0.0")
+	k := e.kits.of(recipe)
+	e.kits.forget()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.save(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(k.file); !os.IsNotExist(err) {
+		t.Errorf("its file: %v", err)
+	}
+}
+
+// While the go command extracts a module, nobody knows what is not in it.
+func TestModuleThatIsBeingExtractedIsUnknown(t *testing.T) {
+	dir := t.TempDir()
+	s := &selection{modCache: dir}
+	m := module.Version{Path: "example.com/M", Version: "v1.0.0"}
+	if err := os.MkdirAll(filepath.Join(dir, "example.com", "!m@v1.0.0"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lacks(m, "example.com/M/pkg"); err != nil {
+		t.Error(err)
+	}
+	at := filepath.Join(dir, "cache", "download", "example.com", "!m", "@v")
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(at, "v1.0.0.partial"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.lacks(m, "example.com/M/pkg"); err == nil {
+		t.Error("it is said to lack a package")
 	}
 }

@@ -24,26 +24,36 @@ const (
 	maxKitFile     = 256 << 20 // bytes
 )
 
+// kitFormat is the version of kitData and of what is linked of it.
+const kitFormat = 1
+
 // kit is what go builds for one platform, toolchain and set of code generation settings
 // have compiled: enough to know, without asking the go command, which files a combination of the same
 // packages is linked from.
 type kit struct {
 	file string
 
-	mu sync.Mutex // guards what is below and the file
+	mu        sync.Mutex // guards what is below and the file
+	forgotten bool       // no longer saved, if a build still uses it
 	kitData
 }
 
 type kitData struct {
 	// Proven: what was assembled of this kit was compared with what go build made, byte by byte.
 	Proven   bool
-	Info     string              // build info of a binary, as text: its settings are those of all
-	Godebug  map[string]string   // DefaultGODEBUG by the go version of the main module
-	Std      map[string]string   // file of each package of the standard library
+	Refuted  bool                // go build made something else of it: never used again
+	Info     map[string]string   // build info, as text, of a binary by the go version of its main module
+	Std      map[string]archive  // of the packages of the standard library
 	Packages map[string][]string // imports by packageKey, those of the standard library left out
-	Archives map[string]string   // file by identity
+	Archives map[string]archive  // by identity
 	Sums     map[string]string   // go.sum's hash of a module by path@version
 	GoSum    string
+}
+
+// archive is a compiled package in the build cache.
+type archive struct {
+	File string
+	Size int64 // bytes
 }
 
 // packageKey names a package of a module version.
@@ -66,7 +76,7 @@ type kits struct {
 
 // of returns the kit for recipes like this one.
 func (k *kits) of(recipe k6x.Recipe) *kit {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s %q", layout, recipe.Toolchain, recipe.Platform, recipe.Env))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s %q", kitFormat, layout, recipe.Toolchain, recipe.Platform, recipe.Env))
 	name := hex.EncodeToString(sum[:16]) + ".json"
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -83,6 +93,11 @@ func (k *kits) of(recipe k6x.Recipe) *kit {
 func (k *kits) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for _, kit := range k.all {
+		kit.mu.Lock()
+		kit.forgotten = true
+		kit.mu.Unlock()
+	}
 	k.all = nil
 	_ = os.RemoveAll(k.dir) // what is left is checked before it is used
 }
@@ -99,18 +114,28 @@ func openKit(file string) *kit {
 	return k
 }
 
+// makeMaps empties a kit that has grown too large, and one whose file lacked something.
 func (k *kit) makeMaps() {
-	if k.Packages == nil || len(k.Packages) > maxKitPackages || len(k.Archives) > maxKitPackages {
+	if k.Info == nil || k.Std == nil || k.Packages == nil || k.Archives == nil || k.Sums == nil ||
+		len(k.Packages) > maxKitPackages || len(k.Archives) > maxKitPackages {
 		k.kitData = kitData{
-			Proven: k.Proven, Info: k.Info,
-			Godebug: make(map[string]string), Std: make(map[string]string), Packages: make(map[string][]string),
-			Archives: make(map[string]string), Sums: make(map[string]string),
+			Refuted: k.Refuted, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
+			Archives: make(map[string]archive), Sums: make(map[string]string),
 		}
 	}
 }
 
+func (k *kit) isRefuted() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.Refuted
+}
+
 // save writes the kit to its file. The caller holds k.mu.
 func (k *kit) save() error {
+	if k.forgotten {
+		return nil
+	}
 	data, err := json.Marshal(k.kitData)
 	if err != nil {
 		return err
@@ -133,10 +158,10 @@ func (k *kit) save() error {
 	return nil
 }
 
-// add puts into the kit what go list says about a program.
-func (k *kit) add(list *listing, goSum string) error {
+// add puts into the kit what go list, the build info and the go.sum say about a program.
+func (k *kit) add(list *listing, info, goSum string) error {
 	k.makeMaps()
-	k.Godebug[list.goVersion] = list.godebug
+	k.Info[list.goVersion] = info
 	maps.Copy(k.Std, list.std)
 	ids := make(map[string]string, len(list.packages))
 	for _, p := range list.packages { // each comes after its imports

@@ -24,17 +24,16 @@ const (
 
 // listing is what go list says about the packages of a program.
 type listing struct {
-	goVersion string // of the main module
-	godebug   string
-	std       map[string]string // file by import path
-	packages  []listed          // of all other modules but the main one
+	goVersion string             // of the main module
+	std       map[string]archive // by import path
+	packages  []listed           // of all other modules but the main one
 }
 
 type listed struct {
 	path    string
 	module  module.Version
 	sum     string
-	archive string
+	archive archive
 	imports []string
 }
 
@@ -44,14 +43,17 @@ func (e *Engine) assembles(ws *workspace) bool {
 	return !ws.locked && !ws.recipe.Cgo && ws.recipe.Toolchain == e.cfg.Tool.Version
 }
 
-// learn adds to the kit what go build has just compiled in ws. The first time it also
-// assembles the same binary and compares. It is worth nothing if it fails but a note in the log.
+// learn adds to the kit what go build has just compiled in ws. It compares what would be linked
+// with what was linked, the first time by linking it. It is worth nothing if it fails but a note in the log.
 func (e *Engine) learn(ctx context.Context, ws *workspace) {
 	if !e.assembles(ws) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
+	if e.kits.of(ws.recipe).isRefuted() {
+		return
+	}
 	if err := e.learnFrom(ctx, ws); err != nil && ctx.Err() == nil {
 		e.log.Warn("nothing was learned from a build", "path", ws.recipe.Path(), "error", err)
 	}
@@ -70,47 +72,53 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	if err != nil {
 		return err
 	}
+	info.GoVersion = "" // as it is linked in
 	k := e.kits.of(ws.recipe)
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err := k.add(list, lock.GoSum); err != nil {
+	if err := k.add(list, info.String(), lock.GoSum); err != nil {
+		k.mu.Unlock()
 		return err
 	}
-	if !k.Proven {
-		info.GoVersion = "" // as it is linked in
-		k.Info = info.String()
-		if err := e.prove(ctx, ws, k, lock.GoMod); err != nil {
+	proven := k.Proven
+	p, err := e.plan(k, ws.recipe)
+	if err != nil {
+		if errors.Is(err, errUnknown) { // on the way to the versions that were linked, there may be others
+			err = nil
+		}
+		err = errors.Join(err, k.save())
+		k.mu.Unlock()
+		return err
+	}
+	k.mu.Unlock()
+	same := p.goMod == lock.GoMod && p.info == info.String()
+	if same && !proven {
+		if same, err = e.linksSame(ctx, ws, p); err != nil {
 			return err
 		}
-		k.Proven = true
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !same {
+		k.Refuted = true
+		return errors.Join(fmt.Errorf("the go command made another binary, so all are left to it; remove %s to try again", k.file), k.save())
+	}
+	k.Proven = true
 	return k.save()
 }
 
-// prove assembles what is in ws once more and compares. The caller holds k.mu.
-func (e *Engine) prove(ctx context.Context, ws *workspace, k *kit, goMod string) error {
-	p, err := e.plan(k, ws.recipe)
-	if err != nil {
-		return err
-	}
-	if p.goMod != goMod {
-		return errors.New("the go command wrote another go.mod")
-	}
+// linksSame links what is in ws once more and compares.
+func (e *Engine) linksSame(ctx context.Context, ws *workspace, p *plan) (bool, error) {
 	const again = "again.out"
 	if err := e.link(ctx, ws, p, again); err != nil {
-		return err
+		return false, err
 	}
-	same, err := sameFiles(ws.output(), filepath.Join(ws.dir, again))
-	if err == nil && !same {
-		err = errors.New("the go command made another binary")
-	}
-	return err
+	return sameFiles(ws.output(), filepath.Join(ws.dir, again))
 }
 
 // list asks the go command about the packages of ws, all of which are compiled.
 func (e *Engine) list(ctx context.Context, ws *workspace) (*listing, error) {
 	cmd := e.program(ctx, ws, e.cfg.Tool.Path, "list", "-mod=mod", "-trimpath", "-buildvcs=false", "-deps", "-export",
-		"-json=ImportPath,Export,Imports,Standard,Module,DefaultGODEBUG", ".")
+		"-json=ImportPath,Export,Imports,Standard,Module", ".")
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{w: &out, left: maxListing}
 	if err := e.runQuietly(cmd); err != nil {
@@ -120,13 +128,13 @@ func (e *Engine) list(ctx context.Context, ws *workspace) (*listing, error) {
 }
 
 func (e *Engine) parseListing(r io.Reader) (*listing, error) {
-	list := &listing{std: make(map[string]string)}
+	list := &listing{std: make(map[string]archive)}
 	for dec := json.NewDecoder(r); ; {
 		var p struct {
-			ImportPath, Export, DefaultGODEBUG string
-			Standard                           bool
-			Imports                            []string
-			Module                             *struct {
+			ImportPath, Export string
+			Standard           bool
+			Imports            []string
+			Module             *struct {
 				Path, Version, Sum, GoVersion string
 				Main                          bool
 				Replace                       *struct{}
@@ -140,24 +148,29 @@ func (e *Engine) parseListing(r io.Reader) (*listing, error) {
 		if p.ImportPath == "unsafe" {
 			continue
 		}
-		archive, err := filepath.Rel(e.dirs.Cache, p.Export)
-		if err != nil || p.Export == "" || !filepath.IsLocal(archive) {
+		file, err := filepath.Rel(e.dirs.Cache, p.Export)
+		if err != nil || p.Export == "" || !filepath.IsLocal(file) {
 			return nil, fmt.Errorf("%s is not in the build cache", p.ImportPath)
 		}
+		info, err := os.Stat(p.Export)
+		if err != nil {
+			return nil, err
+		}
+		compiled := archive{File: file, Size: info.Size()}
 		switch {
 		case p.Standard:
-			list.std[p.ImportPath] = archive
+			list.std[p.ImportPath] = compiled
 		case p.Module == nil || p.Module.Replace != nil:
 			return nil, fmt.Errorf("%s is of no module", p.ImportPath)
 		case p.Module.Main:
-			list.goVersion, list.godebug = p.Module.GoVersion, p.DefaultGODEBUG
+			list.goVersion = p.Module.GoVersion
 		default:
 			if p.Module.Sum == "" {
 				return nil, fmt.Errorf("%s has no sum", p.Module.Path)
 			}
 			list.packages = append(list.packages, listed{
 				path: p.ImportPath, module: module.Version{Path: p.Module.Path, Version: p.Module.Version}, sum: p.Module.Sum,
-				archive: archive, imports: p.Imports,
+				archive: compiled, imports: p.Imports,
 			})
 		}
 	}

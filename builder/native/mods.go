@@ -50,16 +50,26 @@ func (g *goMods) forget() {
 	g.files = nil
 }
 
-func readGoMod(modCache string, m module.Version) *goMod {
+// downloaded returns where the module cache keeps what it knows of m, and its files.
+func downloaded(modCache string, m module.Version, tail string) (file, dir string, err error) {
 	path, err := module.EscapePath(m.Path)
 	if err != nil {
-		return nil
+		return "", "", err
 	}
 	version, err := module.EscapeVersion(m.Version)
 	if err != nil {
+		return "", "", err
+	}
+	path = filepath.FromSlash(path)
+	return filepath.Join(modCache, "cache", "download", path, "@v", version+tail), filepath.Join(modCache, path+"@"+version), nil
+}
+
+func readGoMod(modCache string, m module.Version) *goMod {
+	name, _, err := downloaded(modCache, m, goModTail)
+	if err != nil {
 		return nil
 	}
-	file, err := os.Open(filepath.Join(modCache, "cache", "download", filepath.FromSlash(path), "@v", version+goModTail))
+	file, err := os.Open(name)
 	if err != nil {
 		return nil
 	}

@@ -166,6 +166,9 @@ func (e *Engine) make(ctx context.Context, ws *workspace) (build k6x.Build, asse
 		}
 		e.log.Warn("an assembled binary is left to go build", "path", ws.recipe.Path(), "error", err)
 	}
+	if err := ws.reset(e.sums.known()); err != nil {
+		return k6x.Build{}, false, fileError("writing the main module", err)
+	}
 	if err := e.compile(ctx, ws); err != nil {
 		if k6x.KindOf(err) == k6x.Forbidden { // a module that no database vouches for may have been released anew
 			e.sums.forget()

@@ -30,7 +30,13 @@ type plan struct {
 	info      string            // build info to link in
 }
 
-var errUnknown = errors.New("not all of it was compiled before")
+var (
+	errUnknown   = errors.New("not all of it was compiled before")
+	errUnsettled = errors.New("the module versions do not settle")
+)
+
+// maxRaises bounds how often the module versions are selected anew, which a few times do.
+const maxRaises = 20
 
 // plan finds out what go build would link for a recipe. It returns an error if the kit
 // does not know all of it, or if the go command would have something to say about it. The
@@ -44,50 +50,68 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
 	if err := s.settle(main); err != nil {
 		return nil, err
 	}
-	godebug, ok := k.Godebug[s.goVersion]
+	like, ok := k.Info[s.goVersion]
 	if !ok {
 		return nil, fmt.Errorf("go %s in the main module: %w", s.goVersion, errUnknown)
 	}
-	p := &plan{goVersion: s.goVersion, godebug: godebug, direct: make(map[string]string), files: make(map[string]string)}
-	for path, file := range k.Std {
-		p.files[path] = file
+	info, err := debug.ParseBuildInfo(like)
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{goVersion: s.goVersion, direct: make(map[string]string), files: make(map[string]string)}
+	for _, setting := range info.Settings {
+		if setting.Key == "DefaultGODEBUG" {
+			p.godebug = setting.Value
+		}
+	}
+	for path, a := range k.Std {
+		if file, err := a.use(e.dirs.Cache); err == nil { // otherwise the linker says whether it needs it
+			p.files[path] = file
+		}
 	}
 	for path, pkg := range s.packages {
-		file, ok := k.Archives[pkg.id]
+		a, ok := k.Archives[pkg.id]
 		if !ok {
 			return nil, fmt.Errorf("%s: %w", path, errUnknown)
 		}
-		p.files[path] = file
-	}
-	for path, file := range p.files {
-		file = filepath.Join(e.dirs.Cache, file)
-		if err := use(file); err != nil {
-			return nil, err
+		file, err := a.use(e.dirs.Cache)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		p.files[path] = file
 	}
 	for _, path := range append(main, "runtime") {
 		p.direct[path] = p.files[path]
 	}
-	var err error
-	if p.info, err = s.buildInfo(k, godebug); err != nil {
+	if err := s.checkSums(k.GoSum); err != nil {
 		return nil, err
 	}
+	if info.Deps, err = s.deps(k); err != nil {
+		return nil, err
+	}
+	p.info = info.String()
 	p.goMod, err = s.goMod(recipe)
 	return p, err
 }
 
-// use makes sure that a file of the build cache is there, and that it is not
-// trimmed as one that nobody uses.
-func use(file string) error {
+// use returns where the file is in the build cache. It makes sure that it is there as a whole,
+// and that it is not trimmed as one that nobody uses.
+func (a archive) use(cache string) (string, error) {
+	if !filepath.IsLocal(a.File) {
+		return "", fmt.Errorf("%s is not in the build cache", a.File)
+	}
+	file := filepath.Join(cache, a.File)
 	info, err := os.Stat(file)
 	if err != nil {
-		return err
+		return "", err
+	}
+	if info.Size() != a.Size {
+		return "", fmt.Errorf("%s is damaged", a.File)
 	}
 	if now := time.Now(); now.Sub(info.ModTime()) > time.Hour {
-		return os.Chtimes(file, now, now)
+		return file, os.Chtimes(file, now, now)
 	}
-	return nil
+	return file, nil
 }
 
 // selection is the work of choosing module versions and finding packages in them, as the
@@ -100,8 +124,8 @@ type selection struct {
 	roots    []module.Version  // the requirements of the main module
 	root     map[string]string // their selected versions
 
-	selected  map[string]string // version by module path
-	goVersion string
+	selected  map[string]string       // version by module path
+	goVersion string                  // only ever raised
 	loaded    map[module.Version]bool // whose go.mod counted
 	packages  map[string]*chosen
 	missing   error // of a package that no selected module has; one that is selected next may
@@ -114,11 +138,12 @@ type chosen struct {
 }
 
 // settle selects versions until the main module requires each module that provides a
-// package: a requirement of its own may raise others.
+// package: a requirement of its own may raise others. A requirement that was made stays, as
+// the go command has it, even if another version of the importer can do without.
 func (s *selection) settle(main []string) error {
 	pinned := slices.Clone(s.roots)
-	for range 20 {
-		if err := s.choose(); err != nil {
+	for range maxRaises {
+		if err := s.raiseRoots(); err != nil {
 			return err
 		}
 		for _, m := range pinned {
@@ -132,27 +157,38 @@ func (s *selection) settle(main []string) error {
 				return err
 			}
 		}
-		roots := make(map[string]string)
-		for _, m := range pinned {
-			roots[m.Path] = m.Version
-		}
+		settled := true
 		for _, pkg := range s.packages {
-			if pkg.module.Path == "" {
-				continue
+			if _, ok := s.root[pkg.module.Path]; !ok && pkg.module.Path != "" {
+				s.root[pkg.module.Path] = pkg.module.Version
+				s.roots = append(s.roots, pkg.module)
+				settled = false
 			}
-			roots[pkg.module.Path] = pkg.module.Version
 		}
-		next := make([]module.Version, 0, len(roots))
-		for path, version := range roots {
-			next = append(next, module.Version{Path: path, Version: version})
-		}
-		module.Sort(next)
-		if slices.Equal(next, s.roots) {
+		if settled {
 			return s.missing
 		}
-		s.roots = next
+		module.Sort(s.roots)
 	}
-	return errors.New("the module versions do not settle")
+	return errUnsettled
+}
+
+// raiseRoots chooses versions until each root is the selected version of its module.
+func (s *selection) raiseRoots() error {
+	for range maxRaises {
+		if err := s.choose(); err != nil {
+			return err
+		}
+		raised := false
+		for i, m := range s.roots {
+			s.roots[i].Version = s.selected[m.Path]
+			raised = raised || s.roots[i] != m
+		}
+		if !raised {
+			return nil
+		}
+	}
+	return errUnsettled
 }
 
 // choose selects the highest version of each module that the roots lead to. What
@@ -162,7 +198,10 @@ func (s *selection) choose() error {
 		m    module.Version
 		full bool // follow all that it leads to
 	}
-	s.selected, s.goVersion = make(map[string]string), "1.21" // as newGoMod has it
+	s.selected = make(map[string]string)
+	if s.goVersion == "" {
+		s.goVersion = "1.21" // as newGoMod has it
+	}
 	s.root = make(map[string]string, len(s.roots))
 	s.loaded = make(map[module.Version]bool)
 	raise := func(m module.Version) {
@@ -269,17 +308,15 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 
 // lacks returns an error unless it is sure that m has no such package.
 func (s *selection) lacks(m module.Version, pkg string) error {
-	dir, err := module.EscapePath(m.Path)
+	partial, root, err := downloaded(s.modCache, m, ".partial") // the go command's mark while it extracts a module
 	if err != nil {
 		return err
 	}
-	v, err := module.EscapeVersion(m.Version)
-	if err != nil {
-		return err
-	}
-	root := filepath.Join(s.modCache, filepath.FromSlash(dir)+"@"+v)
 	if _, err := os.Stat(root); err != nil {
 		return fmt.Errorf("%s: %w", m, errUnknown)
+	}
+	if _, err := os.Stat(partial); err == nil {
+		return fmt.Errorf("%s is being extracted: %w", m, errUnknown)
 	}
 	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(strings.TrimPrefix(pkg, m.Path))))
 	if errors.Is(err, os.ErrNotExist) {
@@ -293,29 +330,38 @@ func (s *selection) lacks(m module.Version, pkg string) error {
 	return err
 }
 
-// buildInfo returns what the go command would link in for [debug.ReadBuildInfo].
-func (s *selection) buildInfo(k *kit, godebug string) (string, error) {
-	info, err := debug.ParseBuildInfo(k.Info)
-	if err != nil {
-		return "", err
+// checkSums makes sure that goSum has the hash of each go.mod that counts: it goes into the
+// lock, and says that the go command has once checked that file.
+func (s *selection) checkSums(goSum string) error {
+	known := make(map[module.Version]bool)
+	for line := range strings.Lines(goSum) {
+		if m, ofGoMod := sumOf(line); ofGoMod {
+			known[m] = true
+		}
 	}
-	deps := make(map[string]*debug.Module)
+	for m := range s.loaded {
+		if !known[m] {
+			return fmt.Errorf("the hash of %s's go.mod: %w", m, errUnknown)
+		}
+	}
+	return nil
+}
+
+// deps returns the modules that are linked, as build info names them.
+func (s *selection) deps(k *kit) ([]*debug.Module, error) {
+	linked := make(map[string]*debug.Module)
 	for _, pkg := range s.packages {
-		sum := k.Sums[pkg.module.String()]
-		deps[pkg.module.Path] = &debug.Module{Path: pkg.module.Path, Version: pkg.module.Version, Sum: sum}
+		sum, ok := k.Sums[pkg.module.String()]
+		if !ok {
+			return nil, fmt.Errorf("the hash of %s: %w", pkg.module, errUnknown)
+		}
+		linked[pkg.module.Path] = &debug.Module{Path: pkg.module.Path, Version: pkg.module.Version, Sum: sum}
 	}
-	info.Deps = nil
-	for _, path := range slices.Sorted(maps.Keys(deps)) {
-		info.Deps = append(info.Deps, deps[path])
+	var deps []*debug.Module
+	for _, path := range slices.Sorted(maps.Keys(linked)) {
+		deps = append(deps, linked[path])
 	}
-	was := slices.IndexFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "DefaultGODEBUG" })
-	if (was >= 0) != (godebug != "") {
-		return "", fmt.Errorf("settings with GODEBUG %q: %w", godebug, errUnknown)
-	}
-	if was >= 0 {
-		info.Settings[was].Value = godebug
-	}
-	return info.String(), nil
+	return deps, nil
 }
 
 // goMod returns the main module's go.mod as go build would leave it: as it was, if there

@@ -65,15 +65,20 @@ func (e *Engine) needed(ws *workspace, goSum string, info *debug.BuildInfo) (str
 	}
 	var b strings.Builder
 	for line := range strings.Lines(goSum) {
-		words := strings.Fields(line)
-		if len(words) != 3 {
-			continue
-		}
-		version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
-		m := module.Version{Path: words[0], Version: version}
+		m, ofGoMod := sumOf(line)
 		if ofGoMod && s.loaded[m] || !ofGoMod && linked[m] {
 			b.WriteString(line)
 		}
 	}
 	return b.String(), nil
+}
+
+// sumOf returns what a line of a go.sum is the hash of: a module or its go.mod.
+func sumOf(line string) (m module.Version, ofGoMod bool) {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return module.Version{}, false
+	}
+	version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
+	return module.Version{Path: words[0], Version: version}, ofGoMod
 }

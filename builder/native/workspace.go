@@ -30,12 +30,12 @@ func (ws *workspace) output() string { return filepath.Join(ws.dir, outputName) 
 // newWorkspace writes the main module of a recipe, with the lock or, if there is none,
 // with the go.sum lines that are known.
 func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
-	goMod, goSum := newGoMod(recipe), known
+	files := map[string]string{"main.go": newMain(recipe), "go.mod": newGoMod(recipe), "go.sum": known}
 	if lock != nil {
 		if err := checkLock(lock); err != nil {
 			return nil, err
 		}
-		goMod, goSum = lock.GoMod, lock.GoSum
+		files["go.mod"], files["go.sum"] = lock.GoMod, lock.GoSum
 	}
 	dir, err := os.MkdirTemp(w.dir, "")
 	if err != nil {
@@ -50,15 +50,31 @@ func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock, known string) (ws
 	if err := os.Mkdir(ws.temp(), 0o755); err != nil {
 		return nil, err
 	}
-	for name, text := range map[string]string{"main.go": newMain(recipe), "go.mod": goMod, "go.sum": goSum} {
-		if text == "" {
-			continue
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			return nil, err
-		}
+	if err := ws.write(files); err != nil {
+		return nil, err
 	}
 	return ws, nil
+}
+
+// write writes files into the workspace.
+func (ws *workspace) write(files map[string]string) error {
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(ws.dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset makes the workspace as it was when it was new, unless it has a lock.
+func (ws *workspace) reset(known string) error {
+	if ws.locked {
+		return nil
+	}
+	if err := os.RemoveAll(ws.output()); err != nil {
+		return err
+	}
+	return ws.write(map[string]string{"go.mod": newGoMod(ws.recipe), "go.sum": known})
 }
 
 // newMain returns the main package: k6 and the extensions, which are imported for

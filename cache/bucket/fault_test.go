@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,6 +81,21 @@ func TestUploadThatAlwaysBreaksLeavesNothing(t *testing.T) {
 			wantBytes(t, s, 1, size)
 		})
 	}
+}
+
+func TestUploadThatBreaksSparesTheSameBytesOfAnother(t *testing.T) {
+	s, p, direct := faulty(t, Config{})
+	var other sync.Once
+	p.trouble(func(_ int, r *http.Request) trouble {
+		if !isUpload(r) {
+			return nil
+		}
+		other.Do(func() { mustPut(t, direct, 1, 1000) }) // another service is faster
+		return cutUpload
+	})
+	_, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill(cachetest.Bytes(1, 1000)))
+	wantUnavailable(t, "Put", err)
+	wantBytes(t, direct, 1, 1000)
 }
 
 func TestCanceledUploadLeavesNothing(t *testing.T) {

@@ -57,13 +57,23 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.Reade
 	}
 	name := binaryName(key, artifact.Digest)
 	if err := s.upload(ctx, name, artifact, body); err != nil {
-		s.tidy(ctx, name)
+		s.takeBack(ctx, key, artifact.Digest, err)
 		return k6x.Artifact{}, err
 	}
 	if known {
 		return first, nil
 	}
 	return s.commit(ctx, key, artifact, encoded)
+}
+
+// takeBack removes what an upload that failed may have left. The same bytes of another
+// service may be there by now, with a record that names them: those stay, unless it is
+// known that they are damaged.
+func (s *Store) takeBack(ctx context.Context, key, digest string, failed error) {
+	first, err := s.Record(context.WithoutCancel(ctx), key)
+	if errors.Is(failed, errDamaged) || errors.Is(err, cache.ErrNotFound) || err == nil && first.Digest != digest {
+		s.tidy(ctx, binaryName(key, digest))
+	}
 }
 
 // settled says what becomes of an artifact whose key has the record first already: it is

@@ -84,5 +84,9 @@ func directoryURL(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return (&url.URL{Scheme: "file", Path: filepath.ToSlash(dir)}).String(), nil
+	path := filepath.ToSlash(dir)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // that of a drive
+	}
+	return (&url.URL{Scheme: "file", Path: path}).String(), nil
 }

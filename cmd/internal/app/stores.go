@@ -41,7 +41,7 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		if u.Host != "" || u.RawQuery != "" || u.Scheme != "" && u.Path == "" {
 			return nil, &cli.UsageError{Err: errors.New("a directory is given to --store with three slashes, as file:///var/lib/k6x")}
 		}
-		return a.openDir(cmp.Or(filepath.FromSlash(u.Path), filepath.Join(o.CacheDir, "store")), o.StoreSize)
+		return a.openDir(cmp.Or(pathOf(u), filepath.Join(o.CacheDir, "store")), o.StoreSize)
 	case "mem":
 		return &binaries{Limited: mem.New(mem.Config{Size: o.StoreSize})}, nil
 	}
@@ -63,6 +63,14 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		b.leases = bucket.NewLeases(far, bucket.LeaseConfig{})
 	}
 	return b, nil
+}
+
+// pathOf returns the path that a file URL has: file:///var/lib/k6x, or file:///C:/k6x.
+func pathOf(u *url.URL) string {
+	if path := filepath.FromSlash(strings.TrimPrefix(u.Path, "/")); filepath.VolumeName(path) != "" {
+		return path
+	}
+	return filepath.FromSlash(u.Path)
 }
 
 func (a *App) openDir(path string, size int64) (*binaries, error) {
