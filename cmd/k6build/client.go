@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,12 +13,12 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/launcher/remote"
 )
 
 // Bounds of what is tried again, and of what a service may say.
 const (
 	maxTries  = 6
-	maxPause  = time.Minute
 	maxAnswer = 1 << 20 // bytes
 )
 
@@ -30,8 +27,8 @@ type client struct {
 	base  *url.URL
 	token string // sent to the service with requests for builds; "": none
 	http  *http.Client
-	pause func(ctx context.Context, d time.Duration) error
-	stall time.Duration // how long a download may go without a byte
+	pause func(ctx context.Context, d time.Duration) error // between tries; nil: by the clock
+	stall time.Duration                                    // how long a download may go without a byte; 0: as remote has it
 }
 
 // newClient returns a client of the service at a base URL.
@@ -40,18 +37,12 @@ func newClient(base, token string) (*client, error) {
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("--server %q is not the URL of a service, such as http://localhost:8000", base)
 	}
-	return &client{base: u, token: token, http: &http.Client{}, pause: pause, stall: time.Minute}, nil
+	return &client{base: u, token: token, http: &http.Client{}}, nil
 }
 
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+// transport returns what asks again where that is of use, and downloads. Tokens are for builds: it has none.
+func (c *client) transport() *remote.Client {
+	return &remote.Client{HTTP: c.http, Tries: maxTries, Pause: c.pause, Stall: c.stall}
 }
 
 // buildRequest is the body of POST /build.
@@ -122,7 +113,7 @@ func (c *client) build(ctx context.Context, want buildRequest) (artifact, error)
 		return artifact{}, err
 	}
 	var made artifact
-	err = c.retry(ctx, func() (err error) {
+	err = c.transport().Retry(ctx, func() (err error) {
 		made, err = c.post(ctx, body)
 		return err
 	})
@@ -140,12 +131,12 @@ func (c *client) post(ctx context.Context, body []byte) (artifact, error) {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return artifact{}, unreachable(c.base.Host, err)
+		return artifact{}, remote.Unreachable(c.base.Host, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return artifact{}, unreachable(c.base.Host, err)
+		return artifact{}, remote.Unreachable(c.base.Host, err)
 	}
 	var answer buildAnswer
 	bad := json.Unmarshal(data, &answer)
@@ -174,38 +165,6 @@ func (c *client) check(a artifact) (artifact, error) {
 	return a, nil
 }
 
-// temporary is a failure that may be gone the next time.
-type temporary struct {
-	err   *k6x.Error
-	after time.Duration // as the server says; 0: it does not
-}
-
-func (t *temporary) Error() string { return t.err.Error() }
-func (t *temporary) Unwrap() error { return t.err }
-
-// retry calls f until it succeeds, fails for good, or has failed too often.
-func (c *client) retry(ctx context.Context, f func() error) error {
-	wait := time.Second
-	for try := 1; ; try++ {
-		err := f()
-		t, again := errors.AsType[*temporary](err)
-		if ctx.Err() != nil {
-			return k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
-		}
-		if !again || try == maxTries {
-			return err
-		}
-		d := wait + time.Duration(rand.Int64N(int64(wait/4)))
-		if t.after > 0 {
-			d = min(t.after, maxPause)
-		}
-		if err := c.pause(ctx, d); err != nil {
-			return k6x.Errorf(k6x.Canceled, "interrupted").WithCause(err)
-		}
-		wait = min(2*wait, maxPause)
-	}
-}
-
 // refused returns the error for an answer whose status says that it is none. Words are the
 // server's, if it has any; body is what it sent.
 func refused(resp *http.Response, words string, body []byte) error {
@@ -222,20 +181,7 @@ func refused(resp *http.Response, words string, body []byte) error {
 	switch resp.StatusCode {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return &temporary{e, time.Duration(min(max(0, seconds), 3600)) * time.Second}
+		return remote.Temporary(e, time.Duration(min(max(0, seconds), 3600))*time.Second)
 	}
 	return e
-}
-
-// unreachable returns the error for a request that had no answer. Where nobody listens,
-// there is no use in asking again.
-func unreachable(host string, err error) error {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	e := k6x.Errorf(k6x.Unavailable, "no answer from %s: %w", host, err)
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return e.WithHint("Is a service running there?")
-	}
-	return &temporary{err: e}
 }

@@ -1,0 +1,158 @@
+package binaries
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"k6x"
+)
+
+// Add keeps the binary that fill writes, under the platform and versions of meta, and returns
+// it. A digest or size in meta has to be that of the bytes; where there is none, what comes is taken. If such
+// a binary is there already, fill is not called and the first one is returned; if another
+// launcher is making it, that is waited for. Either all of it is kept or nothing. An error of fill is returned
+// as it is.
+//
+// The binary is checked, and counts as used now.
+func (d *Dir) Add(ctx context.Context, meta Meta, fill func(file *os.File) error) (Binary, error) {
+	if err := meta.check(); err != nil {
+		return Binary{}, err
+	}
+	secret, err := d.secret()
+	if err != nil {
+		return Binary{}, err
+	}
+	id := idOf(meta)
+	lock, err := d.lock(ctx, d.key(id), d.cfg.Waiting)
+	if err != nil {
+		return Binary{}, err
+	}
+	defer lock.Close()
+	if first, err := d.first(ctx, id, secret); err == nil || ctx.Err() != nil {
+		return first, err
+	}
+	work := d.work("tmp", id) // ours alone; what is there was left by a launcher that was killed
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
+		return Binary{}, fault(err)
+	}
+	defer func() {
+		if err := os.RemoveAll(work); err != nil {
+			d.cfg.Logger.Warn("leftover cannot be removed", "name", work, "error", err)
+		}
+	}()
+	r, err := d.receive(ctx, work, meta, fill)
+	if err != nil {
+		return Binary{}, err
+	}
+	data, err := r.encode(secret)
+	if err == nil {
+		err = errors.Join(os.WriteFile(filepath.Join(work, recordName), data, 0o644), os.WriteFile(filepath.Join(work, lockName), nil, 0o644))
+	}
+	if err != nil {
+		return Binary{}, fault(err)
+	}
+	if err := d.exclusive(ctx, func() error { return d.place(ctx, work, id, r.Size) }); err != nil {
+		return Binary{}, err
+	}
+	return d.first(ctx, id, secret)
+}
+
+// first returns the entry of id if it is right.
+func (d *Dir) first(ctx context.Context, id string, secret []byte) (Binary, error) {
+	b, err := d.read(id, secret)
+	if err != nil {
+		return Binary{}, fault(err)
+	}
+	return b, d.Check(ctx, b)
+}
+
+// key is the file whose lock a launcher holds while it makes the binary of id. There are 256
+// for all ids, so that they need not be removed; those who share one wait for each other.
+func (d *Dir) key(id string) string { return d.work("keys", id[:2]) }
+
+// receive runs fill into a new file below work, makes it durable, and reads it back.
+func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os.File) error) (record, error) {
+	name := filepath.Join(work, meta.Platform.Executable())
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o755)
+	if err != nil {
+		return record{}, fault(err)
+	}
+	defer file.Close()
+	if err := fill(file); err != nil {
+		return record{}, err
+	}
+	if err := errors.Join(file.Chmod(0o755), file.Sync(), file.Close()); err != nil {
+		return record{}, fault(err)
+	}
+	seen, err := identify(name)
+	if err != nil {
+		return record{}, fault(err)
+	}
+	digest, size, err := digestOf(ctx, name)
+	switch {
+	case ctx.Err() != nil:
+		return record{}, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
+	case err != nil:
+		return record{}, fault(err)
+	case size == 0:
+		return record{}, k6x.Errorf(k6x.Unavailable, "the binary from %s is empty", meta.Source)
+	case meta.Digest != "" && meta.Digest != digest, meta.Size != 0 && meta.Size != size:
+		return record{}, k6x.Errorf(k6x.Unavailable, "the binary from %s has the digest %s, but it should have %s", meta.Source, digest, meta.Digest).
+			WithHint("It was changed on its way, or its maker is at fault. It was not kept.")
+	}
+	meta.Digest, meta.Size = digest, size
+	now := d.cfg.Clock().UTC()
+	return record{Meta: meta, Added: now, Stamp: stamp{seen, now}}, nil
+}
+
+// place brings what is in work to its place and makes room for it. It is called under exclusive.
+func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
+	d.sweep(d.key(id))
+	if err := d.makeRoom(ctx, id, size); err != nil {
+		return err
+	}
+	if _, err := d.discard(id, true); err != nil { // what cannot be read or is damaged
+		return err
+	}
+	return fault(os.Rename(work, d.home(id)))
+}
+
+// sweep removes what killed launchers left below tmp. The caller holds the lock of the directory, and
+// perhaps that of the key file held.
+func (d *Dir) sweep(held string) {
+	entries, err := os.ReadDir(d.work("tmp"))
+	if err != nil {
+		return // nothing was ever made here
+	}
+	for _, entry := range entries {
+		if homeSyntax.MatchString("k6-" + entry.Name()) {
+			d.sweepOf(entry.Name(), held)
+			continue
+		}
+		d.tidy(d.work("tmp", entry.Name())) // discarded, as far as it went
+	}
+}
+
+// sweepOf removes what was left of making the binary of id, unless it is being made.
+func (d *Dir) sweepOf(id, held string) {
+	if d.key(id) == held {
+		return
+	}
+	lock := flock.New(d.key(id), flock.SetPermissions(0o644))
+	defer lock.Close()
+	if dead, err := lock.TryLock(); dead && err == nil {
+		d.tidy(d.work("tmp", id))
+	}
+}
+
+func (d *Dir) tidy(name string) {
+	if err := os.RemoveAll(name); err != nil {
+		d.cfg.Logger.Warn("leftover cannot be removed", "name", name, "error", err)
+		return
+	}
+	d.cfg.Logger.Info("leftover of a killed launcher removed", "name", name)
+}

@@ -1,0 +1,226 @@
+// Package binaries keeps the k6 executables of a launcher in a directory, which several
+// launchers may use at once.
+//
+//	k6-<id>/k6[.exe]      the executable; id is a hash of its platform and versions
+//	k6-<id>/k6x.json      its record; the modification time is that of its last use
+//	k6-<id>/lock          held, shared, by those who are about to run it
+//	.work/lock            held while an entry comes to its place or leaves it
+//	.work/keys/<nn>       held by the one launcher that makes the binary of an id
+//	.work/tmp/<id>/       where it makes it
+//
+// An entry is made below .work/tmp and comes to its place by one rename, so that it is there as a
+// whole or not at all. Names that are not of this form are left alone: the directory may be
+// anybody's.
+package binaries
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"syscall"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"k6x"
+)
+
+// Config says where binaries are kept and how large that may become.
+type Config struct {
+	Dir    string           // made when something is added
+	Size   int64            // bytes of all binaries, above which those unused for longest go; 0: no limit
+	Secret string           // file with a secret of this user, made if missing, that records are sealed with; "": records are not sealed
+	Logger *slog.Logger     // nil: discard
+	Clock  func() time.Time // nil: time.Now
+
+	// Waiting, if not nil, is called when another launcher is making the same binary.
+	Waiting func()
+}
+
+// Dir is a directory of binaries. Its methods may be called at once.
+type Dir struct{ cfg Config }
+
+const (
+	recordName = "k6x.json"
+	lockName   = "lock"
+	poll       = 25 * time.Millisecond // how often a lock is tried, as a wait for one cannot be interrupted
+)
+
+var (
+	// ErrGone: the binary was removed since it was found.
+	ErrGone = errors.New("the binary is gone")
+	// ErrDamaged: the binary was not what it was when it was added.
+	ErrDamaged = errors.New("the binary is damaged")
+)
+
+// New returns a Dir. It touches no file.
+func New(cfg Config) (*Dir, error) {
+	if cfg.Dir == "" || cfg.Size < 0 {
+		return nil, errors.New("binaries need a directory and a limit that is not negative")
+	}
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Dir = dir
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Dir{cfg}, nil
+}
+
+// Binary is one executable that is kept.
+type Binary struct {
+	Meta
+	Path string    // of the executable
+	Used time.Time // when it was last used
+
+	id     string
+	record record
+}
+
+// Path returns the directory.
+func (d *Dir) Path() string { return d.cfg.Dir }
+
+func (d *Dir) home(id string) string { return filepath.Join(d.cfg.Dir, "k6-"+id) }
+func (d *Dir) work(elements ...string) string {
+	return filepath.Join(append([]string{d.cfg.Dir, ".work"}, elements...)...)
+}
+
+var homeSyntax = regexp.MustCompile(`^k6-([0-9a-f]{32})$`)
+
+// idOf names a binary by what it was asked for as.
+func idOf(m Meta) string {
+	sum := sha256.Sum256([]byte(m.List().Path(m.Platform)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// exclusive runs change while no other launcher changes the directory.
+func (d *Dir) exclusive(ctx context.Context, change func() error) error {
+	lock, err := d.lock(ctx, d.work("lock"), nil)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	return change()
+}
+
+// prepare makes the directories to work in. A link in their place, which may have come with a
+// project as the rest of the directory, could lead anywhere, and things are removed below them.
+func (d *Dir) prepare() error {
+	if err := os.MkdirAll(d.cfg.Dir, 0o755); err != nil {
+		return fault(err)
+	}
+	for _, name := range []string{d.work(), d.work("keys"), d.work("tmp")} {
+		err := os.Mkdir(name, 0o755)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return fault(err)
+		}
+		if info, err := os.Lstat(name); err != nil || !info.IsDir() {
+			return k6x.Errorf(k6x.Internal, "%s is no directory", name).WithHint("Remove it.").WithCause(err)
+		}
+	}
+	return nil
+}
+
+// lock takes an exclusive lock on a file of ours, which is made if it is missing.
+func (d *Dir) lock(ctx context.Context, name string, waiting func()) (*flock.Flock, error) {
+	if err := d.prepare(); err != nil {
+		return nil, err
+	}
+	lock := flock.New(name, flock.SetPermissions(0o644))
+	ok, err := lock.TryLock()
+	if err == nil && !ok {
+		if waiting != nil {
+			waiting()
+		}
+		_, err = lock.TryLockContext(ctx, poll)
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
+	case err != nil:
+		err = fault(err)
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// remove takes an entry away if wanted still says so under the lock of the directory. Unless
+// it is forced, one that a launcher is about to run stays. It reports whether the entry is gone.
+func (d *Dir) remove(ctx context.Context, id string, force bool, wanted func() bool) (gone bool, err error) {
+	err = d.exclusive(ctx, func() error {
+		if wanted == nil || wanted() {
+			gone, err = d.discard(id, force)
+		}
+		return err
+	})
+	return gone, err
+}
+
+// discard is remove for those who hold the lock of the directory.
+func (d *Dir) discard(id string, force bool) (gone bool, err error) {
+	home := d.home(id)
+	if _, err := os.Lstat(home); errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if !force {
+		users := flock.New(filepath.Join(home, lockName), flock.SetFlag(os.O_RDWR))
+		defer users.Close()
+		ours, err := users.TryLock()
+		if err == nil && !ours {
+			return false, nil
+		}
+		if !canMoveOpen { // nobody can run it either, without opening the lock, which then keeps it here
+			_ = users.Close()
+		}
+	}
+	aside := d.work("tmp", "gone-"+id)
+	if err := os.RemoveAll(aside); err != nil {
+		return false, fault(err)
+	}
+	if err := os.Rename(home, aside); err != nil {
+		return false, fault(err)
+	}
+	if err := os.RemoveAll(aside); err != nil {
+		d.cfg.Logger.Warn("leftover cannot be removed", "name", aside, "error", err)
+	}
+	return true, nil
+}
+
+// fault gives an error of the disk words for the user.
+func fault(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*k6x.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return k6x.Errorf(k6x.NoSpace, "there is no room to keep a binary").WithCause(err).
+			WithHint("Free some room on the disk, or choose another directory with --bin-dir.")
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return k6x.Errorf(k6x.Internal, "the directory of binaries cannot be written: %w", err).
+			WithHint("Choose another directory with --bin-dir.")
+	}
+	return k6x.Errorf(k6x.Internal, "the directory of binaries: %w", err)
+}
+
+// damaged is the error for a binary that was removed because of why.
+func damaged(b Binary, why error) error {
+	return k6x.Errorf(k6x.Internal, "the kept binary %s is not what it was", b.Path).
+		WithHint("It was removed; it will be fetched or built again.").WithCause(fmt.Errorf("%w: %w", ErrDamaged, why))
+}

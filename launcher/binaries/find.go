@@ -1,0 +1,134 @@
+package binaries
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"k6x"
+)
+
+// maxEntries bounds how many entries are looked at.
+const maxEntries = 4096
+
+// Find returns the best binary for the platform that satisfies all of list: the one with the
+// newest versions, of k6 first and then of the others in the order of the list; among equals the
+// one last used. A list without k6 means any release of it. What cannot be read is passed over.
+func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, bool) {
+	_, asked := list.Lookup(k6x.K6)
+	return d.best(ctx, platform, func(b Binary) bool {
+		if !asked && !(k6x.Constraint{}).Allows(b.Versions[k6x.K6]) {
+			return false
+		}
+		for _, dep := range list {
+			if version, ok := b.Versions[dep.Name]; !ok || !dep.Constraint.Allows(version) {
+				return false
+			}
+		}
+		return true
+	}, func(a, b Binary) int {
+		if n := compareVersions(a.Versions[k6x.K6], b.Versions[k6x.K6]); n != 0 {
+			return n
+		}
+		for _, dep := range list {
+			if n := compareVersions(a.Versions[dep.Name], b.Versions[dep.Name]); n != 0 {
+				return n
+			}
+		}
+		return 0
+	})
+}
+
+// Previous returns the names in the binary for the platform that was last used, k6 among
+// them, without versions.
+func (d *Dir) Previous(ctx context.Context, platform k6x.Platform) (k6x.List, bool) {
+	last, ok := d.best(ctx, platform, func(Binary) bool { return true }, func(a, b Binary) int { return 0 })
+	if !ok {
+		return nil, false
+	}
+	list := last.List()
+	for i := range list {
+		list[i].Constraint = k6x.Constraint{}
+	}
+	return list, true
+}
+
+func (d *Dir) best(ctx context.Context, platform k6x.Platform, fits func(Binary) bool, compare func(a, b Binary) int) (Binary, bool) {
+	all, err := d.Binaries(ctx)
+	if err != nil {
+		d.cfg.Logger.Warn("kept binaries cannot be looked at", "dir", d.cfg.Dir, "error", err)
+		return Binary{}, false
+	}
+	all = slices.DeleteFunc(all, func(b Binary) bool { return b.Platform != platform || !fits(b) })
+	if len(all) == 0 {
+		return Binary{}, false
+	}
+	return slices.MaxFunc(all, func(a, b Binary) int {
+		if n := compare(a, b); n != 0 {
+			return n
+		}
+		return a.Used.Compare(b.Used)
+	}), true
+}
+
+func compareVersions(a, b string) int {
+	va, errA := semver.NewVersion(a)
+	vb, errB := semver.NewVersion(b)
+	if errA != nil || errB != nil { // not of what passed Meta.check
+		return strings.Compare(a, b)
+	}
+	return va.Compare(vb)
+}
+
+// Binaries returns all binaries whose records can be read, those used last first. Whether their bytes are
+// right is for [Dir.Use] to say.
+func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
+	ids, err := d.ids()
+	if err != nil || len(ids) == 0 {
+		return nil, err
+	}
+	secret, err := d.secret()
+	if err != nil {
+		return nil, err
+	}
+	var all []Binary
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return nil, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(err)
+		}
+		b, err := d.read(id, secret)
+		if err != nil {
+			d.cfg.Logger.Debug("kept binary passed over", "dir", d.home(id), "error", err)
+			continue
+		}
+		all = append(all, b)
+	}
+	slices.SortStableFunc(all, func(a, b Binary) int { return b.Used.Compare(a.Used) })
+	return all, nil
+}
+
+// ids returns the ids of all entries, whatever they are worth; none if there is no directory.
+func (d *Dir) ids() ([]string, error) {
+	dir, err := os.Open(d.cfg.Dir)
+	if os.IsNotExist(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault(err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, fault(err)
+	}
+	var ids []string
+	for _, name := range names {
+		if match := homeSyntax.FindStringSubmatch(name); match != nil && len(ids) < maxEntries {
+			ids = append(ids, match[1])
+		}
+	}
+	return ids, nil
+}

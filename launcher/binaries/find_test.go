@@ -1,0 +1,172 @@
+package binaries
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"k6x"
+)
+
+func TestTheBestBinaryIsFound(t *testing.T) {
+	d := newDir(t, Config{})
+	if b, ok := d.Find(t.Context(), linux, list(t, "k6")); ok {
+		t.Fatalf("found %+v where there is nothing", b)
+	}
+	for _, pinned := range []string{
+		"k6@v1.8.1",
+		"k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6@v1.10.0,k6/x/redis@v0.3.5",
+		"k6@v1.10.0,k6/x/redis@v0.3.5,k6/x/faker@v0.4.0",
+		"k6@v1.10.0,k6/x/faker@v0.3.0,top@v0.1.0",
+		"k6@v2.0.0-rc.1,k6/x/faker@v0.4.1",
+	} {
+		mustAdd(t, d, pinned, pinned)
+	}
+	windows := metaOf(t, k6x.Platform{OS: "windows", Arch: "amd64"}, "k6@v1.99.0")
+	if _, err := d.Add(t.Context(), windows, write("for windows")); err != nil {
+		t.Fatal(err)
+	}
+	for wish, want := range map[string]string{
+		"k6":                              "k6@v1.10.0,k6/x/faker@v0.3.0,top@v0.1.0", // used last of those with that k6
+		"k6/x/redis":                      "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
+		"k6@<1.10,k6/x/redis":             "k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6/x/redis@>=0.3.6":              "k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6/x/redis@v0.3.6":               "k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6/x/faker":                      "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5", // the newer faker
+		"k6@>=2.0.0-0,k6/x/faker":         "k6@v2.0.0-rc.1,k6/x/faker@v0.4.1",
+		"k6@>=1.11":                       "",
+		"k6/x/redis,top":                  "",
+		"k6/x/kafka":                      "",
+		"k6@v1.8.1,k6/x/redis@>=0.3,<0.4": "k6@v1.8.1,k6/x/redis@v0.3.6",
+	} {
+		b, ok := d.Find(t.Context(), linux, list(t, wish))
+		if ok != (want != "") || ok && b.List().String() != want {
+			t.Errorf("%s: found %v %s, want %s", wish, ok, b.List(), want)
+		}
+	}
+}
+
+func TestThePreviousNamesAreThoseOfTheLastUse(t *testing.T) {
+	d := newDir(t, Config{})
+	if _, ok := d.Previous(t.Context(), linux); ok {
+		t.Error("something was used before the first use")
+	}
+	first := mustAdd(t, d, "k6@v1.8.1,k6/x/redis@v0.3.6,top@v0.1.0", "one")
+	mustAdd(t, d, "k6@v1.10.0", "two")
+	if got, ok := d.Previous(t.Context(), linux); !ok || got.String() != "k6" {
+		t.Errorf("%v, %v", got, ok)
+	}
+	mustUse(t, d, first)()
+	if got, ok := d.Previous(t.Context(), linux); !ok || got.String() != "k6,k6/x/redis,top" {
+		t.Errorf("%v, %v", got, ok)
+	}
+	if _, ok := d.Previous(t.Context(), k6x.Platform{OS: "linux", Arch: "arm64"}); ok {
+		t.Error("another platform's")
+	}
+}
+
+func TestWhereBinariesAreKept(t *testing.T) {
+	project, empty, file := t.TempDir(), t.TempDir(), t.TempDir()
+	if err := os.Mkdir(filepath.Join(project, ".k6x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(file, ".k6x"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		place  Place
+		dir    string
+		sealed bool
+	}{
+		{Place{WorkDir: empty, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
+		{Place{WorkDir: file, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
+		{Place{WorkDir: project, CacheDir: "/c"}, filepath.Join(project, ".k6x"), true},
+		{Place{WorkDir: project, CacheDir: "/c", BinDir: "/b"}, "/b", false},
+	} {
+		if got := c.place.Config(); got.Dir != c.dir || (got.Secret != "") != c.sealed {
+			t.Errorf("%+v: %+v", c.place, got)
+		}
+	}
+}
+
+// A .k6x that somebody else filled, as it may come with a project, is not run from.
+func TestOnlyWhatThisUserAddedIsUsed(t *testing.T) {
+	cache, project := t.TempDir(), filepath.Join(t.TempDir(), ".k6x")
+	secret := filepath.Join(cache, "k6x", "secret")
+	theirs := newDir(t, Config{Dir: project, Secret: filepath.Join(t.TempDir(), "secret")})
+	planted := mustAdd(t, theirs, "k6@v1.8.1", "evil")
+	unsealed := newDir(t, Config{Dir: project})
+	mustAdd(t, unsealed, "k6@v1.9.0", "evil, too")
+
+	ours := newDir(t, Config{Dir: project, Secret: secret})
+	if b, ok := ours.Find(t.Context(), linux, list(t, "k6")); ok {
+		t.Errorf("found %s", b.Path)
+	}
+	if _, err := ours.Use(t.Context(), planted); err == nil {
+		t.Error("used")
+	}
+	good := mustAdd(t, ours, "k6@v1.8.1", "good")
+	wantBody(t, good, "good")
+	again := newDir(t, Config{Dir: project, Secret: secret})
+	b, ok := again.Find(t.Context(), linux, list(t, "k6"))
+	if !ok || b.Path != good.Path {
+		t.Errorf("%v, %+v", ok, b)
+	}
+	mustUse(t, again, b)()
+	if info, err := os.Stat(secret); err != nil || os.PathSeparator == '/' && info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := os.WriteFile(secret, []byte("short"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Binaries(t.Context()); k6x.KindOf(err) != k6x.Internal || k6x.AsError(err).Hint == "" {
+		t.Error(err)
+	}
+}
+
+// Links in a directory that came with a project do not lead to files of the user's.
+func TestNothingIsRemovedBehindALink(t *testing.T) {
+	for _, link := range []string{".work", filepath.Join(".work", "tmp")} {
+		home := t.TempDir()
+		for _, name := range []string{"letters", filepath.Join("tmp", "letters")} {
+			if err := os.MkdirAll(filepath.Join(home, name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := newDir(t, Config{})
+		name := filepath.Join(d.Path(), link)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(home, name); err != nil {
+			t.Skip(err)
+		}
+		if _, err := d.Add(t.Context(), metaOf(t, linux, "k6@v1.8.1"), never(t)); err == nil {
+			t.Errorf("%s: added", link)
+		}
+		if _, err := d.Clear(t.Context()); err == nil {
+			t.Errorf("%s: cleared", link)
+		}
+		for _, name := range []string{"letters", filepath.Join("tmp", "letters")} {
+			if _, err := os.Stat(filepath.Join(home, name)); err != nil {
+				t.Errorf("%s: %v", link, err)
+			}
+		}
+	}
+	d := newDir(t, Config{})
+	b := mustAdd(t, d, "k6@v1.8.1", "binary")
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.Rename(filepath.Dir(b.Path), elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(elsewhere, filepath.Dir(b.Path)); err != nil {
+		t.Fatal(err)
+	}
+	if done, err := d.Clear(t.Context()); err != nil || done.Removed != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if _, err := os.Stat(filepath.Join(elsewhere, "k6")); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,67 @@
+package binaries
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"k6x"
+)
+
+const secretSize = 32 // bytes
+
+// secret returns what records are sealed with; nil if they are not.
+func (d *Dir) secret() ([]byte, error) {
+	name := d.cfg.Secret
+	if name == "" {
+		return nil, nil
+	}
+	secret, err := readSecret(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = makeSecret(name); err == nil {
+			secret, err = readSecret(name) // perhaps that of another launcher, which was first
+		}
+	}
+	if err != nil {
+		return nil, fault(err)
+	}
+	return secret, nil
+}
+
+func readSecret(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	secret := make([]byte, secretSize)
+	if _, err := io.ReadFull(file, secret); err != nil {
+		return nil, k6x.Errorf(k6x.Internal, "%s is not a secret of this program", name).WithHint("Remove it; a new one will be made.").WithCause(err)
+	}
+	return secret, nil
+}
+
+// makeSecret makes the file unless it is there; it is there as a whole or not at all.
+func makeSecret(name string) error {
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(filepath.Dir(name), ".secret-") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	secret := make([]byte, secretSize)
+	_, _ = rand.Read(secret) // never fails
+	_, err = file.Write(secret)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(file.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
+		return os.Rename(file.Name(), name) // a file system without links
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package remote
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"k6x"
+)
+
+const maxWords = 64 << 10 // bytes read of an answer that is no binary
+
+// problem is what a service tells of a failure (RFC 9457, with members of the service's own).
+type problem struct {
+	Detail string `json:"detail"`
+	Title  string `json:"title"`
+	Kind   string `json:"kind"`
+	Hint   string `json:"hint"`
+	Log    string `json:"log"`
+}
+
+// kinds is the way back from a status, where the answer names no kind (contract section 1).
+var kinds = map[int]k6x.Kind{
+	http.StatusBadRequest:          k6x.Invalid,
+	http.StatusUnauthorized:        k6x.Unauthorized,
+	http.StatusForbidden:           k6x.Forbidden,
+	http.StatusNotFound:            k6x.NotFound,
+	http.StatusConflict:            k6x.Conflict,
+	http.StatusUnprocessableEntity: k6x.BuildFailed,
+	http.StatusTooManyRequests:     k6x.Quota,
+	http.StatusGatewayTimeout:      k6x.Timeout,
+	http.StatusInsufficientStorage: k6x.NoSpace,
+}
+
+// refused returns the error for an answer whose status says that it is none, in the words of the
+// service if it has any.
+func refused(resp *http.Response) error {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords)) // only words for the error
+	p := words(resp, body)
+	kind, known := kindNamed(p.Kind)
+	if !known {
+		if kind, known = kinds[resp.StatusCode]; !known {
+			kind = k6x.Unavailable
+		}
+	}
+	switch kind {
+	case k6x.Internal: // theirs, not ours
+		kind = k6x.Unavailable
+	case k6x.Canceled: // not by us
+		kind = k6x.Busy
+	}
+	host := resp.Request.URL.Host
+	e := &k6x.Error{Kind: kind, Message: Printable(strings.TrimSpace(p.Detail)), Hint: Printable(strings.TrimSpace(p.Hint))}
+	if e.Message == "" {
+		e.Message = host + " answers " + Printable(resp.Status)
+	} else if resp.StatusCode >= http.StatusInternalServerError {
+		e.Message = host + ": " + e.Message
+	}
+	if p.Log != "" {
+		e.Hint = strings.TrimSpace(e.Hint + "\nThe whole log is at " + clip(p.Log))
+	}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		e.RetryAfter = time.Duration(min(max(0, seconds), 3600)) * time.Second
+	}
+	if !passes(resp.StatusCode, kind) {
+		return e
+	}
+	return &temporary{e, e.RetryAfter}
+}
+
+// passes reports whether a failure may be gone the next time. One that took as long as the
+// service lets it take comes again after as long.
+func passes(status int, kind k6x.Kind) bool {
+	switch status {
+	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
+		return true
+	case http.StatusGatewayTimeout:
+		return kind != k6x.Timeout
+	}
+	return false
+}
+
+// words reads the document, or the lines, that an answer explains itself with.
+func words(resp *http.Response, body []byte) problem {
+	var p problem
+	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	switch media {
+	case "application/problem+json", "application/json":
+		if json.Unmarshal(body, &p) != nil {
+			return problem{}
+		}
+		if p.Detail == "" {
+			p.Detail = p.Title
+		}
+	case "text/plain":
+		first, rest, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		p.Detail, p.Hint = first, rest
+	}
+	return p
+}
+
+func kindNamed(name string) (k6x.Kind, bool) {
+	for kind := k6x.Internal; !strings.HasPrefix(kind.String(), "kind("); kind++ {
+		if kind.String() == name {
+			return kind, true
+		}
+	}
+	return 0, false
+}
+
+// digestOf returns the digest that an answer announces, as hex: that of Repr-Digest (RFC 9530), and of an
+// ETag that is one. It is "" if there is none; if they differ, an error.
+func digestOf(h http.Header) (string, error) {
+	digest := ""
+	for item := range strings.SplitSeq(strings.Join(h.Values("Repr-Digest"), ","), ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(item), "=")
+		value, _, _ = strings.Cut(value, ";")
+		if !strings.EqualFold(name, "sha-256") {
+			continue
+		}
+		sum, err := base64.StdEncoding.DecodeString(strings.Trim(value, ":"))
+		if err != nil || len(sum) != 32 || digest != "" {
+			return "", k6x.Errorf(k6x.Unavailable, "the service announces a digest that is none")
+		}
+		digest = hex.EncodeToString(sum)
+	}
+	tag := strings.Trim(strings.TrimPrefix(h.Get("Etag"), "W/"), `"`)
+	if k6x.CheckKey(tag) != nil { // anything else is an ETag too
+		return digest, nil
+	}
+	if digest != "" && digest != tag {
+		return "", k6x.Errorf(k6x.Unavailable, "the service announces two digests, %s and %s", digest, tag)
+	}
+	return tag, nil
+}
+
+// Printable takes out of what a stranger said whatever could play tricks on a terminal.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}

@@ -1,0 +1,128 @@
+package script
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"k6x"
+)
+
+// tooLarge is the error for a file that is larger than what is read of one.
+type tooLarge struct{ limit int64 }
+
+func (e *tooLarge) Error() string {
+	return fmt.Sprintf("it is larger than the %s that are left for it", humanize.IBytes(uint64(max(0, e.limit))))
+}
+
+// readFile reads a regular file of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
+	// Looked at first, as opening a pipe would wait for its writer.
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, k6x.Errorf(k6x.Invalid, "it is not a regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, limit)
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > limit {
+		return nil, &tooLarge{limit}
+	}
+	return data, nil
+}
+
+// disk has modules in the file system; their ids are absolute paths. Links are not resolved: as in
+// k6, what a module imports is relative to the path that it is imported by.
+type disk struct{ a *analysis }
+
+func (d disk) read(id string, limit int64) ([]byte, error) { return readFile(id, limit) }
+
+func (d disk) show(id string) string { return d.a.show(id) }
+
+// show returns path relative to the working directory if it is below that, else as it is.
+func (a *analysis) show(path string) string {
+	if a.report.Stdin != nil && path == filepath.Join(a.dir, "-") {
+		return "stdin"
+	}
+	rel, err := filepath.Rel(a.dir, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return path
+	}
+	return rel
+}
+
+func (d disk) resolve(importer, specifier string) (id, remote string) {
+	path, kind := classify(specifier)
+	if filepath.IsAbs(specifier) {
+		path, kind = specifier, relative
+	}
+	switch {
+	case kind == fetched:
+		return "", specifier
+	case kind == foreign:
+		return "", ""
+	case kind == rooted || strings.HasPrefix(path, "/"):
+		return fromSlash(path, importer), ""
+	case filepath.IsAbs(path):
+		return filepath.Clean(path), ""
+	}
+	return filepath.Join(filepath.Dir(importer), filepath.FromSlash(path)), ""
+}
+
+// fromSlash returns the file of a path of a URL. On Windows that has a volume of its own, or is on the
+// volume of the importer.
+func fromSlash(path, importer string) string {
+	native := filepath.FromSlash(path)
+	if trimmed := strings.TrimPrefix(native, string(filepath.Separator)); filepath.IsAbs(trimmed) {
+		return filepath.Clean(trimmed)
+	}
+	return filepath.Join(filepath.VolumeName(importer), native)
+}
+
+type specifierKind int
+
+const (
+	foreign  specifierKind = iota // left to k6
+	fetched                       // https://…
+	rooted                        // a path of a file: URL
+	relative                      // a path
+)
+
+// classify says what k6 makes of a specifier that names no part of it; path is unescaped.
+func classify(specifier string) (path string, kind specifierKind) {
+	switch {
+	case specifier == "", strings.HasSuffix(specifier, ".json"):
+		return "", foreign
+	case specifier[0] == '.', specifier[0] == '/':
+		path, kind = specifier, relative
+	case strings.HasPrefix(specifier, "https://"):
+		return "", fetched
+	case strings.HasPrefix(specifier, "file://"):
+		path, kind = "/"+strings.TrimLeft(strings.TrimPrefix(specifier, "file://"), "/"), rooted
+	default:
+		return "", foreign
+	}
+	path, err := url.PathUnescape(path)
+	if err != nil || strings.ContainsRune(path, 0) {
+		return "", foreign
+	}
+	return path, kind
+}

@@ -1,0 +1,101 @@
+package script
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"k6x"
+)
+
+// script reads the script or archive, and returns the directory from which package.json is looked for.
+func (a *analysis) script(ctx context.Context, in Input) (dir string, err error) {
+	if in.Path == "-" {
+		return a.dir, a.stdin(ctx, in.Stdin)
+	}
+	path := in.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(a.dir, path)
+	}
+	info, err := os.Stat(path)
+	if err != nil && strings.Contains(in.Path, "://") {
+		id, remote := disk{a}.resolve(filepath.Join(a.dir, "-"), in.Path)
+		if remote != "" {
+			a.report.Remote = append(a.report.Remote, remote)
+			return a.dir, nil
+		}
+		if id != "" {
+			path = id
+			info, err = os.Stat(path)
+		}
+	}
+	switch {
+	case isMissing(err):
+		return "", k6x.Errorf(k6x.NotFound, "the script %s is not there", a.show(path)).
+			WithHint("Give the path of a script or of an archive, or - to read it from stdin.").WithCause(err)
+	case err != nil:
+		return "", k6x.Errorf(k6x.Invalid, "the script %s cannot be read: %v", a.show(path), reason(err)).WithCause(err)
+	case info.IsDir():
+		return "", k6x.Errorf(k6x.Invalid, "the script %s is a directory", a.show(path)).
+			WithHint("Give the path of a script or of an archive.")
+	case !info.Mode().IsRegular():
+		// Whoever reads a pipe leaves nothing for k6.
+		a.note("%s: it was not looked into: it is not a regular file", a.show(path))
+		return filepath.Dir(path), nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", k6x.Errorf(k6x.Invalid, "the script %s cannot be read: %v", a.show(path), reason(err)).WithCause(err)
+	}
+	defer f.Close()
+	return filepath.Dir(path), a.main(ctx, path, f, info.Size())
+}
+
+// reason returns err without the path, which the message has already.
+func reason(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// stdin reads a script or archive from r, and keeps it for k6.
+func (a *analysis) stdin(ctx context.Context, r io.Reader) error {
+	if r == nil {
+		r = strings.NewReader("")
+	}
+	data, err := readAll(r, a.limits.stdin)
+	if e := (*tooLarge)(nil); errors.As(err, &e) {
+		return k6x.Errorf(k6x.Invalid, "the script on stdin is larger than %s", humanize.IBytes(uint64(e.limit))).
+			WithHint("Write it to a file and give its path.")
+	}
+	if err != nil {
+		return k6x.Errorf(k6x.Invalid, "the script on stdin cannot be read: %v", err).WithCause(err)
+	}
+	a.report.Stdin = data
+	return a.main(ctx, filepath.Join(a.dir, "-"), bytes.NewReader(data), int64(len(data)))
+}
+
+// main reads the script or archive of size bytes that r has.
+func (a *analysis) main(ctx context.Context, path string, r io.ReaderAt, size int64) error {
+	// As in k6, whatever reads as a tar file is an archive.
+	if _, err := tar.NewReader(io.NewSectionReader(r, 0, size)).Next(); err == nil {
+		return a.archive(ctx, a.show(path), r, size)
+	}
+	text, err := readAll(io.NewSectionReader(r, 0, size), a.limits.file)
+	if e := (*tooLarge)(nil); errors.As(err, &e) {
+		a.note("%s: it was not looked into: %s", a.show(path), e)
+		return nil
+	}
+	if err != nil {
+		return k6x.Errorf(k6x.Invalid, "the script %s cannot be read: %v", a.show(path), reason(err)).WithCause(err)
+	}
+	return a.walk(ctx, disk{a}, module{id: path, text: text})
+}

@@ -1,0 +1,90 @@
+package script
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"k6x"
+)
+
+// mention is one place that names one dependency.
+type mention struct {
+	dep   k6x.Dependency
+	where string
+}
+
+func (a *analysis) mention(dep k6x.Dependency, where string) {
+	a.named[dep.Name] = true
+	a.mentions = append(a.mentions, mention{dep, where})
+}
+
+// merge makes one need of all mentions of a name. A mention without a constraint adds none; two
+// with constraints that differ are an error of kind [k6x.Invalid] that names both.
+func merge(mentions []mention) ([]Need, error) {
+	var needs []Need
+	index := make(map[string]int)
+	for _, m := range mentions {
+		source := Source{Where: m.where, Constraint: m.dep.Constraint}
+		i, again := index[m.dep.Name]
+		if !again {
+			index[m.dep.Name] = len(needs)
+			needs = append(needs, Need{Dependency: m.dep, Sources: []Source{source}})
+			continue
+		}
+		need := &needs[i]
+		if source.Constraint.Any() || slices.Contains(need.Sources, source) {
+			continue
+		}
+		if need.Constraint.Any() {
+			need.Constraint = source.Constraint
+		} else if normal(need.Constraint) != normal(source.Constraint) {
+			return nil, conflict(need, source)
+		}
+		need.Sources = append(need.Sources, source)
+	}
+	slices.SortFunc(needs, func(a, b Need) int {
+		if a.Name == k6x.K6 || b.Name == k6x.K6 {
+			return cmp.Compare(rank(a.Name), rank(b.Name))
+		}
+		return cmp.Compare(a.Name, b.Name)
+	})
+	return needs, nil
+}
+
+func rank(name string) int {
+	if name == k6x.K6 {
+		return 0
+	}
+	return 1
+}
+
+func conflict(need *Need, source Source) error {
+	first := need.Sources[slices.IndexFunc(need.Sources, func(s Source) bool { return !s.Constraint.Any() })]
+	return k6x.Errorf(k6x.Invalid, "%s is asked for as %s (%s) and as %s (%s)",
+		need.Name, first.Constraint, first.Where, source.Constraint, source.Where).
+		WithHint("Write the same constraint in both places, or leave it out in one of them.")
+}
+
+var (
+	plainEqual = regexp.MustCompile(`(^|[ |])=`)
+	plainV     = regexp.MustCompile(`(^|[^0-9A-Za-z.+-])v`)
+)
+
+// normal returns a form of c in which "=v1.2" and "1.2", ">= 1, <2" and ">=v1 <2" are the same.
+func normal(c k6x.Constraint) string {
+	text := c.String()
+	if parsed, err := semver.NewConstraint(text); err == nil {
+		text = parsed.String()
+	}
+	return plainV.ReplaceAllString(plainEqual.ReplaceAllString(text, "$1"), "$1")
+}
+
+// at puts where before the message of err.
+func at(where string, err error) error {
+	e := *k6x.AsError(err)
+	e.Message = where + ": " + e.Message
+	return &e
+}

@@ -1,0 +1,135 @@
+// Package script finds out what a k6 command needs: which extensions, and which versions of them
+// and of k6. It reads the test script with the local modules that it imports, or the archive that
+// "k6 archive" made of them, and takes in what the environment, package.json and flags ask for.
+//
+//	script.js ─► scan (pragmas) ────────┐
+//	    │                               ├─► merge ─► Report ─► k6x.List
+//	    └─► esbuild (imports) ─► modules┘      ▲
+//	K6_DEPENDENCIES, --with, -o, k6 x NAME, package.json
+//
+// Nothing of a script is executed and nothing is fetched. What k6 itself explains better, such as a
+// syntax error, is no error here but a note: k6 may just be run.
+package script
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"k6x"
+)
+
+// Input is a k6 command line, as far as it says what is needed. The zero value needs nothing.
+type Input struct {
+	Path       string                      // the script or archive as given; "-" is Stdin, "" is none
+	Stdin      io.Reader                   // read only if Path is "-", and then to its end
+	Dir        string                      // where relative paths start; "" is the working directory
+	Env        func(string) (string, bool) // looks up environment variables; nil has none
+	Outputs    []string                    // the values of -o and --out, NAME or NAME=ARGUMENT
+	With       []string                    // the values of --with, "NAME" or "NAME CONSTRAINT"
+	Subcommand string                      // the NAME of "k6 x NAME", or ""
+}
+
+// Report is what a command needs, and what was not looked into.
+type Report struct {
+	Needs  []Need   // k6 first, the others by name; none if any k6 will do
+	Remote []string // the URLs of modules that k6 will fetch, which nobody looked into
+	Notes  []string // what else was not understood or not looked into, and why, one line each
+	Stdin  []byte   // what was read from Input.Stdin, to be given to k6; nil if nothing was
+}
+
+// Need is a dependency, and who asked for it.
+type Need struct {
+	k6x.Dependency
+	Sources []Source // the first that names it, and all that have a constraint
+}
+
+// Source is a place that names a dependency.
+type Source struct {
+	Where      string         // "script.js:3", "K6_DEPENDENCIES", "/p/package.json", "--with" and so on
+	Constraint k6x.Constraint // the one given there
+}
+
+// List returns the needs as a dependency list; nil if there are none.
+func (r Report) List() (k6x.List, error) {
+	if len(r.Needs) == 0 {
+		return nil, nil
+	}
+	deps := make([]k6x.Dependency, len(r.Needs))
+	for i, need := range r.Needs {
+		deps[i] = need.Dependency
+	}
+	return k6x.NewList(deps...)
+}
+
+// Analyze returns what the command needs. An error is of kind [k6x.Invalid] if something is
+// malformed or two sources give different constraints, of kind [k6x.NotFound] if the script or a
+// module that it imports is not there; its message says where.
+func Analyze(ctx context.Context, in Input) (Report, error) {
+	return analyze(ctx, in, defaults)
+}
+
+func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
+	dir, err := filepath.Abs(in.Dir)
+	if err != nil {
+		return Report{}, fmt.Errorf("find the working directory: %w", err)
+	}
+	if in.Env == nil {
+		in.Env = func(string) (string, bool) { return "", false }
+	}
+	a := &analysis{dir: dir, limits: bounds, named: make(map[string]bool)}
+	manifestDir := dir
+	if in.Path != "" {
+		if manifestDir, err = a.script(ctx, in); err != nil {
+			return Report{}, err
+		}
+	}
+	if err := a.flags(in); err != nil {
+		return Report{}, err
+	}
+	if err := a.manifest(manifestDir); err != nil {
+		return Report{}, err
+	}
+	if a.report.Needs, err = merge(a.mentions); err != nil {
+		return Report{}, err
+	}
+	if _, err := a.report.List(); err != nil {
+		return Report{}, err
+	}
+	return a.report, nil
+}
+
+// flags takes in what the command line and the environment say.
+func (a *analysis) flags(in Input) error {
+	if text, ok := in.Env(envDependencies); ok {
+		deps, err := parseEnv(text)
+		if err != nil {
+			return at(envDependencies, err)
+		}
+		for _, dep := range deps {
+			a.mention(dep, envDependencies)
+		}
+	}
+	for _, text := range in.With {
+		dep, err := parseWish(text)
+		if err != nil {
+			return at("--with", err)
+		}
+		a.mention(dep, "--with")
+	}
+	for _, out := range outputs(in) {
+		if err := k6x.CheckName(out.name); err != nil {
+			return at(out.where, err)
+		}
+		a.mention(k6x.Dependency{Name: out.name}, out.where)
+	}
+	if in.Subcommand != "" {
+		name := "subcommand:" + in.Subcommand
+		if err := k6x.CheckName(name); err != nil {
+			return at("k6 x", err)
+		}
+		a.mention(k6x.Dependency{Name: name}, "k6 x "+in.Subcommand)
+	}
+	return nil
+}

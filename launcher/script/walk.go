@@ -1,0 +1,177 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+// extension is what the names of JavaScript extensions start with.
+const extension = "k6/x/"
+
+// limits bound what is read. Beyond them nothing is looked into, and a note says so.
+type limits struct {
+	file     int64         // bytes in a module
+	stdin    int64         // bytes in a script or archive on stdin; more is an error
+	total    int64         // bytes in all modules
+	modules  int           // modules of one script
+	entries  int           // files in an archive; more is an error
+	depth    int           // expressions within expressions in a module
+	duration time.Duration // for all modules
+}
+
+var defaults = limits{file: 16 << 20, stdin: 256 << 20, total: 64 << 20, modules: 4096, entries: 1 << 17, depth: 20000,
+	duration: 20 * time.Second}
+
+const maxNotes = 50
+
+type analysis struct {
+	dir      string // where relative paths start, absolute
+	limits   limits
+	mentions []mention
+	named    map[string]bool // the names in mentions
+	report   Report
+}
+
+func (a *analysis) note(format string, args ...any) {
+	if len(a.report.Notes) < maxNotes {
+		a.report.Notes = append(a.report.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
+// files is where modules are: on disk or in an archive.
+type files interface {
+	// resolve returns the id of a module that is to be followed; remote is set if k6 fetches it instead.
+	// Both are zero if it is neither.
+	resolve(importer, specifier string) (id, remote string)
+	// read returns the text of a module.
+	read(id string, limit int64) ([]byte, error)
+	// show returns id as messages have it.
+	show(id string) string
+}
+
+// module is one that is to be read.
+type module struct {
+	id    string
+	text  []byte // if it was read already
+	from  string // who imports it
+	under string // the name it is imported by
+	must  bool
+}
+
+// walk reads main and all local modules that it imports, directly or not, breadth first.
+func (a *analysis) walk(ctx context.Context, where files, main module) error {
+	deadline := time.Now().Add(a.limits.duration)
+	seen, remote := map[string]bool{main.id: true}, map[string]bool{}
+	left := a.limits.total
+	for queue := []module{main}; len(queue) > 0; queue = queue[1:] {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			a.note("%d modules or more were not looked into: it took longer than %s", len(queue), a.limits.duration)
+			return nil
+		}
+		next := queue[0]
+		if next.text == nil {
+			text, err := where.read(next.id, min(left, a.limits.file))
+			if err != nil {
+				if err := a.unread(where, next, err); err != nil {
+					return err
+				}
+				continue
+			}
+			next.text = text
+		}
+		left -= int64(len(next.text))
+		name := where.show(next.id)
+		src := parse(name, a.dir, next.text, a.limits.depth)
+		if src.problem != "" {
+			a.note("%s: its imports may not all be known: %s", name, src.problem)
+		}
+		if err := a.pragmas(name, src.pragmas); err != nil {
+			return err
+		}
+		for _, imp := range src.imports {
+			from := position(name, imp.line)
+			if imp.specifier == k6x.K6 || strings.HasPrefix(imp.specifier, "k6/") {
+				if err := a.builtin(imp, from); err != nil {
+					return err
+				}
+				continue
+			}
+			id, url := where.resolve(next.id, imp.specifier)
+			switch {
+			case url != "" && !remote[url]:
+				remote[url] = true
+				a.report.Remote = append(a.report.Remote, url)
+			case id == "" || seen[id]:
+			case len(seen) >= a.limits.modules:
+				a.note("%s: %q was not looked into: the script has more than %d modules", from, imp.specifier, a.limits.modules)
+				return nil
+			default:
+				seen[id] = true
+				queue = append(queue, module{id: id, from: from, under: imp.specifier, must: imp.must})
+			}
+		}
+	}
+	return nil
+}
+
+// builtin takes in an import of something that is part of k6 or of an extension.
+func (a *analysis) builtin(imp imported, from string) error {
+	if !strings.HasPrefix(imp.specifier, extension) {
+		return nil
+	}
+	if err := k6x.CheckName(imp.specifier); err != nil {
+		return at(from, err)
+	}
+	a.mention(k6x.Dependency{Name: imp.specifier}, from)
+	return nil
+}
+
+func (a *analysis) pragmas(name string, alone []literal) error {
+	for _, lit := range alone {
+		dep, ok, err := parsePragma(lit.text)
+		if err != nil {
+			return at(position(name, lit.line), err)
+		}
+		if ok {
+			a.mention(dep, position(name, lit.line))
+		}
+	}
+	return nil
+}
+
+// unread returns the error of a module that cannot be read, if k6 could not go on without it.
+func (a *analysis) unread(where files, m module, err error) error {
+	path := where.show(m.id)
+	if e := (*tooLarge)(nil); errors.As(err, &e) {
+		a.note("%s: it was not looked into: %s", path, e)
+		return nil
+	}
+	reason := "it cannot be read"
+	if isMissing(err) {
+		reason = "there is no such file"
+	} else if e, ok := errors.AsType[*k6x.Error](err); ok {
+		reason = e.Message
+	}
+	if !m.must {
+		a.note("%s: %q was not looked into: %s", m.from, m.under, reason)
+		return nil
+	}
+	return k6x.Errorf(k6x.NotFound, "%s: %q is imported, but %s: %s", m.from, m.under, reason, path).
+		WithHint("Give the path from the importing file with the whole name, for example ./lib.js rather than ./lib.").WithCause(err)
+}
+
+// position returns where, with a line if it is known.
+func position(where string, line int) string {
+	if line == 0 {
+		return where
+	}
+	return fmt.Sprintf("%s:%d", where, line)
+}
