@@ -18,10 +18,13 @@ type Constraint struct {
 var exactVersion = regexp.MustCompile(`^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)` +
 	`(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?(\+[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$`)
 
-// ParseConstraint reads a version ("v1.8.1", "1.8.1"), a range (">=0.3, <1", "^1.8"),
+// ParseConstraint reads a version ("v1.8.1", "1.8.1", "=1.8.1"), a range (">=0.3, <1", "^1.8"),
 // or "", "*" or "latest" for any version. The error is of kind [Invalid].
 func ParseConstraint(s string) (Constraint, error) {
 	s = strings.Join(strings.Fields(s), " ")
+	if exact, equal := strings.CutPrefix(s, "="); equal && exactVersion.MatchString(strings.TrimSpace(exact)) {
+		s = strings.TrimSpace(exact) // what is equal to one version is that version, also one that no list has
+	}
 	switch {
 	case s == "", s == "*", s == "latest":
 		return Constraint{}, nil

@@ -89,7 +89,7 @@ func TestPinnedNeedsK6AndExactVersions(t *testing.T) {
 		"k6@1.8.1,k6/x/redis@v0.3.6":    true,
 		"k6/x/redis@v0.3.6":             false,
 		"k6@v1.8.1,k6/x/redis":          false,
-		"k6@=v1.8.1":                    false,
+		"k6@=v1.8.1":                    true,
 		"k6@1.8":                        false,
 		"k6@v1.8.1,k6/x/redis@>=0.3,<1": false,
 	} {
@@ -113,6 +113,8 @@ func TestConstraintAllows(t *testing.T) {
 		{"latest", "v2.0.0", true},
 		{"v1.8.1", "v1.8.1", true},
 		{"1.8.1", "v1.8.0", false},
+		{"= v1.8.1", "v1.8.1", true},
+		{"=1.9.0-rc.1", "v1.9.0-rc.1", true},
 		{"^1.8", "v1.9.3", true},
 		{"^1.8", "v2.0.0", false},
 		{">=0.3,<1", "v0.3.6", true},
@@ -128,6 +130,15 @@ func TestConstraintAllows(t *testing.T) {
 		}
 		if got := constraint.Allows(c.version); got != c.want {
 			t.Errorf("%q allows %s: %v, want %v", c.constraint, c.version, got, c.want)
+		}
+	}
+}
+
+func TestWhatIsEqualToOneVersionIsThatVersion(t *testing.T) {
+	for text, want := range map[string]string{"=1.8.1": "v1.8.1", "= v1.8.1": "v1.8.1", "=1.8": "", "= 1.8.1 || 1.9": ""} {
+		c, err := k6x.ParseConstraint(text)
+		if err != nil || c.Version() != want {
+			t.Errorf("%q is the version %q, %v; want %q", text, c.Version(), err, want)
 		}
 	}
 }

@@ -151,10 +151,23 @@ func (l *Leases) hold(key string, n int64, mine claim, dead []string) (release f
 		if failed != nil {
 			l.tell(key, n, failed)
 		}
-		for _, name := range append(dead, name) {
+		for _, name := range dead {
 			l.store.tidy(context.Background(), name)
 		}
+		l.giveBack(name)
 	}
+}
+
+// giveBack removes a lease that was held here. One that cannot be removed is not waited for here.
+func (l *Leases) giveBack(name string) {
+	err := l.store.remove(context.Background(), name)
+	if err == nil {
+		return
+	}
+	l.store.logger.Warn("lease of a build cannot be removed; others wait until it counts as dead", "name", name, "error", cause(err))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen[name] = sighting{given: true, last: time.Now()}
 }
 
 func (c claim) encode() []byte {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
 	"k6x"
@@ -228,5 +230,22 @@ func TestLeaseOnS3(t *testing.T) {
 	holder.release(nil)
 	if got := <-waiting; got.err != nil || got.made == nil && got.release == nil {
 		t.Errorf("made %v, error %v", got.made, got.err)
+	}
+}
+
+// A lease that cannot be removed, as the bucket is away, holds up others until it counts as
+// dead, but not the service that gave it back.
+func TestLeaseThatCannotBeRemovedDoesNotHoldUpItsHolder(t *testing.T) {
+	s, p, direct := faulty(t, Config{Patience: 200 * time.Millisecond})
+	l := NewLeases(s, LeaseConfig{TTL: time.Hour})
+	holder := mustHold(t, l, key(1))
+	p.trouble(func(int, *http.Request) trouble { return unavailable })
+	holder.release(nil)
+	p.trouble(nil)
+	mustHold(t, l, key(1)).release(nil)
+
+	var left []string
+	if err := direct.list(t.Context(), leases, func(o *blob.ListObject) { left = append(left, o.Key) }); err != nil || len(left) > 0 {
+		t.Errorf("left %q, error %v", left, err)
 	}
 }

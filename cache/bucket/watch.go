@@ -17,6 +17,7 @@ type sighting struct {
 	mark  string // changes when the object does
 	since time.Time
 	last  time.Time
+	given bool // back by this process, though it is still there
 }
 
 // state is what a listing says of one key.
@@ -71,6 +72,11 @@ func (l *Leases) sight(o *blob.ListObject, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s, ok := l.seen[o.Key]
+	if s.given {
+		s.last = now
+		l.seen[o.Key] = s
+		return l.cfg.TTL
+	}
 	if !ok || s.mark != mark(o) {
 		s = sighting{mark: mark(o), since: now}
 	}
