@@ -27,24 +27,7 @@ const helloBody = `{"k6": "v1.1.0", "dependencies": [{"name": "k6/x/hello", "con
 // post sends a body and returns the answer.
 func post(t testing.TB, url, body string, headers ...string) (*http.Response, []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
-	resp, err := direct.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, answer
+	return send(t, http.MethodPost, url, strings.NewReader(body), headers...)
 }
 
 var (

@@ -41,29 +41,6 @@ func newObjects(t testing.TB, store objects.Config, cfg service.ObjectsConfig) (
 	return server, s
 }
 
-// send sends a request with a body.
-func send(t testing.TB, method, url string, body io.Reader, headers ...string) (*http.Response, []byte) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range headers {
-		name, value, _ := strings.Cut(h, ": ")
-		req.Header.Set(name, value)
-	}
-	resp, err := direct.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp, answer
-}
-
 // Each answer of the store API, as it stands on the wire.
 func TestObjectAnswersOnTheWire(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens")

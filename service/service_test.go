@@ -120,7 +120,13 @@ var direct = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) er
 
 func do(t testing.TB, method, url string, headers ...string) (*http.Response, []byte) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	return send(t, method, url, nil, headers...)
+}
+
+// send sends a request, with a body unless it is nil, and returns the answer.
+func send(t testing.TB, method, url string, body io.Reader, headers ...string) (*http.Response, []byte) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,11 +139,11 @@ func do(t testing.TB, method, url string, headers ...string) (*http.Response, []
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return resp, body
+	return resp, answer
 }
 
 // wire writes an answer down; what differs from run to run is masked.
