@@ -168,6 +168,24 @@ func (r *Resolver) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// Refresh revalidates, for a few seconds at most, the registries whose copies are older than
+// Config.Refresh. It is for programs that end before [Resolver.Run] would get to it. What cannot be
+// read stays as it was, which [Resolver.Sources] tells.
+func (r *Resolver) Refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, refreshTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, s := range r.sources {
+		if s.read != nil && s.old() {
+			wg.Go(func() { _, _ = s.refresh(ctx) })
+		}
+	}
+	wg.Wait()
+	return r.reindex()
+}
+
+const refreshTime = 10 * time.Second
+
 // Sources reports how the registries are, lowest first.
 func (r *Resolver) Sources() []SourceStatus {
 	var list []SourceStatus

@@ -159,6 +159,14 @@ func (s *source) firstWait() time.Duration {
 	return min(s.interval, max(0, s.interval-time.Since(s.since)))
 }
 
+// old reports whether it is time to read the source again; a copy from the future is old, too.
+func (s *source) old() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	age := time.Since(s.since)
+	return s.err == nil && (age < 0 || age >= s.interval)
+}
+
 func (s *source) document() *document {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -385,3 +385,42 @@ func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 		t.Errorf("left: %v", left)
 	}
 }
+
+// A program that never runs the resolver sees what changed since it last ran.
+func TestRefreshLooksAfterOldCopiesOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &registryServer{body: registryA}
+		cfg := Config{
+			Registries: []string{"https://registry.test/r.json"}, Dir: t.TempDir(),
+			Client: &http.Client{Transport: server}, Refresh: time.Minute,
+		}
+		open := func() *Resolver {
+			r, err := New(t.Context(), cfg)
+			if err != nil || !r.knows("k6/x/a") {
+				t.Fatal(err)
+			}
+			return r
+		}
+		refresh := func(r *Resolver, asked int) {
+			t.Helper()
+			before := server.asked
+			if err := r.Refresh(t.Context()); err != nil || server.asked != before+asked {
+				t.Errorf("asked %d times, want %d: %v", server.asked-before, asked, err)
+			}
+		}
+		refresh(open(), 0)
+		time.Sleep(2 * time.Minute) // the bubble's time
+		server.set(func() { server.body = registryAB })
+		r := open()
+		if refresh(r, 1); !r.knows("k6/x/b") {
+			t.Error("a changed registry is not seen")
+		}
+		refresh(r, 0)
+		time.Sleep(2 * time.Minute)
+		server.set(func() { server.down = true })
+		r = open()
+		if refresh(r, 1); !r.knows("k6/x/b") || !r.Sources()[0].Stale {
+			t.Errorf("while the server is down: %+v", r.Sources())
+		}
+	})
+}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/cmd/internal/progress"
 )
 
 // dial returns a client of a handler, and where it notes how long it paused.
@@ -252,19 +253,21 @@ func TestProgressIsShownAndTakenAway(t *testing.T) {
 	data := bytes.Repeat([]byte("k6"), 500_000)
 	c, a, _ := binaryServer(t, data)
 	var screen bytes.Buffer
-	p := progressOn(&screen)
-	stop := p.spin("building")
-	stop()
-	bar := p.bytes("downloading")
-	if err := c.download(t.Context(), a, filepath.Join(t.TempDir(), "k6"), bar); err != nil {
+	p := progress.On(&screen)
+	p.Spin("building")
+	if err := c.download(t.Context(), a, filepath.Join(t.TempDir(), "k6"), p); err != nil {
 		t.Fatal(err)
 	}
-	bar.stop()
-	p.close()
-	if newProgress(&screen, false) != nil || newProgress(os.Stderr, true) != nil {
+	p.Count("compiling", 3, 0)
+	p.Count("compiling", 4, 10)
+	p.Print(&screen, "a line that stays")
+	p.Close()
+	p.Spin("late")
+	if progress.New(&screen, false) != nil || progress.New(os.Stderr, true) != nil {
 		t.Error("progress where there is no terminal, or none is wanted")
 	}
-	if !strings.Contains(screen.String(), "building") || !strings.Contains(screen.String(), "downloading") {
+	if !strings.Contains(screen.String(), "building") || !strings.Contains(screen.String(), "downloading") ||
+		!strings.Contains(screen.String(), "a line that stays") || strings.Contains(screen.String(), "late") {
 		t.Errorf("shown: %q", screen.String())
 	}
 }

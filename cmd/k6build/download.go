@@ -3,36 +3,38 @@ package main
 import (
 	"context"
 
+	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/progress"
 	"k6x/launcher/remote"
 )
 
 // download fetches the binary into the file name, checks it, and makes it executable. What
 // breaks off is resumed. If it fails, the file is as it was before.
-func (c *client) download(ctx context.Context, a artifact, name string, shown *bar) error {
-	file, err := createOutput(name)
+func (c *client) download(ctx context.Context, a artifact, name string, shown *progress.Display) error {
+	file, err := cli.CreateOutput(name, "output")
 	if err != nil {
 		return err
 	}
-	defer file.discard()
+	defer file.Discard()
 	transport := c.transport()
 	transport.Progress = func(e remote.Event) {
 		if e.Step == remote.Downloading {
-			shown.set(e.Done, e.Total)
+			shown.Bytes("downloading", e.Done, e.Total)
 		}
 	}
 	if _, err := transport.Download(ctx, remote.Binary{URL: a.URL, Digest: a.Checksum}, incoming{file}); err != nil {
 		return err
 	}
-	return file.commit()
+	return file.Commit()
 }
 
 // incoming is an output that a download goes to.
-type incoming struct{ *output }
+type incoming struct{ *cli.Output }
 
 func (in incoming) Write(p []byte) (int, error) {
-	n, err := in.output.Write(p)
+	n, err := in.Output.Write(p)
 	if err != nil {
-		err = notWritten(in.name, err)
+		err = in.NotWritten(err)
 	}
 	return n, err
 }

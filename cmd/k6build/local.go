@@ -14,6 +14,7 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/progress"
 )
 
 type localOptions struct {
@@ -67,24 +68,23 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	if o.verbose {
 		logger = textLogger(stderr, slog.LevelDebug)
 	}
-	file, err := createOutput(o.output) // first, so that nothing is built for a name that cannot be written
+	file, err := cli.CreateOutput(o.output, "output") // first, so that nothing is built for a name that cannot be written
 	if err != nil {
 		return err
 	}
-	defer file.discard()
-	shown := newProgress(stderr, o.quiet || o.verbose)
-	defer shown.close()
-	stop := shown.spin("building for " + platform.String())
+	defer file.Discard()
+	shown := progress.New(stderr, o.quiet || o.verbose)
+	defer shown.Close()
+	shown.Spin("building for " + platform.String())
 	artifact, err := build{platform, list, major}.run(ctx, options, logger, file)
-	stop()
-	shown.close()
+	shown.Close()
 	if err != nil {
 		if e, ok := errors.AsType[*k6x.Error](err); ok && o.verbose && e.Output != "" {
 			fmt.Fprintln(stderr, e.Output)
 		}
 		return err
 	}
-	if err := file.commit(); err != nil || o.quiet {
+	if err := file.Commit(); err != nil || o.quiet {
 		return err
 	}
 	versions := map[string]string{}

@@ -1,11 +1,7 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,6 +11,7 @@ import (
 
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/clitest"
 	"k6x/internal/testmod"
 )
 
@@ -44,45 +41,9 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": serve, "golden": goldenOutput, "platform": platform,
+			"serve": clitest.Serve(newRoot), "golden": goldenOutput, "platform": clitest.Platform,
 		},
 	})
-}
-
-// serve NAME COMMAND ARGS... runs a server until the script ends, and sets NAME to its URL and
-// NAME_LOG to the file of its log.
-func serve(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: serve NAME COMMAND ARGS...")
-	}
-	log, err := os.Create(ts.MkAbs(args[0] + ".log"))
-	ts.Check(err)
-	ctx, stop := context.WithCancel(context.Background())
-	read, write := io.Pipe()
-	ended := make(chan int, 1)
-	go func() {
-		code := cli.Run(ctx, newRoot(), args[1:], write, log)
-		write.Close()
-		ended <- code
-	}()
-	ts.Defer(func() {
-		stop()
-		if code := <-ended; code != cli.ExitOK {
-			text, _ := os.ReadFile(log.Name())
-			ts.Logf("%s ended with %d:\n%s", args[1], code, text)
-		}
-		log.Close()
-	})
-	lines := bufio.NewReader(read)
-	line, err := lines.ReadString('\n')
-	if err != nil {
-		text, _ := os.ReadFile(log.Name())
-		ts.Fatalf("%s did not start: %v\n%s", args[1], err, text)
-	}
-	go func() { _, _ = io.Copy(io.Discard, lines) }()
-	address := regexp.MustCompile(`http://\S+`).FindString(line)
-	ts.Setenv(args[0], address)
-	ts.Setenv(args[0]+"_LOG", log.Name())
 }
 
 // golden FILE compares stdout with a file; digests and addresses are masked.
@@ -94,19 +55,6 @@ func goldenOutput(ts *testscript.TestScript, neg bool, args []string) {
 	got = regexp.MustCompile(`http://[^/\s]+`).ReplaceAllString(got, "http://SERVER")
 	if want := ts.ReadFile(args[0]); got != want {
 		ts.Fatalf("got:\n%swant:\n%s", got, want)
-	}
-}
-
-// platform FILE PLATFORM checks that a binary was made for it.
-func platform(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: platform FILE PLATFORM")
-	}
-	data, err := os.ReadFile(ts.MkAbs(args[0]))
-	ts.Check(err)
-	magic := map[string]string{"linux": "\x7fELF", "windows": "MZ", "darwin": "\xcf\xfa\xed\xfe"}[filepath.Dir(args[1])]
-	if magic == "" || !strings.HasPrefix(string(data), magic) {
-		ts.Fatalf("%s is not for %s", args[0], args[1])
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"k6x"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/progress"
 )
 
 // tokenVariable has a token for a build service. There is no flag for it: flags are seen
@@ -55,23 +56,19 @@ func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) e
 	if err != nil {
 		return &cli.UsageError{Err: err}
 	}
-	shown := newProgress(stderr, o.quiet)
-	defer shown.close()
-	stop := shown.spin("building at " + c.base.Host)
+	shown := progress.New(stderr, o.quiet)
+	defer shown.Close()
+	shown.Spin("building at " + c.base.Host)
 	made, err := c.build(ctx, buildRequest{K6: o.k6, Dependencies: o.dependencies(), Platform: o.platform, K6ModPath: o.k6ModPath})
-	stop()
 	if err != nil {
 		return err
 	}
 	if o.output != "" {
-		bar := shown.bytes("downloading")
-		err := c.download(ctx, made, o.output, bar)
-		bar.stop()
-		if err != nil {
+		if err := c.download(ctx, made, o.output, shown); err != nil {
 			return err
 		}
 	}
-	shown.close()
+	shown.Close()
 	for _, warning := range made.Warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", printable(warning))
 	}

@@ -2,26 +2,114 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"k6x/cache"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/clitest"
+	"k6x/internal/testmod"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"k6x": main})
 }
 
+const registry = `{
+  "k6": {"module": "go.k6.io/k6", "versions": ["v1.0.0", "v1.1.0"]},
+  "k6/x/hello": {"module": "example.com/xk6-hello", "versions": ["v0.1.0", "v0.1.1", "v0.2.1"], "repo": {"stars": 7}},
+  "k6/x/world": {"module": "example.com/xk6-world", "versions": ["v0.1.0"], "repo": {"stars": 2}},
+  "k6/x/broken": {"module": "example.com/xk6-broken", "versions": ["v0.1.0"], "repo": {"stars": 99}},
+  "out": {"module": "example.com/xk6-out", "versions": ["v0.1.0"]},
+  "subcommand:sub": {"module": "example.com/xk6-sub", "versions": ["v0.1.0"]}
+}`
+
 func TestScripts(t *testing.T) {
+	modules := testmod.Serve(t, "../../testdata/standin")
+	caches, err := os.MkdirTemp("", "k6x-") // of Go, for all scripts
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cache.RemoveAll(caches); err != nil {
+			t.Error(err)
+		}
+	})
+	for name, value := range map[string]string{"GOPROXY": modules, "GOSUMDB": "off", "K6X_CACHE_DIR": caches} {
+		t.Setenv(name, value) // for the services, which run in this process
+	}
+	file := filepath.Join(caches, "registry.json")
+	if err := os.WriteFile(file, []byte(registry), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			env.Setenv("K6X_CACHE_DIR", env.WorkDir+"/cache")
+			env.Setenv("GOPROXY", modules)
+			env.Setenv("GOSUMDB", "off")
+			env.Setenv("K6X_CACHE_DIR", caches)
+			env.Setenv("K6X_BIN_DIR", env.WorkDir+"/bin")
+			env.Setenv("K6X_BUILDER", "service,native")
+			if !strings.HasPrefix(env.T().(interface{ Name() string }).Name(), "TestScripts/service-") {
+				env.Setenv("K6X_REGISTRY", file)
+			}
+			env.Setenv("REGISTRY", file)
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
+		},
 	})
+}
+
+// exitCode is the command CODE PROGRAM ARGS..., which has to exit with the code.
+func exitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code CODE PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = strconv.Itoa(e.ExitCode())
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// noGo takes all programs but k6x from PATH.
+func noGo(ts *testscript.TestScript, neg bool, args []string) {
+	for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
+		if _, err := os.Stat(filepath.Join(dir, "k6x")); err == nil {
+			ts.Setenv("PATH", dir)
+			return
+		}
+	}
+	ts.Fatalf("k6x is not on PATH")
+}
+
+// damage changes a byte in the middle of each file that matches the pattern.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("there is no %s", args[0])
+	}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		ts.Check(err)
+		data[len(data)/2] ^= 0xff
+		ts.Check(os.WriteFile(name, data, 0o755))
+	}
 }
 
 func TestEachFlagHasAVariable(t *testing.T) {

@@ -18,6 +18,20 @@ const roundParam = "round"
 // downloaded. The errors of the service keep their kind and words; one that does
 // not answer, or not as a service does, is of kind k6x.Unavailable.
 func (c *Client) Resolve(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, error) {
+	return c.find(ctx, platform, list, true)
+}
+
+// Name is [Client.Resolve] without the build: the pinned list that list means now. A pinned
+// list means itself; whether it can be built is not known then.
+func (c *Client) Name(ctx context.Context, platform k6x.Platform, list k6x.List) (k6x.List, error) {
+	if list.Pinned() {
+		return list, nil
+	}
+	named, err := c.find(ctx, platform, list, false)
+	return named.List, err
+}
+
+func (c *Client) find(ctx context.Context, platform k6x.Platform, list k6x.List, build bool) (Binary, error) {
 	ctx, stop := context.WithTimeout(ctx, or(c.Patience, 30*time.Minute))
 	defer stop()
 	start := c.Base.JoinPath()
@@ -26,7 +40,7 @@ func (c *Client) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 	start.User, start.RawQuery, start.Fragment = nil, "", "" // URLs are kept and shown; for the user see authorize
 	var found Binary
 	err := c.Retry(ctx, func() (err error) {
-		found, err = c.resolve(ctx, start, platform, list)
+		found, err = c.resolve(ctx, start, platform, list, build)
 		return err
 	})
 	if err != nil {
@@ -35,7 +49,7 @@ func (c *Client) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 	return found, nil
 }
 
-func (c *Client) resolve(ctx context.Context, u *url.URL, platform k6x.Platform, list k6x.List) (Binary, error) {
+func (c *Client) resolve(ctx context.Context, u *url.URL, platform k6x.Platform, list k6x.List, build bool) (Binary, error) {
 	var canonical Binary
 	for range maxRedirects + 1 {
 		event := Event{Step: Resolving, URL: u.String()}
@@ -44,6 +58,9 @@ func (c *Client) resolve(ctx context.Context, u *url.URL, platform k6x.Platform,
 				return Binary{}, err
 			}
 			canonical = Binary{URL: withoutRound(u), Platform: platform, List: pinned}
+			if !build {
+				return canonical, nil
+			}
 			event.Step = Building
 			event.Round, _ = strconv.Atoi(u.Query().Get(roundParam))
 		}

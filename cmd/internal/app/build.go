@@ -33,4 +33,4 @@ func (a *App) Build(ctx context.Context, platform k6x.Platform, list k6x.List, m
 }
 
 // Trim bounds Go's caches, as an app that was started does from time to time.
-func (a *App) Trim(ctx context.Context) { a.trimGoCaches(ctx) }
+func (a *App) Trim(ctx context.Context) { TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger) }

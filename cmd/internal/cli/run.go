@@ -23,6 +23,11 @@ const (
 	ExitUsage   = 2
 )
 
+// ExitCode is the error of a command that ran another program and exits as that one did.
+type ExitCode int
+
+func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 // Main runs the command line of this process until it ends or is told to, and exits.
 func Main(root *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,8 +42,13 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.Args, root.RunE = cobra.ArbitraryArgs, runRoot
+	if root.RunE == nil {
+		root.Args, root.RunE = cobra.ArbitraryArgs, runRoot
+	}
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.DisableFlagParsing { // it will do so when it has parsed them
+			return nil
+		}
 		return SetFromEnvironment(cmd.Flags(), root.Name(), os.LookupEnv)
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -47,6 +57,9 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return ExitOK
+	}
+	if code, ok := errors.AsType[ExitCode](err); ok {
+		return int(code)
 	}
 	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), err)
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint != "" {

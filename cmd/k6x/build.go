@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+	"k6x/launcher/binaries"
+	"k6x/launcher/script"
+)
+
+// scriptOptions are the flags of commands that look at a script and run nothing.
+type scriptOptions struct {
+	needOptions
+	outputs []string
+	verbose bool
+	quiet   bool
+}
+
+func (o *scriptOptions) addFlags(f *pflag.FlagSet) {
+	f.StringArrayVarP(&o.outputs, "out", "o", nil, "`OUTPUT` that the test writes to, as for k6 run; may be repeated")
+	o.needOptions.addFlags(f)
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no more than what was asked for")
+}
+
+// analyze finds out what the script needs, if there is one.
+func (o *scriptOptions) analyze(ctx context.Context, args []string, stdin io.Reader, shown *screen) (script.Report, error) {
+	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with}
+	if len(args) > 0 {
+		in.Path = args[0]
+	}
+	report, err := script.Analyze(ctx, in)
+	for _, note := range report.Notes {
+		shown.tell(true, note)
+	}
+	return report, err
+}
+
+// buildOptions are the flags of k6x build.
+type buildOptions struct {
+	scriptOptions
+	builderOptions
+	replaceOptions
+	keep     keepOptions
+	platform string
+	binDir   string
+}
+
+func newBuildCommand() *cobra.Command {
+	var o buildOptions
+	cmd := &cobra.Command{
+		Use:   "build [flags] [script]",
+		Short: "Make a k6 with what a script needs, and write it to a directory",
+		Long: `Make a k6 that has what a script needs, and write it to a directory as k6 (k6.exe for windows).
+Versions are the newest that the script allows; what is kept of earlier runs has no say in them.`,
+		Example: `  k6x build script.js
+  k6x build --with k6/x/redis --with 'k6 >=1.8' --platform windows/amd64 --bin-dir dist`,
+		Args: atMostOneScript,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	o.scriptOptions.addFlags(f)
+	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` to make it for")
+	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
+	o.replaceOptions.addFlags(f)
+	o.builderOptions.addFlags(f)
+	o.keep.addSize(f)
+	return cmd
+}
+
+func atMostOneScript(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return &cli.UsageError{Err: fmt.Errorf("one script at a time, not %d", len(args))}
+	}
+	return nil
+}
+
+func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	platform, err := k6x.ParsePlatform(o.platform)
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	shown := newScreen(stderr, o.quiet, o.verbose)
+	defer shown.close()
+	report, err := o.analyze(ctx, args, stdin, shown)
+	if err != nil {
+		return err
+	}
+	needs, err := report.List()
+	if err != nil {
+		return err
+	}
+	made, release, err := o.get(ctx, platform, needs, shown)
+	if err != nil {
+		return err
+	}
+	defer release()
+	name := filepath.Join(o.binDir, platform.Executable())
+	if err := os.MkdirAll(o.binDir, 0o755); err != nil {
+		return k6x.Errorf(k6x.Invalid, "the directory of --bin-dir cannot be made: %w", err)
+	}
+	if err := copyProgram(made.Path, name); err != nil {
+		return err
+	}
+	shown.close()
+	if o.quiet {
+		return nil
+	}
+	_, err = fmt.Fprintf(stdout, "%s: %s for %s\n", name, made.Versions, platform)
+	for _, text := range made.Replaced {
+		fmt.Fprintf(stdout, "  replaced: %s\n", text)
+	}
+	return err
+}
+
+func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
+	if len(o.replace) > 0 {
+		r := runOptions{builderOptions: o.builderOptions, replaceOptions: o.replaceOptions}
+		return r.getReplaced(ctx, platform, needs, shown)
+	}
+	// Not among those of .k6x: it is --bin-dir here that says where a k6 goes.
+	keep := binaries.Config{Dir: filepath.Join(o.cacheDir, "bin"), Size: int64(o.keep.size)}
+	l, err := o.launcher(keep, platform, shown)
+	if err != nil {
+		return program{}, nil, err
+	}
+	b, release, err := l.Fetch(shown.watch(ctx), needs)
+	if err != nil {
+		return program{}, nil, err
+	}
+	return program{Path: b.Path, Versions: b.List(), Source: b.Source}, release, nil
+}
+
+// copyProgram writes a copy that comes to its name as a whole, or not at all.
+func copyProgram(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := cli.CreateOutput(to, "bin-dir")
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+	if _, err := io.Copy(out, in); err != nil {
+		return out.NotWritten(err)
+	}
+	return out.Commit()
+}

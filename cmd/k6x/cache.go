@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"k6x/builder/native"
+	"k6x/cache"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+	"k6x/gotool"
+	"k6x/launcher/binaries"
+)
+
+// cacheOptions are the flags of k6x cache and its commands.
+type cacheOptions struct {
+	keepOptions
+	cacheDir string
+	goCache  cli.ByteSize
+	unused   time.Duration
+	all      bool
+}
+
+func newCacheCommand() *cobra.Command {
+	o := cacheOptions{goCache: 10 << 30}
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Look at what k6x keeps, and remove it",
+		Long: `Look at what k6x keeps, and remove it: k6 binaries, and what building here leaves behind (modules, and
+Go's build cache). What a service keeps is its own matter.`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	p := cmd.PersistentFlags()
+	p.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	p.StringVar(&o.binDir, "bin-dir", "", "`directory` that binaries are kept in (default .k6x if there is one here, else below --cache-dir)")
+	dir := &cobra.Command{
+		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			kept, err := o.open()
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), kept.Path())
+			}
+			return err
+		},
+	}
+	stats := &cobra.Command{
+		Use: "stats", Short: "Print what is kept, and how large it is", Args: cli.NoArgs,
+		RunE: o.stats,
+	}
+	prune := &cobra.Command{
+		Use: "prune", Short: "Remove what was not used for long, and what is too much", Args: cli.NoArgs,
+		Example: "  k6x cache prune --unused 168h --bin-size 500MiB",
+		RunE:    o.prune,
+	}
+	o.addSize(prune.Flags())
+	prune.Flags().Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	prune.Flags().DurationVar(&o.unused, "unused", 30*24*time.Hour, "how long a binary may go unused; 0 is for ever")
+	clearAll := &cobra.Command{
+		Use: "clear", Short: "Remove all binaries", Args: cli.NoArgs,
+		RunE: o.clear,
+	}
+	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache and what is known of registries as well")
+	cmd.AddCommand(dir, stats, prune, clearAll)
+	return cmd
+}
+
+func (o *cacheOptions) open() (*binaries.Dir, error) {
+	return binaries.New(o.keepOptions.binaries(o.cacheDir))
+}
+
+// goDir is where builders here keep modules and Go's build cache.
+func (o *cacheOptions) goDir() string { return filepath.Join(o.cacheDir, "go") }
+
+func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
+	kept, err := o.open()
+	if err != nil {
+		return err
+	}
+	all, err := kept.Binaries(cmd.Context())
+	if err != nil {
+		return err
+	}
+	size, err := kept.Stats(cmd.Context())
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+	for _, b := range all {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", b.Platform, humanize.IBytes(uint64(b.Size)), humanize.Time(b.Used), b.List())
+	}
+	fmt.Fprintf(table, "binaries\t%s\t%d\tin %s\n", humanize.IBytes(uint64(size.Bytes)), size.Binaries, kept.Path())
+	for _, name := range []string{"modcache", "gocache"} {
+		bytes, err := cache.Size(filepath.Join(o.goDir(), name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		fmt.Fprintf(table, "%s\t%s\t\tin %s\n", name, humanize.IBytes(uint64(bytes)), filepath.Join(o.goDir(), name))
+	}
+	return table.Flush()
+}
+
+func (o *cacheOptions) prune(cmd *cobra.Command, _ []string) error {
+	kept, err := o.open()
+	if err != nil {
+		return err
+	}
+	removed, err := kept.Prune(cmd.Context(), o.unused)
+	if err != nil {
+		return err
+	}
+	if err := tellPruned(cmd, removed); err != nil {
+		return err
+	}
+	engine, err := o.engine(cmd.Context())
+	if err != nil || engine == nil {
+		return err
+	}
+	app.TrimGoCaches(cmd.Context(), engine, int64(o.goCache), newScreen(cmd.ErrOrStderr(), false, true).logger())
+	return engine.Close()
+}
+
+func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
+	kept, err := o.open()
+	if err != nil {
+		return err
+	}
+	removed, err := kept.Clear(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if err := tellPruned(cmd, removed); err != nil || !o.all {
+		return err
+	}
+	remove := func() error {
+		return errors.Join(cache.RemoveAll(filepath.Join(o.goDir(), "gocache")), cache.RemoveAll(filepath.Join(o.goDir(), "modcache")))
+	}
+	engine, err := o.engine(cmd.Context())
+	switch {
+	case err != nil:
+		return err
+	case engine == nil:
+		err = remove()
+	default:
+		err = errors.Join(engine.Exclusive(cmd.Context(), remove), engine.Close())
+	}
+	return errors.Join(err, cache.RemoveAll(filepath.Join(o.cacheDir, "resolver")))
+}
+
+// engine returns what builds here, which knows whether a build is under way; nil if nothing can
+// be built here.
+func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
+	tool, err := gotool.Find(ctx, nil)
+	if err != nil {
+		return nil, nil
+	}
+	return native.New(ctx, native.Config{Tool: tool, Dir: o.goDir()})
+}
+
+func tellPruned(cmd *cobra.Command, removed binaries.Pruned) error {
+	text := ""
+	if removed.InUse > 0 {
+		text = fmt.Sprintf(", %d are in use", removed.InUse)
+	}
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %d binaries (%s)%s\n", removed.Removed, humanize.IBytes(uint64(removed.Bytes)), text)
+	return err
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/launcher"
+	"k6x/launcher/script"
+)
+
+// depsOptions are the flags of k6x deps.
+type depsOptions struct {
+	scriptOptions
+	builderOptions
+	json    bool
+	resolve bool
+}
+
+func newDepsCommand() *cobra.Command {
+	var o depsOptions
+	cmd := &cobra.Command{
+		Use:   "deps [flags] [script]",
+		Short: "Print what a script needs",
+		Long: `Print what a script needs: the names of extensions, with the versions of them and of k6 that will
+do. With --resolve, exact versions are printed: the newest that go together.`,
+		Example: `  k6x deps script.js
+  k6x deps --resolve --json script.js`,
+		Args: atMostOneScript,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.json, "json", false, "print a JSON object of names and versions")
+	f.BoolVar(&o.resolve, "resolve", false, "print exact versions, which a builder is asked for")
+	o.scriptOptions.addFlags(f)
+	o.builderOptions.addFlags(f)
+	return cmd
+}
+
+func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	shown := newScreen(stderr, o.quiet, o.verbose)
+	defer shown.close()
+	report, err := o.analyze(ctx, args, stdin, shown)
+	if err != nil {
+		return err
+	}
+	for _, need := range report.Needs {
+		for _, source := range need.Sources {
+			shown.tell(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
+		}
+	}
+	for _, url := range report.Remote {
+		shown.tell(true, url+" was not looked into: k6 will fetch it")
+	}
+	list, err := o.list(ctx, report, shown)
+	if err != nil {
+		return err
+	}
+	shown.close()
+	if o.json {
+		object := make(map[string]string, len(list))
+		for _, dep := range list {
+			object[dep.Name] = dep.Constraint.String()
+		}
+		out := json.NewEncoder(stdout)
+		out.SetEscapeHTML(false) // of >=
+		return out.Encode(object)
+	}
+	table := tabwriter.NewWriter(stdout, 0, 0, 1, ' ', 0)
+	for _, dep := range list {
+		fmt.Fprintf(table, "%s\t%s\n", dep.Name, dep.Constraint)
+	}
+	return table.Flush()
+}
+
+// list returns the needs, resolved if that is wanted.
+func (o *depsOptions) list(ctx context.Context, report script.Report, shown *screen) (k6x.List, error) {
+	list, err := report.List()
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := list.Lookup(k6x.K6); !ok {
+		if list, err = k6x.NewList(append(list, k6x.Dependency{Name: k6x.K6})...); err != nil {
+			return nil, err
+		}
+	}
+	if !o.resolve {
+		return list, nil
+	}
+	sources, err := o.sources(shown)
+	if err != nil {
+		return nil, err
+	}
+	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Tell: shown.tell}
+	pinned, by, err := l.Resolve(shown.watch(ctx), list)
+	if err == nil {
+		shown.tell(true, "resolved by "+by)
+	}
+	return pinned, err
+}

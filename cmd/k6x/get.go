@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+	"k6x/launcher/remote"
+)
+
+// getOptions are the flags of k6x get.
+type getOptions struct {
+	builderOptions
+	platform string
+	binDir   string
+	output   string
+	quiet    bool
+	verbose  bool
+}
+
+func newGetCommand() *cobra.Command {
+	var o getOptions
+	cmd := &cobra.Command{
+		Use:   "get [flags] URL|LIST",
+		Short: "Download a k6 from a builder service, and verify it",
+		Long: `Download a k6 from a builder service and verify it by the digest that the service announces. It is
+named by a URL, or by a list as in the path of such a URL, which is asked for at --builder-service.`,
+		Example: `  k6x get https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6
+  K6X_BUILDER_SERVICE=https://builds.example.com k6x get 'k6@^1.8,k6/x/redis' --output k6-redis`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return &cli.UsageError{Err: fmt.Errorf("one URL or list is wanted, not %d", len(args))}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` of a list; a URL says it itself")
+	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
+	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
+	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service, for a list")
+	f.StringVar(&o.tokenFile, "builder-token-file", "", "`file` with the token for the service (default the one in "+tokenVariable+")")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	return cmd
+}
+
+func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Writer) error {
+	shown := newScreen(stderr, o.quiet, o.verbose)
+	defer shown.close()
+	platform, list, err := o.wanted(what)
+	if err != nil {
+		return err
+	}
+	client, err := o.dial(shown)
+	if err != nil {
+		return err
+	}
+	name := o.output
+	if name == "" {
+		name = filepath.Join(o.binDir, platform.Executable())
+		if err := os.MkdirAll(o.binDir, 0o755); err != nil {
+			return k6x.Errorf(k6x.Invalid, "the directory of --bin-dir cannot be made: %w", err)
+		}
+	}
+	file, err := cli.CreateOutput(name, "output")
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	made, err := client.Resolve(ctx, platform, list)
+	if err == nil {
+		made, err = client.Download(ctx, made, file)
+	}
+	if err != nil {
+		return err
+	}
+	if err := file.Commit(); err != nil {
+		return err
+	}
+	shown.close()
+	if !o.quiet {
+		fmt.Fprintf(stdout, "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
+	}
+	return nil
+}
+
+// wanted returns what a URL or list names. A URL says where the service is as well.
+func (o *getOptions) wanted(what string) (k6x.Platform, k6x.List, error) {
+	if service, platform, list, ok, err := remote.ParseURL(what); ok {
+		o.service = service
+		return platform, list, err
+	}
+	platform, err := k6x.ParsePlatform(o.platform)
+	if err != nil {
+		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
+	}
+	list, err := k6x.ParseList(what)
+	return platform, list, err
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"k6x/launcher/binaries"
+)
+
+// help writes the help of k6x, and that of k6 if there is one without getting it first.
+func (o *runOptions) help(root *cobra.Command, shown *screen) error {
+	if err := root.Help(); err != nil {
+		return err
+	}
+	out := root.OutOrStdout()
+	dir, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
+	if err == nil {
+		if b, ok := dir.Find(root.Context(), hostPlatform(), nil); ok {
+			if release, err := dir.Use(root.Context(), b); err == nil {
+				shown.close()
+				fmt.Fprintf(out, "\nThe help of k6 itself:\n\n")
+				return become(root.Context(), b.Path, []string{"help"}, nil, release)
+			}
+		}
+	}
+	fmt.Fprintf(out, "\nThe help of k6 itself comes with the first k6: k6x run --help\n")
+	return nil
+}
+
+// newHelpCommand returns help for the commands of k6x; what it does not know, k6 may.
+func newHelpCommand(o *runOptions) *cobra.Command {
+	return &cobra.Command{
+		Use:                "help [COMMAND]",
+		Short:              "Help about k6x, or about a command of k6x or k6",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			if len(args) > 0 {
+				if found, _, err := root.Find(args); err == nil && found != root {
+					return found.Help()
+				}
+				return runK6(root, o, append([]string{"help"}, args...))
+			}
+			return runK6(root, o, nil)
+		},
+	}
+}
+
+// ownFlags returns flags without those that cobra adds.
+func ownFlags(flags *pflag.FlagSet) *pflag.FlagSet {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			own.AddFlag(f)
+		}
+	})
+	return own
+}
+
+// version is that of this program.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cmd/internal/cli"
+	"k6x/launcher/binaries"
+	"k6x/resolver"
+)
+
+// tokenVariable has a token for the builder service. There is no flag for it: flags are seen by
+// whoever lists processes.
+const tokenVariable = "K6X_BUILDER_TOKEN"
+
+// builderOptions are the flags that say where a k6 comes from.
+type builderOptions struct {
+	builders   []string
+	service    string
+	tokenFile  string
+	registries []string
+	filter     string
+	env        []string
+	commits    bool
+	image      string
+	network    string
+	cacheDir   string
+	goCache    cli.ByteSize
+}
+
+func (o *builderOptions) addFlags(f *pflag.FlagSet) {
+	o.goCache = 10 << 30
+	f.StringSliceVar(&o.builders, "builder", []string{"service", "native", "docker"},
+		"`list` of who makes a k6, tried in this order: service, native (Go here), docker (Go in a container), xk6")
+	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service")
+	f.StringVar(&o.tokenFile, "builder-token-file", "", "`file` with the token for the service (default the one in "+tokenVariable+")")
+	f.StringArrayVar(&o.registries, "registry", nil,
+		"`location` of a registry for builders that are not the service: file, URL, or embedded; repeated ones overlay those before (default "+resolver.DefaultRegistry+")")
+	f.StringVar(&o.filter, "filter", "", "jmespath `expression` over the registry's entries: what may be used (default [*])")
+	f.StringArrayVar(&o.env, "build-env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
+	f.BoolVar(&o.commits, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
+	f.StringVar(&o.image, "docker-image", defaultImage, "`image` with Go to build in")
+	f.StringVar(&o.network, "docker-network", "", "`network` of the container to build in, such as host (default that of the daemon)")
+	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	f.Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+}
+
+// token returns the token for the service; "" if there is none.
+func (o *builderOptions) token() (string, error) {
+	token := os.Getenv(tokenVariable)
+	if o.tokenFile != "" {
+		data, err := os.ReadFile(o.tokenFile)
+		if err != nil {
+			return "", k6x.Errorf(k6x.Invalid, "the token cannot be read: %w", err)
+		}
+		token = string(data)
+	}
+	token = strings.TrimSpace(token)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", k6x.Errorf(k6x.Invalid, "the token has spaces or other characters that a token cannot have")
+	}
+	return token, nil
+}
+
+// keepOptions are the flags that say where binaries are kept.
+type keepOptions struct {
+	binDir string
+	size   cli.ByteSize
+}
+
+func (o *keepOptions) addFlags(f *pflag.FlagSet) {
+	o.size = 2 << 30
+	f.StringVar(&o.binDir, "bin-dir", "", "`directory` to keep binaries in (default .k6x if there is one here, else below --cache-dir)")
+	o.addSize(f)
+}
+
+func (o *keepOptions) addSize(f *pflag.FlagSet) {
+	if o.size == 0 {
+		o.size = 2 << 30
+	}
+	f.Var(&o.size, "bin-size", "`bytes` that kept binaries may take; 0 is no limit")
+}
+
+// binaries returns where binaries are kept.
+func (o *keepOptions) binaries(cacheDir string) binaries.Config {
+	cacheDir, err := filepath.Abs(cacheDir)
+	if err != nil {
+		return binaries.Config{}
+	}
+	cfg := binaries.Place{BinDir: o.binDir, CacheDir: cacheDir}.Config()
+	cfg.Size = int64(o.size)
+	return cfg
+}
+
+// needOptions are the flags that say what is needed beyond the script.
+type needOptions struct {
+	with []string
+}
+
+func (o *needOptions) addFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; may be repeated")
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/cmd/internal/cli"
+	"k6x/launcher"
+	"k6x/launcher/script"
+)
+
+// preloadOptions are the flags of k6x preload.
+type preloadOptions struct {
+	builderOptions
+	needOptions
+	platforms []string
+	stars     int
+	quiet     bool
+	verbose   bool
+}
+
+func newPreloadCommand() *cobra.Command {
+	var o preloadOptions
+	cmd := &cobra.Command{
+		Use:   "preload [flags]",
+		Short: "Fetch and compile extensions ahead, so that later builds are quick",
+		Long: `Fetch and compile k6 and extensions ahead, so that later builds here are quick and need no network: those
+that the registry has with enough stars, and those of --with. Nothing but the caches is kept of
+it. What cannot be built is told and passed over, unless it was named by --with.`,
+		Example: `  k6x preload --stars 100
+  k6x preload --platform linux/amd64,windows/amd64 --with k6/x/redis --filter "[?tier=='official']"`,
+		Args: cli.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.platforms, "platform", []string{hostPlatform().String()}, "`list` of OS/ARCH to compile for")
+	f.IntVar(&o.stars, "stars", 5, "`number` of stars that an extension of the registry has at least")
+	o.needOptions.addFlags(f)
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	o.builderOptions.addFlags(f)
+	f.Lookup("builder").DefValue = "native,docker"
+	o.builders = []string{"native", "docker"}
+	return cmd
+}
+
+// wish is one thing to compile.
+type wish struct {
+	list  k6x.List
+	named bool // by --with
+}
+
+func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
+	shown := newScreen(stderr, o.quiet, o.verbose)
+	defer shown.close()
+	var platforms []k6x.Platform
+	for _, name := range o.platforms {
+		p, err := k6x.ParsePlatform(name)
+		if err != nil {
+			return &cli.UsageError{Err: err}
+		}
+		platforms = append(platforms, p)
+	}
+	o.builders = slices.DeleteFunc(o.builders, func(name string) bool { return name == "service" })
+	if len(o.builders) == 0 {
+		return &cli.UsageError{Err: errors.New("a service is preloaded where it runs, by k6x service --preload")}
+	}
+	o.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
+	wishes, err := o.wishes(ctx, shown)
+	if err != nil {
+		return err
+	}
+	o.filter = "" // what was chosen, and what was named, may be built
+	sources, err := o.sources(shown)
+	if err != nil {
+		return err
+	}
+	l := launcher.Launcher{Sources: sources, Tell: shown.tell}
+	return l.With(ctx, func(s launcher.Source) error {
+		return o.compile(ctx, s, platforms, wishes, shown, stdout)
+	})
+}
+
+// wishes returns k6 alone, what the registry has, and what was named.
+func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, error) {
+	r, err := o.resolver(ctx, "", "", nil, shown)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range r.Sources() {
+		if s.Stale {
+			shown.tell(false, fmt.Sprintf("the registry %s cannot be read: %s", s.Location, s.Error))
+		}
+	}
+	report, err := script.Analyze(ctx, script.Input{With: o.with})
+	if err != nil {
+		return nil, err
+	}
+	named, err := report.List()
+	if err != nil {
+		return nil, err
+	}
+	k6 := k6x.Dependency{Name: k6x.K6}
+	if c, ok := named.Lookup(k6x.K6); ok {
+		k6.Constraint = c
+	}
+	all := []wish{{k6x.List{k6}, true}}
+	add := func(dep k6x.Dependency, named bool) error {
+		list, err := k6x.NewList(k6, dep)
+		all = append(all, wish{list, named})
+		return err
+	}
+	for _, dep := range named {
+		if dep.Name != k6x.K6 {
+			err = errors.Join(err, add(dep, true))
+		}
+	}
+	for _, name := range r.Extensions() {
+		if _, ok := named.Lookup(name); !ok {
+			err = errors.Join(err, add(k6x.Dependency{Name: name}, false))
+		}
+	}
+	return all, err
+}
+
+// compile builds each wish for each platform, and keeps nothing of it.
+func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platforms []k6x.Platform, wishes []wish, shown *screen, stdout io.Writer) error {
+	local := s.(*launcher.Local)
+	done, all := 0, len(platforms)*len(wishes)
+	var failed error
+	for _, platform := range platforms {
+		for i, w := range wishes {
+			at := fmt.Sprintf("%d of %d, %s for %s: ", i+1, len(wishes), w.list[len(w.list)-1].Name, platform)
+			watched := builder.WithProgress(ctx, shown.building(at))
+			recipe, err := local.Build(watched, platform, w.list, io.Discard)
+			switch {
+			case ctx.Err() != nil:
+				return err
+			case err == nil:
+				done++
+				if !o.quiet {
+					shown.display.Print(stdout, recipe.List().String()+" for "+platform.String())
+				}
+			case w.named:
+				failed = errors.Join(failed, err)
+			default:
+				shown.tell(false, fmt.Sprintf("passed over %s for %s: %v", w.list, platform, err))
+			}
+		}
+	}
+	shown.close()
+	if !o.quiet {
+		fmt.Fprintf(stdout, "%d of %d are ready\n", done, all)
+	}
+	return failed
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+	"k6x/launcher"
+	"k6x/launcher/binaries"
+	"k6x/launcher/command"
+	"k6x/launcher/process"
+	"k6x/launcher/script"
+)
+
+// runOptions are the flags of k6x in front of a command of k6.
+type runOptions struct {
+	builderOptions
+	keepOptions
+	needOptions
+	replaceOptions
+	clean bool
+	dry   bool
+}
+
+func (o *runOptions) addFlags(f *pflag.FlagSet) {
+	o.needOptions.addFlags(f)
+	f.BoolVar(&o.clean, "clean", false, "look for the newest versions, and leave out extensions of earlier runs, whatever is kept")
+	f.BoolVar(&o.dry, "dry", false, "do not run k6, print what would be run")
+	o.replaceOptions.addFlags(f)
+	o.builderOptions.addFlags(f)
+	o.keepOptions.addFlags(f)
+}
+
+// runK6 runs a command line of k6.
+func runK6(root *cobra.Command, o *runOptions, args []string) error {
+	line, err := command.Parse(args, root.Flags())
+	if err != nil {
+		return &cli.UsageError{Err: err}
+	}
+	word, _, _ := strings.Cut(line.Name, " ")
+	if own := ownCommand(root, word); own && args[0] != word { // flags came first
+		at := slices.Index(args, word)
+		root.SetArgs(slices.Concat([]string{word}, args[:at], args[at+1:]))
+		return root.ExecuteContext(root.Context())
+	}
+	if err := cli.SetFromEnvironment(root.Flags(), root.Name(), os.LookupEnv); err != nil {
+		return err
+	}
+	shown := newScreen(root.ErrOrStderr(), line.Quiet, line.Verbose)
+	defer shown.close()
+	if line.Name == "" && !line.Version {
+		return o.help(root, shown)
+	}
+	if word != "" && !slices.Contains(command.Commands(), word) && !o.keepsSome(root.Context()) {
+		return &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "%q is no command of k6x, nor of any k6 that it knows", word).
+			WithHint("See k6x help.")}
+	}
+	if line.Help && line.Name != "x" {
+		fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
+		line.Script = "" // nothing of it is run
+	}
+	report, err := o.analyze(root.Context(), line, root.InOrStdin())
+	if err != nil {
+		return err
+	}
+	for _, note := range report.Notes {
+		shown.tell(true, note)
+	}
+	needs, err := report.List()
+	if err != nil {
+		return err
+	}
+	b, release, err := o.get(root.Context(), needs, shown)
+	if err != nil {
+		return err
+	}
+	shown.close()
+	if o.dry {
+		release()
+		_, err := fmt.Fprintf(root.OutOrStdout(), "%s\n", strings.Join(append([]string{b.Path}, line.Args...), " "))
+		return err
+	}
+	if (line.Version || line.Name == "version") && !line.Help && !slices.Contains(line.Args, "--json") {
+		describe(root.OutOrStdout(), b)
+	}
+	return become(root.Context(), b.Path, line.Args, report.Stdin, release)
+}
+
+// keepsSome reports whether a k6 is kept, which may know commands that are not known here.
+func (o *runOptions) keepsSome(ctx context.Context) bool {
+	dir, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
+	if err != nil {
+		return false
+	}
+	_, ok := dir.Find(ctx, hostPlatform(), nil)
+	return ok
+}
+
+// ownCommand reports whether name is a command of k6x itself.
+func ownCommand(root *cobra.Command, name string) bool {
+	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) })
+}
+
+// analyze finds out what the command needs.
+func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io.Reader) (script.Report, error) {
+	return script.Analyze(ctx, script.Input{
+		Path: line.Script, Stdin: stdin, Env: os.LookupEnv, Outputs: line.Outputs, With: o.with, Subcommand: line.Subcommand,
+	})
+}
+
+// program is a k6 that can be run.
+type program struct {
+	Path     string
+	Versions k6x.List
+	Source   string   // where it came from
+	Replaced []string // "module => path", of modules that are not those of any version
+}
+
+// get returns a k6 that has what is needed.
+func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (program, func(), error) {
+	if len(o.replace) > 0 {
+		return o.getReplaced(ctx, hostPlatform(), needs, shown)
+	}
+	l, err := o.launcher(o.keepOptions.binaries(o.cacheDir), hostPlatform(), shown)
+	if err != nil {
+		return program{}, nil, err
+	}
+	l.Clean = o.clean
+	b, release, err := l.Get(shown.watch(ctx), needs)
+	if err != nil {
+		return program{}, nil, err
+	}
+	return program{Path: b.Path, Versions: b.List(), Source: b.Source}, release, nil
+}
+
+// launcher returns one for a platform that keeps binaries as keep says.
+func (o *builderOptions) launcher(keep binaries.Config, platform k6x.Platform, shown *screen) (*launcher.Launcher, error) {
+	keep.Logger = shown.logger()
+	keep.Waiting = func() { shown.display.Spin("waiting for another k6x, which is getting the same k6") }
+	dir, err := binaries.New(keep)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := o.sources(shown)
+	if err != nil {
+		return nil, err
+	}
+	return &launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Tell: shown.tell}, nil
+}
+
+// describe writes what k6x knows of a k6, before k6 says the rest.
+func describe(w io.Writer, p program) {
+	fmt.Fprintf(w, "k6x %s runs %s\n", version(), p.Path)
+	fmt.Fprintf(w, "  made by %s: %s\n", p.Source, p.Versions)
+	for _, text := range p.Replaced {
+		fmt.Fprintf(w, "  replaced: %s\n", text)
+	}
+}
+
+// become runs k6 in the place of this process.
+func become(ctx context.Context, path string, args []string, stdin []byte, release func()) error {
+	code, err := process.Run(ctx, process.Process{Path: path, Args: args, Env: environment(os.Environ()), Stdin: stdin, Release: release})
+	if err == nil && code != 0 {
+		err = cli.ExitCode(code)
+	}
+	return err
+}
+
+// environment is that of k6. What a k6 would get for itself, it has; so it need not
+// look for it, unless somebody wants it to.
+func environment(env []string) []string {
+	for _, name := range []string{"K6_AUTO_EXTENSION_RESOLUTION", "K6_BINARY_PROVISIONING"} {
+		if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
+			env = append(env, name+"=false")
+		}
+	}
+	return env
+}

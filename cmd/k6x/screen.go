@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"k6x/builder"
+	"k6x/cmd/internal/progress"
+	"k6x/launcher/remote"
+)
+
+// screen is where a person sees what goes on while k6 is had.
+type screen struct {
+	w       io.Writer
+	quiet   bool
+	verbose bool
+	display *progress.Display // nil: there is no terminal, or details are wanted instead
+}
+
+func newScreen(w io.Writer, quiet, verbose bool) *screen {
+	return &screen{w: w, quiet: quiet, verbose: verbose, display: progress.New(w, quiet || verbose)}
+}
+
+// tell writes a line.
+func (s *screen) tell(detail bool, text string) {
+	if detail && !s.verbose || s.quiet && !s.verbose {
+		return
+	}
+	s.display.Print(s.w, "k6x: "+remote.Printable(text))
+}
+
+func (s *screen) logger() *slog.Logger {
+	if !s.verbose {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(s.w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// remote shows what a service does.
+func (s *screen) remote(e remote.Event) {
+	switch e.Step {
+	case remote.Resolving:
+		s.display.Spin("asking " + hostOf(e.URL))
+	case remote.Building:
+		s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
+	case remote.Downloading:
+		s.display.Bytes("downloading", e.Done, e.Total)
+	case remote.Retrying:
+		s.tell(false, fmt.Sprintf("%v; trying again in %s", e.Err, e.After.Round(1e8)))
+	}
+}
+
+func hostOf(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return host
+}
+
+// watch returns a ctx whose builds are shown.
+func (s *screen) watch(ctx context.Context) context.Context {
+	if s.display == nil {
+		return ctx
+	}
+	return builder.WithProgress(ctx, s.building(""))
+}
+
+// building returns what shows the progress of a build, with what it is of in front.
+func (s *screen) building(of string) func(builder.Progress) {
+	return func(p builder.Progress) {
+		switch p.Step {
+		case builder.Pulling:
+			s.display.Bytes(of+"pulling "+p.What, p.Done, p.Total)
+		case builder.Fetching:
+			s.display.Count(of+"fetching modules", p.Done, p.Total)
+		case builder.Compiling:
+			s.display.Count(of+"compiling packages", p.Done, p.Total)
+		default:
+			s.display.Spin(of + p.Step.String())
+		}
+	}
+}
+
+func (s *screen) close() { s.display.Close() }

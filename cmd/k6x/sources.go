@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/builder/native"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+	"k6x/gotool"
+	"k6x/launcher"
+	"k6x/launcher/remote"
+	"k6x/resolver"
+)
+
+func hostPlatform() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH} }
+
+// sources returns those that --builder names. What each does is told to shown.
+func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
+	known := map[string]launcher.Source{
+		"service": &launcher.Service{Dial: func() (*remote.Client, error) { return o.dial(shown) }},
+		"native":  &launcher.Local{Builder: "native", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.native(ctx, shown) }},
+		"docker":  &launcher.Local{Builder: "docker", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.docker(ctx, shown) }},
+		"xk6":     &launcher.Local{Builder: "xk6", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.xk6(ctx, shown) }},
+	}
+	var list []launcher.Source
+	for _, name := range o.builders {
+		s, ok := known[name]
+		if !ok {
+			return nil, &cli.UsageError{Err: fmt.Errorf("--builder %q is not service, native, docker or xk6", name)}
+		}
+		if name == "service" && o.filter != "" {
+			// The service has a filter of its own; this one is the user's.
+			s = &launcher.Filtered{Source: s, Permit: func(ctx context.Context, list k6x.List) error {
+				r, err := o.resolver(ctx, "", "", os.Environ(), shown)
+				if err != nil {
+					return err
+				}
+				return r.Permit(list)
+			}}
+		}
+		if !slices.Contains(list, s) {
+			list = append(list, s)
+		}
+	}
+	if len(list) == 0 {
+		return nil, &cli.UsageError{Err: errors.New("--builder is empty")}
+	}
+	return list, nil
+}
+
+// dial returns a client of the builder service.
+func (o *builderOptions) dial(shown *screen) (*remote.Client, error) {
+	if o.service == "" {
+		return nil, k6x.Errorf(k6x.Unavailable, "K6X_BUILDER_SERVICE is not set")
+	}
+	base, err := remote.ParseBase(o.service)
+	if err != nil {
+		return nil, err
+	}
+	token, err := o.token()
+	if err != nil {
+		return nil, err
+	}
+	return &remote.Client{Base: base, Token: token, Tries: 3, Progress: shown.remote, Logger: shown.logger()}, nil
+}
+
+// native makes what is needed to build with the go command here.
+func (o *builderOptions) native(ctx context.Context, shown *screen) (_ launcher.Workshop, err error) {
+	tool, err := gotool.Find(ctx, o.env)
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
+	engine, err := native.New(ctx, native.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
+	r, err := o.resolver(ctx, tool.Path, tool.Version, engine.Env(), shown)
+	if err != nil {
+		return launcher.Workshop{}, errors.Join(err, engine.Close())
+	}
+	built := false
+	return launcher.Workshop{
+		Engine:   builder.Record(engine, func(context.Context, builder.Outcome) { built = true }),
+		Settings: engine.Settings(), Resolve: resolveWith(r),
+		Close: func() error {
+			if built {
+				app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
+			}
+			return engine.Close()
+		},
+	}, nil
+}
+
+// resolver returns one for who builds here. Tool is the path of the go command, if there is one.
+func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
+	r, err := resolver.New(ctx, resolver.Config{
+		Registries: o.registries, Filter: o.filter, AllowModules: "*", AllowBuildSemvers: o.commits,
+		Toolchain: toolchain, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool, Env: env, Logger: shown.logger(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, r.Refresh(ctx)
+}
+
+// resolveWith returns a resolve function for a workshop.
+func resolveWith(r *resolver.Resolver) func(ctx context.Context, list k6x.List) ([]k6x.Module, bool, error) {
+	return func(ctx context.Context, list k6x.List) ([]k6x.Module, bool, error) {
+		if err := r.Permit(list); err != nil {
+			return nil, false, err
+		}
+		found, err := r.Resolve(ctx, list)
+		return found.Modules, found.Cgo, err
+	}
+}
