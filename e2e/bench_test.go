@@ -158,3 +158,31 @@ func BenchmarkHit(b *testing.B) {
 	}
 	b.ReportMetric(median(ours).Seconds()/median(theirs).Seconds(), "fileserver-ratio")
 }
+
+// BenchmarkSecondRun measures what k6x costs before it becomes k6, when the k6 that a script needs is
+// kept: the time of "k6x run" over that of the same binary run directly, and the ratio.
+func BenchmarkSecondRun(b *testing.B) {
+	s := start(b, warmDir(b))
+	u := newTester(b, "K6X_BUILDER_SERVICE="+s.url)
+	args := []string{"run", "--quiet", "--no-summary", "script.js"}
+	u.works(redisWorks, args...)
+	k6 := u.kept()[0]
+	measure := func(cmd *exec.Cmd) time.Duration {
+		start := time.Now()
+		if out, err := cmd.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, out)
+		}
+		return time.Since(start)
+	}
+	var with, without []time.Duration
+	for b.Loop() {
+		with = append(with, measure(u.command(b.Context(), args...)))
+		cmd := u.command(b.Context())
+		cmd.Path, cmd.Args = k6, append([]string{"k6"}, args...)
+		without = append(without, measure(cmd))
+	}
+	over := median(with) - median(without)
+	b.ReportMetric(float64(over.Microseconds())/1000, "ms-over-k6")
+	b.ReportMetric(float64(median(with))/float64(median(without)), "k6-ratio")
+	b.ReportMetric(float64(median(without).Microseconds())/1000, "ms-k6")
+}

@@ -138,7 +138,7 @@ func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x
 	if err != nil {
 		return program{}, nil, err
 	}
-	return program{Path: b.Path, Versions: b.List(), Source: b.Source}, release, nil
+	return program{Path: b.Path, Versions: b.List().String(), Source: b.Source}, release, nil
 }
 
 // copyProgram writes a copy that comes to its name as a whole, or not at all.

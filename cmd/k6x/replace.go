@@ -1,23 +1,226 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/builder/native"
+	"k6x/builder/source"
+	"k6x/cache"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+	"k6x/resolver"
 )
 
 // replaceOptions say which modules are not those of any version.
 type replaceOptions struct {
-	replace []string // NAME=PATH
+	replace []string // NAME=SOURCE
 }
 
 func (o *replaceOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.replace, "replace", nil,
-		"`NAME=SOURCE`: build NAME from a directory, module@version, or git repository such as https://github.com/me/xk6-mine#branch; may be repeated")
+		"`NAME=SOURCE` to build NAME from: a directory such as ./xk6-mine, module@version, or a git repository such as https://github.com/me/xk6-mine#branch; built here each time; may be repeated")
 }
 
-func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
-	return program{}, nil, nil
+// replacement is one module that is built from elsewhere.
+type replacement struct {
+	name string // as in --replace
+	code source.Code
+	path string // of the module that is replaced
+}
+
+// getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
+// have versions, and is built anew each time, as the code may be different each time.
+func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
+	ctx = shown.watch(ctx)
+	engine, r, err := o.nativeTools(ctx, shown)
+	if err != nil {
+		return program{}, nil, err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	home := filepath.Join(o.cacheDir, "replaced")
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
+	}
+	fetched, err := os.MkdirTemp(home, "git-")
+	if err != nil {
+		return program{}, nil, err
+	}
+	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
+	replaced, err := o.replacements(ctx, r, fetched, shown)
+	if err != nil {
+		return program{}, nil, err
+	}
+	modules, cgo, err := resolveReplaced(ctx, r, needs, replaced)
+	if err != nil {
+		return program{}, nil, err
+	}
+	recipe := k6x.NewRecipe(platform, modules, cgo, engine.Settings())
+	by := make([]native.Replacement, len(replaced))
+	for i, x := range replaced {
+		by[i] = native.Replacement{Path: x.path, Dir: x.code.Dir, With: x.code.Module}
+	}
+	file := filepath.Join(home, "k6-"+o.replacedID(platform, recipe), platform.Executable())
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return program{}, nil, err
+	}
+	out, err := cli.CreateOutput(file, "cache-dir")
+	if err != nil {
+		return program{}, nil, err
+	}
+	defer out.Discard()
+	shown.tell(true, "building here, with what is replaced")
+	built, err := engine.BuildReplaced(ctx, recipe, by, out)
+	if err != nil {
+		return program{}, nil, err
+	}
+	if err := out.Commit(); err != nil {
+		return program{}, nil, err
+	}
+	for _, raised := range built.Raised {
+		shown.tell(false, raised.String())
+	}
+	app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
+	made := program{Path: file, Source: "native", Versions: versionsOf(recipe)}
+	for _, x := range replaced {
+		made.Replaced = append(made.Replaced, fmt.Sprintf("%s (%s) => %s", x.name, x.path, x.code))
+	}
+	return made, func() {}, keepNewest(home, maxReplaced)
+}
+
+// versionsOf returns what a recipe with replaced modules has, in words.
+func versionsOf(recipe k6x.Recipe) string {
+	var words []string
+	for _, m := range append([]k6x.Module{recipe.K6}, recipe.Extensions...) {
+		words = append(words, strings.Join(m.Names, "+")+"@"+cmp.Or(m.Version, "replaced"))
+	}
+	return strings.Join(words, ",")
+}
+
+// replacedID names the place of a binary: that of the one built before of the same names.
+func (o *runOptions) replacedID(platform k6x.Platform, recipe k6x.Recipe) string {
+	sum := sha256.Sum256([]byte(platform.String() + " " + versionsOf(recipe) + " " + strings.Join(o.replace, " ")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// replacements reads --replace and fetches what is at a git repository.
+func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	var all []replacement
+	for i, text := range o.replace {
+		name, from, ok := strings.Cut(text, "=")
+		if !ok || k6x.CheckName(name) != nil {
+			return nil, &cli.UsageError{Err: fmt.Errorf("--replace %q is not NAME=SOURCE, such as k6/x/mine=./xk6-mine", text)}
+		}
+		src, err := source.Parse(from, dir)
+		if err != nil {
+			return nil, fmt.Errorf("--replace %s: %w", name, err)
+		}
+		if src.Remote != "" {
+			shown.display.Spin("fetching " + src.String())
+		}
+		x := replacement{name: name}
+		if x.code, err = (source.Git{Logger: shown.logger()}).Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
+			return nil, fmt.Errorf("--replace %s: %w", name, err)
+		}
+		if x.path, err = modulePath(ctx, r, name, x.code.Path); err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(all, func(other replacement) bool { return other.name == name }) {
+			return nil, &cli.UsageError{Err: fmt.Errorf("--replace names %s twice", name)}
+		}
+		all = append(all, x)
+	}
+	return all, nil
+}
+
+// modulePath returns the module that a name stands for: that of the registry, or else the one that its
+// code says it is.
+func modulePath(ctx context.Context, r *resolver.Resolver, name, own string) (string, error) {
+	if k6x.IsModulePath(name) {
+		return name, nil
+	}
+	list, err := k6x.NewList(k6x.Dependency{Name: name})
+	if err != nil {
+		return "", err
+	}
+	found, err := r.Resolve(ctx, list)
+	if ctx.Err() != nil {
+		return "", err
+	}
+	for _, m := range found.Modules {
+		if slices.Contains(m.Names, name) {
+			return m.Path, nil
+		}
+	}
+	return own, nil
+}
+
+// resolveReplaced returns the modules of a binary: versions for those that are not replaced, none for the others.
+func resolveReplaced(ctx context.Context, r *resolver.Resolver, needs k6x.List, replaced []replacement) ([]k6x.Module, bool, error) {
+	rest := slices.DeleteFunc(slices.Clone(needs), func(dep k6x.Dependency) bool {
+		return dep.Name != k6x.K6 && slices.ContainsFunc(replaced, func(x replacement) bool { return x.name == dep.Name })
+	})
+	if _, ok := rest.Lookup(k6x.K6); !ok {
+		rest = append(k6x.List{{Name: k6x.K6}}, rest...)
+	}
+	found, err := r.Resolve(ctx, rest)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, x := range replaced {
+		at := slices.IndexFunc(found.Modules, func(m k6x.Module) bool { return m.Path == x.path })
+		switch {
+		case x.name == k6x.K6:
+		case at >= 0:
+			found.Modules[at].Version = ""
+			if !slices.Contains(found.Modules[at].Names, x.name) {
+				found.Modules[at].Names = append(found.Modules[at].Names, x.name)
+			}
+		default:
+			found.Modules = append(found.Modules, k6x.Module{Path: x.path, Names: []string{x.name}})
+		}
+	}
+	return found.Modules, found.Cgo, nil
+}
+
+// maxReplaced bounds how many binaries with replaced modules stay on disk.
+const maxReplaced = 4
+
+// keepNewest removes all but the newest binaries in home, and what killed processes left.
+func keepNewest(home string, most int) error {
+	entries, err := os.ReadDir(home)
+	if err != nil {
+		return err
+	}
+	type aged struct {
+		name string
+		info os.FileInfo
+	}
+	var all []aged
+	for _, entry := range entries {
+		name := filepath.Join(home, entry.Name())
+		if info, err := os.Stat(name); err == nil && strings.HasPrefix(entry.Name(), "k6-") {
+			all = append(all, aged{name, info})
+		}
+	}
+	slices.SortFunc(all, func(a, b aged) int { return b.info.ModTime().Compare(a.info.ModTime()) })
+	for _, old := range all[min(most, len(all)):] {
+		err = errors.Join(err, os.RemoveAll(old.name))
+	}
+	return err
 }

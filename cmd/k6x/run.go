@@ -112,14 +112,20 @@ func ownCommand(root *cobra.Command, name string) bool {
 // analyze finds out what the command needs.
 func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io.Reader) (script.Report, error) {
 	return script.Analyze(ctx, script.Input{
-		Path: line.Script, Stdin: stdin, Env: os.LookupEnv, Outputs: line.Outputs, With: o.with, Subcommand: line.Subcommand,
+		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Subcommand: line.Subcommand,
+		Env: func(name string) (string, bool) {
+			if name == "K6_OUT" && line.Name != "run" { // the others do not look at it
+				return "", false
+			}
+			return os.LookupEnv(name)
+		},
 	})
 }
 
 // program is a k6 that can be run.
 type program struct {
 	Path     string
-	Versions k6x.List
+	Versions string   // of k6 and the extensions, as a list
 	Source   string   // where it came from
 	Replaced []string // "module => path", of modules that are not those of any version
 }
@@ -138,7 +144,7 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 	if err != nil {
 		return program{}, nil, err
 	}
-	return program{Path: b.Path, Versions: b.List(), Source: b.Source}, release, nil
+	return program{Path: b.Path, Versions: b.List().String(), Source: b.Source}, release, nil
 }
 
 // launcher returns one for a platform that keeps binaries as keep says.

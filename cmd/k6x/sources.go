@@ -73,18 +73,10 @@ func (o *builderOptions) dial(shown *screen) (*remote.Client, error) {
 }
 
 // native makes what is needed to build with the go command here.
-func (o *builderOptions) native(ctx context.Context, shown *screen) (_ launcher.Workshop, err error) {
-	tool, err := gotool.Find(ctx, o.env)
+func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Workshop, error) {
+	engine, r, err := o.nativeTools(ctx, shown)
 	if err != nil {
 		return launcher.Workshop{}, err
-	}
-	engine, err := native.New(ctx, native.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
-	if err != nil {
-		return launcher.Workshop{}, err
-	}
-	r, err := o.resolver(ctx, tool.Path, tool.Version, engine.Env(), shown)
-	if err != nil {
-		return launcher.Workshop{}, errors.Join(err, engine.Close())
 	}
 	built := false
 	return launcher.Workshop{
@@ -97,6 +89,23 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (_ launcher.
 			return engine.Close()
 		},
 	}, nil
+}
+
+// nativeTools returns the engine that builds here, and a resolver that goes with it.
+func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (*native.Engine, *resolver.Resolver, error) {
+	tool, err := gotool.Find(ctx, o.env)
+	if err != nil {
+		return nil, nil, err
+	}
+	engine, err := native.New(ctx, native.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := o.resolver(ctx, tool.Path, tool.Version, engine.Env(), shown)
+	if err != nil {
+		return nil, nil, errors.Join(err, engine.Close())
+	}
+	return engine, r, nil
 }
 
 // resolver returns one for who builds here. Tool is the path of the go command, if there is one.

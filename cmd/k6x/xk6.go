@@ -2,11 +2,28 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 
-	"k6x"
+	"k6x/builder/xk6"
+	"k6x/gotool"
 	"k6x/launcher"
 )
 
+// xk6 makes what is needed to have an xk6 on PATH build.
 func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Workshop, error) {
-	return launcher.Workshop{}, k6x.Errorf(k6x.Unavailable, "soon")
+	tool, err := gotool.Find(ctx, o.env)
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
+	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
+	r, err := o.resolver(ctx, tool.Path, tool.Version, append(os.Environ(), o.env...), shown)
+	if err != nil {
+		return launcher.Workshop{}, errors.Join(err, engine.Close())
+	}
+	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: engine.Close}, nil
 }
