@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/builder/internal/process"
 )
 
 // assembleTime bounds an attempt to do without go build: many times what it takes.
@@ -48,6 +49,7 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 	if err != nil {
 		return err
 	}
+	ws.progress.linking()
 	if err := e.link(ctx, ws, p, outputName); err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func (e *Engine) toolPath(name string) string {
 
 // runQuietly runs a command whose failure only the log is told.
 func (e *Engine) runQuietly(cmd *exec.Cmd) error {
-	out := &output{max: 64 << 10, line: func(string) {}}
+	out := &process.Output{Max: 64 << 10}
 	if cmd.Stdout == nil {
 		cmd.Stdout = out
 	}
@@ -137,7 +139,7 @@ func (e *Engine) runQuietly(cmd *exec.Cmd) error {
 			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
 		}
 	}
-	if err := runGroup(cmd); err != nil {
+	if err := process.Run(cmd); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(out.String()))
 	}
 	return nil

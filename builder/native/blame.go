@@ -21,14 +21,15 @@ const maxSources = 20_000
 // blame finds out which module of a recipe is at fault.
 type blame struct {
 	recipe   k6x.Recipe
+	replaced replacements
 	modCache string
 	graph    *graph
 	selected map[string]string // version by module path
 }
 
 func (e *Engine) newBlame(ws *workspace) *blame {
-	g := loadGraph(e.mods, pins(ws.recipe))
-	return &blame{recipe: ws.recipe, modCache: e.dirs.ModCache, graph: g, selected: g.selected()}
+	g := loadGraph(ws.replaced.reader(e.mods), pins(ws.recipe))
+	return &blame{recipe: ws.recipe, replaced: ws.replaced, modCache: e.dirs.ModCache, graph: g, selected: g.selected()}
 }
 
 // owner returns the module that a package belongs to, if it is one of the build.
@@ -47,6 +48,9 @@ func (b *blame) owner(pkg string) (module.Version, bool) {
 
 // label returns the words for a module: with the names it was asked for as, if it was.
 func (b *blame) label(m module.Version) string {
+	if r, ok := b.replaced[m.Path]; ok {
+		return r.label(b.recipe)
+	}
 	for _, asked := range modules(b.recipe) {
 		if asked.Path == m.Path && asked.Version == m.Version {
 			return asked.Label()
@@ -54,6 +58,12 @@ func (b *blame) label(m module.Version) string {
 	}
 	return m.String()
 }
+
+// k6 is the label of k6 itself.
+func (b *blame) k6() string { return b.label(b.graph.pins[0]) }
+
+// list returns the words for all that was asked for.
+func (b *blame) list() string { return b.replaced.list(b.recipe) }
 
 func (b *blame) labels(list []module.Version) []string {
 	labels := make([]string, len(list))
@@ -91,16 +101,22 @@ func (b *blame) conflict(pin module.Version, chosen string) *k6x.Error {
 			name = m.Names[0]
 		}
 	}
-	who := "another module"
-	asking := slices.Clone(b.graph.by[module.Version{Path: pin.Path, Version: chosen}])
-	module.Sort(asking)
-	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
-		who = b.label(asking[i])
-	} else if len(asking) > 0 {
-		who = b.describe(asking[0])
-	}
+	who := b.asking(module.Version{Path: pin.Path, Version: chosen})
 	return k6x.Errorf(k6x.Conflict, "%s needs %s %s, but %s was asked for", who, name, chosen, pin.Version).
 		WithHint("Ask for %s %s, or for a version of the other that does with %s.", name, chosen, pin.Version)
+}
+
+// asking returns the words for who requires m: a pin, if there is one.
+func (b *blame) asking(m module.Version) string {
+	asking := slices.Clone(b.graph.by[m])
+	module.Sort(asking)
+	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
+		return b.label(asking[i])
+	}
+	if len(asking) > 0 {
+		return b.describe(asking[0])
+	}
+	return "another module"
 }
 
 // mixed returns the error for a binary with another major version of k6 in it.
@@ -109,7 +125,7 @@ func (b *blame) mixed(other string) *k6x.Error {
 	if list := b.graph.pinsOf(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
 		who = strings.Join(b.labels(list), ", ")
 	}
-	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.recipe.K6.Label()).
+	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.k6()).
 		WithHint("Ask for a k6 of the major version that the extension is made for, or for another version of the extension.")
 }
 
@@ -134,16 +150,11 @@ func (b *blame) importer(pkg string) (module.Version, bool) {
 // imports reports whether a file of m, but for its tests, imports pkg. It counts down
 // left for each file and gives up at 0.
 func (b *blame) imports(m module.Version, pkg string, left *int) bool {
-	path, err := module.EscapePath(m.Path)
-	if err != nil {
-		return false
-	}
-	version, err := module.EscapeVersion(m.Version)
+	root, err := b.replaced.root(b.modCache, m)
 	if err != nil {
 		return false
 	}
 	found := false
-	root := filepath.Join(b.modCache, filepath.FromSlash(path)+"@"+version)
 	_ = filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil, *left <= 0:

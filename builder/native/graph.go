@@ -23,8 +23,8 @@ type graph struct {
 	by       map[module.Version][]module.Version // who requires it
 }
 
-// loadGraph follows the go.mod files that are in the module cache.
-func loadGraph(mods *goMods, pins []module.Version) *graph {
+// loadGraph follows the go.mod files that read knows, which returns nil for others.
+func loadGraph(read func(module.Version) *goMod, pins []module.Version) *graph {
 	g := &graph{
 		pins:     pins,
 		requires: make(map[module.Version][]module.Version),
@@ -38,7 +38,7 @@ func loadGraph(mods *goMods, pins []module.Version) *graph {
 			continue
 		}
 		var list []module.Version
-		if f := mods.read(m); f != nil {
+		if f := read(m); f != nil {
 			list = f.requires
 		}
 		g.requires[m] = list

@@ -69,18 +69,27 @@ func readGoMod(modCache string, m module.Version) *goMod {
 	if err != nil {
 		return nil
 	}
-	file, err := os.Open(name)
+	mod, err := parseGoMod(name)
 	if err != nil {
 		return nil
+	}
+	return mod
+}
+
+// parseGoMod reads a go.mod that belongs to no main module.
+func parseGoMod(name string) (*goMod, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
 	}
 	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxGoMod))
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	f, err := modfile.ParseLax(file.Name(), data, nil)
+	f, err := modfile.ParseLax(filepath.Base(name), data, nil)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	mod := &goMod{requires: make([]module.Version, len(f.Require))}
 	if f.Go != nil {
@@ -89,5 +98,5 @@ func readGoMod(modCache string, m module.Version) *goMod {
 	for i, r := range f.Require {
 		mod.requires[i] = r.Mod
 	}
-	return mod
+	return mod, nil
 }

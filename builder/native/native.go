@@ -3,11 +3,13 @@
 // For each build it writes a main module of its own (workspace.go), runs one go build
 // in it (run.go), reads the binary and the module versions that were selected
 // (verify.go, graph.go), and copies it out. When the go command fails, classify.go finds
-// out why and blame.go who is at fault.
+// out why and blame.go who is at fault. Whoever watches is told how far it is (progress.go).
 //
 // From a go build that succeeded it learns (learn.go) what was compiled into which files
 // (kit.go). A later combination of packages that are all known needs no go build: the versions
 // are selected here (plan.go) and the linker is run (assemble.go), to the very same bytes.
+//
+// A build of code that has no version (replaced.go) does without all that.
 package native
 
 import (
@@ -26,6 +28,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/internal/workdir"
 	"k6x/gotool"
 )
 
@@ -54,7 +57,7 @@ type Engine struct {
 	cfg  Config
 	log  *slog.Logger
 	dirs gotool.Dirs // Temp is that of each build
-	work *work
+	work *workdir.Dir
 	gate *gate
 	mods *goMods
 	sums sums
@@ -90,7 +93,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err := gotool.MakeHome(dirs.Home); err != nil {
 		return nil, fileError("making the build directories", err)
 	}
-	work, err := openWork(ctx, dir, log)
+	work, err := workdir.Open(ctx, dir, log)
 	if err != nil {
 		return nil, fileError("preparing the work directory", err)
 	}
@@ -99,7 +102,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 }
 
 // Close removes the work directory of this process. No build may be running.
-func (e *Engine) Close() error { return e.work.close() }
+func (e *Engine) Close() error { return e.work.Close() }
 
 // Settings returns what this engine adds to a request to make a recipe of it.
 func (e *Engine) Settings() k6x.Settings {
@@ -138,11 +141,12 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	defer leave()
 
 	started := time.Now()
-	ws, err := e.work.newWorkspace(recipe, lock, e.sums.known())
+	ws, err := newWorkspace(e.work.Path, recipe, lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, fileError("writing the main module", err)
 	}
 	defer ws.remove(e.log)
+	ws.progress = watch(ctx)
 	build, assembled, err := e.make(ctx, ws)
 	if err != nil {
 		return k6x.Build{}, err

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/builder/internal/workdir"
 	"k6x/gotool"
 	"k6x/internal/testmod"
 )
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	}
 	cacheDir = dir
 	code := m.Run()
-	_ = removeAll(dir)
+	_ = workdir.RemoveAll(dir)
 	os.Exit(code)
 }
 
@@ -75,20 +76,20 @@ func standinTool(t *testing.T, proxy string, extra ...string) *gotool.Tool {
 // emptyDir is t.TempDir for what may come to hold a module cache.
 func emptyDir(t *testing.T) string {
 	dir := t.TempDir()
-	t.Cleanup(func() { _ = removeAll(dir) })
+	t.Cleanup(func() { _ = workdir.RemoveAll(dir) })
 	return dir
 }
 
 // leftovers returns what is in the engine's work directory but for its lock.
 func leftovers(t *testing.T, e *Engine) []string {
 	t.Helper()
-	entries, err := os.ReadDir(e.work.dir)
+	entries, err := os.ReadDir(e.work.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	for _, entry := range entries {
-		if entry.Name() != lockName {
+		if entry.Name() != workdir.LockName {
 			names = append(names, entry.Name())
 		}
 	}

@@ -1,72 +1,12 @@
 package native
 
 import (
-	"bytes"
-	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
-
-// output keeps the first and the last of what is written to it, max bytes in all, and
-// tells line each line as it comes. It is not for concurrent writers.
-type output struct {
-	max  int
-	line func(string)
-
-	head, tail []byte // each of up to max/2 bytes, tail of twice that in between
-	dropped    int    // bytes between head and tail
-	partial    []byte // the line so far
-}
-
-const maxLine = 4096 // bytes of a line that line is told
-
-func (o *output) Write(p []byte) (int, error) {
-	o.lines(p)
-	half := o.max / 2
-	n := min(len(p), half-len(o.head))
-	o.head = append(o.head, p[:n]...)
-	for rest := p[n:]; len(rest) > 0; {
-		n := min(len(rest), half)
-		o.tail = append(o.tail, rest[:n]...)
-		rest = rest[n:]
-		if extra := len(o.tail) - half; extra > half {
-			o.tail = append(o.tail[:0], o.tail[extra:]...)
-			o.dropped += extra
-		}
-	}
-	return len(p), nil
-}
-
-func (o *output) lines(p []byte) {
-	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		piece := p
-		if end >= 0 {
-			piece = p[:end]
-		}
-		o.partial = append(o.partial, piece[:min(len(piece), maxLine-len(o.partial))]...)
-		if end < 0 {
-			return
-		}
-		o.line(string(o.partial))
-		o.partial = o.partial[:0]
-		p = p[end+1:]
-	}
-}
-
-// String returns what was kept.
-func (o *output) String() string {
-	tail, dropped := o.tail, o.dropped
-	if extra := len(tail) - o.max/2; extra > 0 {
-		tail, dropped = tail[extra:], dropped+extra
-	}
-	if dropped == 0 {
-		return string(o.head) + string(tail)
-	}
-	return fmt.Sprintf("%s\n… %d bytes are left out here …\n%s", o.head, dropped, tail)
-}
 
 var (
 	credentials = regexp.MustCompile(`://[^/@\s"]*@`)
@@ -79,13 +19,14 @@ var (
 // that positions read as path@version/file.go:line:column.
 func (e *Engine) clean(text string, ws *workspace) string {
 	sep := string(filepath.Separator)
+	type dir struct{ path, as string }
+	dirs := []dir{{e.dirs.ModCache, ""}, {ws.dir, ""}, {e.cfg.Dir, ""}, {e.cfg.Tool.Root, "GOROOT" + sep}}
+	for _, r := range ws.replaced {
+		dirs = append(dirs, dir{r.Dir, ""})
+	}
+	slices.SortFunc(dirs, func(a, b dir) int { return len(b.path) - len(a.path) }) // one may be in another
 	var pairs []string
-	for _, dir := range []struct{ path, as string }{
-		{e.dirs.ModCache, ""},
-		{ws.dir, ""},
-		{e.cfg.Dir, ""},
-		{e.cfg.Tool.Root, "GOROOT" + sep},
-	} {
+	for _, dir := range dirs {
 		if dir.path == "" {
 			continue
 		}
@@ -108,7 +49,7 @@ func (e *Engine) clean(text string, ws *workspace) string {
 	}, text)
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "go: downloading ") {
+		if !strings.HasPrefix(line, downloading) && !ws.progress.isNews(line) {
 			b.WriteString(line)
 		}
 	}

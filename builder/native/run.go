@@ -3,19 +3,14 @@ package native
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
-	"runtime"
 	"strings"
-	"time"
 
 	"k6x"
+	"k6x/builder/internal/process"
 )
 
-const (
-	maxOutput = 1 << 20          // bytes kept of what the go command prints
-	waitDelay = 10 * time.Second // for the output of a go command that has ended or was killed
-)
+const maxOutput = 1 << 20 // bytes kept of what the go command prints
 
 // unpinned says that the go command had to look for a module with a package that no
 // go.mod provides.
@@ -33,10 +28,11 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	running, cancel := context.WithCancelCause(timed)
 	defer cancel(nil)
 
-	out := &output{max: maxOutput, line: func(line string) {
+	out := &process.Output{Max: maxOutput, Line: func(line string) {
 		if pkg, ok := strings.CutPrefix(line, "go: finding module for package "); ok {
 			cancel(unpinned{pkg})
 		}
+		ws.progress.line(line)
 	}}
 	cmd := e.command(running, ws)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -45,7 +41,9 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
 		}
 	}
-	err := runGroup(cmd)
+	stopCounting := e.count(running, ws)
+	err := process.Run(cmd)
+	stopCounting()
 	cause := context.Cause(running)
 	missing, unpinned := errors.AsType[unpinned](cause)
 	if err == nil && !unpinned {
@@ -73,6 +71,9 @@ func (e *Engine) command(ctx context.Context, ws *workspace) *exec.Cmd {
 		mod = "-mod=readonly"
 	}
 	args := append([]string{"build", mod}, ws.recipe.Flags...)
+	if ws.progress != nil {
+		args = append(args, "-v") // which changes no bytes
+	}
 	return e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-o", outputName, ".")...)
 }
 
@@ -94,21 +95,4 @@ func (e *Engine) program(ctx context.Context, ws *workspace, path string, args .
 		"GOTOOLCHAIN=" + ws.recipe.Toolchain,
 	}, ws.recipe.Env...)...)
 	return cmd
-}
-
-// runGroup runs cmd in a process group of its own. When cmd's context ends or cmd does, all
-// that is left of the group is killed, and it returns once that is gone.
-func runGroup(cmd *exec.Cmd) error {
-	// The signal that the kernel sends to the child when its parent dies is sent when
-	// the thread that started it ends.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	setGroup(cmd)
-	cmd.Cancel = func() error { return killGroup(cmd) }
-	cmd.WaitDelay = waitDelay
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("starting the go command: %w", err)
-	}
-	defer endGroup(cmd)
-	return cmd.Wait()
 }

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/builder/internal/workdir"
 	"k6x/internal/testmod"
 )
 
@@ -214,7 +215,7 @@ func TestKillOfTheProcessLeavesNothingAfterARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(work, before[0].Name(), lockName)); err != nil {
+	if _, err := os.Stat(filepath.Join(work, before[0].Name(), workdir.LockName)); err != nil {
 		t.Errorf("the work of a living process was swept: %v", err)
 	}
 	if err := beside.Close(); err != nil {

@@ -84,8 +84,8 @@ func (b *blame) checkModules(info *debug.BuildInfo) error {
 	linked := make(map[string]string, len(info.Deps))
 	family := majorless(b.recipe.K6.Path)
 	for _, dep := range info.Deps {
-		if dep.Replace != nil {
-			return wrongBinary("%s is replaced by %s", dep.Path, dep.Replace.Path)
+		if !b.replaced.holds(dep) {
+			return wrongBinary("%s is not replaced as it was asked for", dep.Path)
 		}
 		if dep.Path != b.recipe.K6.Path && majorless(dep.Path) == family {
 			return b.mixed(dep.Path)
@@ -96,7 +96,7 @@ func (b *blame) checkModules(info *debug.BuildInfo) error {
 		switch chosen, ok := linked[pin.Path]; {
 		case !ok:
 			return wrongBinary("%s is not in it", pin)
-		case chosen != pin.Version:
+		case chosen != pin.Version && b.replaced == nil: // else that is told
 			return b.conflict(pin, chosen)
 		}
 	}

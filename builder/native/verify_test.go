@@ -70,7 +70,7 @@ func TestVerifyTakesOnlyWhatWasAskedFor(t *testing.T) {
 
 func TestInspectRefusesAnotherBinary(t *testing.T) {
 	e := newEngine(t, Config{})
-	ws, err := e.work.newWorkspace(e.recipe("v1.0.0"), nil, "")
+	ws, err := newWorkspace(e.work.Path, e.recipe("v1.0.0"), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func copyFile(t *testing.T, from, to string) {
 func TestVersionThatNoGoModNames(t *testing.T) {
 	e := newEngine(t, Config{})
 	recipe := e.recipe("v1.0.0", "untidy@v0.1.0")
-	ws, err := e.work.newWorkspace(recipe, nil, "")
+	ws, err := newWorkspace(e.work.Path, recipe, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestGraphReadsOnlyWhatIsThereAndSound(t *testing.T) {
 	write("example.com/!b!i!g/@v/v1.0.0.mod", "module example.com/BIG\nrequire example.com/c v1.10.0\n")
 	write("example.com/c/@v/v1.2.0.mod", "this is no go.mod {{{")
 	a := module.Version{Path: "example.com/a", Version: "v1.0.0"}
-	g := loadGraph(&goMods{modCache: cache}, []module.Version{a})
+	g := loadGraph((&goMods{modCache: cache}).read, []module.Version{a})
 	if got := g.selected(); got["example.com/c"] != "v1.10.0" || got["example.com/b"] != "v1.0.0" {
 		t.Errorf("selected %v", got)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/workdir"
 )
 
 // workspace is the directory of one build: the main module, temporary files and the binary.
@@ -20,6 +21,9 @@ type workspace struct {
 	dir    string
 	recipe k6x.Recipe
 	locked bool // go.mod and go.sum are those of an earlier build
+
+	progress *progress    // nil: nobody watches
+	replaced replacements // nil: no module is replaced
 }
 
 const outputName = "k6.out"
@@ -27,9 +31,9 @@ const outputName = "k6.out"
 func (ws *workspace) temp() string   { return filepath.Join(ws.dir, "tmp") }
 func (ws *workspace) output() string { return filepath.Join(ws.dir, outputName) }
 
-// newWorkspace writes the main module of a recipe, with the lock or, if there is none,
-// with the go.sum lines that are known.
-func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
+// newWorkspace writes the main module of a recipe into a new directory below parent, with the
+// lock or, if there is none, with the go.sum lines that are known.
+func newWorkspace(parent string, recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
 	files := map[string]string{"main.go": newMain(recipe), "go.mod": newGoMod(recipe), "go.sum": known}
 	if lock != nil {
 		if err := checkLock(lock); err != nil {
@@ -37,14 +41,14 @@ func (w *work) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock, known string) (ws
 		}
 		files["go.mod"], files["go.sum"] = lock.GoMod, lock.GoSum
 	}
-	dir, err := os.MkdirTemp(w.dir, "")
+	dir, err := os.MkdirTemp(parent, "")
 	if err != nil {
 		return nil, err
 	}
 	ws = &workspace{dir: dir, recipe: recipe, locked: lock != nil}
 	defer func() {
 		if err != nil {
-			_ = removeAll(dir)
+			_ = workdir.RemoveAll(dir)
 		}
 	}()
 	if err := os.Mkdir(ws.temp(), 0o755); err != nil {
@@ -158,7 +162,7 @@ func (ws *workspace) copyOutput(ctx context.Context, w io.Writer) error {
 
 // remove removes the workspace.
 func (ws *workspace) remove(log *slog.Logger) {
-	if err := removeAll(ws.dir); err != nil {
+	if err := workdir.RemoveAll(ws.dir); err != nil {
 		log.Error("a build's workspace cannot be removed", "dir", ws.dir, "err", err)
 	}
 }

@@ -8,18 +8,19 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
+	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 )
 
-// Display shows one thing that goes on at a time. Nil shows nothing. Its methods may be
-// called at once.
+// Display shows one thing that goes on at a time, in one line. Nil shows nothing. Its methods may
+// be called at once.
 type Display struct {
-	mu   sync.Mutex // guards what follows
-	pool *mpb.Progress
-	bar  *mpb.Bar // of what goes on; nil: nothing does
-	what string   // that bar is for
+	w io.Writer
+
+	mu     sync.Mutex               // guards what follows
+	bar    *progressbar.ProgressBar // of what goes on; nil: nothing does
+	what   string                   // that bar is for
+	closed bool
 }
 
 // New returns a display on w; nil if w is no terminal, or quiet is wanted.
@@ -32,104 +33,85 @@ func New(w io.Writer, quiet bool) *Display {
 }
 
 // On returns a display on w, terminal or not.
-func On(w io.Writer) *Display {
-	return &Display{pool: mpb.New(mpb.WithOutput(w), mpb.WithWidth(30), mpb.WithAutoRefresh(), mpb.WithRefreshRate(200*time.Millisecond))}
-}
+func On(w io.Writer) *Display { return &Display{w: w} }
+
+// unknown is the total of what nobody knows the total of.
+const unknown = -1
 
 // Spin shows that something goes on, and for how long, until something else does.
-func (d *Display) Spin(what string) {
-	d.show("spin "+what, func() *mpb.Bar {
-		return d.pool.New(0, mpb.SpinnerStyle(), mpb.BarWidth(1), mpb.BarRemoveOnComplete(),
-			mpb.AppendDecorators(decor.Name(what+" "), decor.Elapsed(decor.ET_STYLE_GO)))
-	}, 0, 0)
-}
+func (d *Display) Spin(what string) { d.show(what, "spin", 0, unknown) }
 
 // Bytes shows that done bytes of total have come, and how fast. A total of less than one is not
 // known.
 func (d *Display) Bytes(what string, done, total int64) {
-	d.show("bytes "+what, func() *mpb.Bar {
-		return d.pool.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(what+" ")),
-			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.AverageSpeed(decor.SizeB1024(0), "  % .1f")))
-	}, done, max(total, done+1))
+	d.show(what, "bytes", done, max(total, done+1), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
 }
 
 // Count shows that done of total things are done. A total of less than one is not known.
 func (d *Display) Count(what string, done, total int64) {
 	if total < 1 {
-		d.show("count "+what, func() *mpb.Bar {
-			return d.pool.New(0, mpb.SpinnerStyle(), mpb.BarWidth(1), mpb.BarRemoveOnComplete(),
-				mpb.AppendDecorators(decor.Name(what+" "), decor.CurrentNoUnit("%d "), decor.Elapsed(decor.ET_STYLE_GO)))
-		}, done, done+1)
+		d.show(fmt.Sprintf("%s: %d", what, done), "spin "+what, 0, unknown)
 		return
 	}
-	d.show("of "+what, func() *mpb.Bar {
-		return d.pool.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name(what+" ")),
-			mpb.AppendDecorators(decor.CountersNoUnit("%d of %d "), decor.Elapsed(decor.ET_STYLE_GO)))
-	}, done, max(total, done+1))
+	d.show(what, "count", done, max(total, done+1), progressbar.OptionShowCount())
 }
 
-// show brings the bar for what to where it has to be. To end it is up to clear, so that its total
-// is never reached.
-func (d *Display) show(what string, bar func() *mpb.Bar, done, total int64) {
+// show brings the bar for what to where it has to be; the bars of one kind go on for each other. To
+// end it is up to clear, so that its total is never reached.
+func (d *Display) show(what, kind string, done, total int64, options ...progressbar.Option) {
 	if d == nil {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.pool == nil {
+	if d.closed {
 		return
 	}
-	if d.bar == nil || d.what != what {
+	if key := kind + " " + what; d.bar == nil || d.what != key && (total != unknown || d.what != kind) {
 		d.clear()
-		d.bar, d.what = bar(), what
+		d.what = key
+		if total == unknown && kind != "spin" {
+			d.what = kind // its words change
+		}
+		d.bar = progressbar.NewOptions64(total, append(options,
+			progressbar.OptionSetWriter(d.w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(20),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSpinnerType(14), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(true),
+			progressbar.OptionSetRenderBlankState(true),
+		)...)
 	}
-	if total > 0 {
-		d.bar.SetTotal(total, false)
-		d.bar.SetCurrent(done)
+	// What cannot be shown need not be.
+	if total == unknown {
+		d.bar.Describe(what)
+		return
 	}
-}
-
-// Clear takes away what is shown.
-func (d *Display) Clear() {
-	if d != nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.clear()
-	}
+	d.bar.ChangeMax64(total)
+	_ = d.bar.Set64(done)
 }
 
 func (d *Display) clear() {
 	if d.bar != nil {
-		d.bar.Abort(true)
-		d.bar.Wait()
+		_ = d.bar.Finish()
 		d.bar, d.what = nil, ""
 	}
 }
 
-// Print writes a line that stays, to w if there is no display.
+// Print writes a line that stays.
 func (d *Display) Print(w io.Writer, line string) {
 	if d != nil {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if d.pool != nil {
-			d.clear() // so that nothing is drawn over the line
-		}
+		d.clear() // so that nothing is drawn over the line
 	}
 	fmt.Fprintln(w, line)
 }
 
 // Close takes away what is shown and leaves the terminal alone from then on.
 func (d *Display) Close() {
-	if d == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.pool != nil {
+	if d != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.clear()
-		d.pool.Shutdown()
-		d.pool = nil
+		d.closed = true
 	}
 }

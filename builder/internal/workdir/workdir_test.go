@@ -1,4 +1,4 @@
-package native
+package workdir
 
 import (
 	"log/slog"
@@ -10,7 +10,7 @@ import (
 func TestSweepRemovesWhatNobodyHasLocked(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
-	alive, err := openWork(t.Context(), dir, log)
+	alive, err := Open(t.Context(), dir, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +27,7 @@ func TestSweepRemovesWhatNobodyHasLocked(t *testing.T) {
 	if err := os.Chmod(dead, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	next, err := openWork(t.Context(), dir, log)
+	next, err := Open(t.Context(), dir, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,11 +35,11 @@ func TestSweepRemovesWhatNobodyHasLocked(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Errorf("%v, %v: want the directories of the two that live", entries, err)
 	}
-	for _, w := range []*work{alive, next} {
-		if _, err := os.Stat(w.dir); err != nil {
+	for _, w := range []*Dir{alive, next} {
+		if _, err := os.Stat(w.Path); err != nil {
 			t.Error(err)
 		}
-		if err := w.close(); err != nil {
+		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
 	}

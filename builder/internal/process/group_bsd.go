@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package native
+package process
 
 import (
 	"os/exec"

@@ -1,4 +1,6 @@
-package native
+// Package workdir gives engines directories to build in, of which nothing is left once their
+// process is dead and another one starts.
+package workdir
 
 import (
 	"context"
@@ -11,17 +13,18 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// work is the directory below which this process builds: work/<random>/. A lock in it
+// Dir is a directory below which this process builds: work/<random>/. A lock in it
 // is held as long as the process lives, so that others know whether it may be removed.
-type work struct {
-	dir  string
+type Dir struct {
+	Path string
 	lock *flock.Flock
 }
 
-const lockName = "lock"
+// LockName is the file that is in a [Dir] besides what it was made for.
+const LockName = "lock"
 
-// openWork makes a work directory below dir and removes those of dead processes.
-func openWork(ctx context.Context, dir string, log *slog.Logger) (*work, error) {
+// Open makes a directory below dir/work and removes those of dead processes.
+func Open(ctx context.Context, dir string, log *slog.Logger) (*Dir, error) {
 	all := filepath.Join(dir, "work")
 	if err := os.MkdirAll(all, 0o755); err != nil {
 		return nil, err
@@ -39,12 +42,12 @@ func openWork(ctx context.Context, dir string, log *slog.Logger) (*work, error) 
 	if err != nil {
 		return nil, err
 	}
-	w := &work{dir: own, lock: flock.New(filepath.Join(own, lockName))}
-	if err := w.lock.Lock(); err != nil {
-		_ = removeAll(own)
+	d := &Dir{Path: own, lock: flock.New(filepath.Join(own, LockName))}
+	if err := d.lock.Lock(); err != nil {
+		_ = RemoveAll(own)
 		return nil, err
 	}
-	return w, nil
+	return d, nil
 }
 
 // sweep removes the directories in all that no living process has locked.
@@ -56,14 +59,14 @@ func sweep(all string, log *slog.Logger) error {
 	for _, entry := range entries {
 		dir := filepath.Join(all, entry.Name())
 		if entry.IsDir() {
-			lock := flock.New(filepath.Join(dir, lockName))
+			lock := flock.New(filepath.Join(dir, LockName))
 			dead, err := lock.TryLock()
 			_ = lock.Close()
 			if err != nil || !dead {
 				continue
 			}
 		}
-		if err := removeAll(dir); err != nil {
+		if err := RemoveAll(dir); err != nil {
 			log.Warn("leftovers of a build cannot be removed", "dir", dir, "err", err)
 			continue
 		}
@@ -72,17 +75,18 @@ func sweep(all string, log *slog.Logger) error {
 	return nil
 }
 
-func (w *work) close() error {
-	err := w.lock.Close()
-	if rmErr := removeAll(w.dir); err == nil {
+// Close removes the directory.
+func (d *Dir) Close() error {
+	err := d.lock.Close()
+	if rmErr := RemoveAll(d.Path); err == nil {
 		err = rmErr
 	}
 	return err
 }
 
-// removeAll removes dir also if directories in it are read-only, as those of a module
+// RemoveAll removes dir also if directories in it are read-only, as those of a module
 // are, and if a process that is just dying still writes there.
-func removeAll(dir string) error {
+func RemoveAll(dir string) error {
 	var err error
 	for range 3 {
 		if err = os.RemoveAll(dir); err == nil {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package native
+package process
 
 import (
 	"errors"
@@ -24,17 +24,12 @@ func endGroup(cmd *exec.Cmd) {
 	}
 }
 
-// killed reports whether err says that the process was killed, by whomever.
-func killed(err error) bool {
+// Killed reports whether err of [Run] says that the process was killed, by whomever.
+func Killed(err error) bool {
 	exit, ok := errors.AsType[*exec.ExitError](err)
 	if !ok {
 		return false
 	}
 	status, ok := exit.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
-}
-
-// noSpace reports whether err says that a disk or quota is full.
-func noSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

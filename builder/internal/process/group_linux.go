@@ -1,4 +1,4 @@
-package native
+package process
 
 import (
 	"os"
@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// setGroup gives cmd a process group, which its children are in too. The go command is
-// killed when this process dies.
+// setGroup gives cmd a process group, which its children are in too. It is killed
+// when this process dies.
 func setGroup(cmd *exec.Cmd) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}

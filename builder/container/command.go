@@ -1,0 +1,141 @@
+package container
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k6x"
+	"k6x/builder/internal/gobuild"
+	"k6x/gotool"
+)
+
+// Where things are in a container. What is below cacheDir is in the volume.
+const (
+	ownDir   = "/k6x"
+	homeDir  = ownDir + "/home"
+	tempDir  = ownDir + "/tmp"
+	cacheDir = "/cache"
+	modCache = cacheDir + "/mod"
+)
+
+// workDir returns where a main module is built. Its name is one of its contents: what the go
+// command remembers of a directory is known by the directory's name and the sizes and times
+// of its files.
+func workDir(files map[string]string) string {
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(h, "%s %d:%s\n", name, len(files[name]), files[name])
+	}
+	return ownDir + "/work-" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// What comes out of the main module's directory next to the binary.
+const (
+	goModName   = "go.mod"
+	goSumName   = "go.sum"
+	graphName   = "graph.txt"
+	importsName = "imports.txt"
+)
+
+// buildScript runs the go command with its arguments, and then asks it which go.mod requires
+// what, which shows who asked for a version.
+const buildScript = `go "$@"
+code=$?
+go mod graph >` + graphName + ` 2>/dev/null
+exit $code`
+
+// importsScript asks for all packages that are not of the standard library and what they import.
+const importsScript = `go mod graph >` + graphName + ` 2>/dev/null
+go list -e -deps -mod=mod -f '{{if not .Standard}}{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{end}}' . >` + importsName + ` 2>/dev/null
+exit 0`
+
+// limited returns a command that ends by itself some time after limit, for when nobody is
+// there any more to end it.
+func limited(limit time.Duration, command ...string) []string {
+	seconds := int(limit/time.Second) + 30
+	return append([]string{"timeout", "-s", "KILL", strconv.Itoa(seconds)}, command...)
+}
+
+// job returns the run of a script, with args, in the main module of b.
+func (b *build) job(script string, args ...string) job {
+	limit := b.e.cfg.Timeout
+	return job{
+		image:   b.image,
+		command: limited(limit, append([]string{"sh", "-c", script, "sh"}, args...)...),
+		env:     slices.Concat(b.e.fetch, gobuild.Env(b.recipe)),
+		files:   b.files,
+		dir:     b.workDir,
+		limit:   limit,
+		volume:  b.e.cfg.Volume,
+		into:    b.dir,
+	}
+}
+
+// goEnv returns the whole environment that a container is started with, but for what of the
+// image's has nothing to do with Go. More come last and win.
+func goEnv(image []string, more []string) []string {
+	vars := make(map[string]string)
+	for _, kv := range image {
+		key, _, _ := strings.Cut(kv, "=")
+		if key != "GOROOT" && (strings.HasPrefix(key, "GO") || gotool.IsCodegen(key)) {
+			vars[key] = "" // to the go command as if it were not set
+		}
+	}
+	for _, kv := range slices.Concat([]string{
+		"HOME=" + homeDir, "GOPATH=" + cacheDir + "/go", "GOMODCACHE=" + modCache, "GOCACHE=" + cacheDir + "/build",
+		"TMPDIR=" + tempDir, "GOTMPDIR=" + tempDir,
+		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=local", "GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
+	}, more) {
+		key, value, _ := strings.Cut(kv, "=")
+		vars[key] = value
+	}
+	env := make([]string, 0, len(vars))
+	for _, key := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, key+"="+vars[key])
+	}
+	return env
+}
+
+// managed are the variables that each build sets, as far as they could be mistaken for something
+// to choose.
+var managed = []string{
+	"GOOS", "GOARCH", "GOFLAGS", "GOENV", "GOTOOLCHAIN", "GOWORK", "GO111MODULE", "GOROOT", "GOPATH",
+	"GOMODCACHE", "GOCACHE", "GOCACHEPROG", "GOTMPDIR", "TMPDIR", "CGO_ENABLED", "GOTELEMETRY", "HOME", "PATH",
+}
+
+// splitEnv tells the variables that are part of a recipe, sorted, from the others.
+func splitEnv(env []string) (fetch, codegen []string, err error) {
+	for _, kv := range env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok || key == "":
+			return nil, nil, k6x.Errorf(k6x.Invalid, "%q is not KEY=VALUE", key)
+		case slices.Contains(managed, key):
+			return nil, nil, k6x.Errorf(k6x.Invalid, "%s cannot be set: it is part of how a build is made reproducible", key)
+		case gotool.IsCodegen(key):
+			codegen = append(codegen, kv)
+		default:
+			fetch = append(fetch, kv)
+		}
+	}
+	slices.Sort(codegen)
+	return fetch, codegen, nil
+}
+
+// dirs returns the directories of a container and what stands for them in messages.
+func (b *build) dirs() []string {
+	var dirs []string
+	for _, dir := range []struct{ path, as string }{
+		{modCache + "/", ""}, {b.workDir + "/", ""}, {tempDir + "/", "tmp/"}, {cacheDir + "/", ""}, {b.image.root + "/", "GOROOT/"},
+	} {
+		// The go command writes a path relative to workDir where that is shorter.
+		dirs = append(dirs, "../.."+dir.path, dir.as, dir.path, dir.as)
+	}
+	return append(dirs, "../tmp/", "tmp/")
+}

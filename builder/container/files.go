@@ -1,0 +1,203 @@
+package container
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"github.com/moby/moby/client"
+
+	"k6x"
+	"k6x/builder/internal/gobuild"
+)
+
+// Bounds on what comes out of a container.
+const (
+	maxBinary = 1 << 30  // bytes
+	maxText   = 64 << 20 // bytes of a file that is not the binary
+	maxFiles  = 100
+)
+
+// sendFiles puts the files of a job into a container that has not been started, with the home and the
+// directory for temporary files that the go command needs.
+func (e *Engine) sendFiles(ctx context.Context, id string, j job) error {
+	if len(j.files) == 0 {
+		return nil
+	}
+	all := map[string]string{homeDir + "/.config/go/telemetry/mode": "off"} // for which there is no variable
+	for name, text := range j.files {
+		all[path.Join(j.dir, name)] = text
+	}
+	tarball, err := pack(all, tempDir)
+	if err != nil {
+		return gobuild.FileError("packing the main module", err)
+	}
+	return e.call(ctx, "filling a container", func(ctx context.Context) error {
+		_, err := e.client.CopyToContainer(ctx, id, client.CopyToContainerOptions{DestinationPath: "/", Content: tarball})
+		return err
+	})
+}
+
+// pack returns a tar of files, by absolute path, and empty directories.
+func pack(files map[string]string, dirs ...string) (io.Reader, error) {
+	parents := make(map[string]bool)
+	add := func(dir string) {
+		for ; dir != "/"; dir = path.Dir(dir) {
+			parents[dir] = true
+		}
+	}
+	for name := range files {
+		add(path.Dir(name))
+	}
+	for _, dir := range dirs {
+		add(dir)
+	}
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, dir := range slices.Sorted(maps.Keys(parents)) {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir[1:] + "/", Mode: 0o755}); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name[1:], Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+			return nil, err
+		}
+		if _, err := io.WriteString(w, files[name]); err != nil {
+			return nil, err
+		}
+	}
+	return &buf, w.Close()
+}
+
+// fetchFiles gets what a job has left next to its files: the binary as a file, the rest as text
+// by name.
+func (e *Engine) fetchFiles(ctx context.Context, id string, j job) (map[string]string, error) {
+	copied, err := e.client.CopyFromContainer(ctx, id, client.CopyFromContainerOptions{SourcePath: j.dir})
+	if err != nil {
+		return nil, e.daemonError(ctx, "fetching the binary", err)
+	}
+	defer copied.Content.Close()
+	text, err := unpack(copied.Content, path.Base(j.dir), j.into)
+	if err != nil && ctx.Err() != nil {
+		return nil, gobuild.Stopped(ctx, err)
+	}
+	return text, err
+}
+
+// unpack reads a tar of the directory named from, and puts the binary into the directory
+// into. It may come from anybody: only regular files that are
+// expected are read, as far as they have a sensible size, and none of their names is used.
+func unpack(r io.Reader, from, into string) (map[string]string, error) {
+	text := make(map[string]string)
+	binary := false
+	t := tar.NewReader(r)
+	for n := 0; ; n++ {
+		h, err := t.Next()
+		if err == io.EOF {
+			return text, nil
+		}
+		if err != nil {
+			return nil, badAnswer("it broke off").WithCause(err)
+		}
+		if n >= maxFiles {
+			return nil, badAnswer("there are too many files")
+		}
+		name, inside := strings.CutPrefix(strings.TrimPrefix(h.Name, "./"), from+"/")
+		if h.Typeflag == tar.TypeDir && (name == "" || !inside && name == from) {
+			continue
+		}
+		_, seen := text[name]
+		switch {
+		case !inside, h.Typeflag != tar.TypeReg, seen, binary && name == gobuild.OutputName:
+			return nil, badAnswer("there is something else with it").WithCause(errors.New(h.Name))
+		case name == gobuild.OutputName:
+			binary = true
+			err = unpackBinary(filepath.Join(into, gobuild.OutputName), t, h.Size)
+		case slices.Contains([]string{"main.go", goModName, goSumName, graphName, importsName}, name):
+			text[name], err = unpackText(t, h.Size)
+		default:
+			err = badAnswer("there is something else with it").WithCause(errors.New(h.Name))
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+func unpackText(r io.Reader, size int64) (string, error) {
+	if size > maxText {
+		return "", badAnswer("it is too large")
+	}
+	var b strings.Builder
+	if _, err := io.Copy(&b, r); err != nil {
+		return "", badAnswer("it broke off").WithCause(err)
+	}
+	return b.String(), nil
+}
+
+func unpackBinary(file string, r io.Reader, size int64) error {
+	if size > maxBinary {
+		return badAnswer("it is too large")
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return gobuild.FileError("keeping the binary", err)
+	}
+	broken := &readError{Reader: r}
+	_, err = io.Copy(f, broken)
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	switch {
+	case broken.err != nil:
+		return badAnswer("it broke off").WithCause(broken.err)
+	case err != nil:
+		return gobuild.FileError("keeping the binary", err)
+	}
+	return nil
+}
+
+// readError remembers the error of a reader, to be told from that of a writer.
+type readError struct {
+	io.Reader
+	err error
+}
+
+func (r *readError) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}
+
+// graph returns what go.mod files require; without edges if the go command did not say.
+func (r result) graph(recipe k6x.Recipe) (*gobuild.Graph, error) {
+	return gobuild.ReadGraph(gobuild.Pins(recipe), strings.NewReader(r.text[graphName]))
+}
+
+// importers returns what reports whether a package of a module imports pkg.
+func (r result) importers(pkg string) func(module.Version, string) bool {
+	var importers []string
+	for line := range strings.Lines(r.text[importsName]) {
+		if words := strings.Fields(line); len(words) > 0 && slices.Contains(words[1:], pkg) {
+			importers = append(importers, words[0])
+		}
+	}
+	return func(m module.Version, _ string) bool {
+		return slices.ContainsFunc(importers, func(importer string) bool {
+			return importer == m.Path || strings.HasPrefix(importer, m.Path+"/")
+		})
+	}
+}

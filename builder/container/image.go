@@ -1,0 +1,102 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	cerrdefs "github.com/containerd/errdefs"
+
+	"k6x"
+	"k6x/builder/internal/gobuild"
+	"k6x/gotool"
+)
+
+// goImage is an image to build in.
+type goImage struct {
+	id        string
+	toolchain string   // such as go1.26.8
+	root      string   // GOROOT
+	env       []string // that a container of it has
+}
+
+// image returns the image, which is pulled if it is not there. What is in an image is asked
+// once.
+func (e *Engine) image(ctx context.Context) (goImage, error) {
+	inspect := func() (goImage, error) {
+		timed, stop := context.WithTimeoutCause(ctx, callTime, errSilent)
+		defer stop()
+		found, err := e.client.ImageInspect(timed, e.cfg.Image)
+		if err != nil {
+			return goImage{}, e.daemonError(timed, "looking for the image", err)
+		}
+		image := goImage{id: found.ID}
+		if found.Config != nil {
+			image.env = found.Config.Env
+		}
+		return image, nil
+	}
+	image, err := inspect()
+	if cerrdefs.IsNotFound(err) {
+		if err := e.pull(ctx); err != nil {
+			return goImage{}, err
+		}
+		image, err = inspect()
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return goImage{}, gobuild.Stopped(ctx, err)
+		}
+		return goImage{}, err
+	}
+	e.mu.Lock()
+	known, ok := e.images[image.id]
+	e.mu.Unlock()
+	if ok {
+		return known, nil
+	}
+	if err := e.ask(ctx, &image); err != nil {
+		return goImage{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.images[image.id] = image
+	return image, nil
+}
+
+// ask asks the go command of an image about itself.
+func (e *Engine) ask(ctx context.Context, image *goImage) error {
+	result, err := e.run(ctx, job{
+		image:   *image,
+		command: limited(time.Minute, "go", "env", "-json", "GOVERSION", "GOROOT"),
+		limit:   time.Minute,
+	})
+	if ctx.Err() != nil {
+		return gobuild.Stopped(ctx, err)
+	}
+	if err != nil {
+		return err
+	}
+	var said struct{ GOVERSION, GOROOT string }
+	if result.exit != 0 {
+		return e.badImage("its go command does not work").
+			WithCause(fmt.Errorf("go env ended with %d: %s", result.exit, firstLine(result.output)))
+	}
+	if err := json.Unmarshal([]byte(result.stdout), &said); err != nil {
+		return e.badImage("its go command says nothing about itself").WithCause(err)
+	}
+	if !gotool.IsRelease(said.GOVERSION) {
+		return e.badImage("its Go is version %q, which is not a release", said.GOVERSION)
+	}
+	image.toolchain, image.root = said.GOVERSION, path.Clean("/"+strings.TrimSpace(said.GOROOT))
+	return nil
+}
+
+// badImage returns the error for an image that is not fit to build in.
+func (e *Engine) badImage(format string, args ...any) *k6x.Error {
+	return k6x.Errorf(k6x.Invalid, "nothing can be built in the image %s: %s", e.cfg.Image, fmt.Sprintf(format, args...)).
+		WithHint("It needs go, sh and timeout, as the images called golang have them, such as %s.", DefaultImage)
+}

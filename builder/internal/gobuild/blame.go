@@ -1,0 +1,128 @@
+package gobuild
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// Blame finds out which module of a recipe is at fault.
+type Blame struct {
+	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: nobody knows.
+	Imports func(m module.Version, pkg string) bool
+
+	recipe   k6x.Recipe
+	graph    *Graph
+	selected map[string]string // version by module path
+}
+
+// NewBlame returns what judges builds of the recipe by what is known of its modules.
+func NewBlame(recipe k6x.Recipe, graph *Graph) *Blame {
+	return &Blame{recipe: recipe, graph: graph, selected: graph.selected()}
+}
+
+// owner returns the module that a package belongs to, if it is one of the build.
+func (b *Blame) owner(pkg string) (module.Version, bool) {
+	for path := pkg; ; {
+		if version, ok := b.selected[path]; ok {
+			return module.Version{Path: path, Version: version}, true
+		}
+		i := strings.LastIndexByte(path, '/')
+		if i < 0 {
+			return module.Version{}, false
+		}
+		path = path[:i]
+	}
+}
+
+// label returns the words for a module: with the names it was asked for as, if it was.
+func (b *Blame) label(m module.Version) string {
+	for _, asked := range Modules(b.recipe) {
+		if asked.Path == m.Path && asked.Version == m.Version {
+			return asked.Label()
+		}
+	}
+	return m.String()
+}
+
+func (b *Blame) labels(list []module.Version) []string {
+	labels := make([]string, len(list))
+	for i, m := range list {
+		labels[i] = b.label(m)
+	}
+	return labels
+}
+
+func (b *Blame) pinned(path string) bool {
+	return slices.ContainsFunc(b.graph.pins, func(p module.Version) bool { return p.Path == path })
+}
+
+// describe is label, and for a module that was not asked for, who needs it.
+func (b *Blame) describe(m module.Version) string {
+	if b.pinned(m.Path) {
+		return b.label(m)
+	}
+	// Whoever needs another version of it would get this one.
+	who := b.graph.pinsOf(func(n module.Version) bool { return n.Path == m.Path })
+	switch len(who) {
+	case 0:
+		return m.String()
+	case 1:
+		return m.String() + ", which " + b.label(who[0]) + " needs,"
+	}
+	return m.String() + ", which " + strings.Join(b.labels(who), " and ") + " need,"
+}
+
+// conflict returns the error for a pin that gave way to a higher version.
+func (b *Blame) conflict(pin module.Version, chosen string) *k6x.Error {
+	name := pin.Path
+	for _, m := range Modules(b.recipe) {
+		if m.Path == pin.Path && len(m.Names) > 0 {
+			name = m.Names[0]
+		}
+	}
+	who := "another module"
+	asking := slices.Clone(b.graph.by[module.Version{Path: pin.Path, Version: chosen}])
+	module.Sort(asking)
+	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
+		who = b.label(asking[i])
+	} else if len(asking) > 0 {
+		who = b.describe(asking[0])
+	}
+	return k6x.Errorf(k6x.Conflict, "%s needs %s %s, but %s was asked for", who, name, chosen, pin.Version).
+		WithHint("Ask for %s %s, or for a version of the other that does with %s.", name, chosen, pin.Version)
+}
+
+// mixed returns the error for a binary with another major version of k6 in it.
+func (b *Blame) mixed(other string) *k6x.Error {
+	who := "An extension"
+	if list := b.graph.pinsOf(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
+		who = strings.Join(b.labels(list), ", ")
+	}
+	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.recipe.K6.Label()).
+		WithHint("Ask for a k6 of the major version that the extension is made for, or for another version of the extension.")
+}
+
+// importer returns a module with a file that imports pkg: an extension if there is
+// one, else any of the build.
+func (b *Blame) importer(pkg string) (module.Version, bool) {
+	if b.Imports == nil {
+		return module.Version{}, false
+	}
+	list := slices.Clone(b.graph.pins)
+	for _, path := range slices.Sorted(maps.Keys(b.selected)) {
+		if m := (module.Version{Path: path, Version: b.selected[path]}); !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	for _, m := range list {
+		if b.Imports(m, pkg) {
+			return m, true
+		}
+	}
+	return module.Version{}, false
+}

@@ -1,0 +1,272 @@
+package gobuild
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// What of the output of a failed build is quoted in the message.
+const (
+	quoteLines = 20
+	quoteBytes = 4 << 10
+)
+
+// Explain returns the error for a go command that failed with err and printed text, which
+// is clean; killed says that it was killed, and not by us. Used are the requirements of the
+// go.mod as it was left; nil if there was a lock.
+func (b *Blame) Explain(used []module.Version, text string, err error, killed bool) error {
+	// A pin that gave way explains whatever came of it.
+	for _, m := range used {
+		for _, pin := range b.graph.pins {
+			if m.Path == pin.Path && m.Version != pin.Version {
+				return b.conflict(pin, m.Version)
+			}
+		}
+	}
+	failure := b.classify(text, killed)
+	failure.Err = fmt.Errorf("%w: %s", err, quote(text))
+	if failure.Kind == k6x.BuildFailed {
+		failure.Output = text
+	}
+	return failure
+}
+
+// rule recognizes one sort of failure in the output of the go command. Its error gets
+// the groups of the match.
+type rule struct {
+	pattern *regexp.Regexp
+	explain func(b *Blame, match []string) *k6x.Error
+}
+
+// machine has the rules for failures that are of this machine, whatever was built.
+func machine() []rule {
+	return []rule{
+		{regexp.MustCompile(`no space left on device|[Dd]isk quota exceeded|not enough space on the disk`),
+			func(*Blame, []string) *k6x.Error { return OutOfSpace() }},
+		// The go command cannot list its own library when it cannot write to its cache.
+		{regexp.MustCompile(`(?m)^GOROOT\S+: package \S+ is not in std`),
+			func(*Blame, []string) *k6x.Error { return OutOfSpace() }},
+		{regexp.MustCompile(`(?m): signal: killed$`),
+			func(*Blame, []string) *k6x.Error { return outOfMemory() }},
+	}
+}
+
+// loading has the rules for failures before anything is compiled, in the order of
+// how much they tell.
+func loading() []rule {
+	return []rule{
+		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: (?:verifying (?:module|go\.mod): )?checksum mismatch`), badChecksum},
+		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: verifying (?:module|go\.mod): `), unverified},
+		{regexp.MustCompile(`(?:(\S+@\S+) )?requires go >= (\S+) \(running go`), newerGo},
+		{regexp.MustCompile(`download (go\S+) for \S+: toolchain not available`), noToolchain},
+		{regexp.MustCompile(`(\S+@\S+): parsing go\.mod:\n\s*module declares its path as: (\S+)`), renamed},
+		{regexp.MustCompile(`build constraints exclude all Go files in (\S+)`), excluded},
+		{regexp.MustCompile(`import "(\S+)" is a program, not an importable package`), program},
+		{regexp.MustCompile(`unsupported GOOS/GOARCH pair (\S+)`), noPlatform},
+		{regexp.MustCompile(`missing go\.sum entry|updates to go\.mod needed|updates to go\.sum needed`), badLock},
+		{regexp.MustCompile(fetching), unfetched},
+	}
+}
+
+// classify returns the error for a go command that printed text; killed says that it
+// was killed, and not by us.
+func (b *Blame) classify(text string, killed bool) *k6x.Error {
+	rules := machine()
+	compiled := compileHeader.FindStringIndex(text) != nil
+	if !compiled {
+		rules = append(rules, loading()...)
+	}
+	for _, r := range rules {
+		if match := r.pattern.FindStringSubmatch(text); match != nil {
+			return r.explain(b, match)
+		}
+	}
+	switch {
+	case killed:
+		return outOfMemory()
+	case compiled:
+		return b.uncompiled(text)
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s cannot be built:\n%s", b.recipe.List(), quote(text))
+}
+
+func badChecksum(b *Blame, match []string) *k6x.Error {
+	return k6x.Errorf(k6x.Forbidden, "what was downloaded of %s does not have the checksum that it is known by", b.labelOf(match[1])).
+		WithHint("The release was changed after it was published, or the download was tampered with. Use another version.")
+}
+
+func unverified(b *Blame, match []string) *k6x.Error {
+	return k6x.Errorf(k6x.Unavailable, "the checksum database does not vouch for %s", b.labelOf(match[1])).
+		WithHint("Try again a little later. For a private module the operator sets GONOSUMDB or GOPRIVATE.")
+}
+
+func newerGo(b *Blame, match []string) *k6x.Error {
+	who := b.recipe.List().String()
+	if match[1] != "" {
+		who = b.describeOf(match[1])
+	}
+	return k6x.Errorf(k6x.Conflict, "%s needs Go %s, and this service builds with %s", who, match[2], b.recipe.Toolchain).
+		WithHint("Ask for an older version of it.")
+}
+
+func noToolchain(_ *Blame, match []string) *k6x.Error {
+	return k6x.Errorf(k6x.Unavailable, "the toolchain %s, which this binary is built with, is not to be had", match[1])
+}
+
+func renamed(b *Blame, match []string) *k6x.Error {
+	return k6x.Errorf(k6x.NotFound, "%s does not exist: the module is called %s", b.describeOf(match[1]), match[2]).
+		WithHint("Ask for it by its own path.")
+}
+
+func excluded(b *Blame, match []string) *k6x.Error {
+	who := match[1]
+	if m, ok := splitDir(match[1]); ok {
+		who = b.describe(m)
+	}
+	if b.recipe.Cgo {
+		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s", who, b.recipe.Platform)
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it may need cgo, or does not support the platform", who, b.recipe.Platform).
+		WithHint("Leave it out, or build it where cgo is on.")
+}
+
+func program(b *Blame, match []string) *k6x.Error {
+	who := match[1]
+	if m, ok := b.owner(match[1]); ok {
+		who = b.describe(m)
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s is a program and no extension: its package is main", who)
+}
+
+func noPlatform(_ *Blame, match []string) *k6x.Error {
+	return k6x.Errorf(k6x.NotFound, "there is no Go for the platform %s", match[1])
+}
+
+func badLock(*Blame, []string) *k6x.Error {
+	return k6x.Errorf(k6x.Internal, "the stored lock of this binary does not fit its recipe")
+}
+
+// fetching matches the failure to get one module: the module, if it is named, and why
+// it failed, with the lines that belong to it.
+const fetching = `(?m)^(?:go: |\S+:\d+:\d+: )?(?:\S+@\S+ requires\n\s*)*(?:(\S+@[^\s:]+): )?` +
+	`((?:reading |read |Get |unrecognized import path|invalid version: |unknown revision|module lookup disabled|` +
+	`refusing to pass credentials|git |exit status ).*(?:\n\s+.*)*)`
+
+var absent = regexp.MustCompile(`: 404 |: 410 |unknown revision|[Rr]epository not found|does not exist|could not read Username|not found:`)
+
+func unfetched(b *Blame, match []string) *k6x.Error {
+	who := "a module"
+	if match[1] != "" {
+		who = b.describeOf(match[1])
+	}
+	if absent.MatchString(match[2]) {
+		return k6x.Errorf(k6x.NotFound, "%s is not to be found", who).
+			WithHint("Check its name and version.")
+	}
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", who).
+		WithHint("Try again a little later.")
+}
+
+// compileHeader is how the go command announces what the compiler or linker says of a package.
+var compileHeader = regexp.MustCompile(`(?m)^# (\S+)`)
+
+var noCompiler = regexp.MustCompile(`C compiler "[^"]*" not found`)
+
+// uncompiled returns the error for a package that does not compile.
+func (b *Blame) uncompiled(text string) *k6x.Error {
+	match := compileHeader.FindStringSubmatchIndex(text)
+	pkg, said := text[match[2]:match[3]], quote(text[match[0]:])
+	if pkg == "runtime/cgo" || noCompiler.MatchString(text) {
+		return k6x.Errorf(k6x.BuildFailed, "%s needs cgo, and this service has no C compiler for %s:\n%s",
+			b.recipe.List(), b.recipe.Platform, said).WithHint("Build it where there is one.")
+	}
+	m, ok := b.owner(pkg)
+	switch {
+	case pkg == "k6":
+		return k6x.Errorf(k6x.BuildFailed, "%s cannot be linked:\n%s", b.recipe.List(), said)
+	case !ok:
+		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", pkg, said)
+	case m.Path == b.recipe.K6.Path:
+		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", b.label(m), said).
+			WithHint("An extension may have raised the version of a module that k6 needs. Ask for fewer extensions or another version of k6.")
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", b.describe(m), said).
+		WithHint("It may be made for another version of k6. Ask for another version of the one or the other.")
+}
+
+// findingModule is what the go command prints before it looks for a module with a package
+// that no go.mod provides.
+const findingModule = "go: finding module for package "
+
+// Unpinned returns the package that a line of the go command's output says it will look for a
+// module for. Nobody asked for such a module, so the build is to be ended at once.
+func Unpinned(line string) (pkg string, ok bool) { return strings.CutPrefix(line, findingModule) }
+
+// ExplainUnpinned returns the error for an import of pkg that no go.mod provides, where the
+// go command printed text, which is clean.
+func (b *Blame) ExplainUnpinned(pkg, text string) error {
+	failure := b.unpinned(pkg)
+	failure.Err = errors.New(quote(text))
+	failure.Output = text
+	return failure
+}
+
+func (b *Blame) unpinned(pkg string) *k6x.Error {
+	owner, owned := b.owner(pkg)
+	if owned && owner.Path == pkg && b.pinned(pkg) {
+		return k6x.Errorf(k6x.BuildFailed, "%s is no extension: it has no package at its root", b.label(owner))
+	}
+	if pkg == b.recipe.K6.Path+"/cmd" {
+		return k6x.Errorf(k6x.BuildFailed, "%s has no package %s, so no k6 can be made of it", b.recipe.K6.Label(), pkg)
+	}
+	who := "a module of " + b.recipe.List().String()
+	release := "the module"
+	if m, ok := b.importer(pkg); ok {
+		who, release = b.describe(m), m.Path
+	}
+	if owned {
+		return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which %s does not have", who, pkg, owner).
+			WithHint("It may be made for another version of %s. Ask for another version of the one or the other.", owner.Path)
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which none of the modules in its go.mod provides; its go.mod is untidy", who, pkg).
+		WithHint("Run go mod tidy in %s and release it.", release)
+}
+
+// labelOf and describeOf are label and describe of path@version.
+func (b *Blame) labelOf(text string) string    { return b.label(parseVersion(text)) }
+func (b *Blame) describeOf(text string) string { return b.describe(parseVersion(text)) }
+
+func parseVersion(text string) module.Version {
+	path, version, _ := strings.Cut(text, "@")
+	return module.Version{Path: path, Version: version}
+}
+
+// splitDir returns the module of a directory path@version/….
+func splitDir(dir string) (module.Version, bool) {
+	path, rest, ok := strings.Cut(strings.ReplaceAll(dir, `\`, "/"), "@")
+	version, _, _ := strings.Cut(rest, "/")
+	return module.Version{Path: path, Version: version}, ok
+}
+
+// quote returns the first lines of text.
+func quote(text string) string {
+	lines := strings.SplitN(strings.TrimRight(text, "\n"), "\n", quoteLines+1)
+	cut := len(lines) > quoteLines
+	if cut {
+		lines = lines[:quoteLines]
+	}
+	s := strings.Join(lines, "\n")
+	if len(s) > quoteBytes {
+		s, cut = strings.ToValidUTF8(s[:quoteBytes], ""), true
+	}
+	if cut {
+		s += "\n…"
+	}
+	return s
+}

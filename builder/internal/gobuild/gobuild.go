@@ -1,0 +1,53 @@
+// Package gobuild has what engines have in common that make a binary by one go build,
+// wherever that runs: the main module that is built (main.go), the arguments and what of a
+// recipe can be followed (recipe.go), what of the output strangers may read (output.go), what a
+// failure means and who is at fault (classify.go, blame.go, graph.go), and whether the
+// binary is the one that was asked for (verify.go). The same recipe gives the same bytes in
+// all of them.
+package gobuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"k6x"
+)
+
+// Stopped returns the error of a build whose ctx has ended; err if it has not.
+func Stopped(ctx context.Context, err error) error {
+	switch cause := ctx.Err(); {
+	case cause == nil:
+		return err
+	case errors.Is(cause, context.DeadlineExceeded):
+		return k6x.Errorf(k6x.Timeout, "the build did not end in time").WithCause(context.Cause(ctx))
+	default:
+		return k6x.Errorf(k6x.Canceled, "the build was canceled").WithCause(context.Cause(ctx))
+	}
+}
+
+// FileError returns the error for a file operation of ours that failed.
+func FileError(doing string, err error) error {
+	if e, ok := errors.AsType[*k6x.Error](err); ok {
+		return e
+	}
+	if NoSpace(err) {
+		return OutOfSpace().WithCause(err)
+	}
+	return k6x.Errorf(k6x.Internal, "something went wrong in this service while %s", doing).WithCause(err)
+}
+
+// OutOfSpace returns the error for a full disk.
+func OutOfSpace() *k6x.Error {
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk of this service to build").
+		WithHint("Try again later; the operator has to make room.")
+}
+
+func outOfMemory() *k6x.Error {
+	return k6x.Errorf(k6x.Unavailable, "the build was stopped by the system").
+		WithHint("Try again a little later. The service may be short of memory.")
+}
+
+func wrongBinary(format string, args ...any) *k6x.Error {
+	return k6x.Errorf(k6x.Internal, "the binary that was built is not what was asked for: %s", fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,148 @@
+package native
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/module"
+
+	"k6x/builder"
+)
+
+// manyPackages have to be compiled before it is worth half a second to find out how many
+// there are in all.
+const manyPackages = 10
+
+const maxStale = 1 << 20 // bytes of the names of all packages to compile
+
+// mainPackage is what the go command calls the main package of a workspace. It is
+// compiled last; what comes then is the link.
+const mainPackage = "k6"
+
+const downloading = "go: downloading " // a module and its version
+
+// progress tells whoever watches a build how far it is. No step and no count goes back. It
+// may be nil, if nobody watches.
+type progress struct {
+	tell func(builder.Progress)
+	many chan struct{} // closed when manyPackages have been compiled
+
+	mu       sync.Mutex // guards what is below and lets one report out at a time
+	step     builder.Step
+	fetched  int64
+	compiled map[string]bool
+	total    int64 // packages to compile; 0 if that is not known
+}
+
+// watch returns the progress of a build with ctx, nil if nobody watches it.
+func watch(ctx context.Context) *progress {
+	if !builder.Watched(ctx) {
+		return nil
+	}
+	tell := func(at builder.Progress) { builder.Report(ctx, at) }
+	tell(builder.Progress{Step: builder.Preparing})
+	return &progress{tell: tell, many: make(chan struct{}), compiled: make(map[string]bool)}
+}
+
+// report tells how far the build is, unless the build is beyond that. The caller holds mu.
+func (p *progress) report(at builder.Progress) {
+	if at.Step < p.step {
+		return
+	}
+	p.step = at.Step
+	p.tell(at)
+}
+
+// line reads a line that go build -v prints.
+func (p *progress) line(line string) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if what, ok := strings.CutPrefix(line, downloading); ok {
+		p.fetched++
+		p.report(builder.Progress{Step: builder.Fetching, What: what, Done: p.fetched})
+		return
+	}
+	switch {
+	case line == mainPackage:
+		p.report(builder.Progress{Step: builder.Linking})
+	case !p.compiled[line] && module.CheckImportPath(line) == nil && len(p.compiled) < maxGraph:
+		p.compiled[line] = true
+		if len(p.compiled) == manyPackages {
+			close(p.many)
+		}
+		p.report(builder.Progress{Step: builder.Compiling, What: line, Done: int64(len(p.compiled)), Total: p.total})
+	}
+}
+
+// linking says that the link begins.
+func (p *progress) linking() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.report(builder.Progress{Step: builder.Linking})
+}
+
+// count learns which packages were not compiled at some moment after the build began.
+func (p *progress) count(stale []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total = int64(len(p.compiled))
+	for _, path := range stale {
+		if path != mainPackage && !p.compiled[path] {
+			p.total++
+		}
+	}
+	p.report(builder.Progress{Step: builder.Compiling, Done: int64(len(p.compiled)), Total: p.total})
+}
+
+// isNews reports whether the go command printed a line only because somebody watches.
+func (p *progress) isNews(line string) bool {
+	if p == nil {
+		return false
+	}
+	// How the version control of a module was found, or failed.
+	if strings.HasPrefix(line, `get "`) || strings.HasPrefix(line, "# cd ") {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	line = strings.TrimSpace(line)
+	return line == mainPackage || p.compiled[line]
+}
+
+// count finds out how many packages the go build in ws compiles, once they are many. The
+// function that it returns ends that.
+func (e *Engine) count(ctx context.Context, ws *workspace) (stop func()) {
+	if ws.progress == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		select {
+		case <-ws.progress.many: // by then the go command has written go.mod and go.sum
+		case <-ctx.Done():
+			return
+		}
+		args := append([]string{"list", "-mod=readonly"}, ws.recipe.Flags...)
+		cmd := e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", ".")...)
+		var out bytes.Buffer
+		cmd.Stdout = &limitedWriter{w: &out, left: maxStale}
+		if err := e.runQuietly(cmd); err != nil {
+			e.log.Debug("it is not known how many packages there are to compile", "path", ws.recipe.Path(), "reason", err)
+			return
+		}
+		ws.progress.count(strings.Fields(out.String()))
+	})
+	return func() {
+		cancel()
+		counting.Wait()
+	}
+}

@@ -1,0 +1,164 @@
+package native
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"k6x"
+	"k6x/builder"
+)
+
+// watched returns a ctx whose builds are watched, and what they report, to be read when
+// they are done.
+func watched(ctx context.Context) (context.Context, *[]builder.Progress) {
+	var seen []builder.Progress
+	return builder.WithProgress(ctx, func(p builder.Progress) { seen = append(seen, p) }), &seen
+}
+
+// wantForward fails the test if a step or count goes back.
+func wantForward(t *testing.T, seen []builder.Progress) {
+	t.Helper()
+	for i, p := range seen[1:] {
+		before := seen[i]
+		if p.Step < before.Step || p.Step == before.Step && (p.Done < before.Done || p.Total < before.Total) {
+			t.Errorf("from %+v back to %+v", before, p)
+		}
+	}
+}
+
+func steps(seen []builder.Progress) []builder.Step {
+	var list []builder.Step
+	for _, p := range seen {
+		list = append(list, p.Step)
+	}
+	return slices.Compact(list)
+}
+
+func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, Config{Dir: emptyDir(t)})
+	recipe := e.recipe("v1.0.0", "hello@v0.1.0")
+	ctx, seen := watched(t.Context())
+	var first bytes.Buffer
+	if _, err := e.Build(ctx, recipe, nil, &first); err != nil {
+		t.Fatal(err)
+	}
+	wantForward(t, *seen)
+	if got := steps(*seen); !slices.Equal(got, []builder.Step{builder.Preparing, builder.Fetching, builder.Compiling, builder.Linking}) {
+		t.Errorf("steps %v", got)
+	}
+	said := fmt.Sprint(*seen)
+	for _, part := range []string{"go.k6.io/k6 v1.0.0", "example.com/xk6-hello v0.1.0", "internal/abi", " go.k6.io/k6/cmd "} {
+		if !strings.Contains(said, part) {
+			t.Errorf("%s is not named in %s", part, said)
+		}
+	}
+
+	unwatched, _ := build(t, newEngine(t, Config{}), recipe, nil)
+	if !bytes.Equal(first.Bytes(), unwatched) {
+		t.Error("being watched changes the bytes")
+	}
+
+	// Now that all is compiled, the linker is run, and that is what is told.
+	ctx, seen = watched(t.Context())
+	if _, err := e.Build(ctx, recipe, nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if got := steps(*seen); !slices.Equal(got, []builder.Step{builder.Preparing, builder.Linking}) {
+		t.Errorf("steps of an assembled build: %v", got)
+	}
+}
+
+func TestWatchedBuildThatFailsSaysTheSame(t *testing.T) {
+	e := newEngine(t, Config{})
+	fail := func(ctx context.Context) *k6x.Error {
+		_, err := e.Build(ctx, e.recipe("v1.0.0", "world@v0.1.0", "broken@v0.1.0"), nil, io.Discard)
+		return k6x.AsError(err)
+	}
+	ctx, seen := watched(t.Context())
+	failure, unwatched := fail(ctx), fail(t.Context())
+	if failure.Kind != k6x.BuildFailed || failure.Message != unwatched.Message || failure.Output != unwatched.Output {
+		t.Errorf("watched:\n%s\n%s\nunwatched:\n%s\n%s", failure.Message, failure.Output, unwatched.Message, unwatched.Output)
+	}
+	if got := steps(*seen); !slices.Contains(got, builder.Compiling) {
+		t.Errorf("steps %v", got)
+	}
+}
+
+// TestPackagesToCompileAreCounted has the go command count for a platform that nothing was
+// compiled for, while some are being compiled.
+func TestPackagesToCompileAreCounted(t *testing.T) {
+	e := newEngine(t, Config{})
+	recipe := e.recipe("v1.0.0", "hello@v0.1.0")
+	_, report := build(t, e, recipe, nil)
+	recipe.Platform = k6x.Platform{OS: "plan9", Arch: "386"}
+	ws, err := newWorkspace(e.work.Path, recipe, &report.Lock, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.remove(e.log)
+
+	counted := make(chan builder.Progress, 1)
+	ws.progress = watch(builder.WithProgress(t.Context(), func(p builder.Progress) {
+		if p.Total > 0 {
+			select {
+			case counted <- p:
+			default: // the first will do
+			}
+		}
+	}))
+	stop := e.count(t.Context(), ws)
+	begun := []string{"internal/goarch", "internal/cpu", "internal/abi", "errors", "sync", "io", "unicode", "math", "sort", "cmp", "gone/already"}
+	for _, path := range begun {
+		ws.progress.line(path)
+	}
+	got := <-counted
+	stop()
+	if got.Step != builder.Compiling || got.Done > int64(len(begun)) || got.Total < 40 || got.Total > 200 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestProgressNeverGoesBack(t *testing.T) {
+	ctx, seen := watched(t.Context())
+	p := watch(ctx)
+	for i := range 2 * manyPackages {
+		p.line(fmt.Sprintf("example.com/p%d", i))
+		p.line("example.com/p0")
+		p.line("go: downloading example.com/late v1.0.0")
+		if i == manyPackages {
+			p.count([]string{"example.com/p0", "example.com/p12", "example.com/p13", mainPackage})
+		}
+	}
+	p.line("a line of the compiler: no")
+	p.line(mainPackage)
+	p.line("example.com/later")
+	p.count(nil)
+	wantForward(t, *seen)
+	end := (*seen)[len(*seen)-1]
+	if compiled := (*seen)[len(*seen)-2]; end.Step != builder.Linking || compiled.Done != 2*manyPackages {
+		t.Errorf("%+v, then %+v", compiled, end)
+	}
+}
+
+func TestNewsAreToldFromComplaints(t *testing.T) {
+	ctx, _ := watched(t.Context())
+	p := watch(ctx)
+	p.line("example.com/p")
+	for line, news := range map[string]bool{
+		"example.com/p\n": true, "k6\n": true, `get "example.com/p": found meta tag` + "\n": true, "# cd /tmp; git ls-remote\n": true,
+		"example.com/q\n": false, "# example.com/p\n": false, "p.go:1:2: undefined: x\n": false, "\n": false,
+	} {
+		if p.isNews(line) != news {
+			t.Errorf("%q: %v", line, !news)
+		}
+		if (*progress)(nil).isNews(line) {
+			t.Errorf("%q is news to nobody", line)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package native
+
+import (
+	"context"
+	"debug/buildinfo"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// Replacement is what a module is replaced by: a directory or another module.
+type Replacement struct {
+	Path string         // of the module that is replaced
+	Dir  string         // absolute, with a go.mod; "" if there is With
+	With module.Version // if there is no Dir
+}
+
+// String returns module => what replaces it.
+func (r Replacement) String() string { return r.Path + " => " + r.by() }
+
+func (r Replacement) by() string {
+	if r.Dir != "" {
+		return r.Dir
+	}
+	return r.With.String()
+}
+
+// label returns the words for a person: the names that the module was asked for as, too.
+func (r Replacement) label(recipe k6x.Recipe) string {
+	for _, m := range modules(recipe) {
+		if m.Path == r.Path && len(m.Names) > 0 {
+			return strings.Join(m.Names, ", ") + " (" + r.String() + ")"
+		}
+	}
+	return r.String()
+}
+
+// Raised is a module of a build with replacements that is linked at a higher version than
+// was asked for, as another one needs it.
+type Raised struct {
+	Module  k6x.Module // as it was asked for
+	Version string     // that was linked
+	By      string     // the words for who needs that
+}
+
+func (r Raised) String() string {
+	name := r.Module.Path
+	if len(r.Module.Names) > 0 {
+		name = strings.Join(r.Module.Names, ", ")
+	}
+	return name + " is " + r.Version + " instead of " + r.Module.Version + ", as " + r.By + " needs it"
+}
+
+// ReplacedBuild says what a binary with replaced modules is.
+type ReplacedBuild struct {
+	k6x.Build               // without a lock: nobody can make it again. The modules that were replaced have the version and sum of what replaced them
+	Replaced  []Replacement // sorted by path
+	Raised    []Raised      // in the order of the recipe
+}
+
+// BuildReplaced builds a recipe with some modules replaced, and writes the binary to w. It may not
+// be kept under the recipe's key, or for any other who asks: what is in a directory may be
+// different the next time. No kit is used for it, and none learns of it.
+//
+// A module of the recipe that is replaced may have no version. The versions of the others are
+// raised if what replaces a module needs that, which is reported. Each replacement has to be of a module
+// that is in the binary.
+//
+// Errors are those of [Engine.Build], with the names of files in a replaced module as they are below its
+// directory.
+func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Replacement, w io.Writer) (ReplacedBuild, error) {
+	replaced, err := newReplacements(by)
+	if err != nil {
+		return ReplacedBuild{}, err
+	}
+	recipe = replaced.versioned(recipe)
+	if err := e.check(recipe); err != nil {
+		return ReplacedBuild{}, err
+	}
+	leave, err := e.gate.shared(ctx)
+	if err != nil {
+		return ReplacedBuild{}, stopped(ctx, fileError("waiting for the caches", err))
+	}
+	defer leave()
+
+	started := time.Now()
+	ws, err := newWorkspace(e.work.Path, recipe, nil, e.sums.known())
+	if err != nil {
+		return ReplacedBuild{}, fileError("writing the main module", err)
+	}
+	defer ws.remove(e.log)
+	ws.progress, ws.replaced = watch(ctx), replaced
+	goMod, err := replaced.goMod(recipe)
+	if err != nil {
+		return ReplacedBuild{}, err
+	}
+	if err := ws.write(map[string]string{"go.mod": goMod}); err != nil {
+		return ReplacedBuild{}, fileError("writing the main module", err)
+	}
+	if err := e.compile(ctx, ws); err != nil {
+		return ReplacedBuild{}, err
+	}
+	build, err := e.inspectReplaced(ws)
+	if err != nil {
+		return ReplacedBuild{}, err
+	}
+	if err := ws.copyOutput(ctx, w); err != nil {
+		return ReplacedBuild{}, err
+	}
+	build.Started, build.Duration = started.UTC(), time.Since(started)
+	return build, nil
+}
+
+// inspectReplaced is inspect for a build with replacements.
+func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
+	info, err := buildinfo.ReadFile(ws.output())
+	if err != nil {
+		return ReplacedBuild{}, wrongBinary("it says nothing about itself").WithCause(err)
+	}
+	b := e.newBlame(ws)
+	if err := checkProgram(info, ws.recipe); err != nil {
+		return ReplacedBuild{}, err
+	}
+	if err := b.checkModules(info); err != nil {
+		return ReplacedBuild{}, err
+	}
+	if err := e.checkPinned(ws, b, info); err != nil {
+		return ReplacedBuild{}, err
+	}
+	build := ReplacedBuild{Build: k6x.Build{Toolchain: info.GoVersion}}
+	linked := make(map[string]string)
+	for _, dep := range info.Deps {
+		linked[dep.Path] = dep.Version
+		from := dep
+		if dep.Replace != nil {
+			from = dep.Replace
+		}
+		build.BuildList = append(build.BuildList, k6x.Linked{Path: dep.Path, Version: from.Version, Sum: from.Sum})
+	}
+	for _, path := range slices.Sorted(maps.Keys(ws.replaced)) {
+		if _, ok := linked[path]; !ok {
+			return ReplacedBuild{}, k6x.Errorf(k6x.Invalid, "nothing of the module %s is in the binary, so it cannot be replaced", path).
+				WithHint("Leave the replacement out, or check the name of the module.")
+		}
+		build.Replaced = append(build.Replaced, ws.replaced[path])
+	}
+	for _, m := range modules(ws.recipe) {
+		version := linked[m.Path]
+		if _, replaced := ws.replaced[m.Path]; !replaced && version != m.Version {
+			build.Raised = append(build.Raised, Raised{m, version, b.asking(module.Version{Path: m.Path, Version: version})})
+		}
+	}
+	return build, nil
+}

@@ -1,0 +1,142 @@
+package native
+
+import (
+	"maps"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+
+	"k6x"
+)
+
+// replacements are the modules that are replaced, by their path.
+type replacements map[string]Replacement
+
+// newReplacements checks what the caller asks for.
+func newReplacements(list []Replacement) (replacements, error) {
+	if len(list) == 0 {
+		return nil, k6x.Errorf(k6x.Invalid, "there is no module to replace")
+	}
+	replaced := make(replacements, len(list))
+	for _, r := range list {
+		if err := module.CheckPath(r.Path); err != nil {
+			return nil, k6x.Errorf(k6x.Invalid, "%q is not a module that can be replaced", r.Path).WithCause(err)
+		}
+		if r.Dir != "" {
+			r.Dir = filepath.Clean(r.Dir)
+		}
+		if first, again := replaced[r.Path]; again && first != r {
+			return nil, k6x.Errorf(k6x.Invalid, "%s is replaced twice, by %s and by %s", r.Path, first.by(), r.by())
+		}
+		replaced[r.Path] = r
+		if r.Dir == "" {
+			if err := module.Check(r.With.Path, r.With.Version); err != nil {
+				return nil, k6x.Errorf(k6x.Invalid, "%s cannot be replaced by %s, which is not a module", r.Path, r.With).WithCause(err)
+			}
+			continue
+		}
+		if !filepath.IsAbs(r.Dir) {
+			return nil, k6x.Errorf(k6x.Invalid, "%s cannot be replaced by %s, which is not an absolute path", r.Path, r.Dir)
+		}
+		if _, err := parseGoMod(filepath.Join(r.Dir, "go.mod")); err != nil {
+			return nil, k6x.Errorf(k6x.Invalid, "%s cannot be replaced by %s, whose go.mod cannot be read: %w", r.Path, r.Dir, err).
+				WithHint("Name a directory with a Go module.")
+		}
+	}
+	return replaced, nil
+}
+
+// versioned returns the recipe with some version for the replaced modules that have none: one
+// below all others, so that it raises nothing.
+func (rs replacements) versioned(recipe k6x.Recipe) k6x.Recipe {
+	recipe.Extensions = slices.Clone(recipe.Extensions)
+	some := func(m *k6x.Module) {
+		if _, ok := rs[m.Path]; ok && m.Version == "" {
+			_, major, _ := module.SplitPathVersion(m.Path)
+			m.Version = module.ZeroPseudoVersion(module.PathMajorPrefix(major))
+		}
+	}
+	some(&recipe.K6)
+	for i := range recipe.Extensions {
+		some(&recipe.Extensions[i])
+	}
+	return recipe
+}
+
+// goMod returns the go.mod with the pins and the replacements.
+func (rs replacements) goMod(recipe k6x.Recipe) (string, error) {
+	f, err := modfile.Parse("go.mod", []byte(newGoMod(recipe)), nil)
+	if err != nil {
+		return "", err
+	}
+	for _, path := range slices.Sorted(maps.Keys(rs)) {
+		r := rs[path]
+		to := r.With
+		if r.Dir != "" {
+			to = module.Version{Path: r.Dir}
+		}
+		if err := f.AddReplace(path, "", to.Path, to.Version); err != nil {
+			return "", err
+		}
+	}
+	return string(modfile.Format(f.Syntax)), nil
+}
+
+// reader returns what reads the go.mod of a module: that of what replaces it.
+func (rs replacements) reader(mods *goMods) func(module.Version) *goMod {
+	return func(m module.Version) *goMod {
+		switch r, ok := rs[m.Path]; {
+		case !ok:
+			return mods.read(m)
+		case r.Dir == "":
+			return mods.read(r.With)
+		default:
+			f, _ := parseGoMod(filepath.Join(r.Dir, "go.mod")) // it was there when it was checked
+			return f
+		}
+	}
+}
+
+// root returns the directory with the files of a module.
+func (rs replacements) root(modCache string, m module.Version) (string, error) {
+	if r, ok := rs[m.Path]; ok {
+		if r.Dir != "" {
+			return r.Dir, nil
+		}
+		m = r.With
+	}
+	_, dir, err := downloaded(modCache, m, "")
+	return dir, err
+}
+
+// holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
+func (rs replacements) holds(dep *debug.Module) bool {
+	r, ok := rs[dep.Path]
+	switch {
+	case !ok || dep.Replace == nil:
+		return !ok && dep.Replace == nil
+	case r.Dir != "":
+		return dep.Replace.Path == r.Dir
+	}
+	return dep.Replace.Path == r.With.Path && dep.Replace.Version == r.With.Version
+}
+
+// list returns the words for all that was asked for.
+func (rs replacements) list(recipe k6x.Recipe) string {
+	if rs == nil {
+		return recipe.List().String()
+	}
+	var words []string
+	for _, m := range modules(recipe) {
+		if r, ok := rs[m.Path]; ok {
+			words = append(words, r.label(recipe))
+			continue
+		}
+		words = append(words, m.Label())
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,12 @@
+package native
+
+import (
+	"errors"
+	"syscall"
+)
+
+// noSpace reports whether err says that a disk is full.
+func noSpace(err error) bool {
+	const handleDiskFull, diskFull = syscall.Errno(39), syscall.Errno(112)
+	return errors.Is(err, handleDiskFull) || errors.Is(err, diskFull)
+}

@@ -1,0 +1,266 @@
+package source
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x"
+	"k6x/builder/internal/process"
+)
+
+// Git fetches repositories with the git program. What it fetches is not trusted: no hook,
+// filter or submodule of a repository is run or fetched, and its links are not followed.
+type Git struct {
+	Program string        // "": git on PATH
+	Timeout time.Duration // of all that one Fetch does; 0: 5 minutes
+	Max     int64         // bytes that a repository may take on disk; 0: 1 GiB
+	Logger  *slog.Logger  // nil: nothing is logged
+}
+
+var (
+	errTimeout  = errors.New("the repository took too long")
+	errTooLarge = errors.New("the repository is too large")
+)
+
+var (
+	commitSyntax = regexp.MustCompile(`^[0-9a-f]{7,64}$`)
+	digestSyntax = regexp.MustCompile(`^[0-9a-f]{40}([0-9a-f]{24})?$`)
+)
+
+// Fetch puts the files of a git repository into dir, which it makes and which must not have
+// files in it, and returns which commit they are of. If it fails, what is in dir is worth nothing;
+// the caller removes it.
+//
+// Errors are of kind Invalid if dir is not fit, NotFound (no such branch, tag or commit),
+// Unavailable (no git, or it cannot fetch the repository), Forbidden (too large), Timeout or Canceled;
+// those of the file system are as they are.
+func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, err error) {
+	if s.Remote == "" {
+		return "", k6x.Errorf(k6x.Invalid, "%s is not a git repository", s)
+	}
+	program, err := exec.LookPath(cmp.Or(g.Program, "git"))
+	if err != nil {
+		return "", k6x.Errorf(k6x.Unavailable, "there is no git to fetch %s with", s).
+			WithHint("Install git, or clone the repository elsewhere and name its directory.").WithCause(err)
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
+		return "", k6x.Errorf(k6x.Invalid, "the directory for %s is not empty", s).WithCause(err)
+	}
+	timed, stop := context.WithTimeoutCause(ctx, cmp.Or(g.Timeout, 5*time.Minute), errTimeout)
+	defer stop()
+	timed, cancel := context.WithCancelCause(timed)
+	defer cancel(nil)
+	most := cmp.Or(g.Max, 1<<30)
+	stopWatching := watchSize(timed, dir, most, cancel)
+	defer stopWatching()
+
+	r := &repository{program: program, dir: dir, source: s, log: g.Logger}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	commit, err = r.fetch(timed)
+	if err == nil && size(dir, most) > most {
+		err = errTooLarge // and done before anybody saw it
+	}
+	if cause := context.Cause(timed); err != nil && cause != nil {
+		err = cause
+	}
+	return commit, r.explain(ctx, err)
+}
+
+// repository is a clone that comes to be.
+type repository struct {
+	program string
+	dir     string
+	source  Source
+	log     *slog.Logger
+}
+
+var errNoRef = errors.New("no such branch, tag or commit")
+
+// fetch does all that [Git.Fetch] does but for its bounds and the words of its errors.
+func (r *repository) fetch(ctx context.Context) (commit string, err error) {
+	if _, err := r.git(ctx, "init", "--quiet", "--template=", "."); err != nil {
+		return "", err
+	}
+	// What stands here wins over the attributes in the repository, which could name a filter of the
+	// user's configuration.
+	info := filepath.Join(r.dir, ".git", "info")
+	if err := os.MkdirAll(info, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(info, "attributes"), []byte("* -filter -text -ident -working-tree-encoding\n"), 0o644); err != nil {
+		return "", err
+	}
+	if err := r.download(ctx); err != nil {
+		return "", err
+	}
+	out, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", "FETCH_HEAD^{commit}")
+	if err != nil {
+		return "", err
+	}
+	if commit = strings.TrimSpace(out); !digestSyntax.MatchString(commit) {
+		return "", fmt.Errorf("git says that the commit is %q", commit)
+	}
+	if _, err := r.git(ctx, "checkout", "--quiet", "--force", "--detach", commit, "--"); err != nil {
+		return "", err
+	}
+	return commit, os.RemoveAll(filepath.Join(r.dir, ".git")) // it is a module now, and git has no say any more
+}
+
+// download fetches the one commit that is asked for, so that FETCH_HEAD names it.
+func (r *repository) download(ctx context.Context) error {
+	ref := cmp.Or(r.source.Ref, "HEAD")
+	out, err := r.git(ctx, "ls-remote", "--quiet", "--", r.source.Remote, ref)
+	if err != nil {
+		return err // nobody there, or nobody who talks to us
+	}
+	names := make(map[string]bool)
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) == 2 {
+			names[words[1]] = true
+		}
+	}
+	for _, name := range []string{ref, "refs/tags/" + ref, "refs/heads/" + ref} {
+		if names[name] {
+			return r.get(ctx, "--depth=1", name)
+		}
+	}
+	if !commitSyntax.MatchString(ref) {
+		return errNoRef
+	}
+	if digestSyntax.MatchString(ref) && r.get(ctx, "--depth=1", ref) == nil {
+		return nil
+	}
+	// Some do not give away single commits, and none knows what a short one stands for.
+	if err := r.get(ctx, "--tags", "+refs/heads/*:refs/remotes/origin/*"); err != nil {
+		return err
+	}
+	out, err = r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", ref+"^{commit}")
+	if err != nil {
+		return errNoRef
+	}
+	return os.WriteFile(filepath.Join(r.dir, ".git", "FETCH_HEAD"), []byte(strings.TrimSpace(out)+"\n"), 0o644)
+}
+
+// get fetches refs of the remote.
+func (r *repository) get(ctx context.Context, how, refs string) error {
+	_, err := r.git(ctx, "fetch", "--quiet", "--no-recurse-submodules", how, "--", r.source.Remote, refs)
+	return err
+}
+
+// gitError is a git that failed, and what it said.
+type gitError struct {
+	said string
+	err  error
+}
+
+func (e *gitError) Error() string { return fmt.Sprintf("git: %v: %s", e.err, e.said) }
+func (e *gitError) Unwrap() error { return e.err }
+
+// git runs git in the repository and returns what it prints.
+func (r *repository) git(ctx context.Context, args ...string) (string, error) {
+	safe := []string{
+		"-c", "core.hooksPath=.git/no-hooks", "-c", "core.symlinks=false", "-c", "core.fsmonitor=false", "-c", "core.autocrlf=false",
+		"-c", "submodule.recurse=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "http.followRedirects=initial",
+	}
+	cmd := exec.CommandContext(ctx, r.program, slices.Concat(safe, args)...)
+	cmd.Dir = r.dir
+	cmd.Env = environment(r.source.Remote)
+	out, said := &process.Output{Max: 1 << 20}, &process.Output{Max: 8 << 10}
+	cmd.Stdout, cmd.Stderr = out, said
+	r.log.Debug("git", "args", args)
+	if err := process.Run(cmd); err != nil {
+		return "", &gitError{said: strings.TrimSpace(said.String()), err: err}
+	}
+	return out.String(), nil
+}
+
+// kept are the variables for git that are the user's to set: who he is, and by which ways.
+var kept = []string{
+	"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_PROXY_COMMAND",
+	"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM",
+}
+
+// environment returns this process's, without what would turn git to another repository, and
+// with what keeps it from asking.
+func environment(remote string) []string {
+	var env []string
+	for _, kv := range os.Environ() {
+		key, _, _ := strings.Cut(kv, "=")
+		if runtime.GOOS == "windows" {
+			key = strings.ToUpper(key)
+		}
+		if key == "SSH_ASKPASS" || strings.HasPrefix(key, "GIT_") && !slices.Contains(kept, key) {
+			continue
+		}
+		env = append(env, kv)
+	}
+	protocols := "git:https:ssh" // the user's configuration may turn one into another
+	if strings.HasPrefix(remote, "file:") {
+		protocols = "file"
+	}
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "GIT_ALLOW_PROTOCOL="+protocols, "GIT_LFS_SKIP_SMUDGE=1",
+		"GCM_INTERACTIVE=never", "LC_ALL=C")
+	if os.Getenv("GIT_SSH") == "" && os.Getenv("GIT_SSH_COMMAND") == "" {
+		env = append(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes")
+	}
+	return env
+}
+
+// explain returns the error for a user. Ctx is that of the caller.
+func (r *repository) explain(ctx context.Context, err error) error {
+	s := r.source
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errTooLarge):
+		return k6x.Errorf(k6x.Forbidden, "%s is larger than a repository may be here", s).
+			WithHint("Clone it elsewhere and name its directory.").WithCause(err)
+	case errors.Is(err, errTimeout):
+		return k6x.Errorf(k6x.Timeout, "fetching %s took too long", s).
+			WithHint("Try again, or clone it elsewhere and name its directory.").WithCause(err)
+	case ctx.Err() != nil:
+		return k6x.Errorf(k6x.KindOf(ctx.Err()), "fetching %s was stopped", s).WithCause(context.Cause(ctx))
+	case errors.Is(err, errNoRef) && s.Ref == "":
+		return k6x.Errorf(k6x.NotFound, "%s is empty", s)
+	case errors.Is(err, errNoRef):
+		return k6x.Errorf(k6x.NotFound, "%s has no branch, tag or commit %s", s.Remote, s.Ref)
+	}
+	said, ok := errors.AsType[*gitError](err)
+	if !ok {
+		return fmt.Errorf("fetching %s: %w", s, err)
+	}
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched:\n%s", s, printable(said.said)).
+		WithHint("Try what git says: git ls-remote %s", s.Remote).WithCause(err)
+}
+
+// printable returns the last lines of what git says, without what would play tricks on a terminal.
+func printable(text string) string {
+	lines := strings.Split(text, "\n")
+	text = strings.Join(lines[max(0, len(lines)-10):], "\n")
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+}

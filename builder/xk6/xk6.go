@@ -1,0 +1,260 @@
+// Package xk6 is the engine that has an xk6 program build, as its users are used to. It
+// makes no promise about bytes: they depend on the version of that program. What it builds is
+// read and compared with the recipe all the same.
+package xk6
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/mod/module"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/builder/internal/gobuild"
+	"k6x/builder/internal/process"
+	"k6x/builder/internal/workdir"
+	"k6x/gotool"
+)
+
+// Config says where and how to build.
+type Config struct {
+	Program string        // the name or path of xk6; "": xk6
+	Tool    *gotool.Tool  // the go command on PATH, which xk6 uses too
+	Dir     string        // gets work/, gocache/, modcache/ and home/; may be shared with builder/native
+	Timeout time.Duration // of one build; 0: 15 minutes
+	Cgo     bool          // whether recipes with cgo are built
+	Logger  *slog.Logger  // nil: nothing is logged
+}
+
+// Engine builds with xk6. Make one with [New].
+type Engine struct {
+	cfg     Config
+	program string
+	dirs    gotool.Dirs // Temp is that of each build
+	work    *workdir.Dir
+	log     *slog.Logger
+}
+
+var _ builder.Engine = (*Engine)(nil)
+
+// flag stands in recipes for the flags of go build, which xk6 chooses.
+const flag = "xk6"
+
+// New returns an engine. The error is of kind [k6x.Unavailable] if there is no xk6.
+func New(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
+	log := cfg.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	name := cmp.Or(cfg.Program, "xk6")
+	program, err := exec.LookPath(name)
+	if err == nil {
+		program, err = filepath.Abs(program)
+	}
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Unavailable, "there is no program %s", name).
+			WithHint("Install it with go install go.k6.io/xk6@latest, or choose another builder.").WithCause(err)
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, gobuild.FileError("finding the build directory", err)
+	}
+	dirs := gotool.Dirs{
+		Home:     filepath.Join(cfg.Dir, "home"),
+		ModCache: filepath.Join(cfg.Dir, "modcache"),
+		Cache:    filepath.Join(cfg.Dir, "gocache"),
+	}
+	for _, d := range []string{dirs.ModCache, dirs.Cache} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, gobuild.FileError("making the build directories", err)
+		}
+	}
+	if err := gotool.MakeHome(dirs.Home); err != nil {
+		return nil, gobuild.FileError("making the build directories", err)
+	}
+	work, err := workdir.Open(ctx, cfg.Dir, log)
+	if err != nil {
+		return nil, gobuild.FileError("preparing the work directory", err)
+	}
+	return &Engine{cfg: cfg, program: program, dirs: dirs, work: work, log: log}, nil
+}
+
+// Close removes the work directory of this process. No build may be running.
+func (e *Engine) Close() error { return e.work.Close() }
+
+// Settings returns what this engine adds to a request to make a recipe of it. No other
+// engine follows such recipes.
+func (e *Engine) Settings() k6x.Settings {
+	settings := gobuild.Settings(e.cfg.Tool.Version, e.cfg.Tool.Codegen)
+	settings.Flags = []string{flag}
+	return settings
+}
+
+// Build makes the binary as [builder.Engine] says. There is no lock in what it reports, and a
+// recipe with one is an error of kind Invalid: xk6 neither shows nor takes one.
+func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {
+	if err := e.check(recipe, lock); err != nil {
+		return k6x.Build{}, err
+	}
+	// As a build of builder/native: nobody trims the caches meanwhile.
+	gate := flock.New(filepath.Join(e.cfg.Dir, "build.lock"))
+	if _, err := gate.TryRLockContext(ctx, 100*time.Millisecond); err != nil {
+		return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
+	}
+	defer gate.Close()
+
+	started := time.Now()
+	dir, err := os.MkdirTemp(e.work.Path, "")
+	if err != nil {
+		return k6x.Build{}, gobuild.FileError("making a directory to build in", err)
+	}
+	defer func() {
+		if err := workdir.RemoveAll(dir); err != nil {
+			e.log.Error("a build's workspace cannot be removed", "dir", dir, "err", err)
+		}
+	}()
+	blame := gobuild.NewBlame(recipe, gobuild.NewGraph(gobuild.Pins(recipe), nothing))
+	output := filepath.Join(dir, gobuild.OutputName)
+	if err := e.run(ctx, recipe, blame, dir, output); err != nil {
+		return k6x.Build{}, err
+	}
+	info, err := blame.Inspect(output)
+	if err != nil {
+		return k6x.Build{}, err
+	}
+	if err := send(ctx, w, output); err != nil {
+		return k6x.Build{}, err
+	}
+	build := gobuild.Report(info, k6x.Lock{})
+	build.Started, build.Duration = started.UTC(), time.Since(started)
+	return build, nil
+}
+
+// nothing is known of the go.mod files: xk6 keeps them to itself.
+func nothing(module.Version) []module.Version { return nil }
+
+func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {
+	if !slices.Equal(recipe.Flags, []string{flag}) {
+		return k6x.Errorf(k6x.Invalid, "this binary was not made by xk6, and xk6 cannot make it again")
+	}
+	if lock != nil && *lock != (k6x.Lock{}) {
+		return k6x.Errorf(k6x.Invalid, "xk6 cannot build with the module versions of an earlier build")
+	}
+	if recipe.Toolchain != e.cfg.Tool.Version {
+		return k6x.Errorf(k6x.Invalid, "xk6 builds with %s here, and %s was asked for", e.cfg.Tool.Version, recipe.Toolchain)
+	}
+	recipe.Flags = gobuild.Settings(recipe.Toolchain, nil).Flags
+	return gobuild.Check(recipe, e.cfg.Cgo)
+}
+
+// send copies the binary to w.
+func send(ctx context.Context, w io.Writer, output string) error {
+	f, err := os.Open(output)
+	if err != nil {
+		return gobuild.FileError("reading the binary", err)
+	}
+	defer f.Close()
+	if err := ctx.Err(); err != nil {
+		return gobuild.Stopped(ctx, err)
+	}
+	if _, err := io.Copy(w, f); err != nil {
+		return gobuild.FileError("keeping the binary", err)
+	}
+	return nil
+}
+
+// command returns xk6 build for a recipe.
+func (e *Engine) command(ctx context.Context, recipe k6x.Recipe, dir, output string, more ...string) *exec.Cmd {
+	args := []string{"build", recipe.K6.Version}
+	for _, m := range recipe.Extensions {
+		args = append(args, "--with", m.String())
+	}
+	args = append(args, "--output", output)
+	cmd := exec.CommandContext(ctx, e.program, append(args, more...)...)
+	cmd.Dir = dir
+	dirs := e.dirs
+	dirs.Temp = dir
+	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + dir}, gobuild.Env(recipe)...)...)
+	return cmd
+}
+
+const (
+	maxOutput   = 1 << 20
+	downloading = "go: downloading " // a module and its version
+)
+
+// run runs xk6. If it fails, it is run once more and told to be verbose: since version 1.0 it
+// does not show the words of the compiler otherwise.
+func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blame, dir, output string) error {
+	timed, stop := context.WithTimeout(ctx, e.cfg.Timeout)
+	defer stop()
+	builder.Report(ctx, builder.Progress{Step: builder.Preparing})
+	var fetched int64
+	said := ""
+	var failed error
+	for _, more := range [][]string{nil, {"--verbose"}} {
+		out := &process.Output{Max: maxOutput, Line: func(line string) {
+			if what, ok := strings.CutPrefix(line, downloading); ok {
+				fetched++
+				builder.Report(ctx, builder.Progress{Step: builder.Fetching, What: what, Done: fetched})
+			}
+		}}
+		cmd := e.command(timed, recipe, dir, output, more...)
+		cmd.Stdout, cmd.Stderr = out, out
+		err := process.Run(cmd)
+		if err == nil {
+			return nil
+		}
+		if text := e.clean(out.String(), dir); failed == nil || len(text) > len(said) { // an older xk6 complains about the flag
+			said, failed = text, err
+		}
+		if timed.Err() != nil || process.Killed(err) {
+			break
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return gobuild.Stopped(ctx, failed)
+	case timed.Err() != nil:
+		err := k6x.Errorf(k6x.Timeout, "xk6 took longer than %v", e.cfg.Timeout).WithHint("Try again: what was compiled is kept.").WithCause(failed)
+		err.Output = said
+		return err
+	}
+	err := blame.Explain(nil, telling(said), failed, process.Killed(failed))
+	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Output != "" {
+		e.Output = said
+	}
+	return err
+}
+
+// imported is how go mod tidy begins a line on a module that it cannot get.
+var imported = regexp.MustCompile(`(?m)^\t\S+: (\S+@\S+: )`)
+
+// telling returns the part of the output that says what went wrong: what the compiler says,
+// or else the last lines, as go build would put them.
+func telling(text string) string {
+	if strings.HasPrefix(text, "# ") || strings.Contains(text, "\n# ") {
+		return text
+	}
+	const most = 15
+	lines := strings.SplitAfter(strings.TrimRight(text, "\n"), "\n")
+	return imported.ReplaceAllString(strings.Join(lines[max(0, len(lines)-most):], ""), "$1")
+}
+
+// clean returns the output without the directories of this machine.
+func (e *Engine) clean(text, dir string) string {
+	sep := string(filepath.Separator)
+	return gobuild.Clean(text, e.dirs.ModCache+sep, "", dir+sep, "", e.cfg.Dir+sep, "", e.cfg.Tool.Root+sep, "GOROOT"+sep)
+}

@@ -1,0 +1,176 @@
+// Package podmantest starts a Podman for tests, with an image to build Go programs in, so
+// that what speaks Docker's API is tested with a real daemon and real containers. All that it
+// keeps is in a directory of its own.
+package podmantest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/client"
+)
+
+// Image is the name of the image.
+const Image = "localhost/k6x-go:test"
+
+// Service is a Podman with [Image] that the tests of a process share. The zero value is
+// ready; Close has to be called in the end, by TestMain.
+type Service struct {
+	once sync.Once
+	err  error
+	dir  string
+	disk string // the storage driver
+	cmd  *exec.Cmd
+	log  bytes.Buffer
+}
+
+// Host returns the address of the service, which is started at the first call. It skips the
+// test if there is no Podman here.
+func (s *Service) Host(t testing.TB) string {
+	t.Helper()
+	if _, err := exec.LookPath("podman"); err != nil {
+		t.Skip("podman is not on PATH: install it to run this test (apt-get install podman)")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("this test runs podman as root")
+	}
+	s.once.Do(func() {
+		if s.err = s.start(); s.err != nil {
+			s.err = errors.Join(s.err, s.Close())
+		}
+	})
+	if s.err != nil {
+		t.Fatalf("starting podman: %v\n%s", s.err, &s.log)
+	}
+	return s.host()
+}
+
+func (s *Service) host() string { return "unix://" + filepath.Join(s.dir, "podman.sock") }
+
+// Close ends the service and removes all that it has kept.
+func (s *Service) Close() error {
+	if s.dir == "" {
+		return nil
+	}
+	var errs []error
+	if s.cmd != nil && s.cmd.Process != nil {
+		ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+		defer stop()
+		if out, err := s.command(ctx, "rm", "--all", "--force", "--time", "0").CombinedOutput(); err != nil {
+			errs = append(errs, fmt.Errorf("removing containers: %w: %s", err, out))
+		}
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// Podman runs podman, also in a cleanup, with args where the service keeps its things, and returns what it prints.
+func (s *Service) Podman(t testing.TB, args ...string) string {
+	t.Helper()
+	s.Host(t)
+	out, err := s.command(context.WithoutCancel(t.Context()), args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("podman %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// command returns podman with what it needs to run where not all of a machine is to be had:
+// no cgroups of systemd's, no network of its own.
+func (s *Service) command(ctx context.Context, args ...string) *exec.Cmd {
+	all := []string{"--root", filepath.Join(s.dir, "root"), "--runroot", filepath.Join(s.dir, "run"), "--tmpdir", filepath.Join(s.dir, "tmp"),
+		"--cgroup-manager=cgroupfs", "--storage-driver=" + s.disk, "--events-backend=none"}
+	if runc, err := exec.LookPath("runc"); err == nil {
+		all = append(all, "--runtime", runc)
+	}
+	cmd := exec.CommandContext(ctx, "podman", append(all, args...)...)
+	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+filepath.Join(s.dir, "containers.conf"))
+	return cmd
+}
+
+const conf = `[containers]
+netns = "host"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+lock_type = "file"
+`
+
+func (s *Service) start() error {
+	dir, err := os.MkdirTemp("", "podman")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	if err := os.WriteFile(filepath.Join(dir, "containers.conf"), []byte(conf), 0o644); err != nil {
+		return err
+	}
+	s.disk = "overlay"
+	if s.command(context.Background(), "info").Run() != nil {
+		s.disk = "vfs" // which copies the image for each container
+		for _, name := range []string{"root", "run", "tmp"} {
+			if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+				return err
+			}
+		}
+	}
+	s.cmd = s.command(context.Background(), "system", "service", "--time", "0", s.host())
+	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	cli, err := client.New(client.WithHost(s.host()))
+	if err != nil {
+		return err
+	}
+	defer cli.Close()
+	if err := answer(ctx, cli); err != nil {
+		return err
+	}
+	return importImage(ctx, cli)
+}
+
+// answer waits until the service answers.
+func answer(ctx context.Context, cli *client.Client) error {
+	ticks := time.NewTicker(50 * time.Millisecond)
+	defer ticks.Stop()
+	for {
+		_, err := cli.Ping(ctx, client.PingOptions{})
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+// importImage makes the image. It has settings that a build has to do without.
+func importImage(ctx context.Context, cli *client.Client) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(writeRoot(ctx, w)) }()
+	defer r.Close()
+	done, err := cli.ImageImport(ctx, client.ImageImportSource{Source: r, SourceName: "-"}, Image, client.ImageImportOptions{Changes: []string{
+		"ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOFLAGS=-race", "ENV GOAMD64=v3", "ENV GOTOOLCHAIN=local", "ENV GOPROXY=off",
+		`ENTRYPOINT ["/nowhere"]`, "USER 1000",
+	}})
+	if err != nil {
+		return err
+	}
+	defer done.Close()
+	_, err = io.Copy(io.Discard, done)
+	return err
+}
