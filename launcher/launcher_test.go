@@ -1,0 +1,267 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"k6x"
+	"k6x/launcher/binaries"
+)
+
+var host = k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
+
+// k6 returns a small program that has a k6 v1.1.0 in it, made by the go command.
+func k6(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":        "module k6\n\ngo 1.21\n\nrequire go.k6.io/k6 v1.1.0\n\nreplace go.k6.io/k6 => ./k6\n",
+		"main.go":       "package main\n\nimport \"go.k6.io/k6/cmd\"\n\nfunc main() { cmd.Execute() }\n",
+		"k6/go.mod":     "module go.k6.io/k6\n\ngo 1.21\n",
+		"k6/cmd/cmd.go": "package cmd\n\nfunc Execute() {}\n",
+	} {
+		name = filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", "out", ".")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// shop is a source with some extensions, each in version v0.1.0.
+type shop struct {
+	name  string
+	has   []string
+	data  []byte
+	open  error            // of Open
+	fails error            // of Resolve
+	fetch map[string]error // of Fetch, if the list has the name
+	asked []string         // lists that were resolved, and that were fetched after a "+"
+}
+
+func (s *shop) Name() string               { return s.name }
+func (s *shop) Open(context.Context) error { return s.open }
+func (s *shop) Close() error               { return nil }
+func (s *shop) pin(name string) k6x.Constraint {
+	if name == k6x.K6 {
+		return k6x.Exactly("v1.1.0")
+	}
+	return k6x.Exactly("v0.1.0")
+}
+
+func (s *shop) Resolve(_ context.Context, _ k6x.Platform, list k6x.List) (k6x.List, error) {
+	s.asked = append(s.asked, list.String())
+	if s.fails != nil {
+		return nil, s.fails
+	}
+	pinned := slices.Clone(list)
+	for i, dep := range pinned {
+		if dep.Name != k6x.K6 && !slices.Contains(s.has, dep.Name) {
+			return nil, k6x.Errorf(k6x.NotFound, "%s is not in the registry", dep.Name)
+		}
+		pinned[i].Constraint = s.pin(dep.Name)
+	}
+	return pinned, nil
+}
+
+func (s *shop) Fetch(_ context.Context, _ k6x.Platform, pinned k6x.List, file *os.File) error {
+	s.asked = append(s.asked, "+"+pinned.String())
+	for _, dep := range pinned {
+		if err := s.fetch[dep.Name]; err != nil {
+			return err
+		}
+	}
+	_, err := file.Write(s.data)
+	return err
+}
+
+func parse(t *testing.T, s string) k6x.List {
+	t.Helper()
+	list, err := k6x.ParseList(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// bench is a launcher with what it told.
+type bench struct {
+	*Launcher
+	t    *testing.T
+	told []string
+}
+
+func newBench(t *testing.T, sources ...Source) *bench {
+	dir, err := binaries.New(binaries.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t}
+	b.Launcher = &Launcher{Dir: dir, Sources: sources, Platform: host, Tell: func(detail bool, text string) {
+		if !detail {
+			b.told = append(b.told, text)
+		}
+	}}
+	return b
+}
+
+func (b *bench) get(list string) (string, error) {
+	b.t.Helper()
+	var needs k6x.List
+	if list != "" {
+		needs = parse(b.t, list)
+	}
+	found, release, err := b.Get(b.t.Context(), needs)
+	if err != nil {
+		return "", err
+	}
+	release()
+	return found.List().String(), nil
+}
+
+func (b *bench) want(list, versions string) {
+	b.t.Helper()
+	if got, err := b.get(list); err != nil || got != versions {
+		b.t.Errorf("%s gives %s, %v; want %s", list, got, err, versions)
+	}
+}
+
+func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
+	data := k6(t)
+	down := k6x.Errorf(k6x.Unavailable, "no answer from builds.test")
+	absent := &shop{name: "absent", open: errors.New("it is not set up")}
+	broken := &shop{name: "broken", fails: down}
+	works := &shop{name: "works", data: data, has: []string{"k6/x/a"}}
+
+	b := newBench(t, absent, broken, works)
+	b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0")
+	if len(absent.asked) != 0 || !slices.Contains(b.told, "broken: no answer from builds.test; trying works instead") {
+		t.Errorf("told %q", b.told)
+	}
+	asked := len(works.asked)
+	b.want("k6/x/a@<0.2", "k6@v1.1.0,k6/x/a@v0.1.0")
+	if len(works.asked) != asked {
+		t.Error("what is kept was asked for")
+	}
+
+	if _, err := b.get("k6/x/b"); k6x.KindOf(err) != k6x.NotFound || !strings.Contains(err.Error(), "k6/x/b is not in the registry") {
+		t.Errorf("not found: %v", err)
+	}
+	never := &shop{name: "never"}
+	b.Sources = append(b.Sources, never)
+	if _, err := b.get("k6/x/b"); k6x.KindOf(err) != k6x.NotFound || len(never.asked) != 0 {
+		t.Errorf("after an answer another one is asked: %v, %q", err, never.asked)
+	}
+
+	b = newBench(t, absent, broken)
+	_, err := b.get("k6/x/a")
+	if k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), "absent: it is not set up") || !strings.Contains(err.Error(), "broken: no answer from builds.test") {
+		t.Errorf("nobody could: %v", err)
+	}
+	b = newBench(t, absent)
+	if _, err := b.get(""); !strings.Contains(fmt.Sprint(err), "there is nobody to make it") {
+		t.Errorf("nobody is there: %v", err)
+	}
+	wrong := &shop{name: "wrong", open: k6x.Errorf(k6x.Invalid, "the filter is malformed")}
+	b = newBench(t, wrong, works)
+	if _, err := b.get(""); fmt.Sprint(err) != "the filter is malformed" {
+		t.Errorf("a mistake of the user's is passed over: %v", err)
+	}
+}
+
+func TestWhatWasUsedBeforeIsTakenAlongAsFarAsItGoes(t *testing.T) {
+	s := &shop{name: "s", data: k6(t), has: []string{"k6/x/a", "k6/x/b", "k6/x/c", "k6/x/d"}}
+	b := newBench(t, s)
+	b.want("k6/x/a,k6/x/b", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
+	b.want("k6/x/c", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0")
+
+	s.has = []string{"k6/x/b", "k6/x/c", "k6/x/d"} // k6/x/a is not to be had any more
+	b.want("k6/x/d", "k6@v1.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0,k6/x/d@v0.1.0")
+
+	b.Clean = true
+	b.want("k6/x/d", "k6@v1.1.0,k6/x/d@v0.1.0")
+	b.Clean = false
+
+	s.fetch = map[string]error{"k6/x/d": k6x.Errorf(k6x.BuildFailed, "k6/x/d does not compile")}
+	b.want("k6/x/b,k6@=1.1.0", "k6@v1.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0,k6/x/d@v0.1.0") // kept
+	s.has = append(s.has, "k6/x/e")
+	b.want("k6/x/e", "k6@v1.1.0,k6/x/e@v0.1.0")
+	if last := b.told[len(b.told)-1]; !strings.Contains(last, "k6/x/d does not compile") {
+		t.Errorf("told %q", b.told)
+	}
+}
+
+func TestNothingButTheK6ThatWasAskedForIsKept(t *testing.T) {
+	data := k6(t)
+	for says, bytes := range map[string][]byte{
+		"it is no Go program": []byte("#!/bin/sh\necho harm\n"),
+		"what came is not":    {},
+		"no Go program":       data[:len(data)/8],
+	} {
+		b := newBench(t, &shop{name: "s", data: bytes})
+		if got, err := b.get("k6"); k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %s, %v", says, got, err)
+		}
+	}
+	b := newBench(t, &shop{name: "s", data: data})
+	b.Platform = k6x.Platform{OS: "windows", Arch: "arm64"}
+	if _, err := b.get("k6"); err == nil || !strings.Contains(err.Error(), "it is for "+host.String()) {
+		t.Errorf("another platform: %v", err)
+	}
+	newer := &newer{shop{name: "s", data: data}}
+	b = newBench(t, newer)
+	if _, err := b.get("k6"); err == nil || !strings.Contains(err.Error(), "it is k6 v1.1.0") {
+		t.Errorf("another version: %v", err)
+	}
+	own, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = newBench(t, &shop{name: "s", data: own})
+	if _, err := b.get("k6"); err == nil || !strings.Contains(err.Error(), "there is no k6 in it") {
+		t.Errorf("another program: %v", err)
+	}
+	if kept, err := b.Dir.Binaries(t.Context()); err != nil || len(kept) > 0 {
+		t.Errorf("kept %v, %v", kept, err)
+	}
+}
+
+// newer says that its k6 is newer than it is.
+type newer struct{ shop }
+
+func (n *newer) Resolve(context.Context, k6x.Platform, k6x.List) (k6x.List, error) {
+	return k6x.NewList(k6x.Dependency{Name: k6x.K6, Constraint: k6x.Exactly("v1.2.0")})
+}
+
+func TestAFullDiskIsNoFaultOfASource(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := binaries.New(binaries.Config{Dir: filepath.Join(file, "bin")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := &shop{name: "second"}
+	l := Launcher{Dir: dir, Platform: host, Sources: []Source{&shop{name: "first"}, second}}
+	if _, _, err := l.Get(t.Context(), nil); err == nil || len(second.asked) > 0 {
+		t.Errorf("%v; the second was asked for %q", err, second.asked)
+	}
+}
