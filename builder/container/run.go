@@ -17,7 +17,6 @@ import (
 const (
 	maxOutput  = 1 << 20          // bytes kept of what a command prints
 	maxPids    = 1 << 14          // threads of a container
-	outputTime = 5 * time.Second  // for the last lines of a container that has ended
 	removeTime = 30 * time.Second // for its removal
 	killedExit = 137              // of a command that got SIGKILL
 )
@@ -94,9 +93,10 @@ func (e *Engine) runOnce(ctx context.Context, j job, strict bool) (result, error
 	}); err != nil {
 		return result{}, startError{err}
 	}
-	stop := e.follow(ctx, id, j.live)
+	if j.live != nil {
+		e.follow(ctx, id, j.live)
+	}
 	exit, err := e.wait(ctx, id)
-	stop()
 	r := result{exit: exit}
 	if logErr := e.readLog(ctx, id, &r); err == nil {
 		err = logErr
@@ -156,18 +156,17 @@ func (e *Engine) create(ctx context.Context, j job, strict bool) (id string, err
 	return id, nil
 }
 
-// follow tells live the lines of a container that was started, as they come. If live returns
-// true the container is killed. It misses lines, as not every daemon lets one listen before the
-// start, and is over when stop returns.
-func (e *Engine) follow(ctx context.Context, id string, live func(string) bool) (stop func()) {
-	if live == nil {
-		return func() {}
-	}
-	stream, err := e.client.ContainerAttach(ctx, id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+// follow tells live the lines of a container that was started, as they come, until it ends or
+// ctx does. If live returns true the container is killed. Not every daemon lets one listen before
+// the start, so it may miss those of a container that ends soon.
+func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill bool)) {
+	stream, err := e.client.ContainerAttach(ctx, id, client.ContainerAttachOptions{Logs: true, Stream: true, Stdout: true, Stderr: true})
 	if err != nil { // it may have ended
 		e.log.Debug("a container cannot be listened to", "container", id, "err", err)
-		return func() {}
+		return
 	}
+	defer context.AfterFunc(ctx, stream.Close)()
+	defer stream.Close()
 	killed := false
 	out := &process.Output{Max: 2, Line: func(line string) {
 		if live(line) && !killed {
@@ -177,20 +176,7 @@ func (e *Engine) follow(ctx context.Context, id string, live func(string) bool) 
 			}
 		}
 	}}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = stdcopy.StdCopy(out, out, stream.Reader)
-	}()
-	return func() {
-		select {
-		case <-done:
-		case <-time.After(outputTime):
-		case <-ctx.Done():
-		}
-		stream.Close()
-		<-done
-	}
+	_, _ = stdcopy.StdCopy(out, out, stream.Reader) // when it breaks off there is still the log
 }
 
 // readLog reads what a container has printed; also if the build's time is up, as far as it
@@ -214,7 +200,8 @@ func (e *Engine) readLog(ctx context.Context, id string, r *result) error {
 	return nil
 }
 
-// wait returns the exit code of a container that was started.
+// wait returns the exit code of a container that was started. Some versions of Podman spend much
+// time on it unless the container has ended.
 func (e *Engine) wait(ctx context.Context, id string) (exit int, err error) {
 	ended := e.client.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
 	select {

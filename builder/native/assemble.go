@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/process"
 )
 
@@ -50,7 +51,7 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 		return err
 	}
 	ws.progress.linking()
-	if err := e.link(ctx, ws, p, outputName); err != nil {
+	if err := e.link(ctx, ws, p, gobuild.OutputName); err != nil {
 		return err
 	}
 	return ws.write(map[string]string{"go.mod": p.goMod, "go.sum": goSum})

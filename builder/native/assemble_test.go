@@ -12,6 +12,8 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x/internal/testmod"
+
+	"k6x/builder/internal/gobuild"
 )
 
 // graphModules are extensions whose go.mod files raise each other's versions in all ways
@@ -244,7 +246,7 @@ func TestRefutedKitIsNotUsed(t *testing.T) {
 	for _, info := range k.Info {
 		k.Info["1.25.99"] = info
 	}
-	e.mods.read(pins(recipe)[0]).goVersion = "1.25.99" // as if versions were selected wrongly
+	e.mods.read(gobuild.Pins(recipe)[0]).goVersion = "1.25.99" // as if versions were selected wrongly
 	k.GoSum = ""
 	for range 2 {
 		log.Reset()

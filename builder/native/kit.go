@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 )
 
 // Bounds on what is kept of one platform; a k6 has some 700 packages.
@@ -76,7 +77,7 @@ type kits struct {
 
 // of returns the kit for recipes like this one.
 func (k *kits) of(recipe k6x.Recipe) *kit {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s %q", kitFormat, layout, recipe.Toolchain, recipe.Platform, recipe.Env))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s %q", kitFormat, gobuild.Layout, recipe.Toolchain, recipe.Platform, recipe.Env))
 	name := hex.EncodeToString(sum[:16]) + ".json"
 	k.mu.Lock()
 	defer k.mu.Unlock()

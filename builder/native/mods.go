@@ -10,6 +10,13 @@ import (
 	"golang.org/x/mod/module"
 )
 
+// Bounds on what is read of go.mod files, which strangers write.
+const (
+	maxGoMod  = 16 << 20 // bytes, as the go command has it
+	maxGraph  = 20_000   // module versions
+	goModTail = ".mod"
+)
+
 // goMod is what choosing versions needs of a go.mod.
 type goMod struct {
 	goVersion string // "" if it has no go line

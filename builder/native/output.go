@@ -2,16 +2,10 @@ package native
 
 import (
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
-	"unicode"
-)
 
-var (
-	credentials = regexp.MustCompile(`://[^/@\s"]*@`)
-	escapedPath = regexp.MustCompile(`[^\s:"]*![a-z][^\s:"]*@v`)
-	escape      = regexp.MustCompile(`![a-z]`)
+	"k6x/builder/internal/gobuild"
 )
 
 // clean returns the output of a build in ws as strangers may read it: without the
@@ -36,22 +30,11 @@ func (e *Engine) clean(text string, ws *workspace) string {
 		}
 		pairs = append(pairs, dir.path+sep, dir.as)
 	}
-	text = strings.NewReplacer(pairs...).Replace(strings.ToValidUTF8(text, "?"))
-	text = credentials.ReplaceAllString(text, "://")
-	text = escapedPath.ReplaceAllStringFunc(text, func(path string) string {
-		return escape.ReplaceAllStringFunc(path, func(s string) string { return strings.ToUpper(s[1:]) })
-	})
-	text = strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, text)
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, downloading) && !ws.progress.isNews(line) {
+		if !ws.progress.isNews(line) {
 			b.WriteString(line)
 		}
 	}
-	return b.String()
+	return gobuild.Clean(b.String(), pairs...)
 }

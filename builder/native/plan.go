@@ -18,6 +18,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 )
 
 // plan is all that the compiler and the linker have to be told about a program.
@@ -42,7 +43,7 @@ const maxRaises = 20
 // does not know all of it, or if the go command would have something to say about it. The
 // caller holds k.mu.
 func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
-	s := &selection{mods: e.mods, kit: k, roots: pins(recipe), modCache: e.dirs.ModCache}
+	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache}
 	main := []string{recipe.K6.Path + "/cmd"}
 	for _, m := range recipe.Extensions {
 		main = append(main, m.Path)
@@ -200,7 +201,7 @@ func (s *selection) choose() error {
 	}
 	s.selected = make(map[string]string)
 	if s.goVersion == "" {
-		s.goVersion = "1.21" // as newGoMod has it
+		s.goVersion = "1.21" // as gobuild.GoMod has it
 	}
 	s.root = make(map[string]string, len(s.roots))
 	s.loaded = make(map[module.Version]bool)
@@ -367,7 +368,7 @@ func (s *selection) deps(k *kit) ([]*debug.Module, error) {
 // goMod returns the main module's go.mod as go build would leave it: as it was, if there
 // is nothing to add.
 func (s *selection) goMod(recipe k6x.Recipe) (string, error) {
-	text, direct := newGoMod(recipe), pins(recipe)
+	text, direct := gobuild.GoMod(recipe), gobuild.Pins(recipe)
 	f, err := modfile.Parse("go.mod", []byte(text), nil)
 	if err != nil {
 		return "", err

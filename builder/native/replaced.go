@@ -2,7 +2,6 @@ package native
 
 import (
 	"context"
-	"debug/buildinfo"
 	"io"
 	"maps"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 )
 
 // Replacement is what a module is replaced by: a directory or another module.
@@ -33,7 +33,7 @@ func (r Replacement) by() string {
 
 // label returns the words for a person: the names that the module was asked for as, too.
 func (r Replacement) label(recipe k6x.Recipe) string {
-	for _, m := range modules(recipe) {
+	for _, m := range gobuild.Modules(recipe) {
 		if m.Path == r.Path && len(m.Names) > 0 {
 			return strings.Join(m.Names, ", ") + " (" + r.String() + ")"
 		}
@@ -80,19 +80,19 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 		return ReplacedBuild{}, err
 	}
 	recipe = replaced.versioned(recipe)
-	if err := e.check(recipe); err != nil {
+	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
 		return ReplacedBuild{}, err
 	}
 	leave, err := e.gate.shared(ctx)
 	if err != nil {
-		return ReplacedBuild{}, stopped(ctx, fileError("waiting for the caches", err))
+		return ReplacedBuild{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
 	}
 	defer leave()
 
 	started := time.Now()
 	ws, err := newWorkspace(e.work.Path, recipe, nil, e.sums.known())
 	if err != nil {
-		return ReplacedBuild{}, fileError("writing the main module", err)
+		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
 	defer ws.remove(e.log)
 	ws.progress, ws.replaced = watch(ctx), replaced
@@ -101,7 +101,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 		return ReplacedBuild{}, err
 	}
 	if err := ws.write(map[string]string{"go.mod": goMod}); err != nil {
-		return ReplacedBuild{}, fileError("writing the main module", err)
+		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
 	if err := e.compile(ctx, ws); err != nil {
 		return ReplacedBuild{}, err
@@ -119,18 +119,16 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 
 // inspectReplaced is inspect for a build with replacements.
 func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
-	info, err := buildinfo.ReadFile(ws.output())
-	if err != nil {
-		return ReplacedBuild{}, wrongBinary("it says nothing about itself").WithCause(err)
-	}
 	b := e.newBlame(ws)
-	if err := checkProgram(info, ws.recipe); err != nil {
+	info, err := b.Inspect(ws.output())
+	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	if err := b.checkModules(info); err != nil {
-		return ReplacedBuild{}, err
+	used, err := ws.requires()
+	if err != nil {
+		return ReplacedBuild{}, gobuild.FileError("reading the module versions", err)
 	}
-	if err := e.checkPinned(ws, b, info); err != nil {
+	if err := b.CheckPinned(info, used); err != nil {
 		return ReplacedBuild{}, err
 	}
 	build := ReplacedBuild{Build: k6x.Build{Toolchain: info.GoVersion}}
@@ -150,10 +148,10 @@ func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
 		}
 		build.Replaced = append(build.Replaced, ws.replaced[path])
 	}
-	for _, m := range modules(ws.recipe) {
+	for _, m := range gobuild.Modules(ws.recipe) {
 		version := linked[m.Path]
 		if _, replaced := ws.replaced[m.Path]; !replaced && version != m.Version {
-			build.Raised = append(build.Raised, Raised{m, version, b.asking(module.Version{Path: m.Path, Version: version})})
+			build.Raised = append(build.Raised, Raised{m, version, b.Asking(module.Version{Path: m.Path, Version: version})})
 		}
 	}
 	return build, nil

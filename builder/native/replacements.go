@@ -5,12 +5,12 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
-	"strings"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 )
 
 // replacements are the modules that are replaced, by their path.
@@ -69,7 +69,7 @@ func (rs replacements) versioned(recipe k6x.Recipe) k6x.Recipe {
 
 // goMod returns the go.mod with the pins and the replacements.
 func (rs replacements) goMod(recipe k6x.Recipe) (string, error) {
-	f, err := modfile.Parse("go.mod", []byte(newGoMod(recipe)), nil)
+	f, err := modfile.Parse("go.mod", []byte(gobuild.GoMod(recipe)), nil)
 	if err != nil {
 		return "", err
 	}
@@ -113,8 +113,22 @@ func (rs replacements) root(modCache string, m module.Version) (string, error) {
 	return dir, err
 }
 
-// holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
-func (rs replacements) holds(dep *debug.Module) bool {
+var _ gobuild.Replaced = replacements(nil)
+
+// Label returns the words for a module that is replaced.
+func (rs replacements) Label(recipe k6x.Recipe, path string) (string, bool) {
+	r, ok := rs[path]
+	return r.label(recipe), ok
+}
+
+// Tidy returns what to do about an untidy go.mod of a module that is replaced by a directory.
+func (rs replacements) Tidy(path string) (string, bool) {
+	dir := rs[path].Dir
+	return "Run go mod tidy in " + dir + ".", dir != ""
+}
+
+// Holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
+func (rs replacements) Holds(dep *debug.Module) bool {
 	r, ok := rs[dep.Path]
 	switch {
 	case !ok || dep.Replace == nil:
@@ -123,20 +137,4 @@ func (rs replacements) holds(dep *debug.Module) bool {
 		return dep.Replace.Path == r.Dir
 	}
 	return dep.Replace.Path == r.With.Path && dep.Replace.Version == r.With.Version
-}
-
-// list returns the words for all that was asked for.
-func (rs replacements) list(recipe k6x.Recipe) string {
-	if rs == nil {
-		return recipe.List().String()
-	}
-	var words []string
-	for _, m := range modules(recipe) {
-		if r, ok := rs[m.Path]; ok {
-			words = append(words, r.label(recipe))
-			continue
-		}
-		words = append(words, m.Label())
-	}
-	return strings.Join(words, ", ")
 }

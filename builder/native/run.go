@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"os/exec"
-	"strings"
+
+	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/process"
 )
 
@@ -29,7 +31,7 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	defer cancel(nil)
 
 	out := &process.Output{Max: maxOutput, Line: func(line string) {
-		if pkg, ok := strings.CutPrefix(line, "go: finding module for package "); ok {
+		if pkg, ok := gobuild.Unpinned(line); ok {
 			cancel(unpinned{pkg})
 		}
 		ws.progress.line(line)
@@ -52,47 +54,37 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	text := e.clean(out.String(), ws)
 	switch {
 	case unpinned:
-		return e.explainUnpinned(ws, missing.pkg, text)
+		return e.newBlame(ws).ExplainUnpinned(missing.pkg, text)
 	case ctx.Err() != nil:
-		return stopped(ctx, err)
+		return gobuild.Stopped(ctx, err)
 	case errors.Is(cause, errTimeout):
 		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
 			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
 		e.Output = text
 		return e
 	}
-	return e.explain(ws, text, err)
+	var used []module.Version
+	if !ws.locked {
+		used, _ = ws.requires()
+	}
+	return e.newBlame(ws).Explain(used, text, err, process.Killed(err))
 }
 
 // command returns go build for the workspace.
 func (e *Engine) command(ctx context.Context, ws *workspace) *exec.Cmd {
-	mod := "-mod=mod"
-	if ws.locked {
-		mod = "-mod=readonly"
-	}
-	args := append([]string{"build", mod}, ws.recipe.Flags...)
+	var more []string
 	if ws.progress != nil {
-		args = append(args, "-v") // which changes no bytes
+		more = []string{"-v"} // which changes no bytes
 	}
-	return e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-o", outputName, ".")...)
+	return e.program(ctx, ws, e.cfg.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, more...)...)
 }
 
 // program returns a command in the workspace, with the environment of the recipe.
 func (e *Engine) program(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
-	cgo := "0"
-	if ws.recipe.Cgo {
-		cgo = "1"
-	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = ws.dir
 	dirs := e.dirs
 	dirs.Temp = ws.temp()
-	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{
-		"PWD=" + ws.dir,
-		"GOOS=" + ws.recipe.Platform.OS,
-		"GOARCH=" + ws.recipe.Platform.Arch,
-		"CGO_ENABLED=" + cgo,
-		"GOTOOLCHAIN=" + ws.recipe.Toolchain,
-	}, ws.recipe.Env...)...)
+	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, gobuild.Env(ws.recipe)...)...)
 	return cmd
 }

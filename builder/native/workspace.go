@@ -2,17 +2,15 @@ package native
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/workdir"
 )
 
@@ -26,20 +24,15 @@ type workspace struct {
 	replaced replacements // nil: no module is replaced
 }
 
-const outputName = "k6.out"
-
 func (ws *workspace) temp() string   { return filepath.Join(ws.dir, "tmp") }
-func (ws *workspace) output() string { return filepath.Join(ws.dir, outputName) }
+func (ws *workspace) output() string { return filepath.Join(ws.dir, gobuild.OutputName) }
 
 // newWorkspace writes the main module of a recipe into a new directory below parent, with the
 // lock or, if there is none, with the go.sum lines that are known.
 func newWorkspace(parent string, recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
-	files := map[string]string{"main.go": newMain(recipe), "go.mod": newGoMod(recipe), "go.sum": known}
-	if lock != nil {
-		if err := checkLock(lock); err != nil {
-			return nil, err
-		}
-		files["go.mod"], files["go.sum"] = lock.GoMod, lock.GoSum
+	files, err := gobuild.Files(recipe, lock, known)
+	if err != nil {
+		return nil, err
 	}
 	dir, err := os.MkdirTemp(parent, "")
 	if err != nil {
@@ -78,40 +71,7 @@ func (ws *workspace) reset(known string) error {
 	if err := os.RemoveAll(ws.output()); err != nil {
 		return err
 	}
-	return ws.write(map[string]string{"go.mod": newGoMod(ws.recipe), "go.sum": known})
-}
-
-// newMain returns the main package: k6 and the extensions, which are imported for
-// what they register. A change of it needs a new layout number.
-func newMain(recipe k6x.Recipe) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "package main\n\nimport (\n\t%q\n", recipe.K6.Path+"/cmd")
-	for _, m := range recipe.Extensions {
-		fmt.Fprintf(&b, "\t_ %q\n", m.Path)
-	}
-	b.WriteString(")\n\nfunc main() { cmd.Execute() }\n")
-	return b.String()
-}
-
-// newGoMod returns the go.mod with the pins. The go line is raised by the go command
-// to what the modules need.
-func newGoMod(recipe k6x.Recipe) string {
-	var b strings.Builder
-	b.WriteString("module k6\n\ngo 1.21\n\nrequire (\n")
-	for _, m := range pins(recipe) {
-		fmt.Fprintf(&b, "\t%s %s\n", m.Path, m.Version)
-	}
-	b.WriteString(")\n")
-	return b.String()
-}
-
-// checkLock refuses a lock that says more than versions.
-func checkLock(lock *k6x.Lock) error {
-	f, err := modfile.Parse("go.mod", []byte(lock.GoMod), nil)
-	if err != nil || f.Module == nil || f.Module.Mod.Path != "k6" || len(f.Replace) > 0 || len(f.Exclude) > 0 || len(f.Tool) > 0 {
-		return k6x.Errorf(k6x.Internal, "the stored lock of this binary is damaged").WithCause(err)
-	}
-	return nil
+	return ws.write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": known})
 }
 
 // requires returns the requirements of the go.mod as it is now.
@@ -120,15 +80,7 @@ func (ws *workspace) requires() ([]module.Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := modfile.Parse("go.mod", data, nil)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]module.Version, len(f.Require))
-	for i, r := range f.Require {
-		list[i] = r.Mod
-	}
-	return list, nil
+	return gobuild.Requires(string(data))
 }
 
 // lock returns go.mod and go.sum as they are now.
@@ -148,14 +100,14 @@ func (ws *workspace) lock() (k6x.Lock, error) {
 func (ws *workspace) copyOutput(ctx context.Context, w io.Writer) error {
 	f, err := os.Open(ws.output())
 	if err != nil {
-		return fileError("reading the binary", err)
+		return gobuild.FileError("reading the binary", err)
 	}
 	defer f.Close()
 	if err := ctx.Err(); err != nil {
-		return stopped(ctx, err)
+		return gobuild.Stopped(ctx, err)
 	}
 	if _, err := io.Copy(w, f); err != nil {
-		return fileError("keeping the binary", err)
+		return gobuild.FileError("keeping the binary", err)
 	}
 	return nil
 }

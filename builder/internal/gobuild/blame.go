@@ -2,6 +2,7 @@ package gobuild
 
 import (
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -15,9 +16,24 @@ type Blame struct {
 	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: nobody knows.
 	Imports func(m module.Version, pkg string) bool
 
+	// Replaced says what stands in for some modules. Nil: nothing.
+	Replaced Replaced
+
 	recipe   k6x.Recipe
 	graph    *Graph
 	selected map[string]string // version by module path
+}
+
+// Replaced are modules that are replaced by others or by directories.
+type Replaced interface {
+	// Label returns the words for a module that is replaced.
+	Label(recipe k6x.Recipe, path string) (string, bool)
+
+	// Tidy returns what to do about an untidy go.mod of a module that is replaced by a directory.
+	Tidy(path string) (string, bool)
+
+	// Holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
+	Holds(linked *debug.Module) bool
 }
 
 // NewBlame returns what judges builds of the recipe by what is known of its modules.
@@ -41,12 +57,28 @@ func (b *Blame) owner(pkg string) (module.Version, bool) {
 
 // label returns the words for a module: with the names it was asked for as, if it was.
 func (b *Blame) label(m module.Version) string {
+	if b.Replaced != nil {
+		if words, ok := b.Replaced.Label(b.recipe, m.Path); ok {
+			return words
+		}
+	}
 	for _, asked := range Modules(b.recipe) {
 		if asked.Path == m.Path && asked.Version == m.Version {
 			return asked.Label()
 		}
 	}
 	return m.String()
+}
+
+// k6 is the label of k6 itself.
+func (b *Blame) k6() string { return b.label(b.graph.pins[0]) }
+
+// list returns the words for all that was asked for.
+func (b *Blame) list() string {
+	if b.Replaced == nil {
+		return b.recipe.List().String()
+	}
+	return strings.Join(b.labels(b.graph.pins), ", ")
 }
 
 func (b *Blame) labels(list []module.Version) []string {
@@ -85,16 +117,22 @@ func (b *Blame) conflict(pin module.Version, chosen string) *k6x.Error {
 			name = m.Names[0]
 		}
 	}
-	who := "another module"
-	asking := slices.Clone(b.graph.by[module.Version{Path: pin.Path, Version: chosen}])
-	module.Sort(asking)
-	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
-		who = b.label(asking[i])
-	} else if len(asking) > 0 {
-		who = b.describe(asking[0])
-	}
+	who := b.Asking(module.Version{Path: pin.Path, Version: chosen})
 	return k6x.Errorf(k6x.Conflict, "%s needs %s %s, but %s was asked for", who, name, chosen, pin.Version).
 		WithHint("Ask for %s %s, or for a version of the other that does with %s.", name, chosen, pin.Version)
+}
+
+// Asking returns the words for who requires m: a pin, if there is one.
+func (b *Blame) Asking(m module.Version) string {
+	asking := slices.Clone(b.graph.by[m])
+	module.Sort(asking)
+	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
+		return b.label(asking[i])
+	}
+	if len(asking) > 0 {
+		return b.describe(asking[0])
+	}
+	return "another module"
 }
 
 // mixed returns the error for a binary with another major version of k6 in it.
@@ -103,7 +141,7 @@ func (b *Blame) mixed(other string) *k6x.Error {
 	if list := b.graph.pinsOf(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
 		who = strings.Join(b.labels(list), ", ")
 	}
-	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.recipe.K6.Label()).
+	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.k6()).
 		WithHint("Ask for a k6 of the major version that the extension is made for, or for another version of the extension.")
 }
 

@@ -22,6 +22,9 @@ const (
 // go.mod as it was left; nil if there was a lock.
 func (b *Blame) Explain(used []module.Version, text string, err error, killed bool) error {
 	// A pin that gave way explains whatever came of it.
+	if b.Replaced != nil {
+		used = nil
+	}
 	for _, m := range used {
 		for _, pin := range b.graph.pins {
 			if m.Path == pin.Path && m.Version != pin.Version {
@@ -93,7 +96,7 @@ func (b *Blame) classify(text string, killed bool) *k6x.Error {
 	case compiled:
 		return b.uncompiled(text)
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s cannot be built:\n%s", b.recipe.List(), quote(text))
+	return k6x.Errorf(k6x.BuildFailed, "%s cannot be built:\n%s", b.list(), quote(text))
 }
 
 func badChecksum(b *Blame, match []string) *k6x.Error {
@@ -107,7 +110,7 @@ func unverified(b *Blame, match []string) *k6x.Error {
 }
 
 func newerGo(b *Blame, match []string) *k6x.Error {
-	who := b.recipe.List().String()
+	who := b.list()
 	if match[1] != "" {
 		who = b.describeOf(match[1])
 	}
@@ -184,12 +187,12 @@ func (b *Blame) uncompiled(text string) *k6x.Error {
 	pkg, said := text[match[2]:match[3]], quote(text[match[0]:])
 	if pkg == "runtime/cgo" || noCompiler.MatchString(text) {
 		return k6x.Errorf(k6x.BuildFailed, "%s needs cgo, and this service has no C compiler for %s:\n%s",
-			b.recipe.List(), b.recipe.Platform, said).WithHint("Build it where there is one.")
+			b.list(), b.recipe.Platform, said).WithHint("Build it where there is one.")
 	}
 	m, ok := b.owner(pkg)
 	switch {
 	case pkg == "k6":
-		return k6x.Errorf(k6x.BuildFailed, "%s cannot be linked:\n%s", b.recipe.List(), said)
+		return k6x.Errorf(k6x.BuildFailed, "%s cannot be linked:\n%s", b.list(), said)
 	case !ok:
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", pkg, said)
 	case m.Path == b.recipe.K6.Path:
@@ -223,19 +226,24 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 		return k6x.Errorf(k6x.BuildFailed, "%s is no extension: it has no package at its root", b.label(owner))
 	}
 	if pkg == b.recipe.K6.Path+"/cmd" {
-		return k6x.Errorf(k6x.BuildFailed, "%s has no package %s, so no k6 can be made of it", b.recipe.K6.Label(), pkg)
+		return k6x.Errorf(k6x.BuildFailed, "%s has no package %s, so no k6 can be made of it", b.k6(), pkg)
 	}
-	who := "a module of " + b.recipe.List().String()
-	release := "the module"
+	who := "a module of " + b.list()
+	tidy := "Run go mod tidy in the module and release it."
 	if m, ok := b.importer(pkg); ok {
-		who, release = b.describe(m), m.Path
+		who, tidy = b.describe(m), "Run go mod tidy in "+m.Path+" and release it."
+		if b.Replaced != nil {
+			if hint, ok := b.Replaced.Tidy(m.Path); ok {
+				tidy = hint
+			}
+		}
 	}
 	if owned {
 		return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which %s does not have", who, pkg, owner).
 			WithHint("It may be made for another version of %s. Ask for another version of the one or the other.", owner.Path)
 	}
 	return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which none of the modules in its go.mod provides; its go.mod is untidy", who, pkg).
-		WithHint("Run go mod tidy in %s and release it.", release)
+		WithHint("%s", tidy)
 }
 
 // labelOf and describeOf are label and describe of path@version.

@@ -68,8 +68,8 @@ func (b *Blame) checkModules(info *debug.BuildInfo) error {
 	linked := make(map[string]string, len(info.Deps))
 	family := majorless(b.recipe.K6.Path)
 	for _, dep := range info.Deps {
-		if dep.Replace != nil {
-			return wrongBinary("%s is replaced by %s", dep.Path, dep.Replace.Path)
+		if b.Replaced == nil && dep.Replace != nil || b.Replaced != nil && !b.Replaced.Holds(dep) {
+			return wrongBinary("%s is not replaced as it was asked for", dep.Path)
 		}
 		if dep.Path != b.recipe.K6.Path && majorless(dep.Path) == family {
 			return b.mixed(dep.Path)
@@ -80,7 +80,7 @@ func (b *Blame) checkModules(info *debug.BuildInfo) error {
 		switch chosen, ok := linked[pin.Path]; {
 		case !ok:
 			return wrongBinary("%s is not in it", pin)
-		case chosen != pin.Version:
+		case chosen != pin.Version && b.Replaced == nil: // else that is told
 			return b.conflict(pin, chosen)
 		}
 	}
