@@ -257,7 +257,8 @@ func TestLauncherAndServicesThatFail(t *testing.T) {
 		}, "500"},
 		"hangs": {func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { <-r.Context().Done() }, "does not answer"},
 		"truncates": {download(func(w http.ResponseWriter, body []byte) {
-			_, _ = w.Write(body[:1000])
+			_, _ = w.Write(body[:len(body)/2])
+			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		}), "broke off"},
 		"other bytes": {download(func(w http.ResponseWriter, body []byte) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,11 +16,26 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/clitest"
+	"k6x/internal/podmantest"
 	"k6x/internal/testmod"
 )
 
+// podman is what builds in containers.
+var podman podmantest.Service
+
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"k6x": main})
+	testscript.Main(closing{m}, map[string]func(){"k6x": main})
+}
+
+type closing struct{ m *testing.M }
+
+func (c closing) Run() int {
+	code := c.m.Run()
+	if err := podman.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 const registry = `{
@@ -31,7 +47,19 @@ const registry = `{
   "subcommand:sub": {"module": "example.com/xk6-sub", "versions": ["v0.1.0"]}
 }`
 
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script", nil) }
+
+// Podman stands in for Docker, whose API it speaks.
+func TestScriptsWithDocker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: nothing is built in containers")
+	}
+	runScripts(t, "testdata/docker", map[string]string{
+		"DOCKER_HOST": podman.Host(t), "K6X_DOCKER_IMAGE": podmantest.Image, "K6X_DOCKER_NETWORK": "host", "K6X_BUILDER": "docker",
+	})
+}
+
+func runScripts(t *testing.T, dir string, vars map[string]string) {
 	modules := testmod.Serve(t, "../../testdata/standin")
 	caches, err := os.MkdirTemp("", "k6x-") // of Go, for all scripts
 	if err != nil {
@@ -50,7 +78,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GOPROXY", modules)
 			env.Setenv("GOSUMDB", "off")
@@ -61,6 +89,9 @@ func TestScripts(t *testing.T) {
 				env.Setenv("K6X_REGISTRY", file)
 			}
 			env.Setenv("REGISTRY", file)
+			for name, value := range vars {
+				env.Setenv(name, value)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
