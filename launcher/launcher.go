@@ -244,32 +244,33 @@ func isAnswer(err error) bool {
 // try calls f with one source after the other until one answers.
 func (l *Launcher) try(ctx context.Context, f func(Source) error) error {
 	var why []string
-	var failed *k6x.Error // of the last source that was asked
+	var failed error // of the last source that was asked
 	for _, s := range l.Sources {
 		err := s.Open(ctx)
 		if isAnswer(err) { // somebody wrote something wrong
-			return errors.Join(err, s.Close())
+			l.close(s)
+			return err
 		}
 		if err != nil {
-			l.tell(true, "%s is passed over: %v", s.Name(), err)
+			l.tell(true, "%s is passed over: %s", s.Name(), reason(err))
 		} else {
 			if failed != nil {
 				l.tell(false, "%s; trying %s instead", why[len(why)-1], s.Name())
 			}
 			l.tell(true, "asking %s", s.Name())
 			err = f(s)
-			if o, ok := errors.AsType[*ours](err); ok {
-				return errors.Join(o.error, s.Close())
+			o, isOurs := errors.AsType[*ours](err)
+			if isOurs {
+				err = o.error
 			}
-			if err == nil || isAnswer(err) || ctx.Err() != nil {
-				return errors.Join(err, s.Close())
+			if isOurs || err == nil || isAnswer(err) || ctx.Err() != nil {
+				l.close(s)
+				return err
 			}
-			failed = k6x.AsError(err)
+			failed = err
 		}
-		why = append(why, fmt.Sprintf("%s: %v", s.Name(), err))
-		if err := s.Close(); err != nil {
-			l.tell(true, "%s: %v", s.Name(), err)
-		}
+		why = append(why, s.Name()+": "+reason(err))
+		l.close(s)
 	}
 	all := "\n  " + strings.Join(why, "\n  ")
 	switch {
@@ -279,7 +280,25 @@ func (l *Launcher) try(ctx context.Context, f func(Source) error) error {
 	case len(l.Sources) == 1:
 		return failed
 	}
-	return k6x.Errorf(failed.Kind, "no builder could make k6:%s", all).WithHint("%s", failed.Hint).WithCause(failed)
+	last := k6x.AsError(failed)
+	return k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
+}
+
+// close closes a source. What it gave is as good if that fails.
+func (l *Launcher) close(s Source) {
+	if err := s.Close(); err != nil {
+		l.tell(true, "%s: %s", s.Name(), reason(err))
+	}
+}
+
+// reason returns the words of an error, with the cause of one that is a fault of this machine: whoever
+// runs a launcher is the one to look after it.
+func reason(err error) string {
+	text := err.Error()
+	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 func (l *Launcher) tell(detail bool, format string, args ...any) {

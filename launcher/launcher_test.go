@@ -51,6 +51,7 @@ type shop struct {
 	has   []string
 	data  []byte
 	open  error            // of Open
+	close error            // of Close
 	fails error            // of Resolve
 	fetch map[string]error // of Fetch, if the list has the name
 	asked []string         // lists that were resolved, and that were fetched after a "+"
@@ -58,7 +59,7 @@ type shop struct {
 
 func (s *shop) Name() string               { return s.name }
 func (s *shop) Open(context.Context) error { return s.open }
-func (s *shop) Close() error               { return nil }
+func (s *shop) Close() error               { return s.close }
 func (s *shop) pin(name string) k6x.Constraint {
 	if name == k6x.K6 {
 		return k6x.Exactly("v1.1.0")
@@ -179,6 +180,15 @@ func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
 	if _, err := b.get(""); !strings.Contains(fmt.Sprint(err), "there is nobody to make it") {
 		t.Errorf("nobody is there: %v", err)
 	}
+	full := &shop{name: "full", open: k6x.Errorf(k6x.Internal, "something went wrong").WithCause(os.ErrPermission)}
+	odd := &shop{name: "odd", fails: errors.New("something odd"), close: errors.New("it does not close")}
+	if _, err := newBench(t, full, odd).get(""); !strings.Contains(fmt.Sprint(err), "full: something went wrong: permission denied\n  odd: something odd") {
+		t.Errorf("the cause is not told: %v", err)
+	}
+	if _, err := newBench(t, odd).get(""); fmt.Sprint(err) != "something odd" {
+		t.Errorf("not what the only source says: %v", err)
+	}
+	newBench(t, &shop{name: "open", data: data, close: errors.New("it does not close")}).want("", "k6@v1.1.0")
 	wrong := &shop{name: "wrong", open: k6x.Errorf(k6x.Invalid, "the filter is malformed")}
 	b = newBench(t, wrong, works)
 	if _, err := b.get(""); fmt.Sprint(err) != "the filter is malformed" {

@@ -68,7 +68,7 @@ Go's build cache). What a service keeps is its own matter.`,
 		Use: "clear", Short: "Remove all binaries", Args: cli.NoArgs,
 		RunE: o.clear,
 	}
-	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache and what is known of registries as well")
+	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache, binaries of --replace and what is known of registries as well")
 	cmd.AddCommand(dir, stats, prune, clearAll)
 	return cmd
 }
@@ -98,12 +98,12 @@ func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", b.Platform, humanize.IBytes(uint64(b.Size)), humanize.Time(b.Used), b.List())
 	}
 	fmt.Fprintf(table, "binaries\t%s\t%d\tin %s\n", humanize.IBytes(uint64(size.Bytes)), size.Binaries, kept.Path())
-	for _, name := range []string{"modcache", "gocache"} {
-		bytes, err := cache.Size(filepath.Join(o.goDir(), name))
+	for _, dir := range []string{filepath.Join(o.cacheDir, replacedDir), filepath.Join(o.goDir(), "modcache"), filepath.Join(o.goDir(), "gocache")} {
+		bytes, err := cache.Size(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		fmt.Fprintf(table, "%s\t%s\t\tin %s\n", name, humanize.IBytes(uint64(bytes)), filepath.Join(o.goDir(), name))
+		fmt.Fprintf(table, "%s\t%s\t\tin %s\n", filepath.Base(dir), humanize.IBytes(uint64(bytes)), dir)
 	}
 	return table.Flush()
 }
@@ -152,7 +152,7 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 	default:
 		err = errors.Join(engine.Exclusive(cmd.Context(), remove), engine.Close())
 	}
-	return errors.Join(err, cache.RemoveAll(filepath.Join(o.cacheDir, "resolver")))
+	return errors.Join(err, cache.RemoveAll(filepath.Join(o.cacheDir, "resolver")), cache.RemoveAll(filepath.Join(o.cacheDir, replacedDir)))
 }
 
 // engine returns what builds here, which knows whether a build is under way; nil if nothing can

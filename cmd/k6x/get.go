@@ -22,6 +22,7 @@ type getOptions struct {
 	output   string
 	quiet    bool
 	verbose  bool
+	noToken  bool // the service is not the one that the token is for
 }
 
 func newGetCommand() *cobra.Command {
@@ -30,7 +31,8 @@ func newGetCommand() *cobra.Command {
 		Use:   "get [flags] URL|LIST",
 		Short: "Download a k6 from a builder service, and verify it",
 		Long: `Download a k6 from a builder service and verify it by the digest that the service announces. It is
-named by a URL, or by a list as in the path of such a URL, which is asked for at --builder-service.`,
+named by a URL, or by a list as in the path of such a URL, which is asked for at --builder-service. If
+that is set, a token goes to no other service, whatever the URL says.`,
 		Example: `  k6x get https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6
   K6X_BUILDER_SERVICE=https://builds.example.com k6x get 'k6@^1.8,k6/x/redis' --output k6-redis`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -65,6 +67,9 @@ func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Wri
 	if err != nil {
 		return err
 	}
+	if o.noToken {
+		client.Token = ""
+	}
 	name := o.output
 	if name == "" {
 		name = filepath.Join(o.binDir, platform.Executable())
@@ -97,6 +102,9 @@ func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Wri
 // wanted returns what a URL or list names. A URL says where the service is as well.
 func (o *getOptions) wanted(what string) (k6x.Platform, k6x.List, error) {
 	if service, platform, list, ok, err := remote.ParseURL(what); ok {
+		if o.service != "" && !remote.SameHost(o.service, service) {
+			o.noToken = true // it is for that service, and nobody else
+		}
 		o.service = service
 		return platform, list, err
 	}

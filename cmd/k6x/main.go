@@ -3,6 +3,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ func newRoot() *cobra.Command {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveDefault
 			}
-			return slices.DeleteFunc(command.Commands(), func(name string) bool { return slices.Contains([]rune(name), ' ') }), 0
+			return slices.DeleteFunc(command.Commands(), func(name string) bool { return strings.Contains(name, " ") }), 0
 		},
 	}
 	root.RunE = func(cmd *cobra.Command, args []string) error { return runK6(cmd, &o, args) }

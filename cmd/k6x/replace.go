@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -49,7 +50,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, engine.Close()) }()
-	home := filepath.Join(o.cacheDir, "replaced")
+	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
 	}
@@ -71,7 +72,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 	for i, x := range replaced {
 		by[i] = native.Replacement{Path: x.path, Dir: x.code.Dir, With: x.code.Module}
 	}
-	file := filepath.Join(home, "k6-"+o.replacedID(platform, recipe), platform.Executable())
+	file := filepath.Join(home, "k6-"+replacedID(platform, recipe, replaced), platform.Executable())
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return program{}, nil, err
 	}
@@ -96,7 +97,10 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 	for _, x := range replaced {
 		made.Replaced = append(made.Replaced, fmt.Sprintf("%s (%s) => %s", x.name, x.path, x.code))
 	}
-	return made, func() {}, keepNewest(home, maxReplaced)
+	if err := keepNewest(home, maxReplaced); err != nil { // one of them may be running, which keeps it on Windows
+		shown.tell(true, err.Error())
+	}
+	return made, func() {}, nil
 }
 
 // versionsOf returns what a recipe with replaced modules has, in words.
@@ -108,10 +112,15 @@ func versionsOf(recipe k6x.Recipe) string {
 	return strings.Join(words, ",")
 }
 
-// replacedID names the place of a binary: that of the one built before of the same names.
-func (o *runOptions) replacedID(platform k6x.Platform, recipe k6x.Recipe) string {
-	sum := sha256.Sum256([]byte(platform.String() + " " + versionsOf(recipe) + " " + strings.Join(o.replace, " ")))
-	return hex.EncodeToString(sum[:8])
+// replacedID names the place of a binary: that of the one built before of the same names and the same
+// code. A directory is meant by where it is: ./mine may be another one for another launcher.
+func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement) string {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s %s\n", platform, versionsOf(recipe))
+	for _, x := range replaced {
+		fmt.Fprintf(hash, "%s=%s\n", x.name, x.code)
+	}
+	return hex.EncodeToString(hash.Sum(nil)[:8])
 }
 
 // replacements reads --replace and fetches what is at a git repository.
@@ -198,8 +207,11 @@ func resolveReplaced(ctx context.Context, r *resolver.Resolver, needs k6x.List, 
 	return found.Modules, found.Cgo, nil
 }
 
-// maxReplaced bounds how many binaries with replaced modules stay on disk.
-const maxReplaced = 4
+const (
+	replacedDir = "replaced"     // where they are, below --cache-dir
+	maxReplaced = 4              // binaries with replaced modules that stay on disk
+	abandoned   = 24 * time.Hour // after which nobody builds of a repository any more
+)
 
 // keepNewest removes all but the newest binaries in home, and what killed processes left.
 func keepNewest(home string, most int) error {
@@ -214,8 +226,13 @@ func keepNewest(home string, most int) error {
 	var all []aged
 	for _, entry := range entries {
 		name := filepath.Join(home, entry.Name())
-		if info, err := os.Stat(name); err == nil && strings.HasPrefix(entry.Name(), "k6-") {
+		info, statErr := os.Lstat(name)
+		switch {
+		case statErr != nil: // another launcher was faster
+		case strings.HasPrefix(entry.Name(), "k6-"):
 			all = append(all, aged{name, info})
+		case time.Since(info.ModTime()) > abandoned:
+			err = errors.Join(err, cache.RemoveAll(name))
 		}
 	}
 	slices.SortFunc(all, func(a, b aged) int { return b.info.ModTime().Compare(a.info.ModTime()) })

@@ -150,7 +150,7 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 // launcher returns one for a platform that keeps binaries as keep says.
 func (o *builderOptions) launcher(keep binaries.Config, platform k6x.Platform, shown *screen) (*launcher.Launcher, error) {
 	keep.Logger = shown.logger()
-	keep.Waiting = func() { shown.display.Spin("waiting for another k6x, which is getting the same k6") }
+	keep.Waiting = func() { shown.waiting("waiting for another k6x, which is getting the same k6") }
 	dir, err := binaries.New(keep)
 	if err != nil {
 		return nil, err

@@ -39,6 +39,15 @@ func (s *screen) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.w, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
+// waiting shows that nothing goes on until somebody else is done; without a display it tells so.
+func (s *screen) waiting(text string) {
+	if s.display == nil {
+		s.tell(false, text)
+		return
+	}
+	s.display.Spin(text)
+}
+
 // remote shows what a service does.
 func (s *screen) remote(e remote.Event) {
 	switch e.Step {

@@ -31,7 +31,10 @@ func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 		"xk6":     &launcher.Local{Builder: "xk6", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.xk6(ctx, shown) }},
 	}
 	var list []launcher.Source
-	for _, name := range o.builders {
+	for i, name := range o.builders {
+		if slices.Contains(o.builders[:i], name) {
+			continue
+		}
 		s, ok := known[name]
 		if !ok {
 			return nil, &cli.UsageError{Err: fmt.Errorf("--builder %q is not service, native, docker or xk6", name)}
@@ -46,9 +49,7 @@ func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 				return r.Permit(list)
 			}}
 		}
-		if !slices.Contains(list, s) {
-			list = append(list, s)
-		}
+		list = append(list, s)
 	}
 	if len(list) == 0 {
 		return nil, &cli.UsageError{Err: errors.New("--builder is empty")}
@@ -117,7 +118,16 @@ func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, e
 	if err != nil {
 		return nil, err
 	}
-	return r, r.Refresh(ctx)
+	if err := r.Refresh(ctx); err != nil {
+		return nil, err
+	}
+	for _, s := range r.Sources() {
+		// Without a registry that was named, k6 might be one that it does not have, and be kept.
+		if len(o.registries) > 0 && !s.Loaded {
+			return nil, k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
+		}
+	}
+	return r, nil
 }
 
 // resolveWith returns a resolve function for a workshop.

@@ -138,6 +138,9 @@ func (d *Dir) lock(ctx context.Context, name string, waiting func()) (*flock.Flo
 	if err := d.prepare(); err != nil {
 		return nil, err
 	}
+	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() { // a pipe would never open
+		return nil, k6x.Errorf(k6x.Internal, "%s is no regular file", name).WithHint("Remove it.")
+	}
 	lock := flock.New(name, flock.SetPermissions(0o644))
 	ok, err := lock.TryLock()
 	if err == nil && !ok {

@@ -83,6 +83,7 @@ func TestWhereBinariesAreKept(t *testing.T) {
 		{Place{WorkDir: file, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
 		{Place{WorkDir: project, CacheDir: "/c"}, filepath.Join(project, ".k6x"), true},
 		{Place{WorkDir: project, CacheDir: "/c", BinDir: "/b"}, "/b", false},
+		{Place{WorkDir: project, CacheDir: "/c", BinDir: "./.k6x/"}, filepath.Join(project, ".k6x"), true},
 	} {
 		if got := c.place.Config(); got.Dir != c.dir || (got.Secret != "") != c.sealed {
 			t.Errorf("%+v: %+v", c.place, got)

@@ -17,13 +17,14 @@ type Place struct {
 //
 // A .k6x may have come with a project that somebody else wrote, binaries and records and all.
 // So those in it are used only if this user's launcher added them: their records
-// are sealed with a secret below the cache directory.
+// are sealed with a secret below the cache directory, also if it is named.
 func (p Place) Config() Config {
-	if p.BinDir != "" {
+	const folder = ".k6x"
+	if p.BinDir != "" && filepath.Clean(p.BinDir) != folder {
 		return Config{Dir: p.BinDir}
 	}
-	local := filepath.Join(p.WorkDir, ".k6x")
-	if info, err := os.Stat(local); err == nil && info.IsDir() {
+	local := filepath.Join(p.WorkDir, folder)
+	if info, err := os.Stat(local); p.BinDir != "" || err == nil && info.IsDir() {
 		return Config{Dir: local, Secret: filepath.Join(p.CacheDir, "secret")}
 	}
 	return Config{Dir: filepath.Join(p.CacheDir, "bin")}

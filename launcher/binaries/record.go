@@ -148,18 +148,19 @@ func (r record) sealed(secret []byte) bool {
 // read returns the entry of an id. The error is an fs.ErrNotExist if there is none.
 func (d *Dir) read(id string, secret []byte) (Binary, error) {
 	name := d.home(id) + string(os.PathSeparator) + recordName
-	file, err := os.Open(name)
-	if err != nil {
-		return Binary{}, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
+	// Looked at first, as opening a pipe, which may have come with a project, would wait for its writer.
+	info, err := os.Lstat(name)
 	if err != nil {
 		return Binary{}, err
 	}
 	if !info.Mode().IsRegular() {
 		return Binary{}, fmt.Errorf("%s is no regular file", name)
 	}
+	file, err := os.Open(name)
+	if err != nil {
+		return Binary{}, err
+	}
+	defer file.Close()
 	data, err := io.ReadAll(io.LimitReader(file, maxRecord))
 	if err != nil {
 		return Binary{}, err

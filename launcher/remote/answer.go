@@ -46,7 +46,8 @@ func refused(resp *http.Response) error {
 	p := words(resp, body)
 	kind, known := kindNamed(p.Kind)
 	if !known {
-		if kind, known = kinds[resp.StatusCode]; !known {
+		var listed bool
+		if kind, listed = kinds[resp.StatusCode]; !listed {
 			kind = k6x.Unavailable
 		}
 	}
@@ -57,10 +58,14 @@ func refused(resp *http.Response) error {
 		kind = k6x.Busy
 	}
 	host := resp.Request.URL.Host
+	if !known && p.Detail == "" && resp.StatusCode < http.StatusInternalServerError && kind != k6x.Unauthorized && kind != k6x.Quota {
+		// A service says why. So this is another program, such as a proxy, and others may do better.
+		kind, p.Hint = k6x.Unavailable, "Is the URL of the service right?"
+	}
 	e := &k6x.Error{Kind: kind, Message: Printable(strings.TrimSpace(p.Detail)), Hint: Printable(strings.TrimSpace(p.Hint))}
 	if e.Message == "" {
 		e.Message = host + " answers " + Printable(resp.Status)
-	} else if resp.StatusCode >= http.StatusInternalServerError {
+	} else if !known || resp.StatusCode >= http.StatusInternalServerError {
 		e.Message = host + ": " + e.Message
 	}
 	if p.Log != "" {

@@ -104,8 +104,8 @@ func TestErrorsOfTheServiceKeepKindAndWords(t *testing.T) {
 		"the kind rather than the status": {status(403, "application/problem+json; charset=utf-8", `{"kind":"conflict","detail":"no"}`), k6x.Conflict, "no", "", 1},
 		"a log":                           {status(422, "application/problem+json", `{"detail":"x.go:1: no","log":"http://h/logs/1"}`), k6x.BuildFailed, "x.go:1: no", "The whole log is at http://h/logs/1", 1},
 		"text":                            {status(409, "text/plain", "too old\nTake a newer one."), k6x.Conflict, "too old", "Take a newer one.", 1},
-		"a page":                          {status(404, "text/html", "<h1>hello</h1>"), k6x.NotFound, "answers 404 Not Found", "", 1},
-		"no JSON":                         {status(400, "application/problem+json", "{"), k6x.Invalid, "answers 400", "", 1},
+		"a page":                          {status(404, "text/html", "<h1>hello</h1>"), k6x.Unavailable, "answers 404 Not Found", "Is the URL of the service right?", 1},
+		"no JSON":                         {status(400, "application/problem+json", "{"), k6x.Unavailable, "answers 400", "Is the URL of the service right?", 1},
 		"title":                           {status(400, "application/json", `{"title":"Bad"}`), k6x.Invalid, "Bad", "", 1},
 		"terminal control":                {status(400, "text/plain", "\x1b[2Jevil\u202e\x07"), k6x.Invalid, "[2Jevil", "", 1},
 		"internal":                        {status(500, "application/problem+json", `{"kind":"internal","detail":"something went wrong"}`), k6x.Unavailable, "something went wrong", "", 4},
@@ -114,7 +114,7 @@ func TestErrorsOfTheServiceKeepKindAndWords(t *testing.T) {
 		"stopping":                        {status(503, "application/problem+json", `{"kind":"canceled","detail":"bye"}`), k6x.Busy, "bye", "", 4},
 		"the build took too long":         {status(504, "application/problem+json", `{"kind":"timeout","detail":"too long"}`), k6x.Timeout, "too long", "", 1},
 		"a proxy's":                       {status(502, "text/html", "<h1>Bad Gateway</h1>"), k6x.Unavailable, "answers 502 Bad Gateway", "", 4},
-		"a teapot":                        {status(418, "", ""), k6x.Unavailable, "418", "", 1},
+		"a teapot":                        {status(418, "", ""), k6x.Unavailable, "418", "Is the URL of the service right?", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tries := 0

@@ -36,3 +36,11 @@ func ParseURL(s string) (service string, platform k6x.Platform, list k6x.List, o
 	u.Path, u.RawPath, u.RawQuery, u.Fragment = strings.Join(elements[:at], "/"), "", "", ""
 	return u.String(), platform, list, true, nil
 }
+
+// SameHost reports whether two URLs are of one host, spoken to in the same way, so that what is meant for
+// the one may be told to the other.
+func SameHost(a, b string) bool {
+	ua, errA := url.Parse(a)
+	ub, errB := url.Parse(b)
+	return errA == nil && errB == nil && ua.Scheme == ub.Scheme && ua.Host == ub.Host
+}

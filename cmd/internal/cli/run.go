@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/launcher/remote"
 )
 
 // Exit codes, as the help of each program tells them.
@@ -61,14 +62,25 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	if code, ok := errors.AsType[ExitCode](err); ok {
 		return int(code)
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), err)
-	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint != "" {
-		fmt.Fprintf(stderr, "%s\n", e.Hint)
-	}
+	tell(stderr, root.Name(), err)
 	if _, ok := errors.AsType[*UsageError](err); ok {
 		return ExitUsage
 	}
 	return ExitFailure
+}
+
+// tell writes an error for the user, which may quote files and strangers.
+func tell(w io.Writer, program string, err error) {
+	text := program + ": " + err.Error()
+	if e, ok := errors.AsType[*k6x.Error](err); ok {
+		if e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
+			text += ": " + e.Err.Error() // whoever runs this is the one to look after the machine
+		}
+		if e.Hint != "" {
+			text += "\n" + e.Hint
+		}
+	}
+	fmt.Fprintln(w, remote.Printable(text))
 }
 
 // runRoot runs the program without a command of its own.
