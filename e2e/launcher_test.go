@@ -216,9 +216,15 @@ func TestLauncherThatIsKilledInTheDownload(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	<-half
+	gone := make(chan error, 1)
+	go func() { gone <- cmd.Wait() }()
+	select {
+	case err := <-gone:
+		t.Fatalf("it ended before the download: %v", err)
+	case <-half:
+	}
 	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
+	<-gone
 	if kept := u.kept(); len(kept) != 0 {
 		t.Errorf("kept after the kill: %q", kept)
 	}
@@ -237,6 +243,9 @@ func TestLauncherAndServicesThatFail(t *testing.T) {
 			if r.Method != http.MethodGet {
 				next.ServeHTTP(w, r)
 				return
+			}
+			if r.Header.Get("Range") != "" { // it gets no further
+				panic(http.ErrAbortHandler)
 			}
 			rec := httptest.NewRecorder()
 			next.ServeHTTP(rec, r)
@@ -260,7 +269,7 @@ func TestLauncherAndServicesThatFail(t *testing.T) {
 			_, _ = w.Write(body[:len(body)/2])
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
-		}), "broke off"},
+		}), "no answer"},
 		"other bytes": {download(func(w http.ResponseWriter, body []byte) {
 			body = bytes.Clone(body)
 			body[len(body)/2] ^= 1

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/moby/moby/client"
 
@@ -56,12 +55,7 @@ func noRoom() *k6x.Error {
 func firstLine(text string) string {
 	const most = 300
 	line, _, _ := strings.Cut(strings.TrimPrefix(text, "Error response from daemon: "), "\n")
-	line = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(line, "?"))
+	line = strings.ReplaceAll(k6x.Printable(line), "\t", " ")
 	if len(line) > most {
 		line = strings.ToValidUTF8(line[:most], "") + "…"
 	}

@@ -249,18 +249,12 @@ func (r *repository) explain(ctx context.Context, err error) error {
 	if !ok {
 		return fmt.Errorf("fetching %s: %w", s, err)
 	}
-	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched:\n%s", s, printable(said.said)).
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched:\n%s", s, lastLines(said.said)).
 		WithHint("Try what git says: git ls-remote %s", s.Remote).WithCause(err)
 }
 
-// printable returns the last lines of what git says, without what would play tricks on a terminal.
-func printable(text string) string {
+// lastLines returns the end of what git says.
+func lastLines(text string) string {
 	lines := strings.Split(text, "\n")
-	text = strings.Join(lines[max(0, len(lines)-10):], "\n")
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && (r < ' ' || r >= 0x7f && r < 0xa0) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
+	return k6x.Printable(strings.Join(lines[max(0, len(lines)-10):], "\n"))
 }

@@ -147,7 +147,7 @@ func (c *client) post(ctx context.Context, body []byte) (artifact, error) {
 		return artifact{}, k6x.Errorf(k6x.Unavailable, "%s does not answer as a build service does", c.base).
 			WithHint("Is --server right?").WithCause(bad)
 	case words != "":
-		return artifact{}, k6x.Errorf(k6x.Invalid, "%s", printable(words))
+		return artifact{}, k6x.Errorf(k6x.Invalid, "%s", k6x.Printable(words))
 	}
 	return c.check(answer.Artifact)
 }
@@ -174,7 +174,7 @@ func refused(resp *http.Response, words string, body []byte) error {
 	if words == "" {
 		words = http.StatusText(resp.StatusCode)
 	}
-	e := k6x.Errorf(k6x.Unavailable, "%s: %s", printable(resp.Status), printable(words))
+	e := k6x.Errorf(k6x.Unavailable, "%s: %s", k6x.Printable(resp.Status), k6x.Printable(words))
 	if resp.StatusCode == http.StatusUnauthorized {
 		e = e.WithHint("Give the service's token with K6BUILD_TOKEN or --token-file.")
 	}

@@ -281,7 +281,7 @@ func FuzzAnswer(f *testing.F) {
 		if err := json.Unmarshal(data, &answer); err != nil {
 			return
 		}
-		_ = printable(answer.Error.innermost())
+		_ = k6x.Printable(answer.Error.innermost())
 		var out bytes.Buffer
 		a := answer.Artifact
 		if err := (details{id: a.ID, dependencies: a.Dependencies, checksum: a.Checksum}).print(&out); err != nil || bytes.ContainsAny(out.Bytes(), "\x1b\x07\r") {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 
 	"k6x"
 )
@@ -21,7 +20,7 @@ func (d details) print(w io.Writer) error {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "%s: %s\n", printable(name), printable(value))
+			fmt.Fprintf(&b, "%s: %s\n", k6x.Printable(name), k6x.Printable(value))
 		}
 	}
 	line("id", d.id)
@@ -36,14 +35,4 @@ func (d details) print(w io.Writer) error {
 	line("url", d.url)
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// printable takes out of what a service said whatever could play tricks on a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
-			return -1
-		}
-		return r
-	}, s)
 }

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		}
 	})
 	t.Setenv("GOPROXY", modules) // for the servers, which run in this process
+	t.Setenv("K6BUILD_CACHE_DIR", caches)
 	t.Setenv("GOSUMDB", "off")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

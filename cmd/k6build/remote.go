@@ -70,7 +70,7 @@ func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) e
 	}
 	shown.Close()
 	for _, warning := range made.Warnings {
-		fmt.Fprintf(stderr, "warning: %s\n", printable(warning))
+		fmt.Fprintf(stderr, "warning: %s\n", k6x.Printable(warning))
 	}
 	if o.quiet {
 		return nil

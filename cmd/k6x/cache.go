@@ -141,7 +141,8 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	remove := func() error {
-		return errors.Join(cache.RemoveAll(filepath.Join(o.goDir(), "gocache")), cache.RemoveAll(filepath.Join(o.goDir(), "modcache")))
+		return errors.Join(cache.RemoveAll(filepath.Join(o.goDir(), "gocache")), cache.RemoveAll(filepath.Join(o.goDir(), "modcache")),
+			cache.RemoveAll(filepath.Join(o.goDir(), "kits")))
 	}
 	engine, err := o.engine(cmd.Context())
 	switch {

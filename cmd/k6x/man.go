@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
 	"k6x/cmd/internal/cli"
 )
@@ -23,9 +24,22 @@ func newManCommand() *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true // the same pages from the same program
+			homeless(root)
 			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "k6x"}, dir)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", dir, "`directory` to write them to")
 	return cmd
+}
+
+// homeless takes the home of whoever writes the pages out of what they say.
+func homeless(cmd *cobra.Command) {
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		if f := flags.Lookup("cache-dir"); f != nil {
+			f.DefValue = "k6x in the user's cache directory"
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		homeless(sub)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -85,7 +86,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	shown.close()
 	if o.dry {
 		release()
-		_, err := fmt.Fprintf(root.OutOrStdout(), "%s\n", strings.Join(append([]string{b.Path}, line.Args...), " "))
+		_, err := fmt.Fprintln(root.OutOrStdout(), shellWords(append([]string{b.Path}, line.Args...)))
 		return err
 	}
 	if (line.Version || line.Name == "version") && !line.Help && !slices.Contains(line.Args, "--json") {
@@ -102,6 +103,20 @@ func (o *runOptions) keepsSome(ctx context.Context) bool {
 	}
 	_, ok := dir.Find(ctx, hostPlatform(), nil)
 	return ok
+}
+
+// shellWords joins words so that a shell reads them as they are.
+func shellWords(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		quoted[i] = word
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool {
+			return !strings.ContainsRune("-_./=:,@+%", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}) {
+			quoted[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
 }
 
 // ownCommand reports whether name is a command of k6x itself.
@@ -140,6 +155,15 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 		return program{}, nil, err
 	}
 	l.Clean = o.clean
+	if o.filter != "" { // holds for what is kept, too
+		r, err := o.openResolver(ctx, "", "", os.Environ(), shown)
+		if err != nil {
+			return program{}, nil, err
+		}
+		if err := r.Permit(needs); err != nil {
+			return program{}, nil, err
+		}
+	}
 	b, release, err := l.Get(shown.watch(ctx), needs)
 	if err != nil {
 		return program{}, nil, err
@@ -180,9 +204,10 @@ func become(ctx context.Context, path string, args []string, stdin []byte, relea
 	return err
 }
 
-// environment is that of k6. What a k6 would get for itself, it has; so it need not
-// look for it, unless somebody wants it to.
+// environment is that of k6: without the token, which scripts could read. What a k6 would get for itself, it has; so it
+// need not look for it, unless somebody wants it to.
 func environment(env []string) []string {
+	env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, tokenVariable+"=") })
 	for _, name := range []string{"K6_AUTO_EXTENSION_RESOLUTION", "K6_BINARY_PROVISIONING"} {
 		if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
 			env = append(env, name+"=false")

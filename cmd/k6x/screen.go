@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"k6x"
 	"k6x/builder"
 	"k6x/cmd/internal/progress"
 	"k6x/launcher/remote"
@@ -29,7 +30,7 @@ func (s *screen) tell(detail bool, text string) {
 	if detail && !s.verbose || s.quiet && !s.verbose {
 		return
 	}
-	s.display.Print(s.w, "k6x: "+remote.Printable(text))
+	s.display.Print(s.w, "k6x: "+k6x.Printable(text))
 }
 
 func (s *screen) logger() *slog.Logger {

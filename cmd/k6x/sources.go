@@ -111,10 +111,7 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (*nativ
 
 // resolver returns one for who builds here. Tool is the path of the go command, if there is one.
 func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
-	r, err := resolver.New(ctx, resolver.Config{
-		Registries: o.registries, Filter: o.filter, AllowModules: "*", AllowBuildSemvers: o.commits,
-		Toolchain: toolchain, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool, Env: env, Logger: shown.logger(),
-	})
+	r, err := o.openResolver(ctx, tool, toolchain, env, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +125,14 @@ func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, e
 		}
 	}
 	return r, nil
+}
+
+// openResolver is resolver with copies of registries that may be old.
+func (o *builderOptions) openResolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
+	return resolver.New(ctx, resolver.Config{
+		Registries: o.registries, Filter: o.filter, AllowModules: "*", AllowBuildSemvers: o.commits,
+		Toolchain: toolchain, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool, Env: env, Logger: shown.logger(),
+	})
 }
 
 // resolveWith returns a resolve function for a workshop.

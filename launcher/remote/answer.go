@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"k6x"
 )
@@ -62,9 +61,9 @@ func refused(resp *http.Response) error {
 		// A service says why. So this is another program, such as a proxy, and others may do better.
 		kind, p.Hint = k6x.Unavailable, "Is the URL of the service right?"
 	}
-	e := &k6x.Error{Kind: kind, Message: Printable(strings.TrimSpace(p.Detail)), Hint: Printable(strings.TrimSpace(p.Hint))}
+	e := &k6x.Error{Kind: kind, Message: k6x.Printable(strings.TrimSpace(p.Detail)), Hint: k6x.Printable(strings.TrimSpace(p.Hint))}
 	if e.Message == "" {
-		e.Message = host + " answers " + Printable(resp.Status)
+		e.Message = host + " answers " + k6x.Printable(resp.Status)
 	} else if !known || resp.StatusCode >= http.StatusInternalServerError {
 		e.Message = host + ": " + e.Message
 	}
@@ -144,14 +143,4 @@ func digestOf(h http.Header) (string, error) {
 		return "", k6x.Errorf(k6x.Unavailable, "the service announces two digests, %s and %s", digest, tag)
 	}
 	return tag, nil
-}
-
-// Printable takes out of what a stranger said whatever could play tricks on a terminal.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) && r != '\n' && r != '\t' {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }

@@ -96,7 +96,7 @@ func tooManyRedirects(host string) error {
 // clip shortens what is quoted of a stranger, and makes it printable.
 func clip(s string) string {
 	const most = 200
-	s = Printable(s)
+	s = k6x.Printable(s)
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -107,7 +107,7 @@ func (c *Client) explain(ctx context.Context, u *url.URL, head *http.Response) e
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < http.StatusBadRequest { // it passed
-		return &temporary{err: k6x.Errorf(k6x.Unavailable, "%s answered %s", u.Host, Printable(head.Status)), after: time.Millisecond}
+		return &temporary{err: k6x.Errorf(k6x.Unavailable, "%s answered %s", u.Host, k6x.Printable(head.Status)), after: time.Millisecond}
 	}
 	return refused(resp)
 }

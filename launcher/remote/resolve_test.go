@@ -276,7 +276,7 @@ func FuzzDigest(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 		p := words(&http.Response{Header: http.Header{"Content-Type": {tag}}}, []byte(repr))
-		if s := Printable(p.Detail); strings.ContainsAny(s, "\x1b\x07\r") {
+		if s := k6x.Printable(p.Detail); strings.ContainsAny(s, "\x1b\x07\r") {
 			t.Errorf("%q", s)
 		}
 	})

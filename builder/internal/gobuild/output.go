@@ -3,7 +3,8 @@ package gobuild
 import (
 	"regexp"
 	"strings"
-	"unicode"
+
+	"k6x"
 )
 
 var (
@@ -22,12 +23,7 @@ func Clean(text string, dirs ...string) string {
 	text = escapedPath.ReplaceAllStringFunc(text, func(path string) string {
 		return escape.ReplaceAllStringFunc(path, func(s string) string { return strings.ToUpper(s[1:]) })
 	})
-	text = strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, text)
+	text = k6x.Printable(text)
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "go: downloading ") {

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
-	"k6x/launcher/remote"
 )
 
 // Exit codes, as the help of each program tells them.
@@ -80,7 +79,7 @@ func tell(w io.Writer, program string, err error) {
 			text += "\n" + e.Hint
 		}
 	}
-	fmt.Fprintln(w, remote.Printable(text))
+	fmt.Fprintln(w, k6x.Printable(text))
 }
 
 // runRoot runs the program without a command of its own.
