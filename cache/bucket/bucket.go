@@ -67,15 +67,7 @@ var _ cache.Store = (*Store)(nil)
 // Open opens the store in a bucket. A URL that means nothing and a bucket that does not
 // exist are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
-	cfg.Stall = cmp.Or(cfg.Stall, time.Minute)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Clock == nil {
-		cfg.Clock = time.Now
-	}
-	s := &Store{cfg: cfg, logger: cfg.Logger, stats: cache.Stats{Limit: cfg.Size}}
+	s := newStore(cfg)
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -84,6 +76,19 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// newStore returns a store that is not connected, with the defaults set.
+func newStore(cfg Config) *Store {
+	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
+	cfg.Stall = cmp.Or(cfg.Stall, time.Minute)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	return &Store{cfg: cfg, logger: cfg.Logger, stats: cache.Stats{Limit: cfg.Size}}
 }
 
 // probe asks for the name of one object.

@@ -1,0 +1,68 @@
+package buildcache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"gocloud.dev/blob"
+	"gocloud.dev/gcerrors"
+
+	"k6x/cache/bucket"
+)
+
+// bucketStore is a far level in a bucket.
+type bucketStore struct{ bucket *blob.Bucket }
+
+var _ Store = (*bucketStore)(nil)
+
+func openBucket(ctx context.Context, url string, patience time.Duration, log *slog.Logger) (Store, error) {
+	b, err := bucket.Dial(ctx, bucket.Config{URL: url, Logger: log, Patience: patience})
+	if err != nil {
+		return nil, err
+	}
+	return &bucketStore{b}, nil
+}
+
+func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, err error) {
+	for token := blob.FirstPageToken; len(token) > 0; {
+		var page []*blob.ListObject
+		if page, token, err = b.bucket.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix}); err != nil {
+			return nil, err
+		}
+		for _, object := range page {
+			names = append(names, object.Key)
+		}
+		if len(names) > maxListed {
+			return nil, fmt.Errorf("more than %d objects below %s", maxListed, prefix)
+		}
+	}
+	return names, nil
+}
+
+func (b *bucketStore) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+	r, err := b.bucket.NewReader(ctx, name, nil)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil, notThere(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (b *bucketStore) Put(ctx context.Context, name string, body []byte, _ []Object) error {
+	return b.bucket.WriteAll(ctx, name, body, &blob.WriterOptions{ContentType: "application/zstd", DisableContentTypeDetection: true})
+}
+
+func (b *bucketStore) Remove(ctx context.Context, name string) error {
+	err := b.bucket.Delete(ctx, name)
+	if gcerrors.Code(err) == gcerrors.NotFound {
+		return nil
+	}
+	return err
+}
+
+func (b *bucketStore) Close() error { return b.bucket.Close() }

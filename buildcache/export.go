@@ -1,0 +1,277 @@
+package buildcache
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+)
+
+// exporter sends what a session compiled.
+type exporter struct {
+	s     *Session
+	c     *Cache
+	pack  *packer
+	bound []bound // of this session, that nobody knew
+
+	uploads sync.WaitGroup
+	mu      sync.Mutex // guards sent
+	sent    []packed
+}
+
+// run packs and sends what comes through the queue until it is closed, and then
+// writes the index.
+func (e *exporter) run() {
+	var err error
+	if e.pack, err = newPacker(); err != nil {
+		e.c.log.Warn("nothing can be sent to the shared build cache", "error", err)
+		e.pack = nil
+	} else {
+		defer func() { e.forget(e.pack.drop()) }()
+	}
+	for b := range e.s.queue {
+		select {
+		case <-e.s.scope.ready: // so that what is there is not sent again
+		case <-e.c.life.Done():
+		}
+		if e.pack == nil || e.c.life.Err() != nil || !e.take(b) {
+			e.c.count.dropped.Add(1)
+		}
+	}
+	if e.pack == nil || e.c.life.Err() != nil {
+		return
+	}
+	e.flush()
+	e.uploads.Wait()
+	e.publish()
+}
+
+// take adds an entry to the pack and reports whether that went well.
+func (e *exporter) take(b bound) bool {
+	s := e.s.scope
+	info, err := os.Stat(e.c.near.output(b.Output))
+	if err != nil || info.Size() > maxBody {
+		return false
+	}
+	s.mu.Lock()
+	at, there := s.outputs[b.Output]
+	there = there && !at.pack.lost
+	if there && s.actions[b.Action] == b.Output {
+		s.mu.Unlock()
+		return true
+	}
+	there = there || s.sending[b.Output]
+	if !there {
+		s.sending[b.Output] = true
+	}
+	s.mu.Unlock()
+	e.bound = append(e.bound, b)
+	if there {
+		return true
+	}
+	file, err := os.Open(e.c.near.output(b.Output))
+	if err == nil {
+		err = e.pack.add(sized{b.Output, info.Size()}, file)
+		file.Close()
+	}
+	if err != nil {
+		e.c.log.Warn("what was compiled cannot be sent to the shared build cache", "error", err)
+		e.forget(append(e.pack.drop(), sized{Output: b.Output}))
+		return false
+	}
+	if e.pack.full() {
+		e.flush()
+	}
+	return true
+}
+
+// flush sends the pack, as soon as few enough are being sent.
+func (e *exporter) flush() {
+	if len(e.pack.done) == 0 {
+		return
+	}
+	if !e.c.writes.allow() {
+		e.forget(e.pack.drop())
+		return
+	}
+	outputs := slices.Clone(e.pack.done)
+	made, body, err := e.pack.take()
+	if err != nil {
+		e.forget(outputs)
+		return
+	}
+	select {
+	case e.c.uploads <- struct{}{}:
+	case <-e.c.life.Done():
+		e.forget(outputs)
+		return
+	}
+	e.uploads.Go(func() {
+		defer func() { <-e.c.uploads }()
+		if err := e.put(packName(made.ID), body, nil); err != nil {
+			e.forget(outputs)
+			return
+		}
+		e.c.count.packsSent.Add(1)
+		e.c.count.outputsSent.Add(int64(len(outputs)))
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.sent = append(e.sent, made)
+	})
+}
+
+// forget takes outputs for not sent.
+func (e *exporter) forget(outputs []sized) {
+	e.c.count.dropped.Add(int64(len(outputs)))
+	s := e.s.scope
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range outputs {
+		delete(s.sending, o.Output)
+	}
+}
+
+func (e *exporter) put(name string, body []byte, needs []Object) error {
+	ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
+	defer cancel()
+	err := e.c.cfg.Far.Put(ctx, name, body, needs)
+	if err != nil {
+		e.c.count.writeFailures.Add(1)
+		e.c.log.Debug("the shared build cache cannot be written", "error", err)
+	} else {
+		e.c.count.bytesSent.Add(int64(len(body)))
+	}
+	if e.c.writes.note(err) {
+		e.c.log.Warn("nothing is sent to the shared build cache for a while", "pause", e.c.cfg.Pause, "error", err)
+	}
+	return err
+}
+
+// mergeAfter is how many indexes there may be before they are merged.
+const mergeAfter = 32
+
+// publish writes the index of the session, if there is news in it. From time to time that is one of all that
+// is known, and those that it has replaced are removed.
+func (e *exporter) publish() {
+	s := e.s.scope
+	e.s.mu.Lock()
+	needed := slices.Clone(e.s.packs)
+	e.s.mu.Unlock()
+	for _, p := range e.sent {
+		needed = append(needed, p.ID)
+	}
+	x := &index{Packs: e.sent}
+	s.mu.Lock()
+	for _, b := range e.bound {
+		if _, known := s.outputs[b.Output]; known || s.sending[b.Output] {
+			x.Actions = append(x.Actions, b)
+		}
+	}
+	known := s.builds[e.s.label]
+	needed = union(known, needed)
+	if len(x.Packs) == 0 && len(x.Actions) == 0 && len(needed) == len(known) {
+		s.mu.Unlock()
+		return
+	}
+	x.Builds = []build{{e.s.label, needed}}
+	write, old := x, []string(nil)
+	if s.sinceMerge >= mergeAfter {
+		write, old = s.mergedWith(x)
+	}
+	s.mu.Unlock()
+	defer e.settle(x)
+
+	if !e.c.writes.allow() {
+		return
+	}
+	body, err := encodeIndex(write)
+	if err != nil || len(body) > maxIndex {
+		e.c.log.Warn("the index of the shared build cache cannot be written", "bytes", len(body), "error", err)
+		return
+	}
+	name := indexName(s.name, e.c.now(), body)
+	if err := e.put(name, body, e.needs(write)); err != nil {
+		return
+	}
+	e.c.count.indexesSent.Add(1)
+	s.mu.Lock()
+	s.learn(name, write)
+	s.mu.Unlock()
+	for _, name := range old {
+		ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
+		err := e.c.cfg.Far.Remove(ctx, name)
+		cancel()
+		if err != nil { // harmless, and registries may not allow it
+			e.c.log.Debug("an index that was replaced cannot be removed", "name", name, "error", err)
+			return
+		}
+	}
+}
+
+// union returns a and what of b is not in it.
+func union(a, b []ID) []ID {
+	seen := make(map[ID]bool)
+	var all []ID
+	for _, id := range slices.Concat(a, b) {
+		if !seen[id] {
+			seen[id] = true
+			all = append(all, id)
+		}
+	}
+	return all[:min(len(all), maxPacks)]
+}
+
+// mergedWith returns an index of all that is known and x, and the names of those that it replaces. The
+// caller holds s.mu.
+func (s *scope) mergedWith(x *index) (*index, []string) {
+	all := s.merged()
+	all.Packs = append(all.Packs, x.Packs...)
+	all.Actions = append(all.Actions, x.Actions...)
+	all.Builds = append(all.Builds, x.Builds...)
+	all.Packs = all.Packs[:min(len(all.Packs), maxPacks)]
+	all.Actions = all.Actions[:min(len(all.Actions), maxActions)]
+	all.Builds = all.Builds[max(0, len(all.Builds)-maxBuilds):]
+	var old []string
+	for name := range s.loaded {
+		old = append(old, name)
+	}
+	slices.Sort(old)
+	return all, old
+}
+
+// needs returns the packs that an index needs: those that it describes or that its builds used.
+func (e *exporter) needs(x *index) (objects []Object) {
+	seen := make(map[ID]bool)
+	add := func(id ID, size int64) {
+		if !seen[id] {
+			seen[id] = true
+			objects = append(objects, Object{packName(id), size})
+		}
+	}
+	for _, p := range x.Packs {
+		add(p.ID, p.Size)
+	}
+	s := e.s.scope
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range x.Builds {
+		for _, id := range b.Packs {
+			if p := s.packs[id]; p != nil && !p.lost {
+				add(id, p.Size)
+			}
+		}
+	}
+	return objects
+}
+
+// settle ends the sending of what an index has, whether it was written or not.
+func (e *exporter) settle(x *index) {
+	s := e.s.scope
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range x.Packs {
+		for _, o := range p.Outputs {
+			delete(s.sending, o.Output)
+		}
+	}
+}

@@ -1,0 +1,250 @@
+package buildcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// fetching is a pack on its way here.
+type fetching struct {
+	done chan struct{}
+	err  error // after done
+}
+
+var (
+	errLate   = errors.New("the shared build cache is slow")
+	errPaused = errors.New("the shared build cache is left alone for a while")
+	errAbsent = errors.New("not in the shared build cache")
+)
+
+// lostFor is how long a pack that is not what it should be is not tried again.
+const lostFor = time.Hour
+
+// fetch brings a pack here, or joins whoever does. Nil: not now.
+func (c *Cache) fetch(s *scope, p *pack) *fetching {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.fetching != nil {
+		return p.fetching
+	}
+	if c.now().Before(p.notBefore) || !c.reads.allow() || !c.begin() {
+		return nil
+	}
+	f := &fetching{done: make(chan struct{})}
+	p.fetching = f
+	go func() {
+		defer c.work.Done()
+		lost, err := c.install(p)
+		c.noteRead("a pack of the shared build cache cannot be had", err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.fetching = nil
+		switch {
+		case lost:
+			p.lost, p.notBefore = true, c.now().Add(lostFor)
+		case err != nil:
+			p.notBefore = c.now().Add(c.cfg.Pause)
+		}
+		f.err = err
+		close(f.done)
+	}()
+	return f
+}
+
+// install fetches and unpacks. Lost says that it is no use to try again.
+func (c *Cache) install(p *pack) (lost bool, err error) {
+	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
+	defer cancel()
+	r, err := c.cfg.Far.Open(ctx, packName(p.ID))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist), err
+	}
+	defer r.Close()
+	from := &source{r: io.LimitReader(r, p.Size)}
+	err = c.near.unpack(p.Outputs, from)
+	c.count.bytesFetched.Add(from.read)
+	if err == nil {
+		c.count.packsFetched.Add(1)
+		return false, nil
+	}
+	return from.err == nil && ctx.Err() == nil && !errors.Is(err, errNear), err
+}
+
+// noteRead tells the breaker and the log about an exchange.
+func (c *Cache) noteRead(what string, err error) {
+	if c.reading.Err() != nil {
+		return // we are closing
+	}
+	if errors.Is(err, errNear) {
+		c.log.Warn("the build cache cannot be written", "error", err)
+		err = nil
+	}
+	if err != nil {
+		c.count.readFailures.Add(1)
+		c.log.Debug(what, "error", err)
+	}
+	if c.reads.note(err) {
+		c.log.Warn("the shared build cache is left alone for a while", "pause", c.cfg.Pause, "error", err)
+	}
+}
+
+// far returns the entry of an action that the far level has.
+func (s *Session) far(ctx context.Context, action ID) (Entry, error) {
+	if err := s.waitReady(ctx); err != nil {
+		return Entry{}, err
+	}
+	output, at, ok := s.scope.find(action)
+	if !ok {
+		return Entry{}, errAbsent
+	}
+	if err := s.bring(ctx, output, at); err != nil {
+		return Entry{}, err
+	}
+	if err := s.c.near.bind(action, output, at.size); err != nil {
+		s.c.log.Debug("an action cannot be noted", "error", err)
+	}
+	s.use(output)
+	return Entry{Output: output, Size: at.size, Time: s.c.now(), Path: s.c.near.output(output)}, nil
+}
+
+// waitReady waits for the indexes, as long as the session is young.
+func (s *Session) waitReady(ctx context.Context) error {
+	select {
+	case <-s.scope.ready:
+		return nil
+	default:
+	}
+	timer := time.NewTimer(s.started.Add(s.c.cfg.Wait).Sub(s.c.now()))
+	defer timer.Stop()
+	select {
+	case <-s.scope.ready:
+		return nil
+	case <-timer.C:
+		return errLate
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// bring makes sure that an output is near, within the time that the go command is made to wait.
+func (s *Session) bring(ctx context.Context, output ID, at place) error {
+	if s.c.near.has(output, at.size) {
+		return nil
+	}
+	f := s.c.fetch(s.scope, at.pack)
+	if f == nil {
+		return errPaused
+	}
+	if s.c.reads.open() { // it is slow, so this is not worth to wait for
+		select {
+		case <-f.done:
+		default:
+			return errPaused
+		}
+	}
+	timer := time.NewTimer(s.c.cfg.Wait)
+	defer timer.Stop()
+	select {
+	case <-f.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		s.c.count.late.Add(1)
+		s.c.noteRead("a pack of the shared build cache is slow", errLate)
+		return errLate
+	}
+	if s.c.near.has(output, at.size) {
+		return nil
+	}
+	return errors.Join(errAbsent, f.err)
+}
+
+// Fetch brings outputs here whose actions nobody will ask for, and waits for them until ctx ends. It
+// returns an error unless all of them are in the directory then.
+func (s *Session) Fetch(ctx context.Context, outputs ...ID) error {
+	if s.scope == nil {
+		return errAbsent
+	}
+	select {
+	case <-s.scope.ready:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var packs []*pack
+	seen := make(map[*pack]bool)
+	s.scope.mu.Lock()
+	places := make(map[ID]place, len(outputs))
+	for _, output := range outputs {
+		if at, ok := s.scope.outputs[output]; ok {
+			places[output] = at
+		}
+	}
+	s.scope.mu.Unlock()
+	for _, output := range outputs {
+		at, ok := places[output]
+		if !ok {
+			return errAbsent
+		}
+		s.use(output)
+		if !seen[at.pack] && !s.c.near.has(output, at.size) {
+			seen[at.pack] = true
+			packs = append(packs, at.pack)
+		}
+	}
+	if err := s.fetchAll(ctx, packs); err != nil {
+		return err
+	}
+	for _, output := range outputs {
+		if !s.c.near.has(output, places[output].size) {
+			return errAbsent
+		}
+	}
+	return nil
+}
+
+// prefetch brings the packs here that a build of this label is likely to need.
+func (s *Session) prefetch(ctx context.Context) {
+	select {
+	case <-s.scope.ready:
+	case <-ctx.Done():
+		return
+	}
+	if err := s.fetchAll(ctx, s.scope.packsFor(s.label)); err != nil && ctx.Err() == nil {
+		s.c.log.Debug("not all could be fetched ahead", "error", err)
+	}
+}
+
+// fetchAll fetches packs that are not here yet, some at a time, until one cannot be had or ctx ends.
+func (s *Session) fetchAll(ctx context.Context, packs []*pack) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(s.c.cfg.Connections)
+	for _, p := range packs {
+		if ctx.Err() != nil {
+			break
+		}
+		group.Go(func() error {
+			if ctx.Err() != nil || s.c.near.complete(p.packed) {
+				return ctx.Err()
+			}
+			f := s.c.fetch(s.scope, p)
+			if f == nil {
+				return errPaused
+			}
+			select {
+			case <-f.done:
+				if errors.Is(f.err, errNear) || s.c.reads.open() {
+					return f.err
+				}
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}
+	return group.Wait()
+}

@@ -1,0 +1,178 @@
+package buildcache
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	ociregistry "github.com/google/go-containerregistry/pkg/registry"
+)
+
+// The program of the tests is the GOCACHEPROG of the go commands that they run, and a process to be killed.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "gocacheprog" {
+		if err := Relay(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 2 && os.Args[1] == "put-forever" {
+		putForever(os.Args[2])
+	}
+	os.Exit(m.Run())
+}
+
+const testScope = "go1.26.8-linux-amd64"
+
+func newCache(t *testing.T, cfg Config) *Cache {
+	t.Helper()
+	if cfg.Dir == "" {
+		cfg.Dir = t.TempDir()
+	}
+	cfg.Wait = cmp.Or(cfg.Wait, time.Minute) // this machine may be slow
+	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { finish(c) })
+	return c
+}
+
+// finish closes a cache and waits for what it sends.
+func finish(c *Cache) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c.Close(ctx)
+}
+
+func start(t *testing.T, c *Cache, label string) *Session {
+	t.Helper()
+	s, err := c.Start(testScope, label)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func openStore(t *testing.T, url string) Store {
+	t.Helper()
+	s, err := OpenStore(t.Context(), StoreConfig{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// eachStore runs a test on an empty store of each kind.
+func eachStore(t *testing.T, test func(t *testing.T, far Store)) {
+	t.Run("mem", func(t *testing.T) { test(t, openStore(t, "mem://")) })
+	t.Run("file", func(t *testing.T) { test(t, openStore(t, "file://"+t.TempDir()+"?prefix=go")) })
+	t.Run("oci", func(t *testing.T) { test(t, openStore(t, startRegistry(t))) })
+}
+
+func startRegistry(t *testing.T) (url string) {
+	server := httptest.NewServer(ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+	t.Cleanup(server.Close)
+	return "oci://" + strings.TrimPrefix(server.URL, "http://") + "/k6x/go"
+}
+
+// thing is an action with its output.
+type thing struct {
+	action, output ID
+	body           string
+}
+
+func makeThing(name string, size int) thing {
+	body := strings.Repeat(name+" ", size/(len(name)+1)+1)[:size]
+	return thing{sha256.Sum256([]byte("action " + name)), sha256.Sum256([]byte(body)), body}
+}
+
+func put(t *testing.T, s *Session, things ...thing) {
+	t.Helper()
+	for _, x := range things {
+		if _, err := s.Put(t.Context(), x.action, x.output, int64(len(x.body)), strings.NewReader(x.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// has reports whether the session gives the thing; what it gives has to be right.
+func has(t *testing.T, s *Session, x thing) bool {
+	t.Helper()
+	e, err := s.Get(t.Context(), x.action)
+	if err != nil {
+		return false
+	}
+	body, err := os.ReadFile(e.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Output != x.output || e.Size != int64(len(x.body)) || string(body) != x.body {
+		t.Fatalf("got %v of %d bytes for %v of %d", e.Output, len(body), x.output, len(x.body))
+	}
+	return true
+}
+
+func want(t *testing.T, s *Session, things ...thing) {
+	t.Helper()
+	for _, x := range things {
+		if !has(t, s, x) {
+			t.Fatalf("a miss of %.20q", x.body)
+		}
+	}
+}
+
+// fill stores things in the far level by way of another cache.
+func fill(t *testing.T, far Store, label string, things ...thing) {
+	t.Helper()
+	c := newCache(t, Config{Far: far})
+	s := start(t, c, label)
+	put(t, s, things...)
+	s.Close()
+	finish(c)
+	if n := c.Stats(); n.Dropped != 0 || n.WriteFailures != 0 {
+		t.Fatalf("%+v", n)
+	}
+}
+
+func names(t *testing.T, far Store, prefix string) []string {
+	t.Helper()
+	list, err := far.List(t.Context(), prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func read(t *testing.T, far Store, name string) []byte {
+	t.Helper()
+	r, err := far.Open(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	body, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+func listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }

@@ -1,0 +1,181 @@
+package buildcache
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"io"
+	"regexp"
+	"sync"
+	"time"
+
+	"k6x"
+)
+
+// Session is one build. Make one with [Cache.Start].
+type Session struct {
+	c       *Cache
+	scope   *scope // nil if there is no far level
+	label   string
+	started time.Time
+	stop    context.CancelFunc // of what is fetched ahead
+	sent    chan struct{}      // closed when all is sent; nil if nothing is
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	queue  chan bound // of what was compiled; nil if it is not sent
+	used   map[ID]bool
+	packs  []ID // used, in order
+	err    error
+	id     string // at the door; "" if Environ was not called
+}
+
+var _ Handler = (*Session)(nil)
+
+// maxQueue bounds what waits to be sent. An entry is small; its body is in the directory.
+const maxQueue = 8192
+
+var scopeNames = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
+
+// Start begins a build. Its scope names what can share compiled packages at all, such as
+// "go1.26.8-linux-amd64", and has lower-case letters, digits, dots and dashes only; its label names
+// builds that need the same packages, such as the canonical list of the dependencies. A scope that is not like that is an error of kind Invalid.
+func (c *Cache) Start(scope, label string) (*Session, error) { return c.start(scope, label, true) }
+
+func (c *Cache) start(scope, label string, ahead bool) (*Session, error) {
+	if !scopeNames.MatchString(scope) || len(label) > maxLabel {
+		return nil, k6x.Errorf(k6x.Invalid, "%.80q is not the name of a part of the shared build cache", scope)
+	}
+	reading, stop := context.WithCancel(c.reading)
+	s := &Session{c: c, label: label, started: c.now(), stop: stop, used: make(map[ID]bool)}
+	if c.cfg.Far == nil {
+		return s, nil
+	}
+	defer c.note(s)
+	s.scope = c.scopeNamed(scope)
+	if ahead && c.begin() {
+		go func() {
+			defer c.work.Done()
+			s.prefetch(reading)
+		}()
+	}
+	if !c.cfg.ReadOnly && c.begin() {
+		s.queue, s.sent = make(chan bound, maxQueue), make(chan struct{})
+		go func() {
+			defer c.work.Done()
+			defer close(s.sent)
+			(&exporter{s: s, c: c}).run()
+		}()
+	}
+	return s, nil
+}
+
+// note remembers an open session, for [Cache.Close].
+func (c *Cache) note(s *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[s] = true
+}
+
+// Close ends the build. What it compiled is sent in the background, see [Cache.Close].
+func (s *Session) Close() {
+	s.stop()
+	s.c.mu.Lock()
+	delete(s.c.open, s)
+	s.c.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	if s.queue != nil {
+		close(s.queue)
+	}
+	if s.id != "" {
+		s.c.leave(s.id)
+	}
+}
+
+// Get returns the entry of an action, from the directory or the far level. Any error is a miss.
+func (s *Session) Get(ctx context.Context, action ID) (Entry, error) {
+	e, err := s.c.near.get(action)
+	if err == nil {
+		s.c.count.nearHits.Add(1)
+		s.use(e.Output)
+		return e, nil
+	}
+	if s.scope != nil {
+		if e, err = s.far(ctx, action); err == nil {
+			s.c.count.farHits.Add(1)
+			return e, nil
+		}
+	}
+	s.c.count.misses.Add(1)
+	return Entry{}, err
+}
+
+// Put keeps the body of an action in the directory, and sends it later. It returns an error if
+// the body is not the one of output, or cannot be kept.
+func (s *Session) Put(_ context.Context, action, output ID, size int64, body io.Reader) (Entry, error) {
+	err := s.c.near.add(output, size, body)
+	if err == nil {
+		err = s.c.near.bind(action, output, size)
+	}
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.err = cmp.Or(s.err, err)
+		return Entry{}, err
+	}
+	s.c.count.puts.Add(1)
+	s.send(bound{action, output})
+	return Entry{Output: output, Size: size, Time: s.c.now(), Path: s.c.near.output(output)}, nil
+}
+
+// Err returns why something of this build could not be kept, if so. The go command then fails, with
+// words that blame others.
+func (s *Session) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// PutBytes is Put for something that is not of the go command, such as what is known about a build.
+func (s *Session) PutBytes(ctx context.Context, action ID, data []byte) (Entry, error) {
+	return s.Put(ctx, action, sha256.Sum256(data), int64(len(data)), bytes.NewReader(data))
+}
+
+// send queues an entry for the far level, or drops it if too many wait.
+func (s *Session) send(b bound) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queue == nil || s.closed {
+		return
+	}
+	select {
+	case s.queue <- b:
+	default:
+		s.c.count.dropped.Add(1)
+	}
+}
+
+// use notes which pack a build needed.
+func (s *Session) use(output ID) {
+	if s.scope == nil {
+		return
+	}
+	s.scope.mu.Lock()
+	at, ok := s.scope.outputs[output]
+	s.scope.mu.Unlock()
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.used[at.pack.ID] {
+		s.used[at.pack.ID] = true
+		s.packs = append(s.packs, at.pack.ID)
+	}
+}

@@ -1,0 +1,290 @@
+package buildcache
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func ids(things []thing) (list []ID) {
+	for _, x := range things {
+		list = append(list, x.output)
+	}
+	return list
+}
+
+func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
+	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0), makeThing("c", 7)}
+	eachStore(t, func(t *testing.T, far Store) {
+		fill(t, far, "k6@v1", things...)
+		c := newCache(t, Config{Far: far, ReadOnly: true})
+		s := start(t, c, "k6@v1")
+		want(t, s, things...)
+		if has(t, s, makeThing("never compiled", 10)) {
+			t.Error("a hit of what nobody compiled")
+		}
+		if n := c.Stats(); n.FarHits != 4 || n.Misses != 1 || n.PacksFetched != 1 || n.ReadFailures != 0 {
+			t.Errorf("%+v", n)
+		}
+		s.Close()
+		finish(c)
+		offline := newCache(t, Config{Dir: c.cfg.Dir})
+		want(t, start(t, offline, "k6@v1"), things...)
+	})
+}
+
+func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
+	far := openStore(t, "mem://")
+	a, b := makeThing("a", 1000), makeThing("b", 1000)
+	fill(t, far, "k6@v1,x@v1", a)
+	fill(t, far, "k6@v2", b)
+	for label, expected := range map[string]thing{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
+		c := newCache(t, Config{Far: far, ReadOnly: true})
+		s := start(t, c, label)
+		if err := s.Fetch(t.Context(), expected.output); err != nil {
+			t.Errorf("%s: %v", label, err)
+		}
+		s.Close()
+		finish(c)
+		if n := c.Stats(); n.PacksFetched != 1 {
+			t.Errorf("%s: %d packs", label, n.PacksFetched)
+		}
+	}
+}
+
+func TestWhatIsThereIsNotSentAgain(t *testing.T) {
+	far := openStore(t, "mem://")
+	a, b := makeThing("a", 1000), makeThing("b", 1000)
+	same := thing{makeThing("other action", 0).action, a.output, a.body}
+	fill(t, far, "1", a)
+	packs := names(t, far, packDir)
+	fill(t, far, "1", a)
+	if again := names(t, far, packDir); !slices.Equal(packs, again) || len(names(t, far, indexDir)) != 1 {
+		t.Errorf("packs %v became %v", packs, again)
+	}
+	fill(t, far, "2", same, b) // the body of one is there
+	if list := names(t, far, packDir); len(list) != 2 {
+		t.Errorf("%v", list)
+	}
+	c := newCache(t, Config{Far: far})
+	s := start(t, c, "2")
+	want(t, s, a, same, b)
+	s.scope.mu.Lock()
+	defer s.scope.mu.Unlock()
+	for id, p := range s.scope.packs {
+		if len(p.Outputs) != 1 {
+			t.Errorf("%d outputs in %v", len(p.Outputs), id)
+		}
+	}
+}
+
+func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
+	far := openStore(t, "mem://")
+	a, b := makeThing("a", 1000), makeThing("b", 1000)
+	fill(t, far, "first", a)
+	fill(t, far, "second", b)
+	c := newCache(t, Config{Far: far})
+	s := start(t, c, "third")
+	want(t, s, a, b)
+	s.Close()
+	finish(c)
+	if n := c.Stats(); n.IndexesSent != 1 || n.PacksSent != 0 {
+		t.Fatalf("%+v", n)
+	}
+	r := newCache(t, Config{Far: far, ReadOnly: true})
+	s = start(t, r, "third")
+	<-s.scope.ready
+	if packs := s.scope.packsFor("third"); len(packs) != 2 {
+		t.Errorf("%d packs", len(packs))
+	}
+}
+
+func TestReadersWriteNothing(t *testing.T) {
+	far := openStore(t, "mem://")
+	c := newCache(t, Config{Far: far, ReadOnly: true})
+	s := start(t, c, "x")
+	put(t, s, makeThing("a", 10))
+	s.Close()
+	finish(c)
+	if list := names(t, far, ""); len(list) != 0 {
+		t.Errorf("wrote %v", list)
+	}
+}
+
+func TestScopesAreApart(t *testing.T) {
+	far := openStore(t, "mem://")
+	a := makeThing("a", 10)
+	fill(t, far, "x", a)
+	c := newCache(t, Config{Far: far})
+	s, err := c.Start("go1.26.8-windows-amd64", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has(t, s, a) {
+		t.Error("a hit in another scope")
+	}
+	for _, scope := range []string{"", "../x", "UPPER", "a/b", "a b", ".x"} {
+		if _, err := c.Start(scope, ""); err == nil {
+			t.Errorf("scope %q was taken", scope)
+		}
+	}
+}
+
+func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
+	eachStore(t, func(t *testing.T, far Store) {
+		c := newCache(t, Config{Far: far})
+		var calls atomic.Int64
+		c.now = func() time.Time { return time.Unix(calls.Add(1), 0) } // no two sessions at a time
+		var things []thing
+		for i := range mergeAfter + 3 {
+			x := makeThing(fmt.Sprint("thing ", i), 100)
+			things = append(things, x)
+			s := start(t, c, fmt.Sprint("label ", i))
+			put(t, s, x)
+			s.Close()
+			<-s.sent
+		}
+		finish(c)
+		if n := c.Stats(); n.WriteFailures != 0 || n.Dropped != 0 {
+			t.Errorf("%+v", n)
+		}
+		if list := names(t, far, indexDir); len(list) != 3 {
+			t.Errorf("%d indexes", len(list))
+		}
+		r := newCache(t, Config{Far: far, ReadOnly: true})
+		s := start(t, r, "label 1")
+		want(t, s, things...)
+		s.scope.mu.Lock()
+		defer s.scope.mu.Unlock()
+		if len(s.scope.builds) != len(things) {
+			t.Errorf("%v", slices.Collect(maps.Keys(s.scope.builds)))
+		}
+	})
+}
+
+func TestManyBodiesBecomeFewPacks(t *testing.T) {
+	far := openStore(t, "mem://")
+	var things []thing
+	for i := range 2*packOutputs + 1 {
+		things = append(things, makeThing(fmt.Sprint(i), 50))
+	}
+	fill(t, far, "x", things...)
+	if list := names(t, far, packDir); len(list) != 3 {
+		t.Errorf("%d packs", len(list))
+	}
+	want(t, start(t, newCache(t, Config{Far: far}), "x"), things...)
+}
+
+func TestPushAndPullMoveAll(t *testing.T) {
+	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0)}
+	eachStore(t, func(t *testing.T, far Store) {
+		near := newCache(t, Config{})
+		put(t, start(t, near, ""), things...)
+		c := newCache(t, Config{Dir: near.cfg.Dir, Far: far})
+		totals, err := c.Push(t.Context(), testScope, "x")
+		if err != nil || totals.Actions != 3 || totals.Outputs != 3 || totals.Bytes != 100+1<<20 {
+			t.Fatalf("%+v, %v", totals, err)
+		}
+		r := newCache(t, Config{Far: far, ReadOnly: true})
+		if totals, err = r.Pull(t.Context(), testScope); err != nil || totals.Actions != 3 || totals.Outputs != 3 {
+			t.Fatalf("%+v, %v", totals, err)
+		}
+		finish(r)
+		want(t, start(t, newCache(t, Config{Dir: r.cfg.Dir}), ""), things...)
+	})
+}
+
+func TestPullSaysWhatIsMissing(t *testing.T) {
+	far := openStore(t, "mem://")
+	fill(t, far, "x", makeThing("a", 100))
+	for _, name := range names(t, far, packDir) {
+		if err := far.Remove(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := newCache(t, Config{Far: far}).Pull(t.Context(), testScope); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestCloseOfTheCacheEndsSessions(t *testing.T) {
+	far := openStore(t, "mem://")
+	c := newCache(t, Config{Far: far})
+	s := start(t, c, "x")
+	put(t, s, makeThing("a", 100))
+	finish(c)
+	if c.Stats().IndexesSent != 1 {
+		t.Errorf("%+v", c.Stats())
+	}
+	put(t, s, makeThing("b", 100)) // goes nowhere, and does no harm
+	if _, err := s.Environ(); err == nil {
+		t.Error("a session that is over is served")
+	}
+	want(t, start(t, c, "x"), makeThing("b", 100))
+}
+
+func TestTwoSessionsSendOneBodyOnce(t *testing.T) {
+	far := openStore(t, "mem://")
+	c := newCache(t, Config{Far: far})
+	x := makeThing("x", 1000)
+	first, second := start(t, c, "1"), start(t, c, "2")
+	put(t, first, x)
+	put(t, second, x)
+	first.Close()
+	second.Close()
+	finish(c)
+	if n := c.Stats(); n.OutputsSent != 1 {
+		t.Errorf("%+v", n)
+	}
+	want(t, start(t, newCache(t, Config{Far: far}), "2"), x)
+}
+
+func TestFetchEndsWithItsContext(t *testing.T) {
+	far := openStore(t, "mem://")
+	x := makeThing("x", 10)
+	fill(t, far, "x", x)
+	s := start(t, newCache(t, Config{Far: far}), "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Fetch(ctx, x.output, makeThing("unknown", 1).output); err == nil {
+		t.Error("no error")
+	}
+	if err := s.Fetch(t.Context(), ids([]thing{x})...); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDiscardRemovesOneScopeAndNoOther(t *testing.T) {
+	eachStore(t, func(t *testing.T, far Store) {
+		a, b := makeThing("a", 100), makeThing("b", 100)
+		fill(t, far, "x", a)
+		c := newCache(t, Config{Far: far})
+		s, err := c.Start("go1.26.9-linux-amd64", "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, b)
+		finish(c)
+		if scopes, err := Scopes(t.Context(), far); err != nil || !slices.Equal(scopes, []string{testScope, "go1.26.9-linux-amd64"}) {
+			t.Fatalf("%v, %v", scopes, err)
+		}
+		if err := Discard(t.Context(), far, testScope); err != nil {
+			t.Fatal(err)
+		}
+		c = newCache(t, Config{Far: far, ReadOnly: true})
+		if has(t, start(t, c, "x"), a) {
+			t.Error("it is still there")
+		}
+		if s, err = c.Start("go1.26.9-linux-amd64", "x"); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, b)
+		if _, bucket := far.(*bucketStore); bucket && len(names(t, far, packDir)) != 1 {
+			t.Errorf("%v", names(t, far, packDir))
+		}
+	})
+}
