@@ -78,7 +78,12 @@ func runTests(m *testing.M) int {
 	}
 	world.env = append(os.Environ(), "GOPROXY="+modules.URL+","+strings.TrimSpace(string(proxy)), "GONOSUMDB=ext.example")
 	world.warm = sync.OnceValue(func() string { return filepath.Join(dir, "warm") })
-	return m.Run()
+	code := m.Run()
+	if err := podman.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
 }
 
 func removeAll(dir string) {

@@ -68,7 +68,7 @@ func (u *tester) bin() string { return filepath.Join(u.home, "bin") }
 // run runs k6x and returns what the user sees, and the exit code.
 func (u *tester) run(args ...string) (terminal string, code int) {
 	u.t.Helper()
-	ctx, cancel := context.WithTimeout(u.t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(u.t.Context(), 15*time.Minute) // a cold build in a container is the longest
 	defer cancel()
 	cmd := u.command(ctx, args...)
 	out, err := cmd.CombinedOutput()
