@@ -58,6 +58,9 @@ type Config struct {
 	BuildMaxAge time.Duration
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
+
+	// Progress returns how far the build of a canonical path is, and whether one runs; nil: nobody knows.
+	Progress func(path string) (builder.Progress, bool)
 }
 
 // Service answers requests.
@@ -106,11 +109,12 @@ func New(cfg Config) *Service {
 	}
 	s.router.MethodNotAllowed(s.handle(methodNotAllowed))
 	for path, h := range map[string]handler{
-		"/":           s.index,
-		"/alive":      s.alive,
-		"/ready":      s.ready,
-		"/logs/{key}": s.buildLog,
-		"/*":          s.binary,
+		"/":                 s.index,
+		"/alive":            s.alive,
+		"/ready":            s.ready,
+		"/logs/{key}":       s.buildLog,
+		progressPath + "/*": s.progress,
+		"/*":                s.binary,
 	} {
 		s.router.Get(path, s.handle(h))
 		s.router.Head(path, s.handle(h))

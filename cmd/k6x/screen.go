@@ -55,7 +55,16 @@ func (s *screen) remote(e remote.Event) {
 	case remote.Resolving:
 		s.display.Spin("asking " + hostOf(e.URL))
 	case remote.Building:
-		s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
+		switch of := hostOf(e.URL) + " is "; e.Doing {
+		case "":
+			s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
+		case builder.Fetching.String():
+			s.display.Count(of+"fetching modules", e.Done, e.Total)
+		case builder.Compiling.String():
+			s.display.Count(of+"compiling packages", e.Done, e.Total)
+		default:
+			s.display.Spin(of + k6x.Printable(e.Doing))
+		}
 	case remote.Downloading:
 		s.display.Bytes("downloading", e.Done, e.Total)
 	case remote.Retrying:

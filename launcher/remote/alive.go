@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"k6x"
@@ -12,18 +13,20 @@ import (
 
 // ask sends a request whose answer may have to wait for a build. A service that hangs looks like
 // one that builds; so one that is silent for long is asked on the side whether it lives. Any
-// answer to that will do.
-func (c *Client) ask(ctx context.Context, method string, u *url.URL) (*http.Response, error) {
+// answer to that will do. Meanwhile follow, if not nil, is called with a ctx that ends with the answer.
+func (c *Client) ask(ctx context.Context, method string, u *url.URL, follow func(context.Context)) (*http.Response, error) {
 	asking, giveUp := context.WithCancelCause(ctx)
 	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.watch(asking, u, stop, giveUp)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { c.watch(asking, u, stop, giveUp) })
+	following, unfollow := context.WithCancel(asking)
+	if follow != nil {
+		beside.Go(func() { follow(following) })
+	}
 	resp, err := c.once(asking, method, u, nil)
 	close(stop)
-	<-done
+	unfollow()
+	beside.Wait()
 	if err != nil {
 		hung, ok := errors.AsType[*k6x.Error](context.Cause(asking))
 		giveUp(nil)

@@ -25,7 +25,7 @@ type Client struct {
 	HTTP     *http.Client                                     // nil: one with the transport that is the default; redirects are followed here
 	Token    string                                           // sent to the host of Base only; "": none
 	Logger   *slog.Logger                                     // nil: discard
-	Progress func(Event)                                      // called by the goroutine that called the client; nil: nobody is told
+	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: nobody is told
 	Tries    int                                              // of a request that fails in a way that may pass; 0: 4
 	Stall    time.Duration                                    // how long a download may go without a byte; 0: a minute
 	Patience time.Duration                                    // how long Resolve may take; 0: half an hour
@@ -59,8 +59,9 @@ type Event struct {
 	Step  Step
 	URL   string
 	Round int           // of waiting for a build, as the service counts; 0 at first
-	Done  int64         // bytes
-	Total int64         // bytes; 0: not known
+	Doing string        // what the service does to build it, in a word such as compiling; "": it does not say
+	Done  int64         // bytes, or what the service counts
+	Total int64         // of the same; 0: not known
 	Err   error         // why it is tried again
 	After time.Duration // when it is tried again
 }

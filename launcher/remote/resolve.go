@@ -65,7 +65,7 @@ func (c *Client) resolve(ctx context.Context, u *url.URL, platform k6x.Platform,
 			event.Round, _ = strconv.Atoi(u.Query().Get(roundParam))
 		}
 		c.tell(event)
-		resp, err := c.ask(ctx, http.MethodHead, u)
+		resp, err := c.ask(ctx, http.MethodHead, u, c.follower(event, platform, canonical.List))
 		if err != nil {
 			return Binary{}, err
 		}
@@ -101,7 +101,7 @@ func announced(b Binary, resp *http.Response) (Binary, error) {
 
 // explain asks again for the words of a failure, as the answer to a HEAD has none.
 func (c *Client) explain(ctx context.Context, u *url.URL, head *http.Response) error {
-	resp, err := c.ask(ctx, http.MethodGet, u)
+	resp, err := c.ask(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return err
 	}

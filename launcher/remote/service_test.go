@@ -26,6 +26,7 @@ import (
 type gated chan struct{}
 
 func (g gated) Build(ctx context.Context, recipe k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+	builder.Report(ctx, builder.Progress{Step: builder.Compiling, Done: 1, Total: 3})
 	select {
 	case <-g:
 	case <-ctx.Done():
@@ -70,10 +71,11 @@ func realService(t *testing.T, engine builder.Engine, wait time.Duration) string
 		t.Fatal(err)
 	}
 	store := mem.New(mem.Config{})
+	var board builder.Board
 	server := httptest.NewServer(service.New(service.Config{
 		Resolver: r, Logs: logs, Store: store, MaxWait: wait, Tokens: allowed,
-		Builder:  builder.NewDedup(builder.Keep(engine, store, cache.ErrNotFound), builder.DedupConfig{}),
-		Settings: k6x.Settings{Toolchain: "go1.26.0"},
+		Builder:  builder.NewDedup(builder.Keep(board.Watch(engine), store, cache.ErrNotFound), builder.DedupConfig{}),
+		Settings: k6x.Settings{Toolchain: "go1.26.0"}, Progress: board.Progress,
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + "/"
@@ -135,5 +137,32 @@ func TestARealService(t *testing.T) {
 		if e := k6x.AsError(err); e.Kind != want.Kind || e.Message != want.Message || !strings.HasPrefix(e.Hint, want.Hint) {
 			t.Errorf("%s: %s: %q, hint %q", wish, e.Kind, e.Message, e.Hint)
 		}
+	}
+}
+
+// While a service builds, its client hears what it does.
+func TestAClientHearsWhatTheServiceDoes(t *testing.T) {
+	gate := make(gated)
+	base, err := remote.ParseBase(realService(t, gate, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heard []string
+	c := &remote.Client{Base: base, Token: "a-good-token", Tries: 1, Progress: func(e remote.Event) {
+		if e.Step == remote.Building && e.Doing != "" {
+			if heard = append(heard, e.Doing); len(heard) == 1 {
+				close(gate)
+			}
+		}
+	}}
+	list, err := k6x.ParseList("k6@v1.1.0,k6/x/hello@v0.1.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Resolve(t.Context(), k6x.Platform{OS: "linux", Arch: "amd64"}, list); err != nil {
+		t.Fatal(err)
+	}
+	if len(heard) == 0 || heard[0] != "compiling" {
+		t.Errorf("heard %q", heard)
 	}
 }

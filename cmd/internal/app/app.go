@@ -102,7 +102,8 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	}); err != nil {
 		return nil, err
 	}
-	engine := builder.Record(a.engine, func(ctx context.Context, built builder.Outcome) {
+	var board builder.Board
+	engine := builder.Record(board.Watch(a.engine), func(ctx context.Context, built builder.Outcome) {
 		metrics.ObserveBuild(built)
 		logBuild(ctx, logger, built)
 		if err := service.KeepLog(logs, built); err != nil {
@@ -118,6 +119,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
+		Progress: board.Progress,
 	})
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn.", func() float64 { return float64(limit.Stats().Waiting) })
