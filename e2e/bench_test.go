@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,42 +118,6 @@ func linkCommand(b *testing.B, modules []string) func() {
 			b.Fatalf("%s: %v\n%s", command, err, out)
 		}
 	}
-}
-
-// BenchmarkHit measures downloads of a stored k6 against those of the same file from the file
-// server of net/http in the same run.
-func BenchmarkHit(b *testing.B) {
-	warmUp(b)
-	s := start(b, world.warm())
-	a := fetch(b, s.url+host+redisList)
-	dir := b.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "k6"), a.body, 0o644); err != nil {
-		b.Fatal(err)
-	}
-	reference := httptest.NewServer(http.FileServer(http.Dir(dir)))
-	defer reference.Close()
-	download := func(url string) time.Duration {
-		began := time.Now()
-		resp, err := http.Get(url)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer resp.Body.Close()
-		n, err := io.Copy(io.Discard, resp.Body)
-		if err != nil || n != int64(len(a.body)) {
-			b.Fatalf("%d bytes, %v", n, err)
-		}
-		return time.Since(began)
-	}
-	var ours, theirs []time.Duration
-	b.SetBytes(int64(len(a.body)))
-	for b.Loop() {
-		ours = append(ours, download(s.url+host+redisList))
-		b.StopTimer()
-		theirs = append(theirs, download(reference.URL+"/k6"))
-		b.StartTimer()
-	}
-	b.ReportMetric(median(ours).Seconds()/median(theirs).Seconds(), "fileserver-ratio")
 }
 
 // BenchmarkSecondRun measures what k6x costs before it becomes k6, when the k6 that a script needs is

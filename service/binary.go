@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -116,29 +117,62 @@ func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
 	if err != nil || !hasTag(tags, `"`+artifact.Digest+`"`) {
 		return false
 	}
+	s.vary(w.Header())
 	w.Header().Set("Cache-Control", yearLong)
 	w.Header().Set("Etag", `"`+artifact.Digest+`"`)
 	w.WriteHeader(http.StatusNotModified)
 	return true
 }
 
-// send sends an entry and closes it. Headers that make an answer cacheable are set
-// here only, where the bytes are at hand.
+// send sends an entry, compressed if the client likes that and it was done already, and closes
+// it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
 func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	defer entry.Close()
-	digest, err := hex.DecodeString(entry.Digest)
-	if err != nil {
-		return fmt.Errorf("digest of %s: %w", entry.Key, err)
+	body, h := entry, w.Header()
+	s.vary(h)
+	if s.variants != nil {
+		if compressed, name := s.variants.choose(r, entry); compressed != nil {
+			defer compressed.Close()
+			body = compressed
+			h.Set("Content-Encoding", name)
+			h.Set("Content-Length", strconv.FormatInt(body.Size, 10)) // ServeContent leaves it out for a coding
+		}
 	}
-	h := w.Header()
+	digest, err := reprDigest(body)
+	if err != nil {
+		return err
+	}
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+entry.Platform.Executable()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", yearLong)
-	h.Set("Etag", `"`+entry.Digest+`"`)
-	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(digest)+":")
-	http.ServeContent(w, r, "", entry.Stored, entry.Body)
+	h.Set("Etag", `"`+body.Digest+`"`)
+	h.Set("Repr-Digest", digest)
+	http.ServeContent(w, r, "", body.Stored, body.Body)
 	return nil
+}
+
+// vary tells caches what an answer with a binary depends on.
+func (s *Service) vary(h http.Header) {
+	if s.variants != nil {
+		h.Set("Vary", "Accept-Encoding")
+	}
+}
+
+// reprDigest is the digest of a representation, which has its coding (RFC 9530 section 3).
+func reprDigest(entry *cache.Entry) (string, error) {
+	digest, err := hex.DecodeString(entry.Digest)
+	if err != nil {
+		return "", fmt.Errorf("digest of %s: %w", entry.Key, err)
+	}
+	return "sha-256=:" + base64.StdEncoding.EncodeToString(digest) + ":", nil
+}
+
+// Compress makes compressed forms of what clients ask for, until ctx ends; see [Config.Compress].
+func (s *Service) Compress(ctx context.Context) {
+	if s.variants != nil {
+		s.variants.run(ctx)
+	}
 }
 
 func (s *Service) redirect(w *response, status int, path string) error {

@@ -61,7 +61,7 @@ func (w *response) WriteHeader(status int) {
 // the answer, as for a range that cannot be had: no error is cacheable as a success.
 func (w *response) unlikeABinary() {
 	h := w.Header()
-	for _, name := range []string{"Content-Disposition", "Etag", "Last-Modified", "Repr-Digest"} {
+	for _, name := range []string{"Content-Disposition", "Content-Encoding", "Etag", "Last-Modified", "Repr-Digest"} {
 		h.Del(name)
 	}
 	h.Set("Cache-Control", "no-store")

@@ -45,6 +45,11 @@ type Config struct {
 	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
 	Redirect  bool             // send those who download a binary to the store, if it can sign URLs
 
+	// Compress names the content codings (see [Codings]) in which binaries are sent to clients
+	// that accept them. A form is made in the background when the first client would have
+	// taken it, by [Service.Compress], and is kept in the store. Nil: none.
+	Compress []string
+
 	// Publish puts a binary, which open opens, where clients of the build API shall download
 	// it, and returns the URL; it is called for each answer. Nil: the URL is the canonical path.
 	Publish func(ctx context.Context, digest string, open func(context.Context) (*cache.Entry, error)) (string, error)
@@ -71,6 +76,7 @@ type Service struct {
 	signer   signer    // nil unless clients are sent to the store
 	unsigned sync.Once // tells that the signer cannot sign
 	recipes  *lru.Cache[string, k6x.Recipe]
+	variants *variants // nil if nothing is compressed
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -99,6 +105,7 @@ func New(cfg Config) *Service {
 		cfg:      cfg,
 		router:   chi.NewRouter(),
 		recipes:  recipes,
+		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		draining: make(chan struct{}),
 	}
 	if cfg.Redirect {

@@ -67,6 +67,8 @@ are fetched without a module proxy.`,
 	f.DurationVar(&o.MaxWait, "max-wait", 0,
 		"how long a request waits for a build before it is redirected to itself, for use behind a proxy with a short timeout; 0 is as long as it takes")
 	f.DurationVar(&o.LatestMaxAge, "latest-max-age", 0, "how long the answer to a request without exact versions may be cached")
+	f.StringSliceVar(&o.Compress, "compress", []string{"zstd"},
+		"`codings` for binaries, zstd and gzip, each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
 	f.StringArrayVar(&o.Env, "env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
 	f.BoolVar(&o.AllowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",

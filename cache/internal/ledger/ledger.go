@@ -3,9 +3,9 @@
 package ledger
 
 import (
+	"container/heap"
 	"iter"
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -117,19 +117,17 @@ func (l *Ledger) Plan(key string, record, binary int64) (Plan, bool) {
 		return Plan{}, true
 	}
 
-	var whole, left []string // oldest first; left have a record only
-	for _, k := range l.oldest(key) {
-		if l.items[k].Binary > 0 {
-			whole = append(whole, k)
-		} else {
-			left = append(left, k)
-		}
-	}
+	whole, left := l.mayGo(key)
+	var evicted []string // left behind by this plan
 	var plan Plan
 	for {
-		for bare > l.limit/recordShare && len(left) > 0 {
-			oldest := left[0]
-			left = left[1:]
+		for bare > l.limit/recordShare && left.Len()+len(evicted) > 0 {
+			var oldest string
+			if left.Len() > 0 {
+				oldest = left.next()
+			} else {
+				oldest, evicted = evicted[0], evicted[1:]
+			}
 			bare -= l.items[oldest].Record
 			total -= l.items[oldest].Record
 			plan.Forget = append(plan.Forget, oldest)
@@ -137,26 +135,31 @@ func (l *Ledger) Plan(key string, record, binary int64) (Plan, bool) {
 		if total <= l.limit {
 			return plan, true
 		}
-		if len(whole) == 0 {
+		if whole.Len() == 0 {
 			return Plan{}, false
 		}
-		oldest := whole[0]
-		whole = whole[1:]
+		oldest := whole.next()
 		total -= l.items[oldest].Binary
 		bare += l.items[oldest].Record
-		left = append(left, oldest)
+		evicted = append(evicted, oldest)
 		plan.Evict = append(plan.Evict, oldest)
 	}
 }
 
-// oldest returns the keys that may go, other than key, least recently used first.
-func (l *Ledger) oldest(key string) []string {
-	keys := make([]string, 0, len(l.items))
-	for k := range l.items {
-		if k != key && !l.Held(k) {
-			keys = append(keys, k)
+// mayGo returns the keys other than key that nobody holds: those of whole items, and those that
+// have only a record left.
+func (l *Ledger) mayGo(key string) (whole, left *queue) {
+	whole, left = &queue{}, &queue{}
+	for k, item := range l.items {
+		switch {
+		case k == key || l.Held(k):
+		case item.Binary > 0:
+			*whole = append(*whole, aged{k, item.Used})
+		default:
+			*left = append(*left, aged{k, item.Used})
 		}
 	}
-	slices.SortFunc(keys, func(a, b string) int { return l.items[a].Used.Compare(l.items[b].Used) })
-	return keys
+	heap.Init(whole)
+	heap.Init(left)
+	return whole, left
 }

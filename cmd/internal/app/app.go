@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,14 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	}()
 	if o.MaxBuilds < 1 || o.Queue < 0 {
 		return nil, &cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")}
+	}
+	if slices.Equal(o.Compress, []string{"none"}) { // a variable cannot be empty
+		o.Compress = nil
+	}
+	for _, name := range o.Compress {
+		if !slices.Contains(service.Codings(), name) {
+			return nil, &cli.UsageError{Err: fmt.Errorf("--compress %s: what can be compressed with is %s", name, strings.Join(service.Codings(), ", "))}
+		}
 	}
 	base, err := baseURL(o.URL)
 	if err != nil {
@@ -119,7 +128,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
-		Progress: board.Progress,
+		Progress: board.Progress, Compress: o.Compress,
 	})
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn.", func() float64 { return float64(limit.Stats().Waiting) })
@@ -147,6 +156,7 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.resolver.Run(ctx) })
 	a.work.Go(func() { a.Service.Preload(ctx, a.preload) })
 	a.work.Go(func() { a.maintain(ctx) })
+	a.work.Go(func() { a.Service.Compress(ctx) })
 }
 
 // buildsEnd is how long canceled builds may take to end.

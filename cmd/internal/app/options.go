@@ -39,6 +39,7 @@ type Options struct {
 	LatestMaxAge      time.Duration
 	BuildMaxAge       time.Duration
 	AuthTokenFile     string   // "": nobody needs a token
+	Compress          []string // content codings, as service.Codings names them
 	Env               []string // KEY=VALUE for the go command
 	AllowBuildSemvers bool
 	Cgo               bool // build what needs a C compiler

@@ -1,0 +1,88 @@
+// Bench measures k6x on this machine against what could not be faster: the file server of
+// net/http, nginx, a bare link. It prints a table:
+//
+//	go run ./bench
+//	go run ./bench -only hit -count 9 -json hits.json
+//
+// Whatever is compared is measured in turns in one run, so that only ratios count. Each
+// measurement is a function in a file of its own, and is in the list in list.go.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == serveFiles {
+		fmt.Fprintln(os.Stderr, fileServer(os.Args[2], os.Stdout))
+		os.Exit(1)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// run runs one command line.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	count := flags.Int("count", 5, "how often each thing is measured")
+	short := flags.Bool("short", false, "small sizes and few repetitions: shows that everything runs, the figures mean little")
+	only := flags.String("only", "", "`regexp` of the measurements to run")
+	output := flags.String("json", "", "`file` for the figures as JSON")
+	list := flags.Bool("list", false, "list the measurements and run none")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	chosen, err := regexp.Compile(*only)
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	if *count < 1 || flags.NArg() > 0 {
+		return errors.New("-count is at least 1, and there are no arguments but flags")
+	}
+	if *list {
+		for _, m := range measurements() {
+			fmt.Fprintf(stdout, "%-12s %s\n", m.name, m.about)
+		}
+		return nil
+	}
+	if *short {
+		*count = 1
+	}
+	w, err := newWorld(ctx, *count, *short, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	all := report{Machine: thisMachine(), Started: time.Now().UTC().Truncate(time.Second), Count: *count, Short: *short}
+	for _, m := range measurements() {
+		if !chosen.MatchString(m.name) || m.slow && *only == "" {
+			continue
+		}
+		rows, err := w.measure(ctx, m)
+		all.add(m.name, rows)
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", m.name, err), all.print(stdout))
+		}
+	}
+	if err := all.print(stdout); err != nil || *output == "" {
+		return err
+	}
+	return all.writeFile(*output)
+}

@@ -1,0 +1,234 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"k6x"
+	"k6x/cache"
+)
+
+// variants makes compressed forms of stored binaries and finds them again. They are kept in the
+// store as a binary is, each under a key of its own: they are verified, count for the size limit
+// and go when nobody uses them. Whatever fails here costs nothing but the saving.
+type variants struct {
+	store   cache.Store
+	codings []coding // those wanted
+	logger  *slog.Logger
+	wanted  chan variant
+	known   *lru.Cache[variant, string] // to the key in the store; "" if it cannot be made
+
+	mu      sync.Mutex // guards pending
+	pending map[variant]bool
+}
+
+// variant names one form of a binary.
+type variant struct{ key, coding string }
+
+// How many variants are known, and how many may wait to be made.
+const (
+	keptVariants = 16384
+	mostWanted   = 256
+)
+
+// newVariants returns variants of the codings named; nil if there are none.
+func newVariants(names []string, store cache.Store, logger *slog.Logger) *variants {
+	v := &variants{store: store, logger: logger, wanted: make(chan variant, mostWanted), pending: map[variant]bool{}}
+	for _, c := range codings() {
+		if slices.Contains(names, c.name) {
+			v.codings = append(v.codings, c)
+		}
+	}
+	if v.codings == nil {
+		return nil
+	}
+	v.known, _ = lru.New[variant, string](keptVariants) // fails for a size below 1 only
+	return v
+}
+
+// choose opens the form of a binary that r is answered with, and returns the name of its coding;
+// nil if that is the binary itself. One that there is not yet is made later. A client that names a form
+// by its tag, since it has that one or a part of it, gets that one.
+func (v *variants) choose(r *http.Request, binary *cache.Entry) (*cache.Entry, string) {
+	tags := tagsOf(r)
+	if strings.Contains(tags, binary.Digest) {
+		return nil, ""
+	}
+	var best *cache.Entry
+	name := ""
+	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
+		entry := v.open(r.Context(), variant{binary.Key, c.name})
+		switch {
+		case entry == nil:
+		case best == nil:
+			best, name = entry, c.name
+		case strings.Contains(tags, entry.Digest):
+			_ = best.Close()
+			best, name = entry, c.name
+		default:
+			_ = entry.Close()
+		}
+		if best != nil && (tags == "" || strings.Contains(tags, best.Digest)) {
+			break
+		}
+	}
+	return best, name
+}
+
+// tagsOf returns what the conditions of r have, in which tags are.
+func tagsOf(r *http.Request) string {
+	return strings.Join(slices.Concat(r.Header.Values("If-None-Match"), r.Header.Values("If-Range"), r.Header.Values("If-Match")), ",")
+}
+
+// open opens a variant; if there is none it asks for it and returns nil.
+func (v *variants) open(ctx context.Context, of variant) *cache.Entry {
+	key, known := v.known.Get(of)
+	if known && key == "" {
+		return nil
+	}
+	if known {
+		entry, err := v.store.Open(ctx, key)
+		if err == nil {
+			return entry
+		}
+		v.known.Remove(of)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.pending[of] {
+		return nil
+	}
+	select {
+	case v.wanted <- of:
+		v.pending[of] = true
+	default: // whoever asks next asks again
+	}
+	return nil
+}
+
+// run makes what is wanted, one after another, until ctx ends.
+func (v *variants) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case of := <-v.wanted:
+			var key string
+			err := protect(func() (err error) {
+				key, err = v.make(ctx, of)
+				return err
+			})
+			switch {
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, cache.ErrNotFound), errors.Is(err, cache.ErrEvicted): // the binary went meanwhile
+			case err != nil:
+				v.logger.Warn("a binary cannot be compressed", "key", of.key, "coding", of.coding, "error", err)
+				v.known.Add(of, "")
+			default:
+				v.known.Add(of, key)
+			}
+			v.mu.Lock()
+			delete(v.pending, of)
+			v.mu.Unlock()
+		}
+	}
+}
+
+// make makes a variant unless there is one, and returns its key.
+func (v *variants) make(ctx context.Context, of variant) (string, error) {
+	began := time.Now()
+	c := v.codings[slices.IndexFunc(v.codings, func(c coding) bool { return c.name == of.coding })]
+	artifact, err := v.store.Record(ctx, of.key)
+	if err != nil {
+		return "", err
+	}
+	binary, err := v.store.Open(ctx, of.key)
+	if err != nil {
+		return "", err
+	}
+	defer binary.Close()
+	// The coding is one more thing that decides the bytes.
+	recipe := artifact.Recipe
+	recipe.Flags = append(slices.Clone(recipe.Flags), "content-coding="+c.made)
+	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
+		err := c.compress(ctx, w, binary)
+		return k6x.Build{Started: began.UTC(), Duration: time.Since(began), Toolchain: artifact.Build.Toolchain}, err
+	})
+	if err != nil {
+		return "", err
+	}
+	v.logger.Debug("compressed", "path", artifact.Path, "coding", c.name, "size", artifact.Size, "compressed", made.Size, "duration", time.Since(began))
+	return recipe.Key(), nil
+}
+
+// piece is how much is compressed between two rests. Each rest is as long as the piece took, so that what
+// clients wait for comes first: half of one processor at most.
+const piece = 256 << 10
+
+// compress writes a binary in its coding, and checks that what was written decodes to it.
+func (c coding) compress(ctx context.Context, w io.Writer, binary *cache.Entry) error {
+	back, copied := io.Pipe()
+	decoded := make(chan error, 1)
+	go func() {
+		err := c.check(back, binary.Digest)
+		_ = back.CloseWithError(err) // or the writer would wait for a reader
+		decoded <- err
+	}()
+	err := c.copy(ctx, io.MultiWriter(w, copied), binary.Body)
+	_ = copied.CloseWithError(err)
+	return errors.Join(err, <-decoded)
+}
+
+func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader) error {
+	encoder, err := c.encode(w)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, piece)
+	for {
+		began := time.Now()
+		n, err := io.ReadFull(r, buf)
+		if _, err := encoder.Write(buf[:n]); err != nil {
+			return err
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return encoder.Close()
+		}
+		if err != nil {
+			return err
+		}
+		if !pause(ctx, time.Since(began)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// check reads to the end of r and compares with the digest of what it has to decode to.
+func (c coding) check(r io.Reader, digest string) error {
+	decoder, err := c.decode(r)
+	if err != nil {
+		return err
+	}
+	defer decoder.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, decoder); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(hash.Sum(nil)); got != digest {
+		return fmt.Errorf("what was compressed decodes to %s, not to %s", got, digest)
+	}
+	return nil
+}
