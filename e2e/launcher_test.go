@@ -141,6 +141,11 @@ func TestLauncherHasTheBytesOfTheService(t *testing.T) {
 	}
 }
 
+// isDownload reports whether a request is for the bytes of a binary, not for how far it is.
+func isDownload(r *http.Request) bool {
+	return r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/progress/")
+}
+
 // front is a proxy in front of a service that counts downloads, and may do harm.
 func front(t *testing.T, service string, harm func(w http.ResponseWriter, r *http.Request, next http.Handler)) (address string, downloads *atomic.Int64) {
 	t.Helper()
@@ -152,7 +157,7 @@ func front(t *testing.T, service string, harm func(w http.ResponseWriter, r *htt
 	next.ErrorLog = nil
 	downloads = new(atomic.Int64)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet {
+		if isDownload(r) {
 			downloads.Add(1)
 		}
 		if harm != nil {
@@ -194,7 +199,7 @@ func TestLauncherThatIsKilledInTheDownload(t *testing.T) {
 	var once sync.Once
 	address, _ := front(t, s.url, func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		stall := false
-		if r.Method == http.MethodGet {
+		if isDownload(r) {
 			once.Do(func() { stall = true })
 		}
 		if !stall {
@@ -240,7 +245,7 @@ func TestLauncherAndServicesThatFail(t *testing.T) {
 	digest := fetch(t, s.url+host+redisList).digest()
 	download := func(change func(w http.ResponseWriter, body []byte)) func(http.ResponseWriter, *http.Request, http.Handler) {
 		return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
-			if r.Method != http.MethodGet {
+			if !isDownload(r) {
 				next.ServeHTTP(w, r)
 				return
 			}
