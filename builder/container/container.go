@@ -143,7 +143,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := b.copyOutput(ctx, w); err != nil {
+	if err := gobuild.CopyBinary(ctx, w, b.output()); err != nil {
 		return k6x.Build{}, err
 	}
 	report.Started = started.UTC()
@@ -248,19 +248,3 @@ func (b *build) explainUnpinned(ctx context.Context, pkg, text string) error {
 }
 
 func (b *build) output() string { return filepath.Join(b.dir, gobuild.OutputName) }
-
-// copyOutput copies the binary to w, whose writes may fail as ctx ends.
-func (b *build) copyOutput(ctx context.Context, w io.Writer) error {
-	f, err := os.Open(b.output())
-	if err != nil {
-		return gobuild.FileError("reading the binary", err)
-	}
-	defer f.Close()
-	if err := ctx.Err(); err != nil {
-		return gobuild.Stopped(ctx, err)
-	}
-	if _, err := io.Copy(w, f); err != nil {
-		return gobuild.FileError("keeping the binary", err)
-	}
-	return nil
-}

@@ -136,7 +136,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := ws.copyOutput(ctx, w); err != nil {
+	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return k6x.Build{}, err
 	}
 	if !assembled {

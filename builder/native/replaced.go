@@ -110,7 +110,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	if err := ws.copyOutput(ctx, w); err != nil {
+	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return ReplacedBuild{}, err
 	}
 	build.Started, build.Duration = started.UTC(), time.Since(started)

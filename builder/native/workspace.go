@@ -1,8 +1,6 @@
 package native
 
 import (
-	"context"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -94,22 +92,6 @@ func (ws *workspace) lock() (k6x.Lock, error) {
 		return k6x.Lock{}, err
 	}
 	return k6x.Lock{GoMod: string(goMod), GoSum: string(goSum)}, nil
-}
-
-// copyOutput copies the binary to w, whose writes may fail as ctx ends.
-func (ws *workspace) copyOutput(ctx context.Context, w io.Writer) error {
-	f, err := os.Open(ws.output())
-	if err != nil {
-		return gobuild.FileError("reading the binary", err)
-	}
-	defer f.Close()
-	if err := ctx.Err(); err != nil {
-		return gobuild.Stopped(ctx, err)
-	}
-	if _, err := io.Copy(w, f); err != nil {
-		return gobuild.FileError("keeping the binary", err)
-	}
-	return nil
 }
 
 // remove removes the workspace.

@@ -134,7 +134,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := send(ctx, w, output); err != nil {
+	if err := gobuild.CopyBinary(ctx, w, output); err != nil {
 		return k6x.Build{}, err
 	}
 	build := gobuild.Report(info, k6x.Lock{})
@@ -157,22 +157,6 @@ func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {
 	}
 	recipe.Flags = gobuild.Settings(recipe.Toolchain, nil).Flags
 	return gobuild.Check(recipe, e.cfg.Cgo)
-}
-
-// send copies the binary to w.
-func send(ctx context.Context, w io.Writer, output string) error {
-	f, err := os.Open(output)
-	if err != nil {
-		return gobuild.FileError("reading the binary", err)
-	}
-	defer f.Close()
-	if err := ctx.Err(); err != nil {
-		return gobuild.Stopped(ctx, err)
-	}
-	if _, err := io.Copy(w, f); err != nil {
-		return gobuild.FileError("keeping the binary", err)
-	}
-	return nil
 }
 
 // command returns xk6 build for a recipe.

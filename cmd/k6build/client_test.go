@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/progress"
 )
 
@@ -305,10 +306,10 @@ func TestPublishNeedsTheStoreToHaveTheSameBytes(t *testing.T) {
 
 func TestATokenHasNoSpaces(t *testing.T) {
 	t.Setenv(tokenVariable, "two words")
-	if _, err := readToken(""); err == nil || strings.Contains(err.Error(), "words") {
+	if _, err := cli.Token(tokenVariable, ""); err == nil || strings.Contains(err.Error(), "words") {
 		t.Errorf("%v", err)
 	}
-	if _, err := readToken("/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := cli.Token(tokenVariable, "/does/not/exist"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
 }

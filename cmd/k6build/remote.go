@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,8 +12,7 @@ import (
 	"k6x/cmd/internal/progress"
 )
 
-// tokenVariable has a token for a build service. There is no flag for it: flags are seen
-// by whoever lists processes.
+// tokenVariable has a token for a build service.
 const tokenVariable = "K6BUILD_TOKEN"
 
 type remoteOptions struct {
@@ -48,7 +45,7 @@ A service that wants a token gets the one in the variable ` + tokenVariable + `,
 }
 
 func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) error {
-	token, err := readToken(o.tokenFile)
+	token, err := cli.Token(tokenVariable, o.tokenFile)
 	if err != nil {
 		return err
 	}
@@ -76,21 +73,4 @@ func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) e
 		return nil
 	}
 	return details{id: made.ID, platform: made.Platform, dependencies: made.Dependencies, checksum: made.Checksum, url: made.URL}.print(stdout)
-}
-
-// readToken returns the token for the service; "" if there is none.
-func readToken(file string) (string, error) {
-	token := os.Getenv(tokenVariable)
-	if file != "" {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return "", k6x.Errorf(k6x.Invalid, "the token cannot be read: %w", err)
-		}
-		token = string(data)
-	}
-	token = strings.TrimSpace(token)
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", k6x.Errorf(k6x.Invalid, "the token has spaces or other characters that a token cannot have")
-	}
-	return token, nil
 }

@@ -112,7 +112,7 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return app.Options{}, &cli.UsageError{Err: fmt.Errorf("--store-url %q is not the URL of a store, such as http://localhost:9000", o.storeURL)}
 		}
-		token, err := readToken("")
+		token, err := cli.Token(tokenVariable, "")
 		if err != nil {
 			return app.Options{}, err
 		}

@@ -1,21 +1,17 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/pflag"
 
-	"k6x"
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
 	"k6x/resolver"
 )
 
-// tokenVariable has a token for the builder service. There is no flag for it: flags are seen by
-// whoever lists processes.
+// tokenVariable has a token for the builder service.
 const tokenVariable = "K6X_BUILDER_TOKEN"
 
 // builderOptions are the flags that say where a k6 comes from.
@@ -48,23 +44,6 @@ func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.network, "docker-network", "", "`network` of the container to build in, such as host (default that of the daemon)")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
 	f.Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
-}
-
-// token returns the token for the service; "" if there is none.
-func (o *builderOptions) token() (string, error) {
-	token := os.Getenv(tokenVariable)
-	if o.tokenFile != "" {
-		data, err := os.ReadFile(o.tokenFile)
-		if err != nil {
-			return "", k6x.Errorf(k6x.Invalid, "the token cannot be read: %w", err)
-		}
-		token = string(data)
-	}
-	token = strings.TrimSpace(token)
-	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return "", k6x.Errorf(k6x.Invalid, "the token has spaces or other characters that a token cannot have")
-	}
-	return token, nil
 }
 
 // keepOptions are the flags that say where binaries are kept.

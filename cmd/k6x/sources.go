@@ -66,7 +66,7 @@ func (o *builderOptions) dial(shown *screen) (*remote.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := o.token()
+	token, err := cli.Token(tokenVariable, o.tokenFile)
 	if err != nil {
 		return nil, err
 	}
