@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/moby/moby/api/pkg/stdcopy"
@@ -93,13 +94,19 @@ func (e *Engine) runOnce(ctx context.Context, j job, strict bool) (result, error
 	}); err != nil {
 		return result{}, startError{err}
 	}
+	heard := false
 	if j.live != nil {
-		e.follow(ctx, id, j.live)
+		heard = e.follow(ctx, id, j.live)
 	}
 	exit, err := e.wait(ctx, id)
 	r := result{exit: exit}
 	if logErr := e.readLog(ctx, id, &r); err == nil {
 		err = logErr
+	}
+	if j.live != nil && !heard { // late is better than never: an error may depend on it
+		for line := range strings.Lines(r.output) {
+			j.live(strings.TrimSuffix(line, "\n"))
+		}
 	}
 	if err == nil && len(j.files) > 0 {
 		r.text, err = e.fetchFiles(ctx, id, j)
@@ -158,17 +165,18 @@ func (e *Engine) create(ctx context.Context, j job, strict bool) (id string, err
 
 // follow tells live the lines of a container that was started, as they come, until it ends or
 // ctx does. If live returns true the container is killed. Not every daemon lets one listen before
-// the start, so it may miss those of a container that ends soon.
-func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill bool)) {
+// the start, so it may miss those of a container that ends soon; it reports whether it heard any.
+func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill bool)) (heard bool) {
 	stream, err := e.client.ContainerAttach(ctx, id, client.ContainerAttachOptions{Logs: true, Stream: true, Stdout: true, Stderr: true})
 	if err != nil { // it may have ended
 		e.log.Debug("a container cannot be listened to", "container", id, "err", err)
-		return
+		return false
 	}
 	defer context.AfterFunc(ctx, stream.Close)()
 	defer stream.Close()
 	killed := false
 	out := &process.Output{Max: 2, Line: func(line string) {
+		heard = true
 		if live(line) && !killed {
 			killed = true
 			if _, err := e.client.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
@@ -177,6 +185,7 @@ func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill 
 		}
 	}}
 	_, _ = stdcopy.StdCopy(out, out, stream.Reader) // when it breaks off there is still the log
+	return heard
 }
 
 // readLog reads what a container has printed; also if the build's time is up, as far as it
