@@ -137,7 +137,7 @@ func (e *Engine) runQuietly(cmd *exec.Cmd) error {
 	cmd.Stderr = out
 	if e.cfg.Confine != nil {
 		if err := e.cfg.Confine(cmd); err != nil {
-			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
+			return k6x.Errorf(k6x.Internal, "something went wrong while starting the build").WithCause(err)
 		}
 	}
 	if err := process.Run(cmd); err != nil {

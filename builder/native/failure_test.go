@@ -83,7 +83,7 @@ func TestFailuresNameWhoIsAtFault(t *testing.T) {
 		"an extension needs cgo": {"v1.0.0", []string{"cgo@v0.1.0"}, failure{k6x.BuildFailed,
 			[]string{"k6/x/cgo (example.com/xk6-cgo@v0.1.0) has no Go files for", "it may need cgo"}, "", "build constraints exclude all Go files"}},
 		"an extension needs a newer Go": {"v1.0.0", []string{"future@v0.1.0"}, failure{k6x.Conflict,
-			[]string{"k6/x/future (example.com/xk6-future@v0.1.0) needs Go 1.99, and this service builds with go1."}, "older version", ""}},
+			[]string{"k6/x/future (example.com/xk6-future@v0.1.0) needs Go 1.99, and builds here are made with go1."}, "older version", ""}},
 		"an extension is a program": {"v1.0.0", []string{"program@v0.1.0"}, failure{k6x.BuildFailed,
 			[]string{"k6/x/program (example.com/xk6-program@v0.1.0) is a program and no extension"}, "", "not an importable package"}},
 		"an extension has no package": {"v1.0.0", []string{"noroot@v0.1.0"}, failure{k6x.BuildFailed,

@@ -40,7 +40,7 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	cmd.Stdout, cmd.Stderr = out, out
 	if e.cfg.Confine != nil {
 		if err := e.cfg.Confine(cmd); err != nil {
-			return k6x.Errorf(k6x.Internal, "something went wrong in this service while starting the build").WithCause(err)
+			return k6x.Errorf(k6x.Internal, "something went wrong while starting the build").WithCause(err)
 		}
 	}
 	stopCounting := e.count(running, ws)

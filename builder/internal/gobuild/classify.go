@@ -114,7 +114,7 @@ func newerGo(b *Blame, match []string) *k6x.Error {
 	if match[1] != "" {
 		who = b.describeOf(match[1])
 	}
-	return k6x.Errorf(k6x.Conflict, "%s needs Go %s, and this service builds with %s", who, match[2], b.recipe.Toolchain).
+	return k6x.Errorf(k6x.Conflict, "%s needs Go %s, and builds here are made with %s", who, match[2], b.recipe.Toolchain).
 		WithHint("Ask for an older version of it.")
 }
 
@@ -186,7 +186,7 @@ func (b *Blame) uncompiled(text string) *k6x.Error {
 	match := compileHeader.FindStringSubmatchIndex(text)
 	pkg, said := text[match[2]:match[3]], quote(text[match[0]:])
 	if pkg == "runtime/cgo" || noCompiler.MatchString(text) {
-		return k6x.Errorf(k6x.BuildFailed, "%s needs cgo, and this service has no C compiler for %s:\n%s",
+		return k6x.Errorf(k6x.BuildFailed, "%s needs cgo, and there is no C compiler for %s here:\n%s",
 			b.list(), b.recipe.Platform, said).WithHint("Build it where there is one.")
 	}
 	m, ok := b.owner(pkg)

@@ -34,12 +34,12 @@ func FileError(doing string, err error) error {
 	if NoSpace(err) {
 		return OutOfSpace().WithCause(err)
 	}
-	return k6x.Errorf(k6x.Internal, "something went wrong in this service while %s", doing).WithCause(err)
+	return k6x.Errorf(k6x.Internal, "something went wrong while %s", doing).WithCause(err)
 }
 
 // OutOfSpace returns the error for a full disk.
 func OutOfSpace() *k6x.Error {
-	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk of this service to build").
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk to build").
 		WithHint("Try again later; the operator has to make room.")
 }
 

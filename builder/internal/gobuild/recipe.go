@@ -55,7 +55,7 @@ func Check(recipe k6x.Recipe, cgo bool) error {
 		seen[m.Path] = true
 	}
 	if recipe.Cgo && !cgo {
-		return k6x.Errorf(k6x.Forbidden, "%s needs cgo, which this service does not build with", recipe.List()).
+		return k6x.Errorf(k6x.Forbidden, "%s needs cgo, and builds here are made without it", recipe.List()).
 			WithHint("Leave out the extension that needs cgo, or build it where a C compiler may run.")
 	}
 	return nil
