@@ -63,18 +63,25 @@ func TestStoresKeepObjects(t *testing.T) {
 }
 
 func TestARegistryIsUsedAgainAfterItWasAway(t *testing.T) {
-	server := httptest.NewUnstartedServer(ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
-	addr := server.Listener.Addr().String()
-	server.Listener.Close() // nobody listens
-	far := openStore(t, "oci://"+addr+"/k6x/go")
-	if _, err := far.List(t.Context(), indexDir); err == nil {
-		t.Fatal("a list of a registry that is not there")
+	var server *httptest.Server
+	var far Store
+	for try := 1; ; try++ {
+		server = httptest.NewUnstartedServer(ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+		addr := server.Listener.Addr().String()
+		server.Listener.Close() // nobody listens
+		far = openStore(t, "oci://"+addr+"/k6x/go")
+		if _, err := far.List(t.Context(), indexDir); err == nil {
+			t.Fatal("a list of a registry that is not there")
+		}
+		listener, err := listen(addr)
+		if err == nil {
+			server.Listener = listener
+			break
+		}
+		if try == 10 { // somebody else may have taken the port meanwhile, but not each time
+			t.Fatal(err)
+		}
 	}
-	listener, err := listen(addr)
-	if err != nil {
-		t.Skip("the port was taken meanwhile:", err)
-	}
-	server.Listener = listener
 	server.Start()
 	defer server.Close()
 	if list := names(t, far, indexDir); len(list) != 0 {
