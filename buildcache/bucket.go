@@ -26,12 +26,22 @@ func openBucket(ctx context.Context, url string, patience time.Duration, log *sl
 	return &bucketStore{b}, nil
 }
 
+const maxListTries = 5
+
 func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, err error) {
 	for token := blob.FirstPageToken; len(token) > 0; {
 		var page []*blob.ListObject
-		if page, token, err = b.bucket.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix}); err != nil {
+		var next []byte
+		for range maxListTries {
+			page, next, err = b.bucket.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix})
+			if gcerrors.Code(err) != gcerrors.NotFound { // as in a directory, when a file goes while it is listed
+				break
+			}
+		}
+		if err != nil {
 			return nil, err
 		}
+		token = next
 		for _, object := range page {
 			names = append(names, object.Key)
 		}

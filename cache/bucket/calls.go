@@ -121,7 +121,7 @@ func (s *Store) list(ctx context.Context, prefix string, each func(*blob.ListObj
 		}
 		var objects []*blob.ListObject
 		err := s.call(ctx, func(ctx context.Context) (err error) {
-			objects, token, err = s.bucket.ListPage(ctx, token, pageSize, &blob.ListOptions{Prefix: prefix})
+			objects, token, err = s.page(ctx, token, pageSize, prefix)
 			return err
 		})
 		if err != nil {
@@ -134,9 +134,22 @@ func (s *Store) list(ctx context.Context, prefix string, each func(*blob.ListObj
 	return nil
 }
 
+// page returns a page of a listing, and the token of the next. In a directory a file that goes away
+// between being read as a name and being looked at fails all of it: that is tried again.
+func (s *Store) page(ctx context.Context, token []byte, size int, prefix string) (objects []*blob.ListObject, next []byte, err error) {
+	for range maxListTries {
+		objects, next, err = s.bucket.ListPage(ctx, token, size, &blob.ListOptions{Prefix: prefix})
+		if s.lock == nil || !isAbsent(err) {
+			break
+		}
+	}
+	return objects, next, err
+}
+
 const (
-	pageSize = 1000
-	maxPages = 2000
+	maxListTries = 100
+	pageSize     = 1000
+	maxPages     = 2000
 )
 
 // pause waits before the next try, longer each time, or until ctx ends.

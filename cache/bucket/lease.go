@@ -26,7 +26,7 @@ type LeaseConfig struct {
 
 // Leases are who of several services on one bucket may build a key. The lease of a key is the
 // object leases/<key>/<n> with the highest n. It is taken by creating the next one, when there
-// is none or its holder is dead, and given back by removing it. Its holder changes it every
+// is none or its holder is dead, and given back by removing it, or by a note of why the build failed. Its holder changes it every
 // few seconds; it counts as dead for an observer who saw no change for TTL on its own
 // clock, so that the clocks of different machines do not matter.
 //
@@ -148,13 +148,12 @@ func (l *Leases) hold(key string, n int64, mine claim, dead []string) (release f
 	return func(failed *k6x.Error) {
 		cancel()
 		renewing.Wait() // or it would come back after it was removed
-		if failed != nil {
-			l.tell(key, n, failed)
-		}
 		for _, name := range dead {
 			l.store.tidy(context.Background(), name)
 		}
-		l.giveBack(name)
+		if failed == nil || !l.tell(key, n, failed) {
+			l.giveBack(name)
+		}
 	}
 }
 

@@ -26,17 +26,23 @@ type note struct {
 
 func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffix }
 
-// tell leaves a note, for those who wait for lease n and those who come soon.
-func (l *Leases) tell(key string, n int64, failed *k6x.Error) {
+// tell leaves a note, for those who wait for lease n and those who come soon, and reports
+// whether it did. The lease goes when the note does: without it one who looked before either was there
+// could take it now.
+func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
 	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output)})
 	if err == nil {
 		err = l.store.put(context.Background(), noteName(key, n), data)
 	}
 	if err != nil {
 		l.store.logger.Warn("failure of a build cannot be told to other services; they will try it too", "key", key, "error", cause(err))
-		return
+		return false
 	}
-	time.AfterFunc(l.cfg.NoteLife, func() { l.store.tidy(context.Background(), noteName(key, n)) })
+	time.AfterFunc(l.cfg.NoteLife, func() {
+		l.store.tidy(context.Background(), leaseName(key, n)) // first: without the note it would count as held
+		l.store.tidy(context.Background(), noteName(key, n))
+	})
+	return true
 }
 
 // failure returns the failure that a note tells of, or nil.

@@ -30,7 +30,8 @@ type state struct {
 	dead    bool     // the holder of the newest lease
 }
 
-func (s state) held() bool { return s.lease > 0 && !s.dead }
+// held reports whether somebody builds: who left a note does not any more.
+func (s state) held() bool { return s.lease > s.note && !s.dead }
 
 // look lists what there is for key.
 func (l *Leases) look(ctx context.Context, key string) (state, error) {
@@ -138,7 +139,7 @@ func (l *Leases) watch() {
 		states, err := l.list(context.Background(), leases)
 		l.mu.Lock()
 		for w := range l.waiters {
-			if s := states[w.key]; err != nil || !s.held() || s.note > s.lease {
+			if s := states[w.key]; err != nil || !s.held() {
 				w.wake <- err
 				delete(l.waiters, w)
 			}
