@@ -27,6 +27,7 @@ type cacheOptions struct {
 	goCache  cli.ByteSize
 	unused   time.Duration
 	all      bool
+	shared   cli.ByteSize // bytes that a build cache of several machines may take
 }
 
 func newCacheCommand() *cobra.Command {
@@ -57,19 +58,27 @@ Go's build cache). What a service keeps is its own matter.`,
 		RunE: o.stats,
 	}
 	prune := &cobra.Command{
-		Use: "prune", Short: "Remove what was not used for long, and what is too much", Args: cli.NoArgs,
-		Example: "  k6x cache prune --unused 168h --bin-size 500MiB",
-		RunE:    o.prune,
+		Use: "prune [URL]", Short: "Remove what was not used for long, and what is too much, here or in a shared build cache",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return cli.OneArg("the URL of a shared build cache, as --build-cache of k6x service has it")(cmd, args)
+		},
+		Example: `  k6x cache prune --unused 168h --bin-size 500MiB
+  k6x cache prune "s3://builds?region=eu-west-1&prefix=go" --build-cache-size 10GiB`,
+		RunE: o.prune,
 	}
 	o.addSize(prune.Flags())
 	prune.Flags().Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	prune.Flags().Var(&o.shared, "build-cache-size", "`bytes` that the shared build cache at URL may take, such as 10GiB; 0 is no limit, so that only leftovers go")
 	prune.Flags().DurationVar(&o.unused, "unused", 30*24*time.Hour, "how long a binary may go unused; 0 is for ever")
 	clearAll := &cobra.Command{
 		Use: "clear", Short: "Remove all binaries", Args: cli.NoArgs,
 		RunE: o.clear,
 	}
 	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache, binaries of --replace and what is known of registries as well")
-	cmd.AddCommand(dir, stats, prune, clearAll)
+	cmd.AddCommand(dir, stats, prune, clearAll, o.exportCommand(), o.importCommand())
 	return cmd
 }
 
@@ -108,7 +117,10 @@ func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
 	return table.Flush()
 }
 
-func (o *cacheOptions) prune(cmd *cobra.Command, _ []string) error {
+func (o *cacheOptions) prune(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return o.pruneShared(cmd, args[0])
+	}
 	kept, err := o.open()
 	if err != nil {
 		return err

@@ -63,11 +63,12 @@ var noScope = regexp.MustCompile(`[^a-z0-9.-]`)
 // scopeOf names what builds like this one can have in common.
 func scopeOf(recipe k6x.Recipe) string {
 	name := strings.Join([]string{recipe.Toolchain, recipe.Platform.OS, recipe.Platform.Arch}, "-")
-	if scope := noScope.ReplaceAllString(strings.ToLower(name), "."); scope == name && len(recipe.Env) == 0 {
+	scope := noScope.ReplaceAllString(strings.ToLower(name), ".")
+	const most = 60
+	if scope == name && len(recipe.Env) == 0 && len(scope) <= most {
 		return scope
 	}
 	sum := sha256.Sum256([]byte(strings.Join(append([]string{name}, recipe.Env...), "\n")))
-	scope := noScope.ReplaceAllString(strings.ToLower(name), ".")
 	return scope[:min(len(scope), 40)] + "-" + hex.EncodeToString(sum[:6])
 }
 

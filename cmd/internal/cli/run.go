@@ -98,6 +98,16 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// OneArg wants one argument, or a [UsageError] that says what it is.
+func OneArg(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return &UsageError{Err: fmt.Errorf("give one argument: %s", what)}
+		}
+		return nil
+	}
+}
+
 // SetFromEnvironment sets flags that were not given from the variables of a program. A
 // variable for a flag that may be repeated holds one value a line.
 func SetFromEnvironment(flags *pflag.FlagSet, program string, lookup func(string) (string, bool)) error {

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"k6x"
+	"k6x/buildcache"
+	"k6x/cache"
+	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
+)
+
+func (o *cacheOptions) exportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "export FILE|oci://HOST/REPOSITORY:TAG", Short: "Write all that building here needs as one file",
+		Long: `Write all that building here needs as one file: Go's build cache, modules, and what is known of registries. On
+a machine that has imported it, the builder native makes what was made here, and other combinations of it,
+without a network but with a Go of the same version. To a registry it goes with the credentials of docker login.`,
+		Example: `  k6x preload --platform linux/amd64 --with k6/x/redis
+  k6x cache export k6x-cache.tar.zst
+  k6x cache export oci://registry.example.com/tests/k6x-cache:v1`,
+		Args: cli.OneArg("FILE, - for stdout, or oci://HOST/REPOSITORY:TAG"),
+		RunE: o.export,
+	}
+}
+
+func (o *cacheOptions) importCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "import FILE|oci://HOST/REPOSITORY:TAG", Short: "Add what another machine has exported",
+		Long: `Add what another machine has exported to what is here. Who wrote the file decides what is built of it: import
+only what you would run.`,
+		Example: `  k6x cache import k6x-cache.tar.zst
+  K6X_BUILD_ENV=GOPROXY=off k6x run --builder native script.js`,
+		Args: cli.OneArg("FILE, - for stdin, or oci://HOST/REPOSITORY:TAG"),
+		RunE: o.imports,
+	}
+}
+
+// isRegistry reports whether a place is one in a registry of images.
+func isRegistry(place string) bool { return strings.HasPrefix(place, "oci://") }
+
+// files are what builders here leave behind that is of use elsewhere.
+func (o *cacheOptions) files() buildcache.Files {
+	dir := o.goDir()
+	return buildcache.Files{Dir: app.GoCache(o.cacheDir), Beside: map[string]string{
+		"modules":  filepath.Join(dir, "modcache", "cache", "download"),
+		"sumdb":    filepath.Join(dir, "home", "go", "pkg", "sumdb"),
+		"resolver": filepath.Join(o.cacheDir, "resolver"),
+	}}
+}
+
+func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
+	place := args[0]
+	if place == "-" {
+		_, err := buildcache.Export(cmd.Context(), o.files(), cmd.OutOrStdout())
+		return err
+	}
+	file := place
+	if isRegistry(place) {
+		dir, err := os.MkdirTemp(o.cacheDir, "export-") // its size and digest are asked for before its bytes
+		if err != nil {
+			return k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
+		}
+		defer func() { _ = cache.RemoveAll(dir) }()
+		file = filepath.Join(dir, "file")
+	}
+	totals, size, err := o.exportTo(cmd.Context(), file)
+	if err != nil {
+		return err
+	}
+	if isRegistry(place) {
+		if err := buildcache.PushFile(cmd.Context(), place, file); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %d compiled packages and the modules, %s\n", place, totals.Outputs, humanize.IBytes(uint64(size)))
+	return err
+}
+
+// exportTo writes an export to a file, as a whole or not at all.
+func (o *cacheOptions) exportTo(ctx context.Context, file string) (totals buildcache.Totals, size int64, err error) {
+	out, err := cli.CreateOutput(file, "cache-dir")
+	if err != nil {
+		return totals, 0, err
+	}
+	defer out.Discard()
+	if totals, err = buildcache.Export(ctx, o.files(), out); err != nil {
+		return totals, 0, out.NotWritten(err)
+	}
+	info, err := out.Stat()
+	if err != nil {
+		return totals, 0, err
+	}
+	return totals, info.Size(), out.Commit()
+}
+
+func (o *cacheOptions) imports(cmd *cobra.Command, args []string) (err error) {
+	var from io.ReadCloser
+	switch place := args[0]; {
+	case place == "-":
+		from = io.NopCloser(cmd.InOrStdin())
+	case isRegistry(place):
+		from, err = buildcache.OpenFile(cmd.Context(), place)
+	default:
+		from, err = os.Open(place)
+		if errors.Is(err, os.ErrNotExist) {
+			err = k6x.Errorf(k6x.NotFound, "there is no file %s", place)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	totals, err := buildcache.Import(cmd.Context(), o.files(), from)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %d compiled packages (%s) and the modules\n", totals.Outputs, humanize.IBytes(uint64(totals.Bytes)))
+	return err
+}
+
+// pruneShared bounds a build cache that machines share.
+func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
+	far, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, far.Close()) }()
+	t, err := buildcache.Trim(cmd.Context(), far, int64(o.shared))
+	if err != nil {
+		return k6x.Errorf(k6x.Unavailable, "the shared build cache could not be pruned: %w", err)
+	}
+	for _, scope := range t.Discarded {
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", scope)
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d parts stay (%s), %d leftovers removed\n", len(t.Kept), humanize.IBytes(uint64(t.Bytes)), t.Orphans)
+	return err
+}
