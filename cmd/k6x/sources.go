@@ -114,8 +114,8 @@ func (t *nativeTools) close() error {
 	return errors.Join(errs...)
 }
 
-func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (t *nativeTools, err error) {
-	t = &nativeTools{sendTime: o.sendTime}
+func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nativeTools, err error) {
+	t := &nativeTools{sendTime: o.sendTime}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
