@@ -29,6 +29,9 @@ type DedupConfig struct {
 // A failure that would come again (BuildFailed, Conflict, Forbidden, NotFound) is
 // remembered for FailureLife. A panic of the build becomes an error of kind Internal.
 //
+// A build that was started with a ctx of [WithBackground] is promoted when somebody without it
+// joins: then it counts as a build of that client.
+//
 // Those who ask with a ctx of [WithRebuild] share a build of their own. Failures that are
 // remembered do not count for it, and its own is not remembered.
 type Dedup struct {
@@ -52,6 +55,7 @@ type flightKey struct {
 type flight struct {
 	flightKey
 	cancel  context.CancelCauseFunc
+	promote func(client string) // says that client waits for it
 	waiting int
 	idle    *time.Timer // runs while nobody waits
 
@@ -153,11 +157,14 @@ func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
 			}
 			d.failures.Remove(key.key)
 		}
-		ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		f = &flight{flightKey: key, cancel: cancel, done: make(chan struct{})}
+		alone, promote := promotable(ctx)
+		alone, cancel := context.WithCancelCause(context.WithoutCancel(alone))
+		f = &flight{flightKey: key, cancel: cancel, promote: promote, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
-		go d.fly(ctx, f, recipe)
+		go d.fly(alone, f, recipe)
+	} else if !Background(ctx) {
+		f.promote(Client(ctx))
 	}
 	f.waiting++
 	if f.idle != nil {

@@ -18,17 +18,23 @@ type leaser interface {
 // Lease returns a builder that builds a key only while no other service does, of
 // those that share the leases. Someone else's artifact or lasting failure becomes its own. It
 // belongs between [Dedup] and [Limit]: nobody who waits for another service takes up a slot.
-// Next has to look into the store first, as [Keep] does.
-func Lease(next Builder, leases leaser) Builder { return &leased{next, leases} }
+// What next is a limit of has to look into the store first, as [Keep] does.
+//
+// A build in the background waits for its turn before it takes the lease, and is a build like others
+// once it has it: at another service somebody may wait for that lease.
+func Lease(next *Limit, leases leaser) Builder { return &leased{next, leases} }
 
 type leased struct {
-	next   Builder
+	next   *Limit
 	leases leaser
 }
 
 func (l *leased) Build(ctx context.Context, recipe k6x.Recipe) (artifact k6x.Artifact, err error) {
 	if Rebuild(ctx) { // it changes nothing, and what others made or failed to make is what it is to check
 		return l.next.Build(ctx, recipe)
+	}
+	if err := l.next.room(ctx); err != nil {
+		return k6x.Artifact{}, err
 	}
 	made, release, err := l.leases.Acquire(ctx, recipe.Key())
 	if err != nil {
@@ -44,5 +50,6 @@ func (l *leased) Build(ctx context.Context, recipe k6x.Recipe) (artifact k6x.Art
 		}
 		release(failed)
 	}()
+	promote(ctx, Client(ctx))
 	return l.next.Build(ctx, recipe)
 }

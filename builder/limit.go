@@ -3,7 +3,6 @@ package builder
 import (
 	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +18,7 @@ const (
 // LimitConfig says how many builds may run and wait.
 type LimitConfig struct {
 	Slots int // builds that run at once; 0: 1
-	Queue int // builds that wait; 0: 100, negative: none may wait
+	Queue int // builds that wait, and as many in the background; 0: 100, negative: none may wait
 }
 
 // Limit is a [Builder] that runs so many builds at once and lets so many wait. The
@@ -28,6 +27,11 @@ type LimitConfig struct {
 //
 // When the queue is full the error is of kind [k6x.Busy]; when one client has more than
 // a quarter of the queue waiting it is of kind [k6x.Quota]. Both say when to try again.
+//
+// A build in the background ([WithBackground]) waits in a line of its own, which is as long. It
+// starts when no other build waits, and only if it leaves a slot free or is alone: it may run for
+// minutes and is not stopped, and whoever comes meanwhile should find a slot. Once somebody waits
+// for it, it moves to that client's line, full or not.
 type Limit struct {
 	next  Builder
 	slots int
@@ -35,38 +39,30 @@ type Limit struct {
 
 	mu      sync.Mutex // guards what is below
 	running int
-	waiting int
-	turns   []string             // clients with waiting builds; the first has the next turn
-	lines   map[string][]*ticket // their waiting builds
-	average time.Duration        // of recent builds
+	waiting line          // builds that somebody waits for
+	behind  line          // builds in the background
+	average time.Duration // of recent builds
 }
-
-// ticket is a place in the queue.
-type ticket struct{ turn chan struct{} } // closed when a slot was handed over
 
 var _ Builder = (*Limit)(nil)
 
 // NewLimit returns a limited next.
 func NewLimit(next Builder, cfg LimitConfig) *Limit {
-	return &Limit{
-		next:  next,
-		slots: max(1, cfg.Slots),
-		queue: max(0, cmp.Or(cfg.Queue, 100)),
-		lines: make(map[string][]*ticket),
-	}
+	return &Limit{next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100))}
 }
 
 // LimitStats counts builds.
 type LimitStats struct {
-	Running int
+	Running int // in the background or not
 	Waiting int
+	Behind  int // that wait in the background
 }
 
 // Stats returns how many builds run and wait now.
 func (l *Limit) Stats() LimitStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return LimitStats{Running: l.running, Waiting: l.waiting}
+	return LimitStats{Running: l.running, Waiting: l.waiting.count, Behind: l.behind.count}
 }
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
@@ -83,67 +79,91 @@ func (l *Limit) acquire(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	client := Client(ctx)
-	t, err := l.enter(client)
-	if err != nil || t == nil {
+	wanted := wanted(ctx)
+	t, err := l.enter(Client(ctx), Background(ctx), 1)
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-t.turn:
+			return nil
+		case <-wanted:
+			l.promote(t, Client(ctx))
+			wanted = nil
+		case <-ctx.Done():
+			l.leave(t)
+			return ctx.Err()
+		}
+	}
+}
+
+// room waits until a build of ctx, if it is in the background, could start now, or somebody waits
+// for it. It takes no slot.
+func (l *Limit) room(ctx context.Context) error {
+	if !Background(ctx) {
+		return ctx.Err()
+	}
+	t, err := l.enter(Client(ctx), true, 0)
+	if err != nil {
 		return err
 	}
 	select {
 	case <-t.turn:
-		return nil
+	case <-wanted(ctx):
 	case <-ctx.Done():
-		l.leave(client, t)
-		return ctx.Err()
 	}
+	l.leave(t)
+	return ctx.Err()
 }
 
-// enter takes a slot, or a place in the queue if it returns a ticket.
-func (l *Limit) enter(client string) (*ticket, error) {
+// enter takes a place in a line, which may have its turn at once.
+func (l *Limit) enter(client string, background bool, slots int) (*ticket, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.running < l.slots {
-		l.running++
-		return nil, nil
+	mine, free := &l.waiting, l.running < l.slots
+	if background {
+		mine, free = &l.behind, l.spare()
 	}
-	line := l.lines[client]
-	if share := max(1, l.queue/4); len(line) >= share && l.queue > 0 {
-		e := k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", len(line)).
-			WithHint("Try again when one of them is done.")
-		e.RetryAfter = l.retryAfter()
-		return nil, e
+	if !free && l.queue > 0 && !background {
+		if n := mine.of(client); n >= max(1, l.queue/4) {
+			e := k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", n).
+				WithHint("Try again when one of them is done.")
+			e.RetryAfter = l.retryAfter()
+			return nil, e
+		}
 	}
-	if l.waiting >= l.queue {
-		e := k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, l.waiting).
+	if !free && mine.count >= l.queue {
+		e := k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, mine.count).
 			WithHint("Try again a little later.")
 		e.RetryAfter = l.retryAfter()
 		return nil, e
 	}
-	t := &ticket{turn: make(chan struct{})}
-	if len(line) == 0 {
-		l.turns = append(l.turns, client)
-	}
-	l.lines[client] = append(line, t)
-	l.waiting++
+	t := &ticket{client: client, slots: slots, turn: make(chan struct{})}
+	mine.add(t)
+	l.advance()
 	return t, nil
 }
 
-// leave gives up a place, or the slot if one was handed over meanwhile.
-func (l *Limit) leave(client string, t *ticket) {
+// promote moves a ticket that still waits in the background to the line of client.
+func (l *Limit) promote(t *ticket, client string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line := l.lines[client]
-	i := slices.Index(line, t)
-	if i < 0 {
-		l.handOver()
-		return
+	if l.behind.remove(t) {
+		t.client = client
+		l.waiting.add(t)
+		l.advance()
 	}
-	l.waiting--
-	if len(line) == 1 {
-		delete(l.lines, client)
-		l.turns = slices.DeleteFunc(l.turns, func(c string) bool { return c == client })
-		return
+}
+
+// leave gives up a place, or the slot if one was handed over meanwhile.
+func (l *Limit) leave(t *ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.waiting.remove(t) && !l.behind.remove(t) {
+		l.running -= t.slots
+		l.advance()
 	}
-	l.lines[client] = slices.Delete(line, i, i+1)
 }
 
 func (l *Limit) release(took time.Duration) {
@@ -153,30 +173,31 @@ func (l *Limit) release(took time.Duration) {
 		l.average = took
 	}
 	l.average += (took - l.average) / 4
-	l.handOver()
+	l.running--
+	l.advance()
 }
 
-// handOver gives a slot that was freed to the next in turn. The caller holds mu.
-func (l *Limit) handOver() {
-	if len(l.turns) == 0 {
-		l.running--
-		return
+// advance hands free slots over to those whose turn it is. The caller holds mu.
+func (l *Limit) advance() {
+	for l.running < l.slots {
+		t := l.waiting.next()
+		if t == nil && l.spare() {
+			t = l.behind.next()
+		}
+		if t == nil {
+			return
+		}
+		l.running += t.slots
+		close(t.turn)
 	}
-	client := l.turns[0]
-	l.turns = l.turns[1:]
-	line := l.lines[client]
-	if len(line) > 1 {
-		l.lines[client] = line[1:]
-		l.turns = append(l.turns, client)
-	} else {
-		delete(l.lines, client)
-	}
-	l.waiting--
-	close(line[0].turn)
 }
+
+// spare reports whether there is a slot for a build in the background, if no other waits. The caller
+// holds mu.
+func (l *Limit) spare() bool { return l.running == 0 || l.running < l.slots-1 }
 
 // retryAfter guesses when the queue will have moved on. The caller holds mu.
 func (l *Limit) retryAfter() time.Duration {
-	guess := l.average * time.Duration(l.waiting+1) / time.Duration(l.slots)
+	guess := l.average * time.Duration(l.waiting.count+1) / time.Duration(l.slots)
 	return min(max(guess.Round(time.Second), minRetry), maxRetry)
 }

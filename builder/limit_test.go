@@ -189,15 +189,15 @@ func TestLimitLeavingFreesThePlace(t *testing.T) {
 
 func TestLimitLosesNoSlotWhenATurnAndALeaveMeet(t *testing.T) {
 	l := NewLimit(newFake(), LimitConfig{Slots: 1, Queue: 16})
-	if _, err := l.enter("a"); err != nil {
+	if _, err := l.enter("a", false, 1); err != nil {
 		t.Fatal(err)
 	}
-	place, err := l.enter("b")
+	place, err := l.enter("b", false, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.release(time.Second) // hands the slot to b,
-	l.leave("b", place)    // which has just left
+	l.leave(place)         // which has just left
 	if got := l.Stats(); got != (LimitStats{}) {
 		t.Errorf("%+v when nobody is there", got)
 	}

@@ -21,6 +21,7 @@ type Metrics struct {
 	builds        prometheus.Counter
 	failures      *prometheus.CounterVec
 	buildDuration prometheus.Histogram
+	wishes        *prometheus.GaugeVec
 	k6build       k6buildMetrics
 }
 
@@ -44,8 +45,11 @@ func NewMetrics() *Metrics {
 			Name: "k6x_build_duration_seconds", Help: "Time of a build, without its wait in the queue.",
 			Buckets: buildBuckets(),
 		}),
+		wishes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "k6x_preload_wishes", Help: "What is to be built before anybody asks, by state: waiting, done or failed.",
+		}, []string{"state"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration,
+	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.wishes,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.k6build = newK6buildMetrics(m.registry)
 	return m
@@ -65,6 +69,13 @@ func (m *Metrics) Gauge(name, help string, value func() float64) {
 // Counter adds a count that is read when it is asked for.
 func (m *Metrics) Counter(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+}
+
+// preload sets the number of wishes by state.
+func (m *Metrics) preload(waiting, done, failed int) {
+	m.wishes.WithLabelValues("waiting").Set(float64(waiting))
+	m.wishes.WithLabelValues("done").Set(float64(done))
+	m.wishes.WithLabelValues("failed").Set(float64(failed))
 }
 
 // ObserveBuild counts a build that has ended.

@@ -2,12 +2,14 @@ package service
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/resolver"
 )
 
 // Wish is a list for a platform that is built before anybody asks for it.
@@ -54,25 +56,46 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// preloadPause is the time between two tries when something that we depend on is down.
-const preloadPause = 30 * time.Second
+// How long preload waits before it tries again what failed as something that we depend on is
+// down. It doubles from the first to the last.
+const (
+	preloadPause    = 30 * time.Second
+	maxPreloadPause = 8 * time.Minute
+)
 
-// Preload builds and pins each wish, one after another, until ctx ends. What fails for good
-// is logged and passed over.
+// Preload builds and pins each wish, one after another and in the background ([builder.WithBackground]),
+// until all is done or ctx ends. What is stored is not built again. What fails for good is logged and
+// passed over; what may work later is tried again, after the others.
 func (s *Service) Preload(ctx context.Context, wishes []Wish) {
-	ctx = builder.WithClient(ctx, "preload")
-	for _, wish := range wishes {
-		path := wish.List.Path(wish.Platform)
-		err := s.preload(ctx, wish)
-		for transient(k6x.KindOf(err)) && pause(ctx, preloadPause) {
-			s.cfg.Logger.Warn("preload is tried again", "path", path, "error", err)
-			err = s.preload(ctx, wish)
+	if len(wishes) == 0 {
+		return
+	}
+	ctx = builder.WithBackground(builder.WithClient(ctx, "preload"))
+	done, failed := 0, 0
+	s.cfg.Metrics.preload(len(wishes), done, failed)
+	for wait := preloadPause; ; wait = min(2*wait, maxPreloadPause) {
+		var again []Wish
+		for i, wish := range wishes {
+			path := wish.List.Path(wish.Platform)
+			err := s.preload(ctx, wish)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil:
+				done++
+				s.cfg.Logger.Info("preloaded", "path", path)
+			case s.transient(k6x.KindOf(err)):
+				again = append(again, wish)
+				s.cfg.Logger.Warn("preload is tried again", "path", path, "error", err)
+			default:
+				failed++
+				s.cfg.Logger.Error("preload failed", "path", path, "error", err)
+			}
+			s.cfg.Metrics.preload(len(wishes)-i-1+len(again), done, failed)
 		}
-		if err != nil {
-			s.cfg.Logger.Error("preload failed", "path", path, "error", err)
-			continue
+		if wishes = again; len(wishes) == 0 || !pause(ctx, wait) {
+			return
 		}
-		s.cfg.Logger.Info("preloaded", "path", path)
 	}
 }
 
@@ -104,7 +127,10 @@ func (s *Service) preload(ctx context.Context, wish Wish) error {
 }
 
 // transient reports whether a failure of this kind may be gone the next time.
-func transient(kind k6x.Kind) bool {
+func (s *Service) transient(kind k6x.Kind) bool {
+	if kind == k6x.NotFound { // perhaps a registry that cannot be read has it
+		return slices.ContainsFunc(s.cfg.Resolver.Sources(), func(r resolver.SourceStatus) bool { return r.Stale })
+	}
 	return kind == k6x.Unavailable || kind == k6x.Busy || kind == k6x.Quota || kind == k6x.NoSpace
 }
 

@@ -41,7 +41,8 @@ type parts struct {
 	config  service.Config
 	builder func(real builder.Builder) builder.Builder
 	filter  string
-	layout  int // added to the one of recipes
+	overlay []string // registries besides that of the stand-ins
+	layout  int      // added to the one of recipes
 }
 
 // newServer serves a stand-in k6 and its extensions, resolved and built by the real parts.
@@ -58,7 +59,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	}
 	t.Cleanup(func() { _ = engine.Close() })
 	r, err := resolver.New(t.Context(), resolver.Config{
-		Registries: []string{"testdata/registry.json"}, Toolchain: tool.Version, Dir: t.TempDir(),
+		Registries: append([]string{"testdata/registry.json"}, p.overlay...), Toolchain: tool.Version, Dir: t.TempDir(),
 		Go: tool.Path, Env: engine.Env(), Filter: p.filter,
 	})
 	if err != nil {

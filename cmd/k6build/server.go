@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,7 +59,7 @@ answers name them there; its token, if it wants one, is in the variable ` + toke
 	f.StringVar(&o.storeURL, "store-url", "", "`URL` of a k6build store, where binaries are put for clients to download")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
 	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
-	f.IntVar(&o.maxBuilds, "max-builds", max(1, runtime.NumCPU()/2), "`number` of builds at once")
+	f.IntVar(&o.maxBuilds, "max-builds", app.DefaultMaxBuilds(), app.MaxBuildsUsage)
 	f.IntVar(&o.queue, "queue", 64, "`number` of builds that may wait for their turn")
 	f.DurationVar(&o.buildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
 	f.DurationVar(&o.cacheMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")

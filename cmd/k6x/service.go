@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,7 +63,7 @@ are fetched without a module proxy.`,
 	f.StringVar(&o.BuildCache, "build-cache", "",
 		"`URL` of a build cache that machines share: that of a bucket, as for --store, or oci://host/repository; who may write it decides what others build (default none)")
 	f.BoolVar(&o.BuildCacheReading, "build-cache-read-only", false, "take from the shared build cache, and write nothing to it")
-	f.IntVar(&o.MaxBuilds, "max-builds", max(1, runtime.NumCPU()/2), "`number` of builds at once")
+	f.IntVar(&o.MaxBuilds, "max-builds", app.DefaultMaxBuilds(), app.MaxBuildsUsage)
 	f.IntVar(&o.Queue, "queue", 64, "`number` of builds that may wait for their turn")
 	f.DurationVar(&o.BuildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
 	f.DurationVar(&o.MaxWait, "max-wait", 0,
@@ -78,7 +77,7 @@ are fetched without a module proxy.`,
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
 	f.DurationVar(&o.BuildMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")
 	f.StringArrayVar(&o.Preload, "preload", nil,
-		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's")
+		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's; may be repeated, gives way to what is asked for")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},
 		"`prefixes` of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error")

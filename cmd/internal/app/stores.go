@@ -82,7 +82,7 @@ func (a *App) openDir(path string, size int64) (*binaries, error) {
 }
 
 // share lets one of the services on a store build a key, if there may be several.
-func (b *binaries) share(next builder.Builder) builder.Builder {
+func (b *binaries) share(next *builder.Limit) builder.Builder {
 	if b.leases == nil {
 		return next
 	}
