@@ -40,9 +40,9 @@ type response struct {
 var _ io.ReaderFrom = (*response)(nil)
 
 // chunk is what a client has to take, or send, within the stall time: so small that a slow line makes
-// it (at 3.5 kB/s, in 5 minutes), so large that the deadline costs nothing. A deadline is for
+// it (at 64 kbit/s, in 5 minutes), so large that the deadline costs nothing. A deadline is for
 // the whole chunk, so that one byte now and then does not help.
-const chunk = 1 << 20
+const chunk = 2 << 20
 
 // bodyTime is how long a client may take for a request's body.
 const bodyTime = 5 * time.Second

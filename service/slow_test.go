@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,9 +36,9 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// A client has 5 minutes for each MiB.
+// A client has 5 minutes for each 2 MiB.
 func TestADownloadHasToMoveOnAndMayBeSlow(t *testing.T) {
-	const size = 2 << 20
+	const size = 4 << 20
 	log, store := &written{}, mem.New(mem.Config{})
 	server, s := newServer(t, parts{
 		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(log, nil))},
@@ -53,8 +55,8 @@ func TestADownloadHasToMoveOnAndMayBeSlow(t *testing.T) {
 		after time.Duration // from the request to the end
 	}{
 		{"a byte a minute", 1, time.Minute, false, 6 * time.Minute}, // it sees the end when it reads next
-		{"2 kB/s", 2000, time.Second, false, 301 * time.Second},
-		{"a modem of 1985", 3600, time.Second, true, 583 * time.Second},
+		{"56 kbit/s, almost", 6900, time.Second, false, 301 * time.Second},
+		{"64 kbit/s", 8000, time.Second, true, 525 * time.Second},
 		{"nothing for four minutes, then all", size + 4096, 4 * time.Minute, true, 4 * time.Minute},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,6 +94,47 @@ func TestADownloadHasToMoveOnAndMayBeSlow(t *testing.T) {
 				log.mu.Unlock()
 			})
 		})
+	}
+}
+
+// sends is a writer that knows what it was to read from.
+type sends struct {
+	*httptest.ResponseRecorder
+	bodies []io.Reader
+}
+
+func (s *sends) ReadFrom(src io.Reader) (int64, error) {
+	if limited, ok := src.(*io.LimitedReader); ok {
+		s.bodies = append(s.bodies, limited.R)
+	}
+	return io.Copy(s.ResponseRecorder, src)
+}
+
+// The net package sends a file, or a part of one, without copying it. Nothing may come in between.
+func TestAFileReachesTheConnectionAsAFile(t *testing.T) {
+	const size = 5 << 20
+	store, err := dir.Open(dir.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+		return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+	}})
+	do(t, "GET", server.URL+helloPath)
+	for header, want := range map[string]int{"": size, "bytes=1000-": size - 1000} {
+		w := &sends{ResponseRecorder: httptest.NewRecorder()}
+		r := httptest.NewRequest("GET", helloPath, nil)
+		r.Header.Set("Range", header)
+		s.ServeHTTP(w, r)
+		if len(w.bodies) == 0 || w.Body.Len() != want {
+			t.Errorf("%q: %d pieces, %d bytes, not %d", header, len(w.bodies), w.Body.Len(), want)
+		}
+		for _, body := range w.bodies {
+			if _, ok := body.(*os.File); !ok {
+				t.Errorf("%q: a piece is read from a %T", header, body)
+			}
+		}
 	}
 }
 
