@@ -146,21 +146,24 @@ func BenchmarkAnswer(b *testing.B) {
 				if _, err := conn.Write(request); err != nil {
 					b.Fatal(err)
 				}
-				if err := skipAnswer(in); err != nil {
-					b.Fatal(err)
+				if status, err := skipAnswer(in); err != nil || string(status[:]) != c.name[:3] {
+					b.Fatalf("%s %v", status[:], err)
 				}
 			}
 		})
 	}
 }
 
-// skipAnswer reads an answer.
-func skipAnswer(in *bufio.Reader) error {
+// skipAnswer reads an answer, and returns its status.
+func skipAnswer(in *bufio.Reader) (status [3]byte, err error) {
 	length := 0
 	for {
 		line, err := in.ReadSlice('\n')
 		if err != nil {
-			return err
+			return status, err
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 ")); ok {
+			copy(status[:], rest)
 		}
 		if rest, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
 			for _, c := range bytes.TrimSpace(rest) {
@@ -171,6 +174,6 @@ func skipAnswer(in *bufio.Reader) error {
 			break
 		}
 	}
-	_, err := in.Discard(length)
-	return err
+	_, err = in.Discard(length)
+	return status, err
 }
