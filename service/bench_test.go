@@ -1,11 +1,18 @@
 package service_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"k6x"
@@ -92,4 +99,81 @@ func (n engineOfZeros) Build(_ context.Context, _ k6x.Recipe, _ *k6x.Lock, w io.
 		}
 	}
 	return k6x.Build{}, nil
+}
+
+// BenchmarkAnswer times answers over a real connection, with an access log, by a client that
+// allocates nothing; the file server of net/http gives the same bytes to compare.
+func BenchmarkAnswer(b *testing.B) {
+	const size = 1 << 20
+	store, err := dir.Open(dir.Config{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	server, _ := newServer(b, parts{
+		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		builder: func(builder.Builder) builder.Builder {
+			return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+		},
+	})
+	resp, body := do(b, "GET", server.URL+helloPath)
+	name := filepath.Join(b.TempDir(), "k6")
+	if err := os.WriteFile(name, body, 0o644); err != nil {
+		b.Fatal(err)
+	}
+	files := httptest.NewServer(http.FileServer(http.Dir(filepath.Dir(name))))
+	b.Cleanup(files.Close)
+	fileResp, _ := do(b, "HEAD", files.URL+"/k6")
+	for _, c := range []struct {
+		name, url, path, header string
+	}{
+		{"304/k6x", server.URL, helloPath, "If-None-Match: " + resp.Header.Get("Etag")},
+		{"304/nethttp", files.URL, "/k6", "If-Modified-Since: " + fileResp.Header.Get("Last-Modified")},
+		{"200/k6x", server.URL, helloPath, "X: y"},
+		{"200/nethttp", files.URL, "/k6", "X: y"},
+		{"301/k6x", server.URL, "/linux/amd64/k6/x/hello@0.1.1,k6@1.1.0", "X: y"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer conn.Close()
+			request := fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: it\r\nUser-Agent: bench\r\n%s\r\n\r\n", c.path, c.header)
+			in := bufio.NewReaderSize(conn, 64<<10)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := conn.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				if status, err := skipAnswer(in); err != nil || string(status[:]) != c.name[:3] {
+					b.Fatalf("%s %v", status[:], err)
+				}
+			}
+		})
+	}
+}
+
+// skipAnswer reads an answer, and returns its status.
+func skipAnswer(in *bufio.Reader) (status [3]byte, err error) {
+	length := 0
+	for {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return status, err
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("HTTP/1.1 ")); ok {
+			copy(status[:], rest)
+		}
+		if rest, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+			for _, c := range bytes.TrimSpace(rest) {
+				length = 10*length + int(c-'0')
+			}
+		}
+		if len(line) == 2 {
+			break
+		}
+	}
+	_, err = in.Discard(length)
+	return status, err
 }

@@ -23,15 +23,15 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
 		return notFound(w, r)
 	}
-	platform, list, err := k6x.ParsePath(r.URL.Path)
+	asked, err := s.parse(r.URL.Path)
 	if err != nil {
 		return err
 	}
+	platform, list, canonical := asked.platform, asked.list, asked.canonical
 	if !s.builds(platform) {
 		return k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
 	}
-	canonical := list.Path(platform)
-	if list.Pinned() && r.URL.EscapedPath() != canonical {
+	if asked.pinned && r.URL.EscapedPath() != canonical {
 		w.outcome = "moved"
 		w.Header().Set("Cache-Control", yearLong)
 		return s.redirect(w, http.StatusMovedPermanently, canonical)
@@ -39,8 +39,11 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if err := s.cfg.Resolver.Permit(list); err != nil {
 		return err
 	}
-	if list.Pinned() {
+	if asked.pinned {
 		err := s.sendStored(w, r, canonical)
+		if err == nil {
+			s.asked.Add(r.URL.Path, asked)
+		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
 		}
@@ -78,6 +81,23 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	})
 }
 
+// asked is what a path asks for.
+type asked struct {
+	platform  k6x.Platform
+	list      k6x.List
+	canonical string // path
+	pinned    bool
+}
+
+// parse parses a path. What was asked for before, and sent, is remembered: a path always says the same.
+func (s *Service) parse(path string) (asked, error) {
+	if known, ok := s.asked.Get(path); ok {
+		return known, nil
+	}
+	platform, list, err := k6x.ParsePath(path)
+	return asked{platform, list, list.Path(platform), list.Pinned()}, err
+}
+
 func notFound(_ *response, r *http.Request) error {
 	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", clip(r.URL.EscapedPath())).
 		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
@@ -109,17 +129,23 @@ func (s *Service) sendStored(w *response, r *http.Request, canonical string) err
 // sendUnchanged answers a client that has the bytes under key, and reports whether it did.
 // They never change, so they need not be here.
 func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
-	tags := r.Header.Values("If-None-Match")
-	if len(tags) == 0 || r.Header.Get("If-Match") != "" {
+	if r.Header.Get("If-None-Match") == "" {
 		return false
 	}
 	artifact, err := s.cfg.Store.Record(r.Context(), key)
-	if err != nil || !hasTag(tags, `"`+artifact.Digest+`"`) {
+	return err == nil && s.unchanged(w, r, artifact.Digest)
+}
+
+// unchanged answers a client that has the bytes of that digest, and reports whether it did.
+func (s *Service) unchanged(w *response, r *http.Request, digest string) bool {
+	tag := `"` + digest + `"`
+	if r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" || !hasTag(r.Header.Values("If-None-Match"), tag) {
 		return false
 	}
-	s.vary(w.Header())
-	w.Header().Set("Cache-Control", yearLong)
-	w.Header().Set("Etag", `"`+artifact.Digest+`"`)
+	h := w.Header()
+	s.vary(h)
+	h.Set("Cache-Control", yearLong)
+	h.Set("Etag", tag)
 	w.WriteHeader(http.StatusNotModified)
 	return true
 }
@@ -128,19 +154,25 @@ func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
 // it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
 func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	defer entry.Close()
-	body, h := entry, w.Header()
-	s.vary(h)
+	body, coding := entry, ""
 	if s.variants != nil {
 		if compressed, name := s.variants.choose(r, entry); compressed != nil {
 			defer compressed.Close()
-			body = compressed
-			h.Set("Content-Encoding", name)
-			h.Set("Content-Length", strconv.FormatInt(body.Size, 10)) // ServeContent leaves it out for a coding
+			body, coding = compressed, name
 		}
+	}
+	if s.unchanged(w, r, body.Digest) {
+		return nil
 	}
 	digest, err := reprDigest(body)
 	if err != nil {
 		return err
+	}
+	h := w.Header()
+	s.vary(h)
+	if coding != "" {
+		h.Set("Content-Encoding", coding)
+		h.Set("Content-Length", strconv.FormatInt(body.Size, 10)) // ServeContent leaves it out for a coding
 	}
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+entry.Platform.Executable()+`"`)

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -9,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -30,15 +33,16 @@ type response struct {
 	status  int    // 0 until the header is written
 	bytes   int64
 	outcome string // a word for log and metrics
-	reason  string // why there is no binary, for the log
+	reason  string // why there is no binary, or not all of it, for the log
 	stall   time.Duration
 }
 
 var _ io.ReaderFrom = (*response)(nil)
 
-// chunk is what a client has to take within the stall time: small enough that a
-// slow line makes it, large enough that the deadline costs nothing.
-const chunk = 4 << 20
+// chunk is what a client has to take, or send, within the stall time: so small that a slow line makes
+// it (at 64 kbit/s, in 5 minutes), so large that the deadline costs nothing. A deadline is for
+// the whole chunk, so that one byte now and then does not help.
+const chunk = 2 << 20
 
 // bodyTime is how long a client may take for a request's body.
 const bodyTime = 5 * time.Second
@@ -97,6 +101,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 		total += n
 		limited.N -= n
 		w.bytes += n
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			w.reason = fmt.Sprintf("too slow: the client has %s for each %d MiB", w.stall, chunk>>20)
+		}
 		if err != nil || n == 0 {
 			return total, err
 		}
@@ -136,19 +143,21 @@ func (f *front) adapt(to route) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		w := &response{ResponseWriter: rw, id: r.Header.Get("X-Request-Id"), client: f.client(r), stall: f.stall}
-		if !requestID.MatchString(w.id) {
+		if w.id == "" || !requestID.MatchString(w.id) {
 			w.id = rand.Text()
 		}
 		w.Header().Set("X-Request-Id", w.id)
 		defer func() {
 			duration := time.Since(start)
 			f.metrics.observe(w, duration)
-			attrs := []any{"id", w.id, "method", r.Method, "path", r.URL.EscapedPath(), "status", w.status, "bytes", w.bytes,
-				"duration", duration, "client", w.client, "outcome", w.outcome, "agent", clip(r.UserAgent())}
-			if w.reason != "" {
-				attrs = append(attrs, "reason", w.reason)
+			attrs := [...]slog.Attr{slog.String("id", w.id), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
+				slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("duration", duration), slog.String("client", w.client),
+				slog.String("outcome", w.outcome), slog.String("agent", clip(r.UserAgent())), slog.String("reason", w.reason)}
+			n := len(attrs)
+			if w.reason == "" {
+				n--
 			}
-			f.logger.Info("request", attrs...)
+			f.logger.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:n]...)
 		}()
 		if !to.takesBody {
 			refuseBody(w, r)
@@ -192,6 +201,9 @@ func refuseBody(w http.ResponseWriter, r *http.Request) {
 
 // trusts reports whether the peer of r is a proxy whose headers are believed.
 func (f *front) trusts(r *http.Request) bool {
+	if len(f.trusted) == 0 {
+		return false
+	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	return err == nil && f.trustsAddr(peer.Addr())
 }

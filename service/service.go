@@ -76,7 +76,8 @@ type Service struct {
 	signer   signer    // nil unless clients are sent to the store
 	unsigned sync.Once // tells that the signer cannot sign
 	recipes  *lru.Cache[string, k6x.Recipe]
-	variants *variants // nil if nothing is compressed
+	asked    *lru.Cache[string, asked] // by URL path, of binaries that were sent
+	variants *variants                 // nil if nothing is compressed
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -100,11 +101,13 @@ func New(cfg Config) *Service {
 		cfg.BasePath = "/" + cfg.BasePath
 	}
 	recipes, _ := lru.New[string, k6x.Recipe](keptRecipes) // fails for a size below one only
+	paths, _ := lru.New[string, asked](keptPaths)
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
 		router:   chi.NewRouter(),
 		recipes:  recipes,
+		asked:    paths,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		draining: make(chan struct{}),
 	}

@@ -232,9 +232,11 @@ func fault(message string, err error) error {
 	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
 }
 
-func (s *Store) shard(key string) string  { return filepath.Join(s.dir, "artifacts", key[:2]) }
-func (s *Store) home(key string) string   { return filepath.Join(s.shard(key), key) }
-func (s *Store) binary(key string) string { return filepath.Join(s.home(key), "binary") }
+func (s *Store) shard(key string) string { return filepath.Join(s.dir, "artifacts", key[:2]) }
+func (s *Store) home(key string) string  { return filepath.Join(s.dir, "artifacts", key[:2], key) }
+func (s *Store) binary(key string) string {
+	return filepath.Join(s.dir, "artifacts", key[:2], key, "binary")
+}
 func (s *Store) record(key string) string { return filepath.Join(s.home(key), "artifact.json") }
 
 // temp returns a new name below the temporary directory of the store.
