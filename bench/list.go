@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
@@ -30,6 +32,17 @@ func measurements() []measurement {
 		{name: "cold", run: coldMachine, slow: true, about: "a first build where nothing was ever built, with a shared build cache and without"},
 		{name: "platforms", run: sixPlatforms, slow: true, about: "six platforms at once where nothing was ever built"},
 	}
+}
+
+// choose returns the measurements to run: those that match, or those that take no time.
+func choose(only string, short bool) ([]measurement, error) {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	return slices.DeleteFunc(measurements(), func(m measurement) bool {
+		return !pattern.MatchString(m.name) || m.slow && only == "" && !short
+	}), nil
 }
 
 // printList writes what there is.

@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"regexp"
 	"syscall"
 	"time"
 )
@@ -60,9 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := regexp.Compile(*only)
+	chosen, err := choose(*only, *short)
 	if err != nil {
-		return fmt.Errorf("-only: %w", err)
+		return err
 	}
 	if *count < 1 || flags.NArg() > 0 {
 		return errors.New("-count is at least 1, and there are no arguments but flags")
@@ -81,10 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	all := report{Machine: thisMachine(), Started: time.Now().UTC().Truncate(time.Second), Count: *count, Short: *short}
-	for _, m := range measurements() {
-		if !chosen.MatchString(m.name) || m.slow && *only == "" && !*short {
-			continue
-		}
+	for _, m := range chosen {
 		if w.count = *count; m.slow && !counted {
 			w.count = 1
 		}
