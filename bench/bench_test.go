@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
@@ -120,6 +121,15 @@ func TestALoadSendsWhatItSaysAndChecksTheAnswers(t *testing.T) {
 	l.status, l.size = 200, 5
 	if _, err := l.run(t.Context()); err == nil {
 		t.Error("another size is not noticed")
+	}
+}
+
+func TestALoadThatIsNotAnsweredEndsAndSaysSo(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	l := load{addr: server.Listener.Addr().String(), paths: []string{"/"}, clients: 1, requests: 1, status: 200, limit: 100 * time.Millisecond}
+	if _, err := l.run(t.Context()); err == nil || !strings.Contains(err.Error(), "within 100ms") {
+		t.Error(err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/goproxytest"
 
@@ -141,9 +142,12 @@ func (w *world) build(b *building, cacheDir string, args ...string) (*server, er
 
 func host() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH} }
 
+// buildLimit is how long builds may take, all platforms at once if need be.
+const buildLimit = time.Hour
+
 // ask sends one request of each of so many clients, and returns what that came to.
 func ask(ctx context.Context, s *server, method, path string, clients int) (outcome, error) {
-	return load{addr: s.addr, method: method, paths: []string{path}, clients: clients, requests: clients, status: 200, size: -1}.run(ctx)
+	return load{addr: s.addr, method: method, paths: []string{path}, clients: clients, requests: clients, status: 200, size: -1, limit: buildLimit}.run(ctx)
 }
 
 // askFor returns the seconds until one client has the binary of a combination.

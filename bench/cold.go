@@ -122,7 +122,7 @@ func sixPlatforms(ctx context.Context, w *world) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		o, err := load{addr: s.addr, method: "HEAD", paths: paths, clients: len(paths), requests: len(paths), status: 200, size: -1, limit: time.Hour}.run(ctx)
+		o, err := load{addr: s.addr, method: "HEAD", paths: paths, clients: len(paths), requests: len(paths), status: 200, size: -1, limit: buildLimit}.run(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,46 +45,26 @@ func (m *maximum) get() float64 { return math.Float64frombits(m.bits.Load()) }
 // raise has one caller at a time.
 func (m *maximum) raise(x float64) { m.bits.Store(math.Float64bits(max(x, m.get()))) }
 
-// treeMemory returns the sum of the most memory that a process and those below it ever had.
-func treeMemory(root int) float64 {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0
-	}
-	children := map[int][]int{}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
-			parent := parentOf(pid)
-			children[parent] = append(children[parent], pid)
-		}
-	}
-	var sum func(pid int, parent float64) float64
-	sum = func(pid int, parent float64) float64 {
-		own := memory(pid, "VmHWM")
-		if own == parent { // begins, and shares the memory of its parent
-			return 0
-		}
-		total := own
-		for _, child := range children[pid] {
-			total += sum(child, own)
-		}
-		return total
-	}
-	return sum(root, -1)
-}
+// treeMemory returns the sum of the most memory that a process and those below it ever had. It looks at no others, as it
+// takes time from what is measured.
+func treeMemory(pid int) float64 { return treeBelow(pid, -1) }
 
-// parentOf returns the process that started one; 0 if that is gone.
-func parentOf(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
+func treeBelow(pid int, parent float64) float64 {
+	own := memory(pid, "VmHWM")
+	if own == parent { // begins, and shares the memory of its parent
 		return 0
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // state, parent
-	if len(fields) < 2 {
-		return 0
+	total := own
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, thread := range threads {
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, thread.Name()))
+		for child := range strings.FieldsSeq(string(children)) {
+			if id, err := strconv.Atoi(child); err == nil {
+				total += treeBelow(id, own)
+			}
+		}
 	}
-	parent, _ := strconv.Atoi(fields[1])
-	return parent
+	return total
 }
 
 // memory returns what the system tells of a process, in MB.
@@ -95,12 +73,13 @@ func memory(pid int, which string) float64 {
 	if err != nil {
 		return 0
 	}
-	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
-	if m == nil {
-		return 0
+	for line := range strings.Lines(string(status)) {
+		if name, value, _ := strings.Cut(line, ":"); name == which {
+			kib, _ := strconv.ParseFloat(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 64)
+			return kib * 1024 / 1e6
+		}
 	}
-	kib, _ := strconv.ParseFloat(string(m[1]), 64)
-	return kib * 1024 / 1e6
+	return 0
 }
 
 // memoryRows returns the peaks of a server that is watched.
