@@ -7,15 +7,26 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
 
 	"k6x"
 )
+
+// Files are what is moved by [Export] and [Import]: a build cache and what goes with it.
+type Files struct {
+	Dir string // a GOCACHE
+
+	// Beside are directories by name, such as one for the modules that were downloaded. The files in them never
+	// change, or are as good as those of another machine.
+	Beside map[string]string
+}
 
 // Totals say what was moved.
 type Totals struct {
@@ -30,11 +41,11 @@ const (
 	maxImportEntries = 5_000_000
 )
 
-// Export writes the build cache in dir to w as one file: a tar compressed with zstd, with the same names as in the
-// directory, each body before the actions that have it. What is damaged is left out. go commands may use
-// the directory meanwhile.
-func Export(ctx context.Context, dir string, w io.Writer) (Totals, error) {
-	n, err := openNear(dir)
+// Export writes a build cache and what goes with it to w as one file: a tar compressed with zstd, with the same names
+// as in the directory, each body before the actions that have it. What is damaged is left out. go commands may use
+// the directories meanwhile.
+func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
+	n, err := openNear(files.Dir)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -69,6 +80,11 @@ func Export(ctx context.Context, dir string, w io.Writer) (Totals, error) {
 		_, err := io.WriteString(archive, line)
 		return err
 	})
+	for _, name := range slices.Sorted(maps.Keys(files.Beside)) {
+		if err == nil {
+			err = addDir(ctx, archive, name, files.Beside[name])
+		}
+	}
 	return t, errors.Join(err, archive.Close(), enc.Close())
 }
 
@@ -118,10 +134,11 @@ func (n *near) each(ctx context.Context, visit func(action ID, e Entry) error) e
 	return nil
 }
 
-// Import adds to the build cache in dir what [Export] wrote. Each body is verified; that an action has it
-// is the word of the file. A file that is damaged is an error of kind Invalid; what came before the damage is kept.
-func Import(ctx context.Context, dir string, r io.Reader) (Totals, error) {
-	n, err := openNear(dir)
+// Import adds what [Export] wrote. Each body of the build cache is verified; that an action has it, and what is in the
+// directories beside it, is the word of the file. Nothing that is there is replaced. A file that is damaged is an error of kind
+// Invalid; what came before the damage is kept.
+func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
+	n, err := openNear(files.Dir)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -131,7 +148,7 @@ func Import(ctx context.Context, dir string, r io.Reader) (Totals, error) {
 		return Totals{}, notExported(err)
 	}
 	defer dec.Close()
-	t, err := n.importFrom(ctx, tar.NewReader(io.LimitReader(dec, maxImport)))
+	t, err := n.importFrom(ctx, files.Beside, tar.NewReader(io.LimitReader(dec, maxImport)))
 	if err == nil {
 		_, err = io.Copy(io.Discard, dec) // its end has a checksum
 	}
@@ -152,7 +169,7 @@ func notExported(err error) error {
 		WithHint("Export it again, and compare the size of the file before and after it was moved.").WithCause(err)
 }
 
-func (n *near) importFrom(ctx context.Context, archive *tar.Reader) (t Totals, err error) {
+func (n *near) importFrom(ctx context.Context, beside map[string]string, archive *tar.Reader) (t Totals, err error) {
 	sizes := make(map[ID]int64)
 	for range maxImportEntries {
 		if err := ctx.Err(); err != nil {
@@ -164,6 +181,12 @@ func (n *near) importFrom(ctx context.Context, archive *tar.Reader) (t Totals, e
 		}
 		if err != nil {
 			return t, err
+		}
+		if strings.HasPrefix(h.Name, besideDir+"/") {
+			if err := importBeside(beside, h, &source{r: archive}); err != nil {
+				return t, err
+			}
+			continue
 		}
 		dir, name := path.Split(h.Name)
 		text, kind := name[:max(0, len(name)-2)], name[max(0, len(name)-2):]

@@ -23,7 +23,7 @@ func exported(t *testing.T, things ...thing) []byte {
 		keep(t, n, x)
 	}
 	var out bytes.Buffer
-	if _, err := Export(t.Context(), n.dir, &out); err != nil {
+	if _, err := Export(t.Context(), Files{Dir: n.dir}, &out); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -35,7 +35,7 @@ func TestAnExportIsImportedAsItWas(t *testing.T) {
 	file := exported(t, a, b, empty, same)
 	dir := t.TempDir()
 	for range 2 {
-		totals, err := Import(t.Context(), dir, bytes.NewReader(file))
+		totals, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(file))
 		if err != nil || totals != (Totals{Actions: 4, Outputs: 3, Bytes: 100 + 1<<20}) {
 			t.Fatalf("%+v, %v", totals, err)
 		}
@@ -52,7 +52,7 @@ func TestDamageIsNotExported(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if totals, err := Export(t.Context(), n.dir, &out); err != nil || totals.Actions != 1 {
+	if totals, err := Export(t.Context(), Files{Dir: n.dir}, &out); err != nil || totals.Actions != 1 {
 		t.Fatalf("%+v, %v", totals, err)
 	}
 	s := start(t, newCache(t, Config{Dir: importInto(t, out.Bytes())}), "")
@@ -64,7 +64,7 @@ func TestDamageIsNotExported(t *testing.T) {
 func importInto(t *testing.T, file []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	if _, err := Import(t.Context(), dir, bytes.NewReader(file)); err != nil {
+	if _, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(file)); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -75,7 +75,7 @@ func TestAFileThatIsCutIsNotImportedWithoutAWord(t *testing.T) {
 	file := exported(t, a, b)
 	for end := range file {
 		dir := t.TempDir()
-		_, err := Import(t.Context(), dir, bytes.NewReader(file[:end]))
+		_, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(file[:end]))
 		if k6x.KindOf(err) != k6x.Invalid {
 			t.Fatalf("cut at %d of %d: %v", end, len(file), err)
 		}
@@ -138,18 +138,18 @@ func TestFilesThatAreNoExportAreRefused(t *testing.T) {
 		"another action":        archive(good(), &tar.Header{Name: name[:2] + "/" + name + "-a"}),
 	} {
 		dir := t.TempDir()
-		if _, err := Import(t.Context(), dir, bytes.NewReader(file)); k6x.KindOf(err) != k6x.Invalid || k6x.AsError(err).Hint == "" {
+		if _, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(file)); k6x.KindOf(err) != k6x.Invalid || k6x.AsError(err).Hint == "" {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := Import(t.Context(), t.TempDir(), bytes.NewReader(archive(good(), &tar.Header{Name: action[:2] + "/" + action + "-a"}))); err != nil {
+	if _, err := Import(t.Context(), Files{Dir: t.TempDir()}, bytes.NewReader(archive(good(), &tar.Header{Name: action[:2] + "/" + action + "-a"}))); err != nil {
 		t.Errorf("what is right: %v", err)
 	}
 }
 
 func TestAnErrorOfTheReaderIsReturned(t *testing.T) {
 	file := exported(t, makeThing("x", 5000))
-	_, err := Import(t.Context(), t.TempDir(), iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(file))))
+	_, err := Import(t.Context(), Files{Dir: t.TempDir()}, iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(file))))
 	if !errors.Is(err, iotest.ErrTimeout) {
 		t.Errorf("got %v", err)
 	}
@@ -159,7 +159,7 @@ func FuzzImport(f *testing.F) {
 	f.Add(compress(f, "hello"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		dir := t.TempDir()
-		if _, err := Import(t.Context(), dir, bytes.NewReader(compress(t, string(raw)))); err == nil {
+		if _, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(compress(t, string(raw)))); err == nil {
 			return
 		}
 		n, err := openNear(dir)

@@ -4,29 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 )
 
-// Scopes returns the scopes that a far level has something of, sorted.
-func Scopes(ctx context.Context, far Store) ([]string, error) {
-	names, err := far.List(ctx, indexDir)
-	if err != nil {
-		return nil, err
-	}
-	var scopes []string
-	for _, name := range names {
-		if parts := indexNames.FindStringSubmatch(name); parts != nil {
-			scopes = append(scopes, parts[1])
-		}
-	}
-	slices.Sort(scopes)
-	return slices.Compact(scopes), nil
-}
-
-// Discard removes a scope from a far level, such as that of a toolchain that is not used any more. In a registry it
-// removes the tags; the space is free when the registry has collected its garbage. Builds that use the scope meanwhile
-// compile what they miss.
-func Discard(ctx context.Context, far Store, scope string) error {
+// discard removes a scope from a far level, but for the packs that others need. In a registry it
+// removes the tags; the space is free when the registry has collected its garbage.
+func discard(ctx context.Context, far Store, scope string, needed map[ID]bool) error {
 	names, err := far.List(ctx, indexPrefix(scope))
 	if err != nil {
 		return err
@@ -49,6 +31,9 @@ func Discard(ctx context.Context, far Store, scope string) error {
 		return nil
 	}
 	for id := range packs {
+		if needed[id] {
+			continue
+		}
 		err = errors.Join(err, far.Remove(ctx, packName(id)))
 	}
 	return err

@@ -164,49 +164,6 @@ func (s *Session) bring(ctx context.Context, output ID, at place) error {
 	return errors.Join(errAbsent, f.err)
 }
 
-// Fetch brings outputs here whose actions nobody will ask for, and waits for them until ctx ends. It
-// returns an error unless all of them are in the directory then.
-func (s *Session) Fetch(ctx context.Context, outputs ...ID) error {
-	if s.scope == nil {
-		return errAbsent
-	}
-	select {
-	case <-s.scope.ready:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	var packs []*pack
-	seen := make(map[*pack]bool)
-	s.scope.mu.Lock()
-	places := make(map[ID]place, len(outputs))
-	for _, output := range outputs {
-		if at, ok := s.scope.outputs[output]; ok {
-			places[output] = at
-		}
-	}
-	s.scope.mu.Unlock()
-	for _, output := range outputs {
-		at, ok := places[output]
-		if !ok {
-			return errAbsent
-		}
-		s.use(output)
-		if !seen[at.pack] && !s.c.near.has(output, at.size) {
-			seen[at.pack] = true
-			packs = append(packs, at.pack)
-		}
-	}
-	if err := s.fetchAll(ctx, packs); err != nil {
-		return err
-	}
-	for _, output := range outputs {
-		if !s.c.near.has(output, places[output].size) {
-			return errAbsent
-		}
-	}
-	return nil
-}
-
 // prefetch brings the packs here that a build of this label is likely to need.
 func (s *Session) prefetch(ctx context.Context) {
 	select {

@@ -89,7 +89,7 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 	s.Close()
 	finish(base)
 	var file bytes.Buffer
-	if _, err := Export(t.Context(), base.cfg.Dir, &file); err != nil {
+	if _, err := Export(t.Context(), Files{Dir: base.cfg.Dir}, &file); err != nil {
 		t.Fatal(err)
 	}
 	machine := func(t *testing.T, cfg Config) *Cache {

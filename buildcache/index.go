@@ -53,7 +53,6 @@ const (
 	maxPacks    = 50_000    // in a scope
 	maxActions  = 500_000   // in a scope
 	maxBuilds   = 1_000     // in a scope
-	maxLabel    = 500       // bytes
 	maxPack     = 256 << 20 // bytes, compressed
 	maxBody     = 128 << 20 // bytes of what is sent and fetched; a larger output stays here
 )
@@ -104,12 +103,15 @@ func decodeIndex(data []byte) (*index, error) {
 		}
 	}
 	for _, b := range x.Builds {
-		if len(b.Label) > maxLabel || len(b.Packs) > maxPacks {
+		if len(b.Label) > MaxLabel || len(b.Packs) > maxPacks {
 			return nil, errors.New("a build that is too large")
 		}
 	}
 	return x, nil
 }
+
+// MaxLabel bounds a label, in bytes.
+const MaxLabel = 500
 
 const (
 	indexDir = "index/"

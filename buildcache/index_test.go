@@ -50,7 +50,7 @@ func TestIndexesOutOfBoundsAreRefused(t *testing.T) {
 		"negative pack":   compress(t, `{"Format":1,"Packs":[{"ID":"`+id+`","Size":-1}]}`),
 		"negative output": compress(t, `{"Format":1,"Packs":[{"ID":"`+id+`","Size":1,"Outputs":[{"O":"`+id+`","S":-1}]}]}`),
 		"huge output":     compress(t, `{"Format":1,"Packs":[{"ID":"`+id+`","Size":1,"Outputs":[{"O":"`+id+`","S":9e15}]}]}`),
-		"long label":      compress(t, `{"Format":1,"Builds":[{"Label":"`+strings.Repeat("x", maxLabel+1)+`"}]}`),
+		"long label":      compress(t, `{"Format":1,"Builds":[{"Label":"`+strings.Repeat("x", MaxLabel+1)+`"}]}`),
 		"a bomb":          compress(t, strings.Repeat(" ", maxIndexRaw+1)),
 	} {
 		if _, err := decodeIndex(body); err == nil {

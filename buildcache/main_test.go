@@ -58,7 +58,7 @@ func finish(c *Cache) {
 
 func start(t *testing.T, c *Cache, label string) *Session {
 	t.Helper()
-	s, err := c.Start(testScope, label)
+	s, err := c.Start(Build{Scope: testScope, Label: label})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,34 +45,47 @@ type registry struct {
 var _ Store = (*registry)(nil)
 
 func openRegistry(cfg StoreConfig) (Store, error) {
-	u, err := url.Parse(cfg.URL)
-	invalid := func(why string) error {
-		return k6x.Errorf(k6x.Invalid, "the URL of the shared build cache is not one of a repository in a registry: %s", why).
-			WithHint("Write oci://HOST/REPOSITORY, without a tag; for a registry without TLS add ?insecure=true. Credentials are those of docker login.")
+	reference, options, err := parseRegistry(cfg.URL)
+	if err != nil {
+		return nil, err
 	}
+	repo, err := name.NewRepository(reference, append(options, name.StrictValidation)...)
+	if err != nil {
+		return nil, notARegistry(err.Error())
+	}
+	return &registry{repo: repo, options: registryOptions(cfg.Patience)}, nil
+}
+
+// parseRegistry splits the URL of something in a registry.
+func parseRegistry(text string) (reference string, options []name.Option, err error) {
+	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return nil, invalid("there may be nothing but host and repository") // the URL is not repeated: there may be a password in it
+		return "", nil, notARegistry("there may be nothing but host and repository") // it is not repeated: there may be a password in it
 	}
-	var options []name.Option
 	for key, values := range u.Query() {
 		if key != "insecure" || len(values) != 1 || values[0] != "true" && values[0] != "false" {
-			return nil, invalid(fmt.Sprintf("%.40q is not an option", key))
+			return "", nil, notARegistry(fmt.Sprintf("%.40q is not an option", key))
 		}
 		if values[0] == "true" {
 			options = append(options, name.Insecure)
 		}
 	}
-	repo, err := name.NewRepository(u.Host+"/"+strings.Trim(u.Path, "/"), append(options, name.StrictValidation)...)
-	if err != nil {
-		return nil, invalid(err.Error())
-	}
+	return u.Host + "/" + strings.Trim(u.Path, "/"), options, nil
+}
+
+func notARegistry(why string) error {
+	return k6x.Errorf(k6x.Invalid, "the URL of the shared build cache is not one of a repository in a registry: %s", why).
+		WithHint("Write oci://HOST/REPOSITORY, with a tag for an export and without one else; for a registry without TLS add ?insecure=true. Credentials are those of docker login.")
+}
+
+func registryOptions(patience time.Duration) []remote.Option {
 	client := http.DefaultTransport.(*http.Transport).Clone()
-	client.ResponseHeaderTimeout = cfg.Patience / 2
+	client.ResponseHeaderTimeout = patience / 2
 	client.MaxIdleConnsPerHost = 16
-	return &registry{repo: repo, options: []remote.Option{
+	return []remote.Option{
 		remote.WithTransport(client), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithUserAgent("k6x"),
 		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
-	}}, nil
+	}
 }
 
 func (r *registry) with(ctx context.Context) []remote.Option {

@@ -188,7 +188,7 @@ func FuzzServe(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		s, err := c.Start("a", "")
+		s, err := c.Start(Build{Scope: "a", Label: ""})
 		if err != nil {
 			t.Fatal(err)
 		}

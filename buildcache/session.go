@@ -1,10 +1,8 @@
 package buildcache
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"io"
 	"regexp"
 	"sync"
@@ -38,29 +36,37 @@ const maxQueue = 8192
 
 var scopeNames = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
 
-// Start begins a build. Its scope names what can share compiled packages at all, such as
-// "go1.26.8-linux-amd64", and has lower-case letters, digits, dots and dashes only; its label names
-// builds that need the same packages, such as the canonical list of the dependencies. A scope that is not like that is an error of kind Invalid.
-func (c *Cache) Start(scope, label string) (*Session, error) { return c.start(scope, label, true) }
+// Build says what a build needs and leaves.
+type Build struct {
+	// Scope names what can share compiled packages at all, such as "go1.26.8-linux-amd64". It has
+	// lower-case letters, digits, dots and dashes only.
+	Scope string
+	// Label names builds that need the same packages, such as the canonical list of the dependencies; at
+	// most [MaxLabel] bytes.
+	Label string
+	// Private: what is compiled is nobody else's.
+	Private bool
+}
 
-func (c *Cache) start(scope, label string, ahead bool) (*Session, error) {
-	if !scopeNames.MatchString(scope) || len(label) > maxLabel {
-		return nil, k6x.Errorf(k6x.Invalid, "%.80q is not the name of a part of the shared build cache", scope)
+// Start begins a build. A scope or a label that is not as it has to be is an error of kind Invalid.
+func (c *Cache) Start(b Build) (*Session, error) {
+	if !scopeNames.MatchString(b.Scope) || len(b.Label) > MaxLabel {
+		return nil, k6x.Errorf(k6x.Invalid, "%.80q is not the name of a part of the shared build cache", b.Scope)
 	}
 	reading, stop := context.WithCancel(c.reading)
-	s := &Session{c: c, label: label, started: c.now(), stop: stop, used: make(map[ID]bool)}
+	s := &Session{c: c, label: b.Label, started: c.now(), stop: stop, used: make(map[ID]bool)}
 	if c.cfg.Far == nil {
 		return s, nil
 	}
 	defer c.note(s)
-	s.scope = c.scopeNamed(scope)
-	if ahead && c.begin() {
+	s.scope = c.scopeNamed(b.Scope)
+	if c.begin() {
 		go func() {
 			defer c.work.Done()
 			s.prefetch(reading)
 		}()
 	}
-	if !c.cfg.ReadOnly && c.begin() {
+	if !c.cfg.ReadOnly && !b.Private && c.begin() {
 		s.queue, s.sent = make(chan bound, maxQueue), make(chan struct{})
 		go func() {
 			defer c.work.Done()
@@ -140,11 +146,6 @@ func (s *Session) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
-}
-
-// PutBytes is Put for something that is not of the go command, such as what is known about a build.
-func (s *Session) PutBytes(ctx context.Context, action ID, data []byte) (Entry, error) {
-	return s.Put(ctx, action, sha256.Sum256(data), int64(len(data)), bytes.NewReader(data))
 }
 
 // send queues an entry for the far level, or drops it if too many wait.

@@ -1,7 +1,6 @@
 package buildcache
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,8 +44,9 @@ func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 	for label, expected := range map[string]thing{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
 		c := newCache(t, Config{Far: far, ReadOnly: true})
 		s := start(t, c, label)
-		if err := s.Fetch(t.Context(), expected.output); err != nil {
-			t.Errorf("%s: %v", label, err)
+		s.prefetch(t.Context()) // joins the one that goes on
+		if !c.near.has(expected.output, 1000) {
+			t.Errorf("%s: it is not there", label)
 		}
 		s.Close()
 		finish(c)
@@ -120,7 +120,7 @@ func TestScopesAreApart(t *testing.T) {
 	a := makeThing("a", 10)
 	fill(t, far, "x", a)
 	c := newCache(t, Config{Far: far})
-	s, err := c.Start("go1.26.8-windows-amd64", "x")
+	s, err := c.Start(Build{Scope: "go1.26.8-windows-amd64", Label: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestScopesAreApart(t *testing.T) {
 		t.Error("a hit in another scope")
 	}
 	for _, scope := range []string{"", "../x", "UPPER", "a/b", "a b", ".x"} {
-		if _, err := c.Start(scope, ""); err == nil {
+		if _, err := c.Start(Build{Scope: scope, Label: ""}); err == nil {
 			t.Errorf("scope %q was taken", scope)
 		}
 	}
@@ -179,38 +179,6 @@ func TestManyBodiesBecomeFewPacks(t *testing.T) {
 	want(t, start(t, newCache(t, Config{Far: far}), "x"), things...)
 }
 
-func TestPushAndPullMoveAll(t *testing.T) {
-	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0)}
-	eachStore(t, func(t *testing.T, far Store) {
-		near := newCache(t, Config{})
-		put(t, start(t, near, ""), things...)
-		c := newCache(t, Config{Dir: near.cfg.Dir, Far: far})
-		totals, err := c.Push(t.Context(), testScope, "x")
-		if err != nil || totals.Actions != 3 || totals.Outputs != 3 || totals.Bytes != 100+1<<20 {
-			t.Fatalf("%+v, %v", totals, err)
-		}
-		r := newCache(t, Config{Far: far, ReadOnly: true})
-		if totals, err = r.Pull(t.Context(), testScope); err != nil || totals.Actions != 3 || totals.Outputs != 3 {
-			t.Fatalf("%+v, %v", totals, err)
-		}
-		finish(r)
-		want(t, start(t, newCache(t, Config{Dir: r.cfg.Dir}), ""), things...)
-	})
-}
-
-func TestPullSaysWhatIsMissing(t *testing.T) {
-	far := openStore(t, "mem://")
-	fill(t, far, "x", makeThing("a", 100))
-	for _, name := range names(t, far, packDir) {
-		if err := far.Remove(t.Context(), name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := newCache(t, Config{Far: far}).Pull(t.Context(), testScope); err == nil {
-		t.Error("no error")
-	}
-}
-
 func TestCloseOfTheCacheEndsSessions(t *testing.T) {
 	far := openStore(t, "mem://")
 	c := newCache(t, Config{Far: far})
@@ -241,50 +209,4 @@ func TestTwoSessionsSendOneBodyOnce(t *testing.T) {
 		t.Errorf("%+v", n)
 	}
 	want(t, start(t, newCache(t, Config{Far: far}), "2"), x)
-}
-
-func TestFetchEndsWithItsContext(t *testing.T) {
-	far := openStore(t, "mem://")
-	x := makeThing("x", 10)
-	fill(t, far, "x", x)
-	s := start(t, newCache(t, Config{Far: far}), "")
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Fetch(ctx, x.output, makeThing("unknown", 1).output); err == nil {
-		t.Error("no error")
-	}
-	if err := s.Fetch(t.Context(), ids([]thing{x})...); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestDiscardRemovesOneScopeAndNoOther(t *testing.T) {
-	eachStore(t, func(t *testing.T, far Store) {
-		a, b := makeThing("a", 100), makeThing("b", 100)
-		fill(t, far, "x", a)
-		c := newCache(t, Config{Far: far})
-		s, err := c.Start("go1.26.9-linux-amd64", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		put(t, s, b)
-		finish(c)
-		if scopes, err := Scopes(t.Context(), far); err != nil || !slices.Equal(scopes, []string{testScope, "go1.26.9-linux-amd64"}) {
-			t.Fatalf("%v, %v", scopes, err)
-		}
-		if err := Discard(t.Context(), far, testScope); err != nil {
-			t.Fatal(err)
-		}
-		c = newCache(t, Config{Far: far, ReadOnly: true})
-		if has(t, start(t, c, "x"), a) {
-			t.Error("it is still there")
-		}
-		if s, err = c.Start("go1.26.9-linux-amd64", "x"); err != nil {
-			t.Fatal(err)
-		}
-		want(t, s, b)
-		if _, bucket := far.(*bucketStore); bucket && len(names(t, far, packDir)) != 1 {
-			t.Errorf("%v", names(t, far, packDir))
-		}
-	})
 }

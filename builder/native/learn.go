@@ -16,7 +16,7 @@ import (
 	"golang.org/x/mod/module"
 )
 
-// Bounds on learning, which a build waits for.
+// Bounds on learning.
 const (
 	maxListing = 64 << 20 // bytes that go list may print
 	learnTime  = time.Minute
@@ -46,9 +46,6 @@ func (e *Engine) assembles(ws *workspace) bool {
 // learn adds to the kit what go build has just compiled in ws. It compares what would be linked
 // with what was linked, the first time by linking it. It is worth nothing if it fails but a note in the log.
 func (e *Engine) learn(ctx context.Context, ws *workspace) {
-	if !e.assembles(ws) {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
 	if e.kits.of(ws.recipe).isRefuted() {

@@ -39,6 +39,10 @@ type Config struct {
 	// permissions. An error fails the build. Nil: it runs as this process does.
 	Confine func(*exec.Cmd) error
 
+	// BuildCache is where go commands find what other machines compiled; nil: nowhere. It keeps what it
+	// finds in gocache/ of Dir.
+	BuildCache BuildCache
+
 	Logger *slog.Logger // nil: nothing is logged
 }
 
@@ -52,6 +56,8 @@ type Engine struct {
 	mods *goMods
 	sums sums
 	kits kits
+
+	later *later // learning, which nobody waits for
 }
 
 var _ builder.Engine = (*Engine)(nil)
@@ -88,11 +94,19 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, gobuild.FileError("preparing the work directory", err)
 	}
 	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock")),
-		mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
+		later: newLater(), mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
 }
 
-// Close removes the work directory of this process. No build may be running.
-func (e *Engine) Close() error { return e.work.Close() }
+// Settle waits until the engine has learned from the builds that it made, which takes some seconds after
+// a build, or until ctx ends.
+func (e *Engine) Settle(ctx context.Context) { e.later.wait(ctx) }
+
+// Close removes the work directory of this process. No build may be running. What was not learned
+// yet, see [Engine.Settle], is not learned any more.
+func (e *Engine) Close() error {
+	e.later.close()
+	return e.work.Close()
+}
 
 // Settings returns what this engine adds to a request to make a recipe of it.
 func (e *Engine) Settings() k6x.Settings {
@@ -123,14 +137,23 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err != nil {
 		return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
 	}
-	defer leave()
+	end := leave
+	learning := false
+	defer func() {
+		if !learning {
+			end()
+		}
+	}()
 
 	started := time.Now()
 	ws, err := newWorkspace(e.work.Path, recipe, lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("writing the main module", err)
 	}
-	defer ws.remove(e.log)
+	end = func() {
+		ws.remove(e.log)
+		leave()
+	}
 	ws.progress = watch(ctx)
 	build, assembled, err := e.make(ctx, ws)
 	if err != nil {
@@ -139,9 +162,10 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return k6x.Build{}, err
 	}
-	if !assembled {
+	learning = !assembled && e.assembles(ws) && e.later.add(func(ctx context.Context) {
+		defer end()
 		e.learn(ctx, ws)
-	}
+	})
 	build.Started = started.UTC()
 	build.Duration = time.Since(started)
 	return build, nil
@@ -158,6 +182,7 @@ func (e *Engine) make(ctx context.Context, ws *workspace) (build k6x.Build, asse
 	if err := ws.reset(e.sums.known()); err != nil {
 		return k6x.Build{}, false, gobuild.FileError("writing the main module", err)
 	}
+	e.shareCache(ctx, ws, true)
 	if err := e.compile(ctx, ws); err != nil {
 		if k6x.KindOf(err) == k6x.Forbidden { // a module that no database vouches for may have been released anew
 			e.sums.forget()

@@ -83,6 +83,7 @@ func emptyDir(t *testing.T) string {
 // leftovers returns what is in the engine's work directory but for its lock.
 func leftovers(t *testing.T, e *Engine) []string {
 	t.Helper()
+	e.Settle(t.Context())
 	entries, err := os.ReadDir(e.work.Path)
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +120,7 @@ func build(t *testing.T, e *Engine, recipe k6x.Recipe, lock *k6x.Lock) ([]byte, 
 	t.Helper()
 	var buf bytes.Buffer
 	report, err := e.Build(t.Context(), recipe, lock, &buf)
+	e.Settle(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
 	}

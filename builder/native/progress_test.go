@@ -64,6 +64,7 @@ func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
 		t.Error("being watched changes the bytes")
 	}
 
+	e.Settle(t.Context())
 	// Now that all is compiled, the linker is run, and that is what is told.
 	ctx, seen = watched(t.Context())
 	if _, err := e.Build(ctx, recipe, nil, io.Discard); err != nil {

@@ -103,6 +103,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	if err := ws.write(map[string]string{"go.mod": goMod}); err != nil {
 		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
+	e.shareCache(ctx, ws, false)
 	if err := e.compile(ctx, ws); err != nil {
 		return ReplacedBuild{}, err
 	}

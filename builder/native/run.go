@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 
 	"golang.org/x/mod/module"
 
@@ -63,6 +64,9 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 		e.Output = text
 		return e
 	}
+	if err := ws.notKept(); err != nil {
+		return err
+	}
 	var used []module.Version
 	if !ws.locked {
 		used, _ = ws.requires()
@@ -85,6 +89,6 @@ func (e *Engine) program(ctx context.Context, ws *workspace, path string, args .
 	cmd.Dir = ws.dir
 	dirs := e.dirs
 	dirs.Temp = ws.temp()
-	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, gobuild.Env(ws.recipe)...)...)
+	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, slices.Concat(gobuild.Env(ws.recipe), ws.cacheEnv)...)...)
 	return cmd
 }

@@ -18,6 +18,9 @@ type workspace struct {
 	recipe k6x.Recipe
 	locked bool // go.mod and go.sum are those of an earlier build
 
+	cache    CacheSession
+	cacheEnv []string // what go commands need for it
+
 	progress *progress    // nil: nobody watches
 	replaced replacements // nil: no module is replaced
 }
@@ -36,7 +39,7 @@ func newWorkspace(parent string, recipe k6x.Recipe, lock *k6x.Lock, known string
 	if err != nil {
 		return nil, err
 	}
-	ws = &workspace{dir: dir, recipe: recipe, locked: lock != nil}
+	ws = &workspace{dir: dir, recipe: recipe, locked: lock != nil, cache: noSession{}}
 	defer func() {
 		if err != nil {
 			_ = workdir.RemoveAll(dir)
@@ -96,6 +99,7 @@ func (ws *workspace) lock() (k6x.Lock, error) {
 
 // remove removes the workspace.
 func (ws *workspace) remove(log *slog.Logger) {
+	ws.cache.Close()
 	if err := workdir.RemoveAll(ws.dir); err != nil {
 		log.Error("a build's workspace cannot be removed", "dir", ws.dir, "err", err)
 	}

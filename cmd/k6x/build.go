@@ -74,6 +74,7 @@ Versions are the newest that the script allows; what is kept of earlier runs has
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
+	o.sendTime = sendAllTime
 	o.keep.addSize(f)
 	return cmd
 }

@@ -78,7 +78,7 @@ func (o *cacheOptions) open() (*binaries.Dir, error) {
 }
 
 // goDir is where builders here keep modules and Go's build cache.
-func (o *cacheOptions) goDir() string { return filepath.Join(o.cacheDir, "go") }
+func (o *cacheOptions) goDir() string { return app.GoDir(o.cacheDir) }
 
 func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
 	kept, err := o.open()

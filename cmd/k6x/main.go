@@ -47,6 +47,6 @@ func newRoot() *cobra.Command {
 	o.addFlags(root.Flags())
 	root.SetHelpCommand(newHelpCommand(&o))
 	root.AddCommand(newBuildCommand(), newDepsCommand(), newGetCommand(), newPreloadCommand(), newCacheCommand(),
-		newManCommand(), newServiceCommand())
+		newManCommand(), newServiceCommand(), newCacheProgCommand())
 	return root
 }

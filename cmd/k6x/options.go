@@ -2,6 +2,7 @@ package main
 
 import (
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -26,11 +27,15 @@ type builderOptions struct {
 	image      string
 	network    string
 	cacheDir   string
+	buildCache string
+	reading    bool
+	sendTime   time.Duration // how long, when all is built, what was compiled may take to be sent there
 	goCache    cli.ByteSize
 }
 
 func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	o.goCache = 10 << 30
+	o.sendTime = 2 * time.Second // somebody waits for k6
 	f.StringSliceVar(&o.builders, "builder", []string{"service", "native", "docker"},
 		"`list` of who makes a k6, tried in this order: service, native (Go here), docker (Go in a container), xk6")
 	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service")
@@ -43,6 +48,9 @@ func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.image, "docker-image", defaultImage, "`image` with Go to build in")
 	f.StringVar(&o.network, "docker-network", "", "`network` of the container to build in, such as host (default that of the daemon)")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	f.StringVar(&o.buildCache, "build-cache", "",
+		"`URL` of a build cache that machines share, for the builder native: s3://bucket?region=R, gs://bucket, azblob://container, file:///dir or oci://host/repository; who may write it decides what you run (default none)")
+	f.BoolVar(&o.reading, "build-cache-read-only", true, "take from the shared build cache, and write nothing to it")
 	f.Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
 }
 
@@ -84,3 +92,6 @@ type needOptions struct {
 func (o *needOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; may be repeated")
 }
+
+// sendAllTime is sendTime for commands whose work it is to build.
+const sendAllTime = 10 * time.Minute

@@ -45,11 +45,12 @@ type replacement struct {
 // have versions, and is built anew each time, as the code may be different each time.
 func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
 	ctx = shown.watch(ctx)
-	engine, r, err := o.nativeTools(ctx, shown)
+	tools, err := o.nativeTools(ctx, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
-	defer func() { err = errors.Join(err, engine.Close()) }()
+	defer func() { err = errors.Join(err, tools.close()) }()
+	engine, r := tools.engine, tools.resolver
 	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")

@@ -61,6 +61,9 @@ are fetched without a module proxy.`,
 	f.Var(&o.nearSize, "near-size", "`bytes` of binaries that are kept here too when --store is a bucket; 0 is no limit")
 	f.Var(&o.storeSize, "store-size", "`bytes` that stored binaries may take, such as 20GiB; 0 is no limit")
 	f.Var(&o.goCacheSize, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	f.StringVar(&o.BuildCache, "build-cache", "",
+		"`URL` of a build cache that machines share: that of a bucket, as for --store, or oci://host/repository; who may write it decides what others build (default none)")
+	f.BoolVar(&o.BuildCacheReading, "build-cache-read-only", false, "take from the shared build cache, and write nothing to it")
 	f.IntVar(&o.MaxBuilds, "max-builds", max(1, runtime.NumCPU()/2), "`number` of builds at once")
 	f.IntVar(&o.Queue, "queue", 64, "`number` of builds that may wait for their turn")
 	f.DurationVar(&o.BuildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")

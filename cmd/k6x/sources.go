@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"time"
 
 	"k6x"
 	"k6x/builder"
@@ -75,38 +76,69 @@ func (o *builderOptions) dial(shown *screen) (*remote.Client, error) {
 
 // native makes what is needed to build with the go command here.
 func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Workshop, error) {
-	engine, r, err := o.nativeTools(ctx, shown)
+	tools, err := o.nativeTools(ctx, shown)
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
 	built := false
 	return launcher.Workshop{
-		Engine:   builder.Record(engine, func(context.Context, builder.Outcome) { built = true }),
-		Settings: engine.Settings(), Resolve: resolveWith(r),
+		Engine:   builder.Record(tools.engine, func(context.Context, builder.Outcome) { built = true }),
+		Settings: tools.engine.Settings(), Resolve: resolveWith(tools.resolver),
 		Close: func() error {
 			if built {
-				app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
+				tools.engine.Settle(ctx)
+				app.TrimGoCaches(ctx, tools.engine, int64(o.goCache), shown.logger())
 			}
-			return engine.Close()
+			return tools.close()
 		},
 	}, nil
 }
 
-// nativeTools returns the engine that builds here, and a resolver that goes with it.
-func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (*native.Engine, *resolver.Resolver, error) {
+// nativeTools are the engine that builds here, and what goes with it.
+type nativeTools struct {
+	engine   *native.Engine
+	resolver *resolver.Resolver
+	builds   *app.BuildCache // nil: it is not shared
+	sendTime time.Duration   // how long what was compiled may take to be sent, when all is built
+}
+
+// close ends the use of all.
+func (t *nativeTools) close() error {
+	var errs []error
+	if t.engine != nil {
+		errs = append(errs, t.engine.Close())
+	}
+	if t.builds != nil {
+		errs = append(errs, t.builds.Close(t.sendTime))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (t *nativeTools, err error) {
+	t = &nativeTools{sendTime: o.sendTime}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.close())
+		}
+	}()
 	tool, err := gotool.Find(ctx, o.env)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	engine, err := native.New(ctx, native.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
-	if err != nil {
-		return nil, nil, err
+	cfg := native.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()}
+	if o.buildCache != "" {
+		if t.builds, err = app.OpenBuildCache(ctx, app.BuildCacheConfig{
+			URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir, Logger: shown.logger(),
+		}); err != nil {
+			return nil, fmt.Errorf("--build-cache: %w", err)
+		}
+		cfg.BuildCache = t.builds
 	}
-	r, err := o.resolver(ctx, tool.Path, tool.Version, engine.Env(), shown)
-	if err != nil {
-		return nil, nil, errors.Join(err, engine.Close())
+	if t.engine, err = native.New(ctx, cfg); err != nil {
+		return nil, err
 	}
-	return engine, r, nil
+	t.resolver, err = o.resolver(ctx, tool.Path, tool.Version, t.engine.Env(), shown)
+	return t, err
 }
 
 // resolver returns one for who builds here. Tool is the path of the go command, if there is one.

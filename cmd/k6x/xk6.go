@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"k6x/builder/xk6"
+	"k6x/cmd/internal/app"
 	"k6x/gotool"
 	"k6x/launcher"
 )
@@ -17,7 +17,7 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Works
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Dir: filepath.Join(o.cacheDir, "go"), Logger: shown.logger()})
+	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
 	if err != nil {
 		return launcher.Workshop{}, err
 	}

@@ -32,6 +32,7 @@ type App struct {
 	tool     *gotool.Tool
 	host     k6x.Platform
 	store    *binaries
+	builds   *BuildCache // nil: it is not shared
 	engine   *native.Engine
 	dedup    *builder.Dedup
 	resolver *resolver.Resolver
@@ -99,9 +100,17 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if err != nil {
 		return nil, err
 	}
-	if a.engine, err = native.New(ctx, native.Config{
-		Tool: a.tool, Dir: filepath.Join(o.CacheDir, "go"), Timeout: o.BuildTimeout, Cgo: o.Cgo, Logger: logger,
-	}); err != nil {
+	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cgo: o.Cgo, Logger: logger}
+	if o.BuildCache != "" {
+		if a.builds, err = OpenBuildCache(ctx, BuildCacheConfig{
+			URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir, Logger: logger,
+		}); err != nil {
+			return nil, fmt.Errorf("--build-cache: %w", err)
+		}
+		a.builds.register(metrics)
+		cfg.BuildCache = a.builds
+	}
+	if a.engine, err = native.New(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if a.resolver, err = resolver.New(ctx, resolver.Config{
@@ -159,8 +168,10 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.Service.Compress(ctx) })
 }
 
-// buildsEnd is how long canceled builds may take to end.
-const buildsEnd = 10 * time.Second
+const (
+	buildsEnd = 10 * time.Second // how long canceled builds may take to end
+	sendEnd   = 30 * time.Second // how long what they compiled may take to be sent
+)
 
 // Close ends builds and releases the directories.
 func (a *App) Close() error {
@@ -175,6 +186,9 @@ func (a *App) Close() error {
 	a.work.Wait()
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
+	}
+	if a.builds != nil {
+		errs = append(errs, a.builds.Close(sendEnd))
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.close())

@@ -32,6 +32,8 @@ type Options struct {
 	BasePath          string // where the service is mounted, such as /k6x
 	RedirectDownloads bool   // send clients to the bucket for the bytes
 	GoCacheSize       int64  // bytes, each of Go's caches; 0: no limit
+	BuildCache        string // URL of a build cache that machines share; "": there is none
+	BuildCacheReading bool   // nothing is written to it
 	MaxBuilds         int
 	Queue             int
 	BuildTimeout      time.Duration

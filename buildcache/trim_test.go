@@ -1,0 +1,123 @@
+package buildcache
+
+import (
+	"crypto/sha256"
+	"slices"
+	"testing"
+)
+
+const newerScope = "go1.26.9-linux-amd64"
+
+// fillTwo stores a thing in each of two scopes, the second later.
+func fillTwo(t *testing.T, far Store) (a, b thing) {
+	t.Helper()
+	a, b = makeThing("a", 100), makeThing("b", 100)
+	fill(t, far, "x", a)
+	c := newCache(t, Config{Far: far})
+	s, err := c.Start(Build{Scope: newerScope, Label: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, b)
+	finish(c)
+	return a, b
+}
+
+func hasIn(t *testing.T, far Store, scope string, x thing) bool {
+	t.Helper()
+	c := newCache(t, Config{Far: far, ReadOnly: true})
+	defer finish(c)
+	s, err := c.Start(Build{Scope: scope, Label: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return has(t, s, x)
+}
+
+func TestTrimDiscardsWhatNobodyWroteToForLongest(t *testing.T) {
+	eachStore(t, func(t *testing.T, far Store) {
+		a, b := fillTwo(t, far)
+		all, err := Trim(t.Context(), far, 1<<20)
+		if err != nil || !slices.Equal(all.Kept, []string{newerScope, testScope}) || all.Discarded != nil || all.Orphans != 0 {
+			t.Fatalf("%+v, %v", all, err)
+		}
+		if !hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, b) {
+			t.Error("something of it is gone, though there was room")
+		}
+		got, err := Trim(t.Context(), far, all.Bytes-1)
+		if err != nil || !slices.Equal(got.Kept, []string{newerScope}) || !slices.Equal(got.Discarded, []string{testScope}) || got.Bytes >= all.Bytes {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if hasIn(t, far, testScope, a) {
+			t.Error("the older one is still there")
+		}
+		if !hasIn(t, far, newerScope, b) {
+			t.Error("the newer one is gone")
+		}
+		if _, bucket := far.(*bucketStore); bucket && len(names(t, far, packDir)) != 1 {
+			t.Errorf("%v", names(t, far, packDir))
+		}
+	})
+}
+
+func TestTrimRemovesPacksThatNoIndexKnows(t *testing.T) {
+	for _, url := range []string{"mem://", "file://" + t.TempDir()} {
+		far := openStore(t, url)
+		a, b := fillTwo(t, far)
+		lost := []byte("of a build that died")
+		if err := far.Put(t.Context(), packName(sha256.Sum256(lost)), lost, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Trim(t.Context(), far, 0); err != nil || got.Orphans != 1 || len(got.Kept) != 2 {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if len(names(t, far, packDir)) != 2 || !hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, b) {
+			t.Errorf("%v", names(t, far, packDir))
+		}
+	}
+}
+
+func TestTrimmingAPackThatTwoScopesHaveKeepsIt(t *testing.T) {
+	far := openStore(t, "mem://")
+	a := makeThing("a", 100)
+	for _, scope := range []string{testScope, newerScope} {
+		c := newCache(t, Config{Far: far})
+		s, err := c.Start(Build{Scope: scope, Label: "x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, s, a)
+		finish(c)
+	}
+	if list := names(t, far, packDir); len(list) != 1 {
+		t.Fatalf("%v", list)
+	}
+	if err := discard(t.Context(), far, testScope, map[ID]bool{idOfPack(t, far): true}); err != nil {
+		t.Fatal(err)
+	}
+	if hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, a) {
+		t.Error("not the scope that was meant")
+	}
+}
+
+func idOfPack(t *testing.T, far Store) ID {
+	t.Helper()
+	id, err := ParseID(names(t, far, packDir)[0][len(packDir):])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func TestADamagedIndexIsInNobodysWay(t *testing.T) {
+	far := openStore(t, "mem://")
+	fill(t, far, "x", makeThing("a", 100))
+	name := names(t, far, indexDir)[0]
+	if err := far.Put(t.Context(), name, []byte("garbage"), nil); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Trim(t.Context(), far, 1)
+	if err != nil || got.Orphans != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -1,0 +1,57 @@
+package native
+
+import (
+	"context"
+
+	"k6x"
+	"k6x/builder/internal/gobuild"
+)
+
+// BuildCache is Go's build cache as machines share it. What it gives to the go command is kept in the
+// build cache of the engine, too.
+type BuildCache interface {
+	// Begin begins a build. What it compiles is for others only if share.
+	Begin(recipe k6x.Recipe, share bool) (CacheSession, error)
+}
+
+// CacheSession serves the go commands of one build.
+type CacheSession interface {
+	Environ() (string, error) // the variable that the go command needs
+	Err() error               // why something that was compiled could not be kept, if so
+	Close()
+}
+
+// noSession is that of an engine which shares nothing.
+type noSession struct{}
+
+func (noSession) Environ() (string, error) { return "", nil }
+func (noSession) Err() error               { return nil }
+func (noSession) Close()                   {}
+
+// shareCache lets the go commands in ws use the shared build cache until ws is removed. Without it they compile more.
+func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
+	if e.cfg.BuildCache == nil || ctx.Err() != nil {
+		return
+	}
+	session, err := e.cfg.BuildCache.Begin(ws.recipe, share)
+	if err != nil {
+		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
+		return
+	}
+	variable, err := session.Environ()
+	if err != nil {
+		session.Close()
+		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
+		return
+	}
+	ws.cache, ws.cacheEnv = session, []string{variable}
+}
+
+// notKept returns the error of a build that failed as its build cache could not be written, for which
+// the go command blames others; nil if that is not so.
+func (ws *workspace) notKept() error {
+	if err := ws.cache.Err(); err != nil {
+		return gobuild.FileError("keeping what was compiled", err)
+	}
+	return nil
+}

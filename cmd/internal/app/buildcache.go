@@ -1,0 +1,103 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"k6x"
+	"k6x/buildcache"
+	"k6x/builder/native"
+	"k6x/service"
+)
+
+// BuildCacheConfig says which build cache is shared, and with what right.
+type BuildCacheConfig struct {
+	URL      string // as buildcache.StoreConfig has it
+	ReadOnly bool
+	CacheDir string // of the engine that uses it
+	Logger   *slog.Logger
+}
+
+// BuildCache is Go's build cache as this machine shares it with others.
+type BuildCache struct {
+	cache *buildcache.Cache
+	far   buildcache.Store
+}
+
+var _ native.BuildCache = (*BuildCache)(nil)
+
+// GoDir is where engines below a cache directory keep modules and Go's build cache.
+func GoDir(cacheDir string) string { return filepath.Join(cacheDir, "go") }
+
+// GoCache is where Go's build cache is below a cache directory.
+func GoCache(cacheDir string) string { return filepath.Join(GoDir(cacheDir), "gocache") }
+
+// OpenBuildCache opens a shared build cache; nothing is asked of it yet.
+func OpenBuildCache(ctx context.Context, cfg BuildCacheConfig) (*BuildCache, error) {
+	far, err := buildcache.OpenStore(ctx, buildcache.StoreConfig{URL: cfg.URL, Logger: cfg.Logger})
+	if err != nil {
+		return nil, err
+	}
+	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Far: far, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
+	if err != nil {
+		_ = far.Close()
+		return nil, err
+	}
+	return &BuildCache{cache, far}, nil
+}
+
+// Begin begins a build.
+func (b *BuildCache) Begin(recipe k6x.Recipe, share bool) (native.CacheSession, error) {
+	list := recipe.List().String()
+	return b.cache.Start(buildcache.Build{Scope: scopeOf(recipe), Label: list[:min(len(list), buildcache.MaxLabel)], Private: !share})
+}
+
+var noScope = regexp.MustCompile(`[^a-z0-9.-]`)
+
+// scopeOf names what builds like this one can have in common.
+func scopeOf(recipe k6x.Recipe) string {
+	name := strings.Join([]string{recipe.Toolchain, recipe.Platform.OS, recipe.Platform.Arch}, "-")
+	if scope := noScope.ReplaceAllString(strings.ToLower(name), "."); scope == name && len(recipe.Env) == 0 {
+		return scope
+	}
+	sum := sha256.Sum256([]byte(strings.Join(append([]string{name}, recipe.Env...), "\n")))
+	scope := noScope.ReplaceAllString(strings.ToLower(name), ".")
+	return scope[:min(len(scope), 40)] + "-" + hex.EncodeToString(sum[:6])
+}
+
+// Close sends what was compiled and not sent yet, at most for limit. No build may be running.
+func (b *BuildCache) Close(limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	b.cache.Close(ctx)
+	return b.far.Close()
+}
+
+// register makes the counts of the cache visible.
+func (b *BuildCache) register(metrics *service.Metrics) {
+	count := func(name, help string, of func(buildcache.Stats) int64) {
+		metrics.Counter(name, help, func() float64 { return float64(of(b.cache.Stats())) })
+	}
+	count("k6x_build_cache_near_hits_total", "Compiled packages that were found here.", func(s buildcache.Stats) int64 { return s.NearHits })
+	count("k6x_build_cache_far_hits_total", "Compiled packages that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.FarHits })
+	count("k6x_build_cache_misses_total", "Compiled packages that neither had.", func(s buildcache.Stats) int64 { return s.Misses })
+	count("k6x_build_cache_fetched_bytes_total", "Bytes that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesFetched })
+	count("k6x_build_cache_sent_bytes_total", "Bytes that were sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesSent })
+	count("k6x_build_cache_dropped_total", "Compiled packages that were not sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.Dropped })
+	count("k6x_build_cache_read_failures_total", "Exchanges with the shared build cache that brought nothing or something wrong.",
+		func(s buildcache.Stats) int64 { return s.ReadFailures })
+	count("k6x_build_cache_write_failures_total", "Exchanges with the shared build cache in which nothing could be sent.",
+		func(s buildcache.Stats) int64 { return s.WriteFailures })
+	metrics.Gauge("k6x_build_cache_paused", "1 while the shared build cache is left alone after failures.", func() float64 {
+		if s := b.cache.Stats(); s.ReadsPaused || s.WritesPaused {
+			return 1
+		}
+		return 0
+	})
+}
