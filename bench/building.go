@@ -104,7 +104,7 @@ func (b *building) fresh() (combination, error) {
 }
 
 // warm starts a service that has compiled k6 with the first extension, or with all of them, and has built
-// something since its start. It compiles only what no service before it has compiled.
+// something since its start and learned from that. It compiles only what no service before it has compiled.
 func (w *world) warm(ctx context.Context, b *building, all bool) (s *server, err error) {
 	if b.cacheDir == "" {
 		if b.cacheDir, err = w.temp("cache"); err != nil {
@@ -125,8 +125,28 @@ func (w *world) warm(ctx context.Context, b *building, all bool) (s *server, err
 		}
 	}
 	b.built[n] = true
-	_, err = ask(ctx, s, "GET", c.path, 1)
-	return s, err
+	if _, err = ask(ctx, s, "GET", c.path, 1); err != nil {
+		return nil, err
+	}
+	return s, b.learned(ctx)
+}
+
+// learned waits until services have learned from what they have built, which they do after they have answered: until
+// there is no workspace any more.
+func (b *building) learned(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("a service learns for ever from what it has built"))
+	defer cancel()
+	for {
+		files, err := filepath.Glob(filepath.Join(b.cacheDir, "go", "work", "*", "*"))
+		if err != nil || !slices.ContainsFunc(files, func(name string) bool { return filepath.Base(name) != "lock" }) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // build starts a service that builds.

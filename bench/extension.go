@@ -40,6 +40,9 @@ func newExtension(ctx context.Context, w *world) ([]row, error) {
 			return nil, err
 		}
 		b.built[n] = true
+		if err := b.learned(ctx); err != nil {
+			return nil, err
+		}
 		link, compile, packages, err := p.bare(ctx)
 		if err == nil && packages == 0 {
 			err = fmt.Errorf("%s was compiled before", b.extensions[i].module)
