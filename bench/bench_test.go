@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,12 +12,20 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == serveFiles {
 		_ = fileServer(os.Args[2], os.Stdout)
 		os.Exit(1)
+	}
+	if name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"); name == "xk6" || name == "k6build" {
+		if err := pretend(name, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(m.Run())
 }
@@ -26,9 +35,10 @@ func TestMeasurementsRunAndAreReported(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED: -short leaves out all that starts programs")
 	}
+	standIns(t)
 	file := filepath.Join(t.TempDir(), "figures.json")
 	var table, log bytes.Buffer
-	if err := run(t.Context(), []string{"-short", "-only", "^(small|resolver|store)$", "-json", file}, &table, &log); err != nil {
+	if err := run(t.Context(), []string{"-short", "-only", "^(small|resolver|store|extension|combination)$", "-json", file}, &table, &log); err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
 	data, err := os.ReadFile(file)
@@ -39,7 +49,7 @@ func TestMeasurementsRunAndAreReported(t *testing.T) {
 	if err := json.Unmarshal(data, &got); err != nil {
 		t.Fatal(err)
 	}
-	var names []string
+	var names, builders []string
 	for _, row := range got.Rows {
 		if len(row.Samples) == 0 || row.Median < row.Low || row.Median > row.High {
 			t.Errorf("%+v", row)
@@ -48,9 +58,31 @@ func TestMeasurementsRunAndAreReported(t *testing.T) {
 			t.Errorf("the table has no %s", row.Case)
 		}
 		names = append(names, row.Measurement)
+		if row.Measurement == "combination" && row.Case == "first request" && row.Ratio > 0 {
+			builders = append(builders, row.Subject)
+		}
 	}
-	if names = slices.Compact(names); !slices.Equal(names, []string{"small", "resolver", "store"}) {
+	if names = slices.Compact(names); !slices.Equal(names, []string{"small", "resolver", "store", "extension", "combination"}) {
 		t.Errorf("measured were %q", names)
+	}
+	if !slices.Equal(builders, []string{"k6x", bareLink, "go build", "xk6", "k6build"}) {
+		t.Errorf("a new combination was built by %q", builders)
+	}
+}
+
+func TestWhatTakesLongRunsOnlyIfItIsNamed(t *testing.T) {
+	for _, test := range []struct {
+		only  string
+		short bool
+		runs  bool
+	}{{"", false, false}, {"", true, true}, {"cold", false, true}, {"hit", true, false}} {
+		chosen, err := choose(test.only, test.short)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if runs := slices.ContainsFunc(chosen, func(m measurement) bool { return m.name == "cold" }); runs != test.runs {
+			t.Errorf("-only %q -short=%t: cold runs is %t", test.only, test.short, runs)
+		}
 	}
 }
 
@@ -89,6 +121,15 @@ func TestALoadSendsWhatItSaysAndChecksTheAnswers(t *testing.T) {
 	l.status, l.size = 200, 5
 	if _, err := l.run(t.Context()); err == nil {
 		t.Error("another size is not noticed")
+	}
+}
+
+func TestALoadThatIsNotAnsweredEndsAndSaysSo(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer server.Close()
+	l := load{addr: server.Listener.Addr().String(), paths: []string{"/"}, clients: 1, requests: 1, status: 200, limit: 100 * time.Millisecond}
+	if _, err := l.run(t.Context()); err == nil || !strings.Contains(err.Error(), "within 100ms") {
+		t.Error(err)
 	}
 }
 

@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"text/tabwriter"
 	"time"
 )
 
@@ -11,10 +15,10 @@ type measurement struct {
 	name  string // what -only is matched with
 	about string
 	run   func(ctx context.Context, w *world) ([]row, error)
-	slow  bool // takes many minutes: runs only if -only names it
+	slow  bool // takes many minutes, unless in short: runs only if -only names it, and once if -count does not say otherwise
 }
 
-// measurements are all that there are, in the order in which they run.
+// measurements are all that there are, in the order in which they run: services that build share what is compiled.
 func measurements() []measurement {
 	return []measurement{
 		{name: "hit", run: hits, about: "downloads of a stored binary by 1 to 500 clients, against other servers of the same file"},
@@ -22,11 +26,36 @@ func measurements() []measurement {
 		{name: "compressed", run: compressed, about: "downloads of a stored binary in the codings that clients accept"},
 		{name: "resolver", run: largeRegistry, about: "a registry with 10,000 entries, against one with two"},
 		{name: "store", run: manyArtifacts, about: "a store with 100,000 artifacts, against one with a single one"},
-		{name: "combination", run: newCombination, about: "extensions that were not together before, against a bare link of the same program"},
+		{name: "extension", run: newExtension, about: "an extension that is compiled for the first time, against a bare compile and link"}, // before all are compiled
+		{name: "combination", run: newCombination, about: "extensions that were not together before, against a bare link of the same program, go build, xk6 and k6build"},
 		{name: "stampede", run: stampede, about: "1,000 clients that ask for one new combination at once, against one"},
-		{name: "cold", run: coldMachine, slow: true, about: "a first build on a machine that never built anything"},
-		{name: "platforms", run: sixPlatforms, slow: true, about: "all platforms at once on such a machine"},
+		{name: "cold", run: coldMachine, slow: true, about: "a first build where nothing was ever built, with a shared build cache and without"},
+		{name: "platforms", run: sixPlatforms, slow: true, about: "six platforms at once where nothing was ever built"},
 	}
+}
+
+// choose returns the measurements to run: those that match, or those that take no time.
+func choose(only string, short bool) ([]measurement, error) {
+	pattern, err := regexp.Compile(only)
+	if err != nil {
+		return nil, fmt.Errorf("-only: %w", err)
+	}
+	return slices.DeleteFunc(measurements(), func(m measurement) bool {
+		return !pattern.MatchString(m.name) || m.slow && only == "" && !short
+	}), nil
+}
+
+// printList writes what there is.
+func printList(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, m := range measurements() {
+		about := m.about
+		if m.slow {
+			about += " (many minutes: only if -only names it, or in -short)"
+		}
+		fmt.Fprintf(table, "%s\t%s\n", m.name, about)
+	}
+	return table.Flush()
 }
 
 // measure runs m with servers of its own.

@@ -27,9 +27,10 @@ type load struct {
 	paths    []string // asked for in turn
 	headers  []string // Name: value
 	clients  int
-	requests int   // of all clients together
-	status   int   // that every answer must have
-	size     int64 // of every body; -1: any
+	requests int           // of all clients together
+	status   int           // that every answer must have
+	size     int64         // of every body; -1: any
+	limit    time.Duration // of all; 0: 10 minutes
 }
 
 // outcome is what a load came to.
@@ -46,7 +47,8 @@ func (o outcome) quantile(q float64) time.Duration {
 
 // run sends the requests. It connects all clients before the clock starts.
 func (l load) run(ctx context.Context) (outcome, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	limit := cmp.Or(l.limit, 10*time.Minute)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%s does not answer it all within %v", l.addr, limit))
 	defer cancel()
 	requests := make([][]byte, len(l.paths))
 	for i, path := range l.paths {
@@ -95,6 +97,9 @@ func (l load) run(ctx context.Context) (outcome, error) {
 		o.took = append(o.took, c.took...)
 	}
 	slices.Sort(o.took)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return o, context.Cause(ctx)
+	}
 	return o, errors.Join(errs...)
 }
 

@@ -16,7 +16,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"regexp"
 	"syscall"
 	"time"
 )
@@ -37,11 +36,22 @@ func main() {
 	}
 }
 
+const usage = `usage: bench [flags]
+
+Measures k6x on this machine, side by side with what could not be faster, and prints a table. -list tells what there
+is to measure. What takes many minutes runs only if -only names it: cold and platforms; the rest takes about ten minutes.
+
+`
+
 // run runs one command line.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	count := flags.Int("count", 5, "how often each thing is measured")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	count := flags.Int("count", 5, "how often each thing is measured (those that take many minutes: 1)")
 	short := flags.Bool("short", false, "small sizes and few repetitions: shows that everything runs, the figures mean little")
 	only := flags.String("only", "", "`regexp` of the measurements to run")
 	output := flags.String("json", "", "`file` for the figures as JSON")
@@ -49,19 +59,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := regexp.Compile(*only)
+	chosen, err := choose(*only, *short)
 	if err != nil {
-		return fmt.Errorf("-only: %w", err)
+		return err
 	}
 	if *count < 1 || flags.NArg() > 0 {
 		return errors.New("-count is at least 1, and there are no arguments but flags")
 	}
 	if *list {
-		for _, m := range measurements() {
-			fmt.Fprintf(stdout, "%-12s %s\n", m.name, m.about)
-		}
-		return nil
+		return printList(stdout)
 	}
+	counted := false
+	flags.Visit(func(f *flag.Flag) { counted = counted || f.Name == "count" })
 	if *short {
 		*count = 1
 	}
@@ -71,9 +80,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	all := report{Machine: thisMachine(), Started: time.Now().UTC().Truncate(time.Second), Count: *count, Short: *short}
-	for _, m := range measurements() {
-		if !chosen.MatchString(m.name) || m.slow && *only == "" {
-			continue
+	for _, m := range chosen {
+		if w.count = *count; m.slow && !counted {
+			w.count = 1
 		}
 		rows, err := w.measure(ctx, m)
 		all.add(m.name, rows)

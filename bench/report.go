@@ -120,9 +120,9 @@ func ratio(samples, of []float64) float64 {
 
 // print writes the table.
 func (r *report) print(w io.Writer) error {
-	fmt.Fprintf(w, "\n%s/%s, %d CPUs, %s, median of %d\n\n", r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Toolchain, r.Count)
+	fmt.Fprintf(w, "\n%s/%s, %d CPUs, %s; medians of n\n\n", r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Toolchain)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "measurement\tcase\tsubject\tmedian\tfrom\tto\tunit\tratio")
+	fmt.Fprintln(table, "measurement\tcase\tsubject\tn\tmedian\tfrom\tto\tunit\tratio")
 	last := ""
 	for _, row := range r.Rows {
 		of := ""
@@ -130,10 +130,10 @@ func (r *report) print(w io.Writer) error {
 			of = fmt.Sprintf("%.3g of %s", row.Ratio, row.Reference)
 		}
 		if row.Measurement != last && last != "" {
-			fmt.Fprintln(table, strings.Repeat("\t", 7))
+			fmt.Fprintln(table, strings.Repeat("\t", 8))
 		}
 		last = row.Measurement
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.Measurement, row.Case, row.Subject,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", row.Measurement, row.Case, row.Subject, len(row.Samples),
 			figure(row.Median), figure(row.Low), figure(row.High), row.Unit, of)
 	}
 	return table.Flush()

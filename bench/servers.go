@@ -9,9 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -21,6 +19,7 @@ type server struct {
 	addr string
 	cmd  *exec.Cmd
 	gone chan struct{}
+	tree maximum // the memory of its processes, if somebody watches
 }
 
 // start starts a program whose address is known, or is in the first line that it prints if addr is "". No
@@ -71,11 +70,14 @@ func (w *world) start(addr string, cmd *exec.Cmd) (*server, error) {
 }
 
 // stop ends a server.
-func (s *server) stop() {
+func (s *server) stop() { s.stopWithin(5 * time.Second) }
+
+// stopWithin ends a server. It is killed if it takes longer to end by itself.
+func (s *server) stopWithin(limit time.Duration) {
 	_ = s.cmd.Process.Signal(os.Interrupt)
 	select {
 	case <-s.gone:
-	case <-time.After(5 * time.Second):
+	case <-time.After(limit):
 		_ = s.cmd.Process.Kill()
 		<-s.gone
 	}
@@ -86,25 +88,6 @@ func (w *world) stopServers() {
 		s.stop()
 	}
 	w.servers = nil
-}
-
-// peak returns the most memory that a server ever had, in MB; 0 where the system does not tell.
-func (s *server) peak() float64 { return s.memory("VmHWM") }
-
-// resident returns the memory that a server has, in MB; 0 where the system does not tell.
-func (s *server) resident() float64 { return s.memory("VmRSS") }
-
-func (s *server) memory(which string) float64 {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
-	if err != nil {
-		return 0
-	}
-	m := regexp.MustCompile(which + `:\s+(\d+) kB`).FindSubmatch(status)
-	if m == nil {
-		return 0
-	}
-	kib, _ := strconv.ParseFloat(string(m[1]), 64)
-	return kib * 1024 / 1e6
 }
 
 // service starts a k6x with a cache directory and a registry.

@@ -21,6 +21,7 @@ type world struct {
 	self    string // this program, which is a file server too
 	k6x     string
 	servers []*server
+	builds  *building // nil: nothing was built yet
 }
 
 // newWorld builds what is measured.
@@ -59,13 +60,21 @@ func (w *world) temp(name string) (string, error) { return os.MkdirTemp(w.dir, n
 
 func (w *world) close() error {
 	w.stopServers()
-	_ = filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+	if w.builds != nil {
+		w.builds.modules.Close()
+	}
+	return removeAll(w.dir)
+}
+
+// removeAll removes a directory with a module cache in it, which is read-only.
+func removeAll(dir string) error {
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			_ = os.Chmod(path, 0o755) // a module cache is read-only
+			_ = os.Chmod(path, 0o755)
 		}
 		return nil
 	})
-	return os.RemoveAll(w.dir)
+	return os.RemoveAll(dir)
 }
 
 // rounds calls measure for each subject in each round. What was last in one round is first
