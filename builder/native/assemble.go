@@ -39,22 +39,30 @@ func (e *Engine) assemble(ctx context.Context, ws *workspace) bool {
 }
 
 func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error {
-	k.mu.Lock()
-	if !k.Proven || k.Refuted {
-		k.mu.Unlock()
+	if !k.isUsable() {
 		return errUnknown
 	}
+	if err := e.download(ctx, ws); err != nil {
+		return err
+	}
+	k.mu.Lock()
 	p, err := e.plan(k, ws.recipe)
-	goSum := k.GoSum
+	lines := sums{}
+	lines.learn(k.GoSum)
 	k.mu.Unlock()
 	if err != nil {
+		return err
+	}
+	if err := e.compileUnits(ctx, ws, p); err != nil {
 		return err
 	}
 	ws.progress.linking()
 	if err := e.link(ctx, ws, p, gobuild.OutputName); err != nil {
 		return err
 	}
-	return ws.write(map[string]string{"go.mod": p.goMod, "go.sum": goSum})
+	ws.unconfirmed = len(p.units) > 0
+	lines.learn(p.goSum)
+	return ws.write(map[string]string{"go.mod": p.goMod, "go.sum": lines.known()})
 }
 
 // The go command frames build info with these, so that it is found in a binary.
@@ -83,18 +91,17 @@ func (e *Engine) link(ctx context.Context, ws *workspace, p *plan, output string
 			return err
 		}
 	}
-	position := slices.Contains(positionIndependent, ws.recipe.Platform.OS)
 	compile := []string{
 		"-o", filepath.Join(ws.temp(), "main.a"), "-trimpath", ws.dir + "=>k6;" + ws.temp() + "=>", "-p", "main",
 		"-lang=" + version.Lang("go"+p.goVersion), "-complete", "-goversion", ws.recipe.Toolchain, "-nolocalimports",
 		"-importcfg", filepath.Join(ws.temp(), "importcfg"), "-pack", "./main.go",
 	}
 	mode := "exe"
-	if position {
+	if slices.Contains(positionIndependent, ws.recipe.Platform.OS) {
 		mode = "pie"
-		if ws.recipe.Platform.OS != "windows" {
-			compile = slices.Insert(compile, 0, "-shared")
-		}
+	}
+	if shared(ws.recipe.Platform.OS) {
+		compile = slices.Insert(compile, 0, "-shared")
 	}
 	link := []string{"-o", output, "-importcfg", filepath.Join(ws.temp(), "importcfg.link")}
 	if p.godebug != "" {
@@ -111,6 +118,9 @@ func (e *Engine) link(ctx context.Context, ws *workspace, p *plan, output string
 
 // positionIndependent are the systems whose programs are so by default.
 var positionIndependent = []string{"darwin", "windows", "ios", "android"}
+
+// shared reports whether code for a system is compiled so that it may be loaded anywhere.
+func shared(os string) bool { return slices.Contains(positionIndependent, os) && os != "windows" }
 
 func importcfg(files map[string]string) string {
 	var b strings.Builder

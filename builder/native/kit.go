@@ -26,7 +26,7 @@ const (
 )
 
 // kitFormat is the version of kitData and of what is linked of it.
-const kitFormat = 1
+const kitFormat = 2
 
 // kit is what go builds for one platform, toolchain and set of code generation settings
 // have compiled: enough to know, without asking the go command, which files a combination of the same
@@ -49,6 +49,7 @@ type kitData struct {
 	Archives map[string]archive  // by identity
 	Sums     map[string]string   // go.sum's hash of a module by path@version
 	GoSum    string
+	Tags     tags
 }
 
 // archive is a compiled package in the build cache.
@@ -120,7 +121,7 @@ func (k *kit) makeMaps() {
 	if k.Info == nil || k.Std == nil || k.Packages == nil || k.Archives == nil || k.Sums == nil ||
 		len(k.Packages) > maxKitPackages || len(k.Archives) > maxKitPackages {
 		k.kitData = kitData{
-			Refuted: k.Refuted, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
+			Refuted: k.Refuted, Tags: k.Tags, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
 			Archives: make(map[string]archive), Sums: make(map[string]string),
 		}
 	}
@@ -130,6 +131,12 @@ func (k *kit) isRefuted() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.Refuted
+}
+
+func (k *kit) isUsable() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.Proven && !k.Refuted
 }
 
 // save writes the kit to its file. The caller holds k.mu.

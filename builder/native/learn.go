@@ -51,13 +51,24 @@ func (e *Engine) learn(ctx context.Context, ws *workspace) {
 	if e.kits.of(ws.recipe).isRefuted() {
 		return
 	}
-	if err := e.learnFrom(ctx, ws); err != nil && ctx.Err() == nil {
+	var err error
+	if ws.unconfirmed {
+		err = e.confirm(ctx, ws)
+	}
+	if err == nil {
+		err = e.learnFrom(ctx, ws)
+	}
+	if err != nil && ctx.Err() == nil {
 		e.log.Warn("nothing was learned from a build", "path", ws.recipe.Path(), "error", err)
 	}
 }
 
 func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	list, err := e.list(ctx, ws)
+	if err != nil {
+		return err
+	}
+	known, err := e.tags(ctx, ws)
 	if err != nil {
 		return err
 	}
@@ -72,6 +83,7 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	info.GoVersion = "" // as it is linked in
 	k := e.kits.of(ws.recipe)
 	k.mu.Lock()
+	k.Tags = known
 	if err := k.add(list, info.String(), lock.GoSum); err != nil {
 		k.mu.Unlock()
 		return err
@@ -122,6 +134,18 @@ func (e *Engine) list(ctx context.Context, ws *workspace) (*listing, error) {
 		return nil, err
 	}
 	return e.parseListing(&out)
+}
+
+// tags asks the go command for the build tags of ws.
+func (e *Engine) tags(ctx context.Context, ws *workspace) (tags, error) {
+	cmd := e.program(ctx, ws, e.cfg.Tool.Path, "list", "-f", `{{join context.ReleaseTags " "}}{{"\n"}}{{join context.ToolTags " "}}`, "unsafe")
+	var out bytes.Buffer
+	cmd.Stdout = &limitedWriter{w: &out, left: 1 << 16}
+	if err := e.runQuietly(cmd); err != nil {
+		return tags{}, err
+	}
+	release, tool, _ := strings.Cut(out.String(), "\n")
+	return tags{strings.Fields(release), strings.Fields(tool)}, nil
 }
 
 func (e *Engine) parseListing(r io.Reader) (*listing, error) {

@@ -162,7 +162,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return k6x.Build{}, err
 	}
-	learning = !assembled && e.assembles(ws) && e.later.add(func(ctx context.Context) {
+	learning = (!assembled || ws.unconfirmed) && e.assembles(ws) && e.later.add(func(ctx context.Context) {
 		defer end()
 		e.learn(ctx, ws)
 	})

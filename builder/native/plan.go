@@ -29,6 +29,14 @@ type plan struct {
 	direct    map[string]string // file of each package that main imports
 	files     map[string]string // file of each package that may be linked
 	info      string            // build info to link in
+	goSum     string            // lines that the kit does not have
+	units     []unit            // what has to be compiled for it, in that order
+}
+
+// unit is a package to compile.
+type unit struct {
+	path   string
+	source *source
 }
 
 var (
@@ -43,7 +51,7 @@ const maxRaises = 20
 // does not know all of it, or if the go command would have something to say about it. The
 // caller holds k.mu.
 func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
-	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache}
+	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache, platform: recipe.Platform}
 	main := []string{recipe.K6.Path + "/cmd"}
 	for _, m := range recipe.Extensions {
 		main = append(main, m.Path)
@@ -70,8 +78,13 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
 			p.files[path] = file
 		}
 	}
-	for path, pkg := range s.packages {
+	for _, path := range s.order {
+		pkg := s.packages[path]
 		a, ok := k.Archives[pkg.id]
+		if src := s.sources[packageKey(path, pkg.module)]; !ok && src != nil && len(p.units) < maxUnits {
+			p.units = append(p.units, unit{path, src})
+			continue
+		}
 		if !ok {
 			return nil, fmt.Errorf("%s: %w", path, errUnknown)
 		}
@@ -82,9 +95,16 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
 		p.files[path] = file
 	}
 	for _, path := range append(main, "runtime") {
-		p.direct[path] = p.files[path]
+		p.direct[path] = p.files[path] // "" for those to be compiled
 	}
-	if err := s.checkSums(k.GoSum); err != nil {
+	for _, unit := range p.units {
+		for _, path := range unit.source.std {
+			if _, ok := p.files[path]; !ok {
+				return nil, fmt.Errorf("%s: %w", path, errUnknown)
+			}
+		}
+	}
+	if p.goSum, err = s.checkSums(k.GoSum); err != nil {
 		return nil, err
 	}
 	if info.Deps, err = s.deps(k); err != nil {
@@ -122,6 +142,7 @@ type selection struct {
 	mods     *goMods
 	kit      *kit
 	modCache string
+	platform k6x.Platform
 	roots    []module.Version  // the requirements of the main module
 	root     map[string]string // their selected versions
 
@@ -129,7 +150,9 @@ type selection struct {
 	goVersion string                  // only ever raised
 	loaded    map[module.Version]bool // whose go.mod counted
 	packages  map[string]*chosen
-	missing   error // of a package that no selected module has; one that is selected next may
+	order     []string           // of packages, each after its imports
+	sources   map[string]*source // by packageKey, of those that the kit does not know; nil: it is not one
+	missing   error              // of a package that no selected module has; one that is selected next may
 }
 
 // chosen is a package of the program.
@@ -152,7 +175,7 @@ func (s *selection) settle(main []string) error {
 				return fmt.Errorf("%s is raised to %s", m, s.selected[m.Path])
 			}
 		}
-		s.packages, s.missing = make(map[string]*chosen), nil
+		s.packages, s.order, s.missing = make(map[string]*chosen), nil, nil
 		for _, path := range main {
 			if _, err := s.load(path); err != nil {
 				return err
@@ -263,7 +286,7 @@ func (s *selection) load(path string) (*chosen, error) {
 	s.packages[path] = pkg
 	key := packageKey(path, m)
 	var ids []string
-	for _, imported := range s.kit.Packages[key] {
+	for _, imported := range s.importsOf(key) {
 		dep, err := s.load(imported)
 		if err != nil {
 			return nil, err
@@ -271,7 +294,40 @@ func (s *selection) load(path string) (*chosen, error) {
 		ids = append(ids, dep.id)
 	}
 	pkg.id = identity(key, ids)
+	if m.Path != "" { // else it is missing
+		s.order = append(s.order, path)
+	}
 	return pkg, nil
+}
+
+// importsOf returns what a package imports that is not of the standard library.
+func (s *selection) importsOf(key string) []string {
+	if src := s.sources[key]; src != nil {
+		return src.imports
+	}
+	return s.kit.Packages[key]
+}
+
+// knows reports whether m has the package, of which then all is known.
+func (s *selection) knows(pkg string, m module.Version) bool {
+	key := packageKey(pkg, m)
+	if _, ok := s.kit.Packages[key]; ok {
+		return true
+	}
+	src, ok := s.sources[key]
+	if ok {
+		return src != nil
+	}
+	if root, err := extracted(s.modCache, m); err == nil {
+		if f := s.mods.read(m); f != nil {
+			src, _ = scan(root, pkg, m, f.goVersion, s.platform, s.kit.Tags)
+		}
+	}
+	if s.sources == nil {
+		s.sources = make(map[string]*source)
+	}
+	s.sources[key] = src
+	return src != nil
 }
 
 // provider returns the one module that has the package; none if the package is missing.
@@ -293,7 +349,7 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 			continue
 		}
 		m := module.Version{Path: prefix, Version: v}
-		if _, ok := s.kit.Packages[packageKey(pkg, m)]; !ok {
+		if !s.knows(pkg, m) {
 			if err := s.lacks(m, pkg); err != nil {
 				return module.Version{}, err
 			}
@@ -309,15 +365,9 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 
 // lacks returns an error unless it is sure that m has no such package.
 func (s *selection) lacks(m module.Version, pkg string) error {
-	partial, root, err := downloaded(s.modCache, m, ".partial") // the go command's mark while it extracts a module
+	root, err := extracted(s.modCache, m)
 	if err != nil {
 		return err
-	}
-	if _, err := os.Stat(root); err != nil {
-		return fmt.Errorf("%s: %w", m, errUnknown)
-	}
-	if _, err := os.Stat(partial); err == nil {
-		return fmt.Errorf("%s is being extracted: %w", m, errUnknown)
 	}
 	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(strings.TrimPrefix(pkg, m.Path))))
 	if errors.Is(err, os.ErrNotExist) {
@@ -332,8 +382,9 @@ func (s *selection) lacks(m module.Version, pkg string) error {
 }
 
 // checkSums makes sure that goSum has the hash of each go.mod that counts: it goes into the
-// lock, and says that the go command has once checked that file.
-func (s *selection) checkSums(goSum string) error {
+// lock, and says that the go command has once checked that file. It returns the lines that goSum lacks, of modules that
+// are here as the go command has downloaded them, which it does not do without a check.
+func (s *selection) checkSums(goSum string) (more string, err error) {
 	known := make(map[module.Version]bool)
 	for line := range strings.Lines(goSum) {
 		if m, ofGoMod := sumOf(line); ofGoMod {
@@ -341,11 +392,19 @@ func (s *selection) checkSums(goSum string) error {
 		}
 	}
 	for m := range s.loaded {
-		if !known[m] {
-			return fmt.Errorf("the hash of %s's go.mod: %w", m, errUnknown)
+		if known[m] {
+			continue
 		}
+		if _, err := extracted(s.modCache, m); err != nil {
+			return "", fmt.Errorf("the hash of %s's go.mod: %w", m, errUnknown)
+		}
+		ofMod, of, err := hashes(s.modCache, m)
+		if err != nil {
+			return "", err
+		}
+		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, of, m.Path, m.Version, ofMod)
 	}
-	return nil
+	return more, nil
 }
 
 // deps returns the modules that are linked, as build info names them.
@@ -354,7 +413,10 @@ func (s *selection) deps(k *kit) ([]*debug.Module, error) {
 	for _, pkg := range s.packages {
 		sum, ok := k.Sums[pkg.module.String()]
 		if !ok {
-			return nil, fmt.Errorf("the hash of %s: %w", pkg.module, errUnknown)
+			var err error
+			if _, sum, err = hashes(s.modCache, pkg.module); err != nil {
+				return nil, fmt.Errorf("the hash of %s: %w", pkg.module, err)
+			}
 		}
 		linked[pkg.module.Path] = &debug.Module{Path: pkg.module.Path, Version: pkg.module.Version, Sum: sum}
 	}

@@ -27,7 +27,9 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 		return k6x.Build{}, gobuild.FileError("reading the lock", err)
 	}
 	if !ws.locked {
-		e.sums.learn(lock.GoSum)
+		if !ws.unconfirmed {
+			e.sums.learn(lock.GoSum)
+		}
 		if lock.GoSum, err = e.needed(ws, lock.GoSum, info); err != nil {
 			return k6x.Build{}, gobuild.FileError("reading the module versions", err)
 		}

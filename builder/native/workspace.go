@@ -18,6 +18,9 @@ type workspace struct {
 	recipe k6x.Recipe
 	locked bool // go.mod and go.sum are those of an earlier build
 
+	// unconfirmed: packages were compiled for it that the go command has not compiled yet.
+	unconfirmed bool
+
 	cache    CacheSession
 	cacheEnv []string // what go commands need for it
 
