@@ -247,7 +247,7 @@ func TestRefutedKitIsNotUsed(t *testing.T) {
 		k.Info["1.25.99"] = info
 	}
 	e.mods.read(gobuild.Pins(recipe)[0]).goVersion = "1.25.99" // as if versions were selected wrongly
-	k.Archives = map[string]archive{} // so that go build is run
+	k.Archives = map[string]archive{}                          // so that go build is run
 	for range 2 {
 		log.Reset()
 		if _, report := build(t, e, recipe, nil); strings.Contains(report.Lock.GoMod, "1.25.99") {

@@ -1,0 +1,211 @@
+package native
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+	"k6x/internal/testmod"
+)
+
+func TestOnlyPlainPackagesAreCompiledWithoutTheGoCommand(t *testing.T) {
+	release := tags{Release: []string{"go1.1", "go1.26"}, Tool: []string{"goexperiment.here"}}
+	m := module.Version{Path: "example.com/m", Version: "v1.0.0"}
+	linux := k6x.Platform{OS: "linux", Arch: "amd64"}
+	for name, c := range map[string]struct {
+		files map[string]string
+		lang  string
+		want  []string // files; nil: it is left to the go command
+	}{
+		"plain":              {files: map[string]string{"b.go": "package p\nimport \"fmt\"", "a.go": "package p\nimport \"example.com/m/internal/x\""}, want: []string{"a.go", "b.go"}},
+		"other systems":      {files: map[string]string{"a.go": "package p", "a_windows.go": "package p", "b_linux.go": "package p"}, want: []string{"a.go", "b_linux.go"}},
+		"tags":               {files: map[string]string{"a.go": "//go:build go1.26 && !go1.27\n\npackage p", "b.go": "//go:build cgo\n\npackage p", "c.go": "//go:build goexperiment.here\n\npackage p", "d.go": "//go:build ignore\n\npackage main"}, want: []string{"a.go", "c.go"}},
+		"tests":              {files: map[string]string{"a.go": "package p", "a_test.go": "package p_test\nimport \"testing\""}, want: []string{"a.go"}},
+		"cgo left out":       {files: map[string]string{"a.go": "package p", "b.go": "package p\nimport \"C\""}, want: []string{"a.go"}},
+		"assembly":           {files: map[string]string{"a.go": "package p", "a.s": "TEXT ·f(SB),0,$0"}},
+		"assembly elsewhere": {files: map[string]string{"a.go": "package p", "a_arm64.s": "TEXT ·f(SB),0,$0"}, want: []string{"a.go"}},
+		"embed":              {files: map[string]string{"a.go": "package p\nimport _ \"embed\"\n//go:embed x\nvar x string", "x": ""}},
+		"syso":               {files: map[string]string{"a.go": "package p", "a.syso": ""}},
+		"program":            {files: map[string]string{"a.go": "package main"}},
+		"two packages":       {files: map[string]string{"a.go": "package p", "b.go": "package q"}},
+		"nothing for linux":  {files: map[string]string{"a_windows.go": "package p"}},
+		"no go":              {files: map[string]string{"x": ""}},
+		"broken":             {files: map[string]string{"a.go": "package p\nimport \"fmt"}},
+		"inner of others":    {files: map[string]string{"a.go": "package p\nimport \"go.k6.io/k6/internal/x\""}},
+		"inner of go":        {files: map[string]string{"a.go": "package p\nimport \"internal/abi\""}},
+		"inner of go, too":   {files: map[string]string{"a.go": "package p\nimport \"crypto/internal/fips140\""}},
+		"vendored":           {files: map[string]string{"a.go": "package p\nimport \"example.com/m/vendor/x\""}},
+		"relative":           {files: map[string]string{"a.go": "package p\nimport \"./x\""}},
+		"no go line":         {files: map[string]string{"a.go": "package p"}, lang: "none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for file, text := range c.files {
+				if err := os.MkdirAll(filepath.Join(root, "p"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(root, "p", file), []byte(text+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			lang := "1.21"
+			if c.lang == "none" {
+				lang = ""
+			}
+			src, err := scan(root, "example.com/m/p", m, lang, linux, release)
+			if (err == nil) != (c.want != nil) {
+				t.Fatalf("%+v, %v", src, err)
+			}
+			if err == nil && !slices.Equal(src.files, c.want) {
+				t.Errorf("files %v, want %v", src.files, c.want)
+			}
+		})
+	}
+}
+
+// What is compiled here for any platform, from modules of any shape, is what go build makes of it.
+func TestWhatIsCompiledHereIsWhatGoBuildCompiles(t *testing.T) {
+	dir := t.TempDir()
+	k6, err := os.ReadFile("../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod := func(path, requires, files string) {
+		goMod := "module " + path + "\n\ngo 1.21\n" + requires
+		// The proxy's files have exclamation marks for capital letters.
+		escaped, err := module.EscapePath(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf("-- .mod --\n%s-- .info --\n{\"Version\":\"v0.1.0\"}\n-- go.mod --\n%s%s", goMod, goMod, files)
+		if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(escaped, "/", "_")+"_v0.1.0.txtar"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.k6.io_k6_v1.0.0.txtar"), k6, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mod("example.com/xk6-first", "", "-- x.go --\npackage x\n\nimport (\n\t_ \"runtime\"\n)\n")
+	mod("example.com/Lib", "", "-- lib.go --\npackage lib\n\nfunc Sum[T int | float64](list ...T) (s T) {\n\tfor _, x := range list {\n\t\ts += x\n\t}\n\treturn s\n}\n"+
+		"-- sub/s.go --\npackage sub\n\nfunc Where() { panic(\"here\") }\n")
+	mod("example.com/xk6-many", "require example.com/Lib v0.1.0\n", `-- a.go --
+package many
+
+import (
+	"example.com/Lib"
+	"example.com/Lib/sub"
+	"example.com/xk6-many/internal/deep"
+)
+
+func init() {
+	for i := 0; i < 3; i++ {
+		defer func() { println(i, deep.Name, lib.Sum(1, 2)) }()
+	}
+	if len(deep.Name) == 0 {
+		sub.Where()
+	}
+}
+-- os_linux.go --
+package many
+
+var OS = "linux"
+
+func init() { println(OS) }
+-- os_darwin.go --
+package many
+
+var OS = "darwin"
+
+func init() { println(OS) }
+-- os_windows.go --
+package many
+
+var OS = "windows"
+
+func init() { println(OS) }
+-- internal/deep/d.go --
+package deep
+
+var Name = "deep"
+`)
+	mod("example.com/xk6-embeds", "", "-- x.go --\npackage x\n\nimport _ \"embed\"\n\n//go:embed text\nvar text string\n\nfunc init() { println(text) }\n-- text --\nhello\n")
+	mod("example.com/xk6-intrudes", "", "-- x.go --\npackage x\n\nimport _ \"internal/abi\"\n")
+	tool := standinTool(t, testmod.Serve(t, dir))
+	var log bytes.Buffer
+	e := newEngine(t, Config{Tool: tool, Dir: emptyDir(t), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	// The reference has the same caches, but no kits: it always runs go build.
+	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})
+	reference.dirs, reference.mods = e.dirs, e.mods
+	platforms := []k6x.Platform{{OS: "linux", Arch: "amd64"}, {OS: "windows", Arch: "amd64"}, {OS: "darwin", Arch: "arm64"}}
+	if testing.Short() {
+		platforms = platforms[:1]
+	}
+	for _, platform := range platforms {
+		recipe := func(names ...string) k6x.Recipe {
+			for i, name := range names {
+				names[i] = name + "@v0.1.0"
+			}
+			r := e.recipe("v1.0.0", names...)
+			r.Platform = platform
+			return r
+		}
+		build(t, e, recipe("first"), nil)        // a kit
+		build(t, reference, recipe("many"), nil) // downloads what it needs
+		for name, left := range map[string]bool{"many": false, "embeds": true} {
+			log.Reset()
+			got, report := build(t, e, recipe(name), nil)
+			if strings.Contains(log.String(), "left to go build") != left || strings.Contains(log.String(), "level=WARN") {
+				t.Errorf("%s for %s: %s", name, platform, &log)
+			}
+			reference.kits.forget()
+			truth, wanted := build(t, reference, recipe(name), nil)
+			if !bytes.Equal(got, truth) || report.Lock != wanted.Lock {
+				t.Errorf("%s for %s: another binary or lock\n%s%s\n%s%s", name, platform, report.Lock.GoMod, report.Lock.GoSum, wanted.Lock.GoMod, wanted.Lock.GoSum)
+			}
+			log.Reset()
+			build(t, e, recipe(name), nil)
+			if log.Len() > 0 {
+				t.Errorf("%s for %s, once more: %s", name, platform, &log)
+			}
+		}
+		log.Reset()
+		if _, err := e.Build(t.Context(), recipe("intrudes"), nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.BuildFailed {
+			t.Errorf("a package that imports what it may not: %v", err)
+		}
+	}
+}
+
+// If the go command made something else than what was compiled here, the kit is not used again.
+func TestWhatIsCompiledOtherwiseRefutesTheKit(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../../testdata/standin")); err != nil {
+		t.Fatal(err)
+	}
+	goMod := "module example.com/xk6-odd\n\ngo 1.21\n"
+	text := "-- .mod --\n" + goMod + "-- .info --\n{\"Version\":\"v0.1.0\"}\n-- go.mod --\n" + goMod +
+		"-- a.go --\npackage odd\n\nfunc init() { println(name) }\n-- b.go --\n//go:build odd\n\npackage odd\n\nconst name = \"odd\"\n-- c.go --\n//go:build !odd\n\npackage odd\n\nconst name = \"even\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "example.com_xk6-odd_v0.1.0.txtar"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	e := newEngine(t, Config{Tool: standinTool(t, testmod.Serve(t, dir)), Dir: emptyDir(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	build(t, e, e.recipe("v1.0.0"), nil)
+	k := e.kits.of(e.recipe("v1.0.0"))
+	k.Tags.Tool = append(k.Tags.Tool, "odd")
+	build(t, e, e.recipe("v1.0.0", "odd@v0.1.0"), nil)
+	if !k.isRefuted() || !openKit(k.file).Refuted || !strings.Contains(log.String(), "is not that of the go command") {
+		t.Errorf("it is not refuted: %s", &log)
+	}
+	even, _ := build(t, e, e.recipe("v1.0.0", "odd@v0.1.0"), nil)
+	if out := versionOf(t, even); !strings.Contains(out, "v1.0.0") {
+		t.Error(out)
+	}
+}
