@@ -90,6 +90,9 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	}
 	proven := k.Proven
 	p, err := e.plan(k, ws.recipe)
+	if err == nil && p.units != nil {
+		err = errUnknown
+	}
 	if err != nil {
 		if errors.Is(err, errUnknown) { // on the way to the versions that were linked, there may be others
 			err = nil
