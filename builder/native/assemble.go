@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"go/version"
 	"maps"
@@ -42,16 +43,12 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 	if !k.isUsable() {
 		return errUnknown
 	}
-	if err := e.download(ctx, ws); err != nil {
-		return err
-	}
-	k.mu.Lock()
-	p, err := e.plan(k, ws.recipe)
-	lines := sums{}
-	lines.learn(k.GoSum)
-	k.mu.Unlock()
+	p, known, err := e.planOf(ctx, ws, k)
 	if err != nil {
 		return err
+	}
+	if p.units != nil && !e.keepPlace(ws) {
+		return fmt.Errorf("too much is to be compared already: %w", errUnknown)
 	}
 	if err := e.compileUnits(ctx, ws, p); err != nil {
 		return err
@@ -61,8 +58,38 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 		return err
 	}
 	ws.unconfirmed = len(p.units) > 0
+	lines := sums{}
+	lines.learn(known)
 	lines.learn(p.goSum)
 	return ws.write(map[string]string{"go.mod": p.goMod, "go.sum": lines.known()})
+}
+
+// maxPlans bounds how often a plan is made anew, as modules had to be checked for it.
+const maxPlans = 4
+
+// planOf returns a plan, and the go.sum lines of the kit.
+func (e *Engine) planOf(ctx context.Context, ws *workspace, k *kit) (p *plan, known string, err error) {
+	var c checked
+	for try := 0; ; try++ {
+		k.mu.Lock()
+		p, err = e.plan(k, ws.recipe, c)
+		known = k.GoSum
+		k.mu.Unlock()
+		if err == nil || !errors.Is(err, errUnknown) || !e.cfg.ConfirmLater || try == maxPlans {
+			return p, known, err
+		}
+		missing, ok := errors.AsType[unchecked](err)
+		switch {
+		case c == nil: // without compiling anything it cannot be done
+			c = checked{}
+		case !ok:
+			return nil, "", err
+		default:
+			if err := e.check(ctx, ws, c, missing); err != nil {
+				return nil, "", err
+			}
+		}
+	}
 }
 
 // The go command frames build info with these, so that it is found in a binary.

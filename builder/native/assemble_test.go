@@ -81,7 +81,7 @@ func serveGraph(t *testing.T) string {
 func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 	tool := standinTool(t, serveGraph(t))
 	var log bytes.Buffer
-	cfg := Config{Tool: tool, Dir: emptyDir(t), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	cfg := Config{Tool: tool, Dir: emptyDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	e := newEngine(t, cfg)
 	// The reference has the same caches, but no kits: it always runs go build.
 	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})
@@ -185,8 +185,8 @@ func TestDamageIsLeftToGoBuild(t *testing.T) {
 		"kit file torn":   {onFile(write(`{"Proven":true,"Pack`)), true},
 		"kit file empty":  {onFile(write("")), true},
 		"kit file lacks":  {onFile(write(`{"Proven":true,"Packages":{}}`)), true},
-		"no go.sum lines": {func(_ *testing.T, k *kit) { k.GoSum = "" }, false},
-		"no sums":         {func(_ *testing.T, k *kit) { clear(k.Sums) }, false},
+		"no go.sum lines": {func(_ *testing.T, k *kit) { k.GoSum = "" }, true},
+		"no sums":         {func(_ *testing.T, k *kit) { clear(k.Sums) }, true},
 		"another setting": {func(_ *testing.T, k *kit) {
 			for v, info := range k.Info {
 				k.Info[v] = strings.Replace(info, "-trimpath=true", "-trimpath=false", 1)

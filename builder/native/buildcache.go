@@ -30,7 +30,7 @@ func (noSession) Close()                   {}
 
 // shareCache lets the go commands in ws use the shared build cache until ws is removed. Without it they compile more.
 func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
-	if e.cfg.BuildCache == nil || ctx.Err() != nil {
+	if e.cfg.BuildCache == nil || ws.cacheEnv != nil || ctx.Err() != nil {
 		return
 	}
 	session, err := e.cfg.BuildCache.Begin(ws.recipe, share)

@@ -46,19 +46,17 @@ func (e *Engine) assembles(ws *workspace) bool {
 // learn adds to the kit what go build has just compiled in ws. It compares what would be linked
 // with what was linked, the first time by linking it. It is worth nothing if it fails but a note in the log.
 func (e *Engine) learn(ctx context.Context, ws *workspace) {
-	ctx, cancel := context.WithTimeout(ctx, learnTime)
-	defer cancel()
-	if e.kits.of(ws.recipe).isRefuted() {
+	leave, err := e.gate.shared(ctx)
+	if err != nil {
+		return // cut off
+	}
+	defer leave()
+	if ws.unconfirmed && !e.confirm(ctx, ws) || e.kits.of(ws.recipe).isRefuted() {
 		return
 	}
-	var err error
-	if ws.unconfirmed {
-		err = e.confirm(ctx, ws)
-	}
-	if err == nil {
-		err = e.learnFrom(ctx, ws)
-	}
-	if err != nil && ctx.Err() == nil {
+	limited, cancel := context.WithTimeout(ctx, learnTime)
+	defer cancel()
+	if err := e.learnFrom(limited, ws); err != nil && ctx.Err() == nil {
 		e.log.Warn("nothing was learned from a build", "path", ws.recipe.Path(), "error", err)
 	}
 }
@@ -89,10 +87,7 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 		return err
 	}
 	proven := k.Proven
-	p, err := e.plan(k, ws.recipe)
-	if err == nil && p.units != nil {
-		err = errUnknown
-	}
+	p, err := e.plan(k, ws.recipe, nil)
 	if err != nil {
 		if errors.Is(err, errUnknown) { // on the way to the versions that were linked, there may be others
 			err = nil

@@ -1,16 +1,13 @@
 package native
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
-	"golang.org/x/mod/sumdb/dirhash"
 )
 
 // Bounds on what is read of go.mod files, which strangers write.
@@ -73,27 +70,6 @@ func downloaded(modCache string, m module.Version, tail string) (file, dir strin
 	path = filepath.FromSlash(path)
 	return filepath.Join(modCache, "cache", "download", path, "@v", version+tail), filepath.Join(modCache, path+"@"+version), nil
 }
-
-// hashes returns the hashes that a go.sum has of m's go.mod and of m.
-func hashes(modCache string, m module.Version) (ofGoMod, of string, err error) {
-	file, _, err := downloaded(modCache, m, goModTail)
-	if err != nil {
-		return "", "", err
-	}
-	if ofGoMod, err = dirhash.Hash1([]string{"go.mod"}, func(string) (io.ReadCloser, error) { return os.Open(file) }); err != nil {
-		return "", "", err
-	}
-	if file, _, err = downloaded(modCache, m, ".ziphash"); err != nil {
-		return "", "", err
-	}
-	data, err := os.ReadFile(file)
-	if err == nil && !ziphash.Match(data) {
-		err = fmt.Errorf("%s is no hash", file)
-	}
-	return ofGoMod, string(data), err
-}
-
-var ziphash = regexp.MustCompile(`^h1:[A-Za-z0-9+/]{43}=$`)
 
 func readGoMod(modCache string, m module.Version) *goMod {
 	name, _, err := downloaded(modCache, m, goModTail)

@@ -39,6 +39,10 @@ type Config struct {
 	// permissions. An error fails the build. Nil: it runs as this process does.
 	Confine func(*exec.Cmd) error
 
+	// ConfirmLater: packages that were never compiled are compiled without the go command, if the compiler is all that
+	// they need. The go command makes the same binary after the answer, to be compared. It is for engines that live on.
+	ConfirmLater bool
+
 	// BuildCache is where go commands find what other machines compiled; nil: nowhere. It keeps what it
 	// finds in gocache/ of Dir.
 	BuildCache BuildCache
@@ -94,11 +98,11 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, gobuild.FileError("preparing the work directory", err)
 	}
 	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock")),
-		later: newLater(), mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
+		later: newLater(log), mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
 }
 
-// Settle waits until the engine has learned from the builds that it made, which takes some seconds after
-// a build, or until ctx ends.
+// Settle waits until the engine has learned from the builds that it made, which takes some seconds in which nothing
+// is built, or until ctx ends.
 func (e *Engine) Settle(ctx context.Context) { e.later.wait(ctx) }
 
 // Close removes the work directory of this process. No build may be running. What was not learned
@@ -133,27 +137,23 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
 		return k6x.Build{}, err
 	}
-	leave, err := e.gate.shared(ctx)
-	if err != nil {
-		return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
-	}
-	end := leave
-	learning := false
-	defer func() {
-		if !learning {
-			end()
-		}
-	}()
-
 	started := time.Now()
+	leave, err := e.begin(ctx)
+	if err != nil {
+		return k6x.Build{}, err
+	}
+	defer leave()
 	ws, err := newWorkspace(e.work.Path, recipe, lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("writing the main module", err)
 	}
-	end = func() {
-		ws.remove(e.log)
-		leave()
-	}
+	learning := false
+	defer func() {
+		if !learning {
+			e.keepNoPlace(ws)
+			ws.remove(e.log)
+		}
+	}()
 	ws.progress = watch(ctx)
 	build, assembled, err := e.make(ctx, ws)
 	if err != nil {
@@ -162,13 +162,50 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return k6x.Build{}, err
 	}
-	learning = (!assembled || ws.unconfirmed) && e.assembles(ws) && e.later.add(func(ctx context.Context) {
-		defer end()
-		e.learn(ctx, ws)
-	})
+	if learning = e.assembles(ws) && (!assembled || ws.unconfirmed) && e.keepPlace(ws); learning {
+		ws.progress = nil // the answer is complete
+		e.later.add(func(ctx context.Context) { e.learn(ctx, ws) }, func() {
+			if ws.unconfirmed {
+				e.log.Warn("a binary was not compared with that of the go command", "path", ws.recipe.Path(), "key", ws.recipe.Key())
+			}
+			ws.remove(e.log)
+		})
+	}
 	build.Started = started.UTC()
 	build.Duration = time.Since(started)
 	return build, nil
+}
+
+// begin waits until a build may run, and returns what ends it.
+func (e *Engine) begin(ctx context.Context) (end func(), err error) {
+	if err := e.later.enter(ctx); err != nil {
+		return nil, gobuild.Stopped(ctx, err)
+	}
+	leave, err := e.gate.shared(ctx)
+	if err != nil {
+		e.later.leave()
+		return nil, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
+	}
+	return func() {
+		leave()
+		e.later.leave()
+	}, nil
+}
+
+// keepPlace makes sure that there is a place to learn from ws later, if it can.
+func (e *Engine) keepPlace(ws *workspace) bool {
+	if !ws.place {
+		ws.place = e.later.promise()
+	}
+	return ws.place
+}
+
+// keepNoPlace gives up what keepPlace has got.
+func (e *Engine) keepNoPlace(ws *workspace) {
+	if ws.place {
+		ws.place = false
+		e.later.forgo()
+	}
 }
 
 // make makes the binary of ws and reports whether that was done without go build.
@@ -179,6 +216,7 @@ func (e *Engine) make(ctx context.Context, ws *workspace) (build k6x.Build, asse
 		}
 		e.log.Warn("an assembled binary is left to go build", "path", ws.recipe.Path(), "error", err)
 	}
+	ws.unconfirmed = false
 	if err := ws.reset(e.sums.known()); err != nil {
 		return k6x.Build{}, false, gobuild.FileError("writing the main module", err)
 	}

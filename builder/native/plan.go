@@ -50,11 +50,21 @@ const maxRaises = 20
 // plan finds out what go build would link for a recipe. It returns an error if the kit
 // does not know all of it, or if the go command would have something to say about it. The
 // caller holds k.mu.
-func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
-	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache, platform: recipe.Platform}
+// If c is not nil, packages that the kit does not know may be compiled, of modules that are in c or that
+// the kit knows; the error is an [unchecked] if others are needed.
+func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
+	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache, platform: recipe.Platform, checked: c}
+	if err := s.checkModules(s.roots); err != nil {
+		return nil, err
+	}
 	main := []string{recipe.K6.Path + "/cmd"}
 	for _, m := range recipe.Extensions {
 		main = append(main, m.Path)
+	}
+	for _, path := range main {
+		if !mayImport("k6", path) {
+			return nil, fmt.Errorf("%s is an internal package: %w", path, errUnknown)
+		}
 	}
 	if err := s.settle(main); err != nil {
 		return nil, err
@@ -107,7 +117,7 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe) (*plan, error) {
 	if p.goSum, err = s.checkSums(k.GoSum); err != nil {
 		return nil, err
 	}
-	if info.Deps, err = s.deps(k); err != nil {
+	if info.Deps, err = s.deps(); err != nil {
 		return nil, err
 	}
 	p.info = info.String()
@@ -143,6 +153,7 @@ type selection struct {
 	kit      *kit
 	modCache string
 	platform k6x.Platform
+	checked  checked           // nil: nothing is compiled
 	roots    []module.Version  // the requirements of the main module
 	root     map[string]string // their selected versions
 
@@ -318,6 +329,9 @@ func (s *selection) knows(pkg string, m module.Version) bool {
 	if ok {
 		return src != nil
 	}
+	if _, ok := s.sumOf(m); !ok || s.checked == nil {
+		return false
+	}
 	if root, err := extracted(s.modCache, m); err == nil {
 		if f := s.mods.read(m); f != nil {
 			src, _ = scan(root, pkg, m, f.goVersion, s.platform, s.kit.Tags)
@@ -365,6 +379,9 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 
 // lacks returns an error unless it is sure that m has no such package.
 func (s *selection) lacks(m module.Version, pkg string) error {
+	if err := s.checkModules([]module.Version{m}); err != nil {
+		return err
+	}
 	root, err := extracted(s.modCache, m)
 	if err != nil {
 		return err
@@ -381,9 +398,42 @@ func (s *selection) lacks(m module.Version, pkg string) error {
 	return err
 }
 
+// unchecked are modules that are not here, or that the go command has not checked.
+type unchecked []module.Version
+
+func (u unchecked) Error() string { return fmt.Sprintf("%v: %v", []module.Version(u), errUnknown) }
+func (unchecked) Unwrap() error   { return errUnknown }
+
+// checkModules makes sure that modules are here, as the go command has checked them, if packages of them may be compiled.
+func (s *selection) checkModules(modules []module.Version) error {
+	if s.checked == nil {
+		return nil
+	}
+	var missing unchecked
+	for _, m := range modules {
+		_, known := s.sumOf(m)
+		if _, err := extracted(s.modCache, m); err != nil || !known {
+			missing = append(missing, m)
+		}
+	}
+	if missing != nil {
+		return missing
+	}
+	return nil
+}
+
+// sumOf returns the hash of m that the go command has checked.
+func (s *selection) sumOf(m module.Version) (string, bool) {
+	if sum, ok := s.kit.Sums[m.String()]; ok {
+		return sum, true
+	}
+	c, ok := s.checked[m]
+	return c.Sum, ok
+}
+
 // checkSums makes sure that goSum has the hash of each go.mod that counts: it goes into the
 // lock, and says that the go command has once checked that file. It returns the lines that goSum lacks, of modules that
-// are here as the go command has downloaded them, which it does not do without a check.
+// were checked for this plan.
 func (s *selection) checkSums(goSum string) (more string, err error) {
 	known := make(map[module.Version]bool)
 	for line := range strings.Lines(goSum) {
@@ -395,28 +445,22 @@ func (s *selection) checkSums(goSum string) (more string, err error) {
 		if known[m] {
 			continue
 		}
-		if _, err := extracted(s.modCache, m); err != nil {
+		c, ok := s.checked[m]
+		if !ok {
 			return "", fmt.Errorf("the hash of %s's go.mod: %w", m, errUnknown)
 		}
-		ofMod, of, err := hashes(s.modCache, m)
-		if err != nil {
-			return "", err
-		}
-		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, of, m.Path, m.Version, ofMod)
+		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, c.Sum, m.Path, m.Version, c.GoModSum)
 	}
 	return more, nil
 }
 
 // deps returns the modules that are linked, as build info names them.
-func (s *selection) deps(k *kit) ([]*debug.Module, error) {
+func (s *selection) deps() ([]*debug.Module, error) {
 	linked := make(map[string]*debug.Module)
 	for _, pkg := range s.packages {
-		sum, ok := k.Sums[pkg.module.String()]
+		sum, ok := s.sumOf(pkg.module)
 		if !ok {
-			var err error
-			if _, sum, err = hashes(s.modCache, pkg.module); err != nil {
-				return nil, fmt.Errorf("the hash of %s: %w", pkg.module, err)
-			}
+			return nil, fmt.Errorf("the hash of %s: %w", pkg.module, errUnknown)
 		}
 		linked[pkg.module.Path] = &debug.Module{Path: pkg.module.Path, Version: pkg.module.Version, Sum: sum}
 	}

@@ -163,3 +163,22 @@ func TestNewsAreToldFromComplaints(t *testing.T) {
 		}
 	}
 }
+
+// What is done after the answer is told to nobody: who watched has gone.
+func TestNothingIsToldAfterTheAnswer(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t, Config{Dir: emptyDir(t), ConfirmLater: true})
+	build(t, e, e.recipe("v1.0.0"), nil)
+	ctx, seen := watched(t.Context())
+	if _, err := e.Build(ctx, e.recipe("v1.0.0", "hello@v0.1.0"), nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	told := len(*seen)
+	e.Settle(t.Context())
+	if len(*seen) != told {
+		t.Errorf("told after the answer: %v", (*seen)[told:])
+	}
+	if k := e.kits.of(e.recipe("v1.0.0")); len(k.Archives) == 0 || k.isRefuted() {
+		t.Error("it was not compared")
+	}
+}

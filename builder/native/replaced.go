@@ -83,9 +83,9 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
 		return ReplacedBuild{}, err
 	}
-	leave, err := e.gate.shared(ctx)
+	leave, err := e.begin(ctx)
 	if err != nil {
-		return ReplacedBuild{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
+		return ReplacedBuild{}, err
 	}
 	defer leave()
 

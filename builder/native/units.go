@@ -1,35 +1,61 @@
 package native
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"go/version"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"k6x/builder/internal/gobuild"
+	"golang.org/x/mod/module"
+
+	"k6x"
 )
 
-// downloadTime bounds what is fetched for a binary before the go command is asked.
-const downloadTime = 30 * time.Second
+const (
+	downloadTime = 30 * time.Second // for what is fetched before the go command is asked for all
+	maxChecked   = 16               // modules
+)
 
-// download has the go command download the modules of ws that were asked for and are not here, which it checks.
-func (e *Engine) download(ctx context.Context, ws *workspace) error {
-	var missing []string
-	for _, m := range gobuild.Pins(ws.recipe) {
-		if _, err := extracted(e.dirs.ModCache, m); err != nil {
-			missing = append(missing, m.String())
-		}
+// checked are the hashes that the go command has just found to be right.
+type checked map[module.Version]struct{ Sum, GoModSum string }
+
+// check has the go command download modules, unless they are here, and check their hashes, as go build would.
+func (e *Engine) check(ctx context.Context, ws *workspace, c checked, modules []module.Version) error {
+	if len(c)+len(modules) > maxChecked {
+		return errUnknown
 	}
-	if missing == nil {
-		return nil
+	args := []string{"mod", "download", "-json"}
+	for _, m := range modules {
+		args = append(args, m.String())
 	}
 	ctx, cancel := context.WithTimeout(ctx, downloadTime)
 	defer cancel()
-	return e.runQuietly(e.program(ctx, ws, e.cfg.Tool.Path, append([]string{"mod", "download"}, missing...)...))
+	cmd := e.program(ctx, ws, e.cfg.Tool.Path, args...)
+	var out bytes.Buffer
+	cmd.Stdout = &limitedWriter{w: &out, left: 1 << 20}
+	if err := e.runQuietly(cmd); err != nil {
+		return err
+	}
+	for dec := json.NewDecoder(&out); ; {
+		var m struct{ Path, Version, Sum, GoModSum string }
+		if err := dec.Decode(&m); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if m.Sum == "" || m.GoModSum == "" {
+			return fmt.Errorf("%s has no sum: %w", m.Path, errUnknown)
+		}
+		c[module.Version{Path: m.Path, Version: m.Version}] = struct{ Sum, GoModSum string }{m.Sum, m.GoModSum}
+	}
 }
 
 // compileUnits compiles what a plan needs that was never compiled, as the go command would, and completes the plan.
@@ -90,27 +116,49 @@ func unescaped(dir string) string {
 	return b.String()
 }
 
-// confirm has the go command build what was made with packages that were compiled here, and compares. The binary of ws
-// is then that of the go command.
-func (e *Engine) confirm(ctx context.Context, ws *workspace) error {
-	made := filepath.Join(ws.dir, "made.out")
-	if err := os.Rename(ws.output(), made); err != nil {
-		return err
+// confirm has the go command build what was made with packages that were compiled here, compares, and reports whether
+// that is settled. The binary of ws is then that of the go command.
+func (e *Engine) confirm(ctx context.Context, ws *workspace) bool {
+	same, err := e.sameByGoBuild(ctx, ws)
+	if ctx.Err() != nil {
+		return false
 	}
-	if err := ws.reset(e.sums.known()); err != nil {
-		return err
+	switch k6x.KindOf(err) {
+	case k6x.BuildFailed, k6x.Conflict, k6x.Forbidden, k6x.Invalid, k6x.NotFound: // the go command would not have made it at all
+		same = false
+	default:
+		if err != nil {
+			e.log.Warn("a binary cannot be compared with that of the go command", "path", ws.recipe.Path(), "error", err)
+			return false
+		}
 	}
-	e.shareCache(ctx, ws, true)
-	if err := e.compile(ctx, ws); err != nil {
-		return err
-	}
-	same, err := sameFiles(ws.output(), made)
-	if err != nil || same {
-		return err
+	ws.unconfirmed = false
+	if same {
+		return true
 	}
 	k := e.kits.of(ws.recipe)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.Refuted = true
-	return fmt.Errorf("a binary that was made is not that of the go command, so all are left to it; remove %s to try again: %w", k.file, k.save())
+	e.log.Error("a binary that was made is not that of the go command, so all are left to it from now on; remove the kit to try again",
+		"path", ws.recipe.Path(), "key", ws.recipe.Key(), "kit", k.file, "error", errors.Join(err, k.save()))
+	return true
+}
+
+// sameByGoBuild has the go command make the binary of ws, and compares.
+func (e *Engine) sameByGoBuild(ctx context.Context, ws *workspace) (bool, error) {
+	made := filepath.Join(ws.dir, "made.out")
+	if _, err := os.Stat(made); err != nil { // else it is not the first time
+		if err := os.Rename(ws.output(), made); err != nil {
+			return false, err
+		}
+	}
+	if err := ws.reset(e.sums.known()); err != nil {
+		return false, err
+	}
+	e.shareCache(ctx, ws, true)
+	if err := e.compile(ctx, ws); err != nil {
+		return false, err
+	}
+	return sameFiles(ws.output(), made)
 }

@@ -20,6 +20,7 @@ type workspace struct {
 
 	// unconfirmed: packages were compiled for it that the go command has not compiled yet.
 	unconfirmed bool
+	place       bool // there is one to learn from it later
 
 	cache    CacheSession
 	cacheEnv []string // what go commands need for it

@@ -86,7 +86,9 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 		Settings: tools.engine.Settings(), Resolve: resolveWith(tools.resolver),
 		Close: func() error {
 			if built {
-				tools.engine.Settle(ctx)
+				if o.sendTime == sendAllTime { // else somebody waits for k6, and later builds may be slower
+					tools.engine.Settle(ctx)
+				}
 				app.TrimGoCaches(ctx, tools.engine, int64(o.goCache), shown.logger())
 			}
 			return tools.close()

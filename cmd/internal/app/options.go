@@ -34,6 +34,7 @@ type Options struct {
 	GoCacheSize       int64  // bytes, each of Go's caches; 0: no limit
 	BuildCache        string // URL of a build cache that machines share; "": there is none
 	BuildCacheReading bool   // nothing is written to it
+	Once              bool   // one binary is made, and that is all
 	MaxBuilds         int
 	Queue             int
 	BuildTimeout      time.Duration
