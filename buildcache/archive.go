@@ -49,6 +49,7 @@ func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
 	if err != nil {
 		return Totals{}, err
 	}
+	n.still = true
 	enc, err := zstd.NewWriter(w)
 	if err != nil {
 		return Totals{}, err
@@ -150,7 +151,7 @@ func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
 	defer dec.Close()
 	t, err := n.importFrom(ctx, files.Beside, tar.NewReader(io.LimitReader(dec, maxImport)))
 	if err == nil {
-		_, err = io.Copy(io.Discard, dec) // its end has a checksum
+		err = nothingMore(dec) // its end has a checksum
 	}
 	if err == nil && from.read == 0 {
 		err = io.ErrUnexpectedEOF
@@ -164,6 +165,16 @@ func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
 	return t, notExported(err)
 }
 
+// nothingMore reads the padding at the end of a file.
+func nothingMore(r io.Reader) error {
+	const most = 1 << 20
+	n, err := io.Copy(io.Discard, io.LimitReader(r, most+1))
+	if err == nil && n > most {
+		err = errors.New("more than was exported")
+	}
+	return err
+}
+
 func notExported(err error) error {
 	return k6x.Errorf(k6x.Invalid, "this is not a build cache that k6x exported, or not all of it").
 		WithHint("Export it again, and compare the size of the file before and after it was moved.").WithCause(err)
@@ -171,6 +182,7 @@ func notExported(err error) error {
 
 func (n *near) importFrom(ctx context.Context, beside map[string]string, archive *tar.Reader) (t Totals, err error) {
 	sizes := make(map[ID]int64)
+	left := int64(maxImport)
 	for range maxImportEntries {
 		if err := ctx.Err(); err != nil {
 			return t, err
@@ -181,6 +193,15 @@ func (n *near) importFrom(ctx context.Context, beside map[string]string, archive
 		}
 		if err != nil {
 			return t, err
+		}
+		// A sparse file has sizes of its own, which nothing bounds.
+		for record := range h.PAXRecords {
+			if strings.HasPrefix(record, "GNU.sparse") {
+				return t, fmt.Errorf("%.100q in a build cache is sparse", h.Name)
+			}
+		}
+		if left -= h.Size; left < 0 {
+			return t, fmt.Errorf("more than %d bytes", int64(maxImport))
 		}
 		if strings.HasPrefix(h.Name, besideDir+"/") {
 			if err := importBeside(beside, h, &source{r: archive}); err != nil {

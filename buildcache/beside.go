@@ -20,10 +20,10 @@ const (
 	maxBesideName = 1000 // bytes
 )
 
-// passing are the files that are only there while somebody works.
-func passing(entry fs.DirEntry) bool {
+// passing reports whether a file is only there while somebody works.
+func passing(entry fs.DirEntry, rel string) bool {
 	if entry.IsDir() {
-		return entry.Name() == "tmp"
+		return rel == "tmp"
 	}
 	ext := path.Ext(entry.Name())
 	return !entry.Type().IsRegular() || ext == ".lock" || ext == ".partial" || ext == ".tmp"
@@ -38,7 +38,11 @@ func addDir(ctx context.Context, archive *tar.Writer, name, dir string) error {
 		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
-		if passing(entry) {
+		rel, err := filepath.Rel(dir, file)
+		if err != nil {
+			return err
+		}
+		if passing(entry, rel) {
 			if entry.IsDir() {
 				return filepath.SkipDir
 			}
@@ -46,10 +50,6 @@ func addDir(ctx context.Context, archive *tar.Writer, name, dir string) error {
 		}
 		if entry.IsDir() {
 			return nil
-		}
-		rel, err := filepath.Rel(dir, file)
-		if err != nil {
-			return err
 		}
 		return addBeside(archive, path.Join(besideDir, name, filepath.ToSlash(rel)), file)
 	})

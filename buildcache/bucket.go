@@ -29,9 +29,29 @@ func openBucket(ctx context.Context, url string, patience time.Duration, log *sl
 const maxListTries = 5
 
 func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, err error) {
+	err = b.list(ctx, prefix, func(o *blob.ListObject) error {
+		if names = append(names, o.Key); len(names) > maxListed {
+			return fmt.Errorf("more than %d objects below %s", maxListed, prefix)
+		}
+		return nil
+	})
+	return names, err
+}
+
+func (b *bucketStore) listOlder(ctx context.Context, prefix string, before time.Time, each func(name string)) error {
+	return b.list(ctx, prefix, func(o *blob.ListObject) error {
+		if o.ModTime.Before(before) {
+			each(o.Key)
+		}
+		return nil
+	})
+}
+
+func (b *bucketStore) list(ctx context.Context, prefix string, each func(*blob.ListObject) error) error {
 	for token := blob.FirstPageToken; len(token) > 0; {
 		var page []*blob.ListObject
 		var next []byte
+		var err error
 		for range maxListTries {
 			page, next, err = b.bucket.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix})
 			if gcerrors.Code(err) != gcerrors.NotFound { // as in a directory, when a file goes while it is listed
@@ -39,17 +59,16 @@ func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, 
 			}
 		}
 		if err != nil {
-			return nil, err
+			return err
+		}
+		for _, object := range page {
+			if err := each(object); err != nil {
+				return err
+			}
 		}
 		token = next
-		for _, object := range page {
-			names = append(names, object.Key)
-		}
-		if len(names) > maxListed {
-			return nil, fmt.Errorf("more than %d objects below %s", maxListed, prefix)
-		}
 	}
-	return names, nil
+	return nil
 }
 
 func (b *bucketStore) Open(ctx context.Context, name string) (io.ReadCloser, error) {

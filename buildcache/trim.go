@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Trimmed says what [Trim] found and did.
@@ -24,20 +25,25 @@ type usage struct {
 	packs  map[ID]int64
 }
 
-// Trim makes a far level smaller than limit bytes of packs by discarding scopes, first those that nobody wrote to for
+// orphanAge is how old a pack that no index knows has to be to be removed: that of a build under way is to come.
+const orphanAge = 24 * time.Hour
+
+// lister is a far level that can tell which objects are old. A registry has a garbage collection of its own.
+type lister interface {
+	// listOlder passes the names that begin with prefix, of objects that were last written before a time, to each.
+	listOlder(ctx context.Context, prefix string, before time.Time, each func(name string)) error
+}
+
+// Trim makes a far level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that nobody wrote to for
 // longest: those of toolchains and platforms that are not used any more. What a build uses meanwhile, it compiles. In a bucket, packs
-// that no index knows are removed as well, such as those of builds that died; in a registry, its garbage collection does that.
+// that no index knows are removed as well when they are a day old, such as those of builds that died.
 func Trim(ctx context.Context, far Store, limit int64) (Trimmed, error) {
+	return trim(ctx, far, limit, time.Now().Add(-orphanAge))
+}
+
+func trim(ctx context.Context, far Store, limit int64, before time.Time) (Trimmed, error) {
 	var t Trimmed
-	_, collects := far.(*registry)
-	var stored []string
-	if !collects { // before the indexes, so that a pack whose index comes meanwhile is not among the rest
-		var err error
-		if stored, err = far.List(ctx, packDir); err != nil {
-			return t, err
-		}
-	}
-	scopes, err := usages(ctx, far)
+	scopes, complete, err := usages(ctx, far)
 	if err != nil {
 		return t, err
 	}
@@ -50,7 +56,7 @@ func Trim(ctx context.Context, far Store, limit int64) (Trimmed, error) {
 				size += n
 			}
 		}
-		if limit > 0 && size > limit {
+		if limit > 0 && (size > limit || t.Discarded != nil) {
 			t.Discarded = append(t.Discarded, u.scope)
 			continue
 		}
@@ -65,26 +71,32 @@ func Trim(ctx context.Context, far Store, limit int64) (Trimmed, error) {
 			return t, err
 		}
 	}
-	for _, name := range stored {
-		id, err := ParseID(strings.TrimPrefix(name, packDir))
-		if err != nil || known[id] {
-			continue
-		}
-		if err := far.Remove(ctx, name); err != nil {
-			return t, err
-		}
-		t.Orphans++
+	old, ok := far.(lister)
+	if !ok || !complete {
+		return t, nil
 	}
-	return t, nil
+	var orphans []string
+	err = old.listOlder(ctx, packDir, before, func(name string) {
+		if id, err := ParseID(strings.TrimPrefix(name, packDir)); err == nil && !known[id] {
+			orphans = append(orphans, name)
+		}
+	})
+	for _, name := range orphans {
+		if err == nil {
+			err = far.Remove(ctx, name)
+			t.Orphans++
+		}
+	}
+	return t, err
 }
 
-// usages returns what each scope has.
-func usages(ctx context.Context, far Store) ([]*usage, error) {
+// usages returns what each scope has. It is complete unless there is an index that cannot be read, such as one of a later k6x.
+func usages(ctx context.Context, far Store) (all []*usage, complete bool, err error) {
 	names, err := far.List(ctx, indexDir)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var all []*usage
+	complete = true
 	slices.Sort(names)
 	for _, name := range names {
 		parts := indexNames.FindStringSubmatch(name)
@@ -97,11 +109,12 @@ func usages(ctx context.Context, far Store) ([]*usage, error) {
 		u := all[len(all)-1]
 		u.newest = strings.TrimPrefix(name, indexPrefix(u.scope))
 		x, err := loadIndex(ctx, far, name)
-		if errors.Is(err, errOther) { // damaged, so that nobody uses what it has
+		if errors.Is(err, errOther) {
+			complete = false
 			continue
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+			return nil, false, err
 		}
 		if err == nil {
 			for _, p := range x.Packs {
@@ -109,5 +122,5 @@ func usages(ctx context.Context, far Store) ([]*usage, error) {
 			}
 		}
 	}
-	return all, nil
+	return all, complete, nil
 }

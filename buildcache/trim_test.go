@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"slices"
 	"testing"
+	"time"
 )
 
 const newerScope = "go1.26.9-linux-amd64"
@@ -68,7 +69,10 @@ func TestTrimRemovesPacksThatNoIndexKnows(t *testing.T) {
 		if err := far.Put(t.Context(), packName(sha256.Sum256(lost)), lost, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Trim(t.Context(), far, 0); err != nil || got.Orphans != 1 || len(got.Kept) != 2 {
+		if got, err := Trim(t.Context(), far, 0); err != nil || got.Orphans != 0 {
+			t.Errorf("a pack that may be of a build under way: %+v, %v", got, err)
+		}
+		if got, err := trim(t.Context(), far, 0, time.Now().Add(time.Hour)); err != nil || got.Orphans != 1 || len(got.Kept) != 2 {
 			t.Errorf("%+v, %v", got, err)
 		}
 		if len(names(t, far, packDir)) != 2 || !hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, b) {
@@ -116,8 +120,8 @@ func TestADamagedIndexIsInNobodysWay(t *testing.T) {
 	if err := far.Put(t.Context(), name, []byte("garbage"), nil); err != nil {
 		t.Fatal(err)
 	}
-	got, err := Trim(t.Context(), far, 1)
-	if err != nil || got.Orphans != 1 {
+	got, err := trim(t.Context(), far, 0, time.Now().Add(time.Hour))
+	if err != nil || got.Orphans != 0 { // it may be one that others can read
 		t.Errorf("%+v, %v", got, err)
 	}
 }

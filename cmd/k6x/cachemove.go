@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -66,7 +67,11 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 	}
 	file := place
 	if isRegistry(place) {
-		dir, err := os.MkdirTemp(o.cacheDir, "export-") // its size and digest are asked for before its bytes
+		sweepExports(o.cacheDir)
+		dir, err := os.MkdirTemp(o.cacheDir, exportPrefix) // its size and digest are asked for before its bytes
+		if errors.Is(err, os.ErrNotExist) {
+			return nothingBuilt()
+		}
 		if err != nil {
 			return k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
 		}
@@ -88,19 +93,48 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 
 // exportTo writes an export to a file, as a whole or not at all.
 func (o *cacheOptions) exportTo(ctx context.Context, file string) (totals buildcache.Totals, size int64, err error) {
-	out, err := cli.CreateOutput(file, "cache-dir")
+	if info, err := os.Stat(file); err == nil && info.IsDir() {
+		return totals, 0, k6x.Errorf(k6x.Invalid, "%s is a directory", file).WithHint("Name a file in it.")
+	}
+	out, err := cli.CreateOutput(file, "")
 	if err != nil {
 		return totals, 0, err
 	}
 	defer out.Discard()
-	if totals, err = buildcache.Export(ctx, o.files(), out); err != nil {
-		return totals, 0, out.NotWritten(err)
+	totals, err = buildcache.Export(ctx, o.files(), out)
+	if err == nil && totals.Outputs == 0 {
+		err = nothingBuilt()
+	}
+	if err == nil {
+		err = out.Chmod(0o644)
+	}
+	if err != nil {
+		return totals, 0, fmt.Errorf("export to %s: %w", file, err)
 	}
 	info, err := out.Stat()
 	if err != nil {
 		return totals, 0, err
 	}
 	return totals, info.Size(), out.Commit()
+}
+
+func nothingBuilt() error {
+	return k6x.Errorf(k6x.NotFound, "nothing was built here yet").WithHint("Build something first, as by k6x preload.")
+}
+
+// What an export to a registry leaves if it is killed is removed by a later one.
+const (
+	exportPrefix = "export-"
+	exportAge    = 6 * time.Hour
+)
+
+func sweepExports(dir string) {
+	old, _ := filepath.Glob(filepath.Join(dir, exportPrefix+"*"))
+	for _, name := range old {
+		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > exportAge {
+			_ = cache.RemoveAll(name) // it is no more than in the way
+		}
+	}
 }
 
 func (o *cacheOptions) imports(cmd *cobra.Command, args []string) (err error) {
