@@ -42,7 +42,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if asked.pinned {
 		err := s.sendStored(w, r, canonical)
 		if err == nil {
-			s.asked.Add(r.URL.Path, asked)
+			s.asked.ContainsOrAdd(r.URL.Path, asked)
 		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err

@@ -131,7 +131,7 @@ func (s *Service) transient(kind k6x.Kind) bool {
 	if kind == k6x.NotFound { // perhaps a registry that cannot be read has it
 		return slices.ContainsFunc(s.cfg.Resolver.Sources(), func(r resolver.SourceStatus) bool { return r.Stale })
 	}
-	return kind == k6x.Unavailable || kind == k6x.Busy || kind == k6x.Quota || kind == k6x.NoSpace
+	return kind == k6x.Unavailable || kind == k6x.Busy || kind == k6x.Quota || kind == k6x.Timeout || kind == k6x.NoSpace
 }
 
 // pause waits, and reports whether ctx is still alive.

@@ -53,7 +53,8 @@ func (l *Leases) failure(ctx context.Context, key string, now state) *k6x.Error 
 	name := noteName(key, now.note)
 	first, known, _ := l.notes.PeekOrAdd(now.mark, time.Now())
 	if known && time.Since(first) >= l.cfg.NoteLife {
-		l.store.tidy(ctx, name) // its writer did not live to do so
+		l.store.tidy(ctx, leaseName(key, now.note)) // first, as in tell; its writer did not live to do so
+		l.store.tidy(ctx, name)
 		return nil
 	}
 	data, err := l.store.get(ctx, name, maxNote)
