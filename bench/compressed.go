@@ -57,7 +57,7 @@ func compressed(ctx context.Context, w *world) ([]row, error) {
 		got, n, err := download(ctx, s, coding)
 		took[coding] = append(took[coding], ms(time.Since(began)))
 		sizes[coding] = n
-		if err == nil && got != coding && coding != plain {
+		if err == nil && got != coding && (coding != plain || got != "") {
 			return fmt.Errorf("asked for in %s, it comes in %q", coding, got)
 		}
 		return err
