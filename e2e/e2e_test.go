@@ -382,10 +382,11 @@ func goproxy() (list string) {
 }
 
 // leftovers returns the files in the parts of a cache directory that must be empty
-// when nothing is under way.
+// when nothing is under way. What is learned from a build, after its answer, is waited for.
 func leftovers(t testing.TB, cacheDir string) []string {
 	t.Helper()
-	return append(filesIn(t, cacheDir, "go/work"), storeLeftovers(t, cacheDir)...)
+	eventually(t, "the builds in "+cacheDir+" to be over", func() bool { return len(filesIn(t, cacheDir, "go/work")) == 0 })
+	return storeLeftovers(t, cacheDir)
 }
 
 // storeLeftovers is [leftovers] without those of builds, for services that share Go's caches
