@@ -9,13 +9,6 @@ import (
 	"time"
 )
 
-func ids(things []thing) (list []ID) {
-	for _, x := range things {
-		list = append(list, x.output)
-	}
-	return list
-}
-
 func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
 	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0), makeThing("c", 7)}
 	eachStore(t, func(t *testing.T, far Store) {
