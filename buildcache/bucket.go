@@ -26,8 +26,6 @@ func openBucket(ctx context.Context, url string, patience time.Duration, log *sl
 	return &bucketStore{b}, nil
 }
 
-const maxListTries = 5
-
 func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, err error) {
 	err = b.list(ctx, prefix, func(o *blob.ListObject) error {
 		if names = append(names, o.Key); len(names) > maxListed {
@@ -49,15 +47,7 @@ func (b *bucketStore) listOlder(ctx context.Context, prefix string, before time.
 
 func (b *bucketStore) list(ctx context.Context, prefix string, each func(*blob.ListObject) error) error {
 	for token := blob.FirstPageToken; len(token) > 0; {
-		var page []*blob.ListObject
-		var next []byte
-		var err error
-		for range maxListTries {
-			page, next, err = b.bucket.ListPage(ctx, token, 1000, &blob.ListOptions{Prefix: prefix})
-			if gcerrors.Code(err) != gcerrors.NotFound { // as in a directory, when a file goes while it is listed
-				break
-			}
-		}
+		page, next, err := bucket.ListPage(ctx, b.bucket, token, 1000, prefix)
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
 		return notFound(w, r)
 	}
-	asked, err := s.parse(r.URL.Path)
+	asked, known, err := s.parse(r.URL.Path)
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	}
 	if asked.pinned {
 		err := s.sendStored(w, r, canonical)
-		if err == nil {
-			s.asked.ContainsOrAdd(r.URL.Path, asked)
+		if err == nil && !known {
+			s.asked.Add(r.URL.Path, asked)
 		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
@@ -89,13 +89,13 @@ type asked struct {
 	pinned    bool
 }
 
-// parse parses a path. What was asked for before, and sent, is remembered: a path always says the same.
-func (s *Service) parse(path string) (asked, error) {
-	if known, ok := s.asked.Get(path); ok {
-		return known, nil
+// parse parses a path, or knows it, as what was asked for before and sent is remembered: a path always says the same.
+func (s *Service) parse(path string) (what asked, known bool, err error) {
+	if what, known = s.asked.Get(path); known {
+		return what, true, nil
 	}
 	platform, list, err := k6x.ParsePath(path)
-	return asked{platform, list, list.Path(platform), list.Pinned()}, err
+	return asked{platform, list, list.Path(platform), list.Pinned()}, false, err
 }
 
 func notFound(_ *response, r *http.Request) error {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"time"
 )
 
 const (
@@ -13,6 +14,8 @@ const (
 	maxLater = 4
 	// maxPassed is how many builds may go before what waits; then they wait for it, so that it is done at all.
 	maxPassed = 3
+	// maxHeld is how long builds wait for it then. What has not ended by then is not done.
+	maxHeld = 30 * time.Second
 )
 
 // later does what nobody waits for while nothing is built: one thing at a time, which a build that comes cuts off, to be done from its
@@ -40,6 +43,16 @@ type thing struct {
 	passed int                       // builds that went before it
 }
 
+// last reports whether builds wait for it now.
+func (t *thing) last() bool { return t.passed >= maxPassed }
+
+func (t *thing) context() (context.Context, context.CancelFunc) {
+	if t.last() {
+		return context.WithTimeout(context.Background(), maxHeld)
+	}
+	return context.WithCancel(context.Background())
+}
+
 func newLater(log *slog.Logger) *later { return &later{log: log, changed: make(chan struct{})} }
 
 // signal wakes those who wait for a change. The caller holds l.mu.
@@ -60,7 +73,7 @@ func (l *later) enter(ctx context.Context) error {
 		}
 	}()
 	for {
-		urgent := len(l.things) > 0 && l.things[0].passed >= maxPassed
+		urgent := len(l.things) > 0 && l.things[0].last()
 		if !l.running && (cuts || !urgent) {
 			l.builds++
 			if len(l.things) > 0 && !cuts {
@@ -141,11 +154,12 @@ func (l *later) run() {
 			continue
 		}
 		t := l.things[0]
-		ctx, stop := context.WithCancel(context.Background())
+		last := t.last()
+		ctx, stop := t.context()
 		if l.closed {
 			stop()
 		} else {
-			l.running, l.stop, l.cuttable = true, stop, t.passed < maxPassed
+			l.running, l.stop, l.cuttable = true, stop, !last
 			l.mu.Unlock()
 			l.try(ctx, t)
 			l.mu.Lock()
@@ -153,7 +167,7 @@ func (l *later) run() {
 		}
 		cut := ctx.Err() != nil
 		stop()
-		if !cut || l.closed {
+		if !cut || last || l.closed {
 			l.things = l.things[1:]
 			l.mu.Unlock()
 			t.end()

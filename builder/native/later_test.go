@@ -81,7 +81,7 @@ func TestWhatIsDoneLaterWaitsForBuilds(t *testing.T) {
 func TestABuildCutsOffWhatIsDoneLaterButNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
-		d.add("a", time.Minute)
+		d.add("a", maxHeld-time.Second)
 		for range maxPassed {
 			synctest.Wait()
 			d.want(t, "a begins")
@@ -180,5 +180,24 @@ func TestABuildThatIsCanceledWhileItWaitsHoldsNothing(t *testing.T) {
 		}
 		d.later.close()
 		d.want(t, "a begins", "a is cut off", "a ends")
+	})
+}
+
+func TestWhatBuildsWaitForIsGivenUpIfItTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoing()
+		d.add("a", time.Hour)
+		for range maxPassed {
+			synctest.Wait()
+			d.build(t, 0)
+		}
+		synctest.Wait()
+		d.want(t, "a begins", "a is cut off", "a build", "a begins", "a is cut off", "a build", "a begins", "a is cut off", "a build", "a begins")
+		began := time.Now()
+		d.build(t, 0)
+		if waited := time.Since(began); waited != maxHeld {
+			t.Errorf("the build waited for %v", waited)
+		}
+		d.want(t, "a is cut off", "a ends", "a build")
 	})
 }

@@ -43,6 +43,9 @@ type Config struct {
 	// they need. The go command makes the same binary after the answer, to be compared. It is for engines that live on.
 	ConfirmLater bool
 
+	// Hurried: nothing is learned, as somebody waits for this process to end.
+	Hurried bool
+
 	// BuildCache is where go commands find what other machines compiled; nil: nowhere. It keeps what it
 	// finds in gocache/ of Dir.
 	BuildCache BuildCache
@@ -137,12 +140,13 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
 		return k6x.Build{}, err
 	}
-	started := time.Now()
 	leave, err := e.begin(ctx)
 	if err != nil {
 		return k6x.Build{}, err
 	}
 	defer leave()
+
+	started := time.Now()
 	ws, err := newWorkspace(e.work.Path, recipe, lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("writing the main module", err)
@@ -162,7 +166,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
 		return k6x.Build{}, err
 	}
-	if learning = e.assembles(ws) && (!assembled || ws.unconfirmed) && e.keepPlace(ws); learning {
+	if learning = !e.cfg.Hurried && e.assembles(ws) && (!assembled || ws.unconfirmed) && e.keepPlace(ws); learning {
 		ws.progress = nil // the answer is complete
 		e.later.add(func(ctx context.Context) { e.learn(ctx, ws) }, func() {
 			if ws.unconfirmed {

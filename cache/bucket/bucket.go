@@ -94,7 +94,7 @@ func newStore(cfg Config) *Store {
 // probe asks for the name of one object.
 func (s *Store) probe(ctx context.Context) error {
 	err := s.call(ctx, func(ctx context.Context) error {
-		_, _, err := s.page(ctx, blob.FirstPageToken, 1, "")
+		_, _, err := ListPage(ctx, s.bucket, blob.FirstPageToken, 1, "")
 		return err
 	})
 	switch {

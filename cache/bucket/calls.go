@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"time"
 
 	"gocloud.dev/blob"
@@ -121,7 +122,7 @@ func (s *Store) list(ctx context.Context, prefix string, each func(*blob.ListObj
 		}
 		var objects []*blob.ListObject
 		err := s.call(ctx, func(ctx context.Context) (err error) {
-			objects, token, err = s.page(ctx, token, pageSize, prefix)
+			objects, token, err = ListPage(ctx, s.bucket, token, pageSize, prefix)
 			return err
 		})
 		if err != nil {
@@ -134,12 +135,12 @@ func (s *Store) list(ctx context.Context, prefix string, each func(*blob.ListObj
 	return nil
 }
 
-// page returns a page of a listing, and the token of the next. In a directory a file that goes away
+// ListPage returns a page of a listing, and the token of the next. In a directory a file that goes away
 // between being read as a name and being looked at fails all of it: that is tried again.
-func (s *Store) page(ctx context.Context, token []byte, size int, prefix string) (objects []*blob.ListObject, next []byte, err error) {
+func ListPage(ctx context.Context, b *blob.Bucket, token []byte, size int, prefix string) (objects []*blob.ListObject, next []byte, err error) {
 	for range maxListTries {
-		objects, next, err = s.bucket.ListPage(ctx, token, size, &blob.ListOptions{Prefix: prefix})
-		if s.lock == nil || !isAbsent(err) {
+		objects, next, err = b.ListPage(ctx, token, size, &blob.ListOptions{Prefix: prefix})
+		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
 			break
 		}
 	}

@@ -74,7 +74,7 @@ Versions are the newest that the script allows; what is kept of earlier runs has
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
-	o.sendTime = sendAllTime
+	o.patient = true
 	o.keep.addSize(f)
 	return cmd
 }

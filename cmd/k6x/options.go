@@ -29,13 +29,12 @@ type builderOptions struct {
 	cacheDir   string
 	buildCache string
 	reading    bool
-	sendTime   time.Duration // how long, when all is built, what was compiled may take to be sent there
+	patient    bool // nobody waits for k6 when all is built: there is time to send what was compiled, and to learn
 	goCache    cli.ByteSize
 }
 
 func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	o.goCache = 10 << 30
-	o.sendTime = 2 * time.Second // somebody waits for k6
 	f.StringSliceVar(&o.builders, "builder", []string{"service", "native", "docker"},
 		"`list` of who makes a k6, tried in this order: service, native (Go here), docker (Go in a container), xk6")
 	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service")
@@ -93,5 +92,10 @@ func (o *needOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; may be repeated")
 }
 
-// sendAllTime is sendTime for commands whose work it is to build.
-const sendAllTime = 10 * time.Minute
+// sendTime is how long, when all is built, what was compiled may take to be sent to the shared build cache.
+func (o *builderOptions) sendTime() time.Duration {
+	if o.patient {
+		return 10 * time.Minute
+	}
+	return 2 * time.Second
+}

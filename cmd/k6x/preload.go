@@ -49,7 +49,7 @@ it. What cannot be built is told and passed over, unless it was named by --with.
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
 	o.builderOptions.addFlags(f)
-	o.sendTime = sendAllTime
+	o.patient = true
 	f.Lookup("builder").DefValue = "native,docker"
 	o.builders = []string{"native", "docker"}
 	return cmd

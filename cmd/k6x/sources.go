@@ -86,9 +86,7 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 		Settings: tools.engine.Settings(), Resolve: resolveWith(tools.resolver),
 		Close: func() error {
 			if built {
-				if o.sendTime == sendAllTime { // else somebody waits for k6, and later builds may be slower
-					tools.engine.Settle(ctx)
-				}
+				tools.engine.Settle(ctx)
 				app.TrimGoCaches(ctx, tools.engine, int64(o.goCache), shown.logger())
 			}
 			return tools.close()
@@ -101,7 +99,7 @@ type nativeTools struct {
 	engine   *native.Engine
 	resolver *resolver.Resolver
 	builds   *app.BuildCache // nil: it is not shared
-	sendTime time.Duration   // how long what was compiled may take to be sent, when all is built
+	sendTime time.Duration
 }
 
 // close ends the use of all.
@@ -117,7 +115,7 @@ func (t *nativeTools) close() error {
 }
 
 func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nativeTools, err error) {
-	t := &nativeTools{sendTime: o.sendTime}
+	t := &nativeTools{sendTime: o.sendTime()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.close())
@@ -127,7 +125,7 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 	if err != nil {
 		return nil, err
 	}
-	cfg := native.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()}
+	cfg := native.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
 	if o.buildCache != "" {
 		if t.builds, err = app.OpenBuildCache(ctx, app.BuildCacheConfig{
 			URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir, Logger: shown.logger(),

@@ -100,7 +100,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if err != nil {
 		return nil, err
 	}
-	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cgo: o.Cgo, ConfirmLater: !o.Once, Logger: logger}
+	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once, Logger: logger}
 	if o.BuildCache != "" {
 		if a.builds, err = OpenBuildCache(ctx, BuildCacheConfig{
 			URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir, Logger: logger,
