@@ -214,6 +214,7 @@ func TestAFarLevelThatIsDownIsLeftAlone(t *testing.T) {
 		put(t, s, x)
 		s.Close()
 		<-s.sent
+		synctest.Wait() // the indexes are read beside that
 		if n := c.Stats(); n.ReadsPaused || n.WritesPaused || n.IndexesSent != 1 {
 			t.Errorf("%+v", n)
 		}
