@@ -1,6 +1,6 @@
 //go:build unix && !linux
 
-package process
+package cage
 
 import (
 	"os/exec"

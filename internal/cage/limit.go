@@ -1,0 +1,154 @@
+package cage
+
+import (
+	"fmt"
+	"io"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// Limits bound what one program takes, with all that it starts. 0 is no limit.
+type Limits struct {
+	Memory    int64         // bytes, resident in all of its processes
+	CPU       time.Duration // of all of its processes
+	FileSize  int64         // bytes of a file that it writes
+	OpenFiles int64         // of one process
+	Output    int64         // bytes that it prints
+}
+
+// The names of limits in an [Exceeded].
+const (
+	Memory    = "memory"
+	CPU       = "cpu"
+	FileSize  = "file-size"
+	OpenFiles = "open-files"
+	Printed   = "output"
+)
+
+// Exceeded is the error of a program that was stopped at a limit.
+type Exceeded struct {
+	Name  string
+	Value int64 // the limit: bytes, seconds or a number
+}
+
+func (e *Exceeded) Error() string {
+	return fmt.Sprintf("stopped at the limit of %s, %d", e.Name, e.Value)
+}
+
+// watch stops a program at a limit.
+type watch struct {
+	cmd     *exec.Cmd
+	limits  Limits
+	stop    chan struct{} // closed when the program has ended
+	looking sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	exceeded *Exceeded
+}
+
+func newWatch(cmd *exec.Cmd, limits Limits) *watch {
+	w := &watch{cmd: cmd, limits: limits, stop: make(chan struct{})}
+	if limits.Output == 0 {
+		return w
+	}
+	left := &counter{most: limits.Output, over: func() { w.exceed(Printed, limits.Output) }}
+	same := sameWriter(cmd.Stdout, cmd.Stderr)
+	if cmd.Stdout != nil {
+		cmd.Stdout = &counted{cmd.Stdout, left}
+	}
+	switch {
+	case same:
+		cmd.Stderr = cmd.Stdout // for which there is one pipe then
+	case cmd.Stderr != nil:
+		cmd.Stderr = &counted{cmd.Stderr, left}
+	}
+	return w
+}
+
+// sameWriter reports whether a and b are one writer. Some cannot be compared.
+func sameWriter(a, b io.Writer) (same bool) {
+	defer func() { _ = recover() }()
+	return a == b
+}
+
+// begin watches the program, which has just been started.
+func (w *watch) begin() {
+	if w.limits == (Limits{}) {
+		return
+	}
+	limit(w.cmd.Process.Pid, w.limits)
+	w.looking.Go(func() { w.look(w.cmd.Process.Pid) })
+}
+
+// end ends the watch and returns the limit that stopped the program, nil if none did.
+func (w *watch) end() *Exceeded {
+	close(w.stop)
+	w.looking.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.exceeded
+}
+
+// interval is the time between two looks: a process fills some 200 MB in it.
+const interval = 200 * time.Millisecond
+
+// look looks again and again at what the processes of the program take.
+func (w *watch) look(pid int) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-w.stop:
+			return
+		case <-ticker.C:
+		}
+		memory, cpu := usage(pid)
+		switch {
+		case w.limits.Memory > 0 && memory > w.limits.Memory:
+			w.exceed(Memory, w.limits.Memory)
+		case w.limits.CPU > 0 && cpu > w.limits.CPU:
+			w.exceed(CPU, int64(w.limits.CPU/time.Second))
+		}
+	}
+}
+
+// exceed kills the program, which went over a limit.
+func (w *watch) exceed(name string, value int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.exceeded == nil {
+		w.exceeded = &Exceeded{name, value}
+		_ = killGroup(w.cmd) // it may have ended just now
+	}
+}
+
+// counter counts bytes and calls over once when there are too many.
+type counter struct {
+	most int64
+	over func()
+
+	mu sync.Mutex // guards n
+	n  int64
+}
+
+func (c *counter) add(n int) {
+	c.mu.Lock()
+	before := c.n
+	c.n += int64(n)
+	over := before <= c.most && c.n > c.most
+	c.mu.Unlock()
+	if over {
+		c.over()
+	}
+}
+
+type counted struct {
+	io.Writer
+	counter *counter
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.counter.add(len(p))
+	return c.Writer.Write(p)
+}
