@@ -4,7 +4,7 @@
 // A [Cache] has two levels. The near one (near.go) is a directory in the layout of GOCACHE, so
 // that a go command without us finds what is in it. The far one is a [Store]: a bucket (bucket.go) or a registry
 // of container images (oci.go). A [Session] is one build. For it the go command is started with
-// [Session.Environ], runs a [Relay] as its GOCACHEPROG, and so reaches the cache of this
+// [Session.Attach], runs a [Relay] as its GOCACHEPROG, and so reaches the cache of this
 // process through a socket (socket.go), where [Serve] speaks the protocol (protocol.go).
 //
 // In the far level, bodies are packed (pack.go), and each session that wrote some adds an index (index.go): which

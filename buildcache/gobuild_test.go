@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"k6x/internal/cage"
 )
 
 // program is the directory of a main module that needs little to be compiled.
@@ -42,11 +44,11 @@ func goBuild(t *testing.T, c *Cache, s *Session, dir string) *exec.Cmd {
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOCACHE="+c.cfg.Dir, "GOFLAGS=", "GOWORK=off", "GOENV=off", "CGO_ENABLED=0", "GOTOOLCHAIN=local", "GOOS=linux", "GOARCH=amd64")
 	if s != nil {
-		env, err := s.Environ()
+		release, err := s.Attach(cmd, new(cage.Policy))
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd.Env = append(cmd.Env, env)
+		t.Cleanup(release)
 	}
 	return cmd
 }
@@ -225,12 +227,10 @@ func TestTheGoCommandIsToldOfPathsWithSpaces(t *testing.T) {
 func TestARelayOfNoSessionIsRefused(t *testing.T) {
 	c := newCache(t, Config{})
 	s := start(t, c, "")
-	env, err := s.Environ()
+	socket, id, err := s.enter()
 	if err != nil {
 		t.Fatal(err)
 	}
-	words := strings.Fields(env)
-	socket, id := words[len(words)-2], words[len(words)-1]
 	var out bytes.Buffer
 	if err := Relay(t.Context(), []string{socket, "another"}, strings.NewReader(""), &out); err != nil || out.Len() != 0 {
 		t.Errorf("%q, %v", out.String(), err)

@@ -3,10 +3,13 @@ package buildcache
 import (
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"k6x/internal/cage"
 )
 
 func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
@@ -182,7 +185,7 @@ func TestCloseOfTheCacheEndsSessions(t *testing.T) {
 		t.Errorf("%+v", c.Stats())
 	}
 	put(t, s, makeThing("b", 100)) // goes nowhere, and does no harm
-	if _, err := s.Environ(); err == nil {
+	if _, err := s.Attach(exec.Command("go"), new(cage.Policy)); err == nil {
 		t.Error("a session that is over is served")
 	}
 	want(t, start(t, c, "x"), makeThing("b", 100))

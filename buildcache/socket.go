@@ -9,13 +9,17 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"k6x"
+	"k6x/internal/cage"
 )
 
 // door is where go commands come in: a socket in a directory that only this user may enter.
@@ -32,16 +36,52 @@ type door struct {
 
 const greeting = 5 * time.Second // in which a relay says for which session it comes
 
-// Environ returns the variable with which a go command uses this session, until the session is closed.
-func (s *Session) Environ() (string, error) {
+// Attach makes a go command, which runs in a cage, use this session until the session is closed. Release is to be called
+// when the command has ended, or was not started.
+func (s *Session) Attach(cmd *exec.Cmd, p *cage.Policy) (release func(), err error) {
+	path, id, err := s.enter()
+	if err != nil {
+		return nil, err
+	}
+	way, release := []string{path, id}, func() {}
+	if runtime.GOOS != "windows" {
+		// In a cage no socket can be made, so the command gets one that is connected.
+		conn, err := connect(context.Background(), path, id)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		file, err := conn.File()
+		if err != nil {
+			return nil, err
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
+		way, release = []string{strconv.Itoa(2 + len(cmd.ExtraFiles))}, func() { file.Close() }
+	}
+	var words []string
+	for _, word := range slices.Concat(s.c.cfg.Relay, way) {
+		q, err := quote(word)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		words = append(words, q)
+	}
+	cmd.Env = append(cmd.Environ(), "GOCACHEPROG="+strings.Join(words, " "))
+	p.Exec = append(p.Exec, s.c.cfg.Relay[0])
+	return release, nil
+}
+
+// enter returns the path of the socket and the word that opens this session there.
+func (s *Session) enter() (path, id string, err error) {
 	d, err := s.c.openDoor()
 	if err != nil {
-		return "", k6x.Errorf(k6x.Internal, "the build cache of the go command cannot be served").WithCause(err)
+		return "", "", k6x.Errorf(k6x.Internal, "the build cache of the go command cannot be served").WithCause(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return "", k6x.Errorf(k6x.Internal, "the build is over")
+		return "", "", k6x.Errorf(k6x.Internal, "the build is over")
 	}
 	if s.id == "" {
 		s.id = rand.Text()
@@ -49,15 +89,20 @@ func (s *Session) Environ() (string, error) {
 		d.sessions[s.id] = s
 		d.mu.Unlock()
 	}
-	var words []string
-	for _, word := range slices.Concat(s.c.cfg.Relay, []string{d.path, s.id}) {
-		q, err := quote(word)
-		if err != nil {
-			return "", err
-		}
-		words = append(words, q)
+	return d.path, s.id, nil
+}
+
+// connect connects with the session that has the id.
+func connect(ctx context.Context, path, id string) (*net.UnixConn, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Unavailable, "the build that this go command belongs to is over").WithCause(err)
 	}
-	return "GOCACHEPROG=" + strings.Join(words, " "), nil
+	if _, err := fmt.Fprintln(conn, id); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn.(*net.UnixConn), nil
 }
 
 // quote writes a word as the go command reads it: quotes as in a shell, no escapes.
@@ -174,26 +219,47 @@ func (d *door) close() {
 	os.RemoveAll(d.dir)
 }
 
-// Relay is the program that the go command runs: it connects in and out, those of the process, with the cache that
-// Environ named in args.
+// Relay is the program that the go command runs: it connects in and out, those of the process, with the session that
+// [Session.Attach] named in args: by the number of an open file, or by a socket's path and a word.
 func Relay(ctx context.Context, args []string, in io.Reader, out io.Writer) error {
-	if len(args) != 2 {
-		return k6x.Errorf(k6x.Invalid, "this command is for the go command, which k6x tells how to call it")
+	var conn *net.UnixConn
+	var err error
+	switch len(args) {
+	case 1:
+		conn, err = inherited(args[0])
+	case 2:
+		conn, err = connect(ctx, args[0], args[1])
+	default:
+		err = k6x.Errorf(k6x.Invalid, "this command is for the go command, which k6x tells how to call it")
 	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", args[0])
 	if err != nil {
-		return k6x.Errorf(k6x.Unavailable, "the build that this go command belongs to is over").WithCause(err)
+		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if _, err := fmt.Fprintln(conn, args[1]); err != nil {
-		return err
-	}
 	go func() {
 		_, _ = io.Copy(conn, in) // what goes wrong shows in the other direction
-		_ = conn.(*net.UnixConn).CloseWrite()
+		_ = conn.CloseWrite()
 	}()
 	_, err = io.Copy(out, conn)
 	return err
+}
+
+// inherited returns the connection that this process was started with.
+func inherited(number string) (*net.UnixConn, error) {
+	n, err := strconv.ParseUint(number, 10, 16)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Invalid, "%q is not the number of an open file", number)
+	}
+	file := os.NewFile(uintptr(n), "session")
+	defer file.Close()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Invalid, "this command is for the go command, which k6x tells how to call it").WithCause(err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("the open file is not a socket of this system"), conn.Close())
+	}
+	return unixConn, nil
 }

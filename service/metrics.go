@@ -71,6 +71,15 @@ func (m *Metrics) Counter(name, help string, value func() float64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
 }
 
+// Sandbox says what is held back of builds: full, partial or none.
+func (m *Metrics) Sandbox(state string) {
+	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "k6x_sandbox", Help: "1 for how far builds are confined: full, partial or none.",
+	}, []string{"state"})
+	gauge.WithLabelValues(state).Set(1)
+	m.registry.MustRegister(gauge)
+}
+
 // preload sets the number of wishes by state.
 func (m *Metrics) preload(waiting, done, failed int) {
 	m.wishes.WithLabelValues("waiting").Set(float64(waiting))

@@ -12,7 +12,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
-	"k6x/builder/internal/process"
+	"k6x/internal/cage"
 )
 
 const (
@@ -175,7 +175,7 @@ func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill 
 	defer context.AfterFunc(ctx, stream.Close)()
 	defer stream.Close()
 	killed := false
-	out := &process.Output{Max: 2, Line: func(line string) {
+	out := &cage.Output{Max: 2, Line: func(line string) {
 		heard = true
 		if live(line) && !killed {
 			killed = true
@@ -201,7 +201,7 @@ func (e *Engine) readLog(ctx context.Context, id string, r *result) error {
 		return e.daemonError(ctx, "reading the output", err)
 	}
 	defer log.Close()
-	stdout, all := &process.Output{Max: maxOutput}, &process.Output{Max: maxOutput}
+	stdout, all := &cage.Output{Max: maxOutput}, &cage.Output{Max: maxOutput}
 	if _, err := stdcopy.StdCopy(io.MultiWriter(stdout, all), all, log); err != nil {
 		return e.daemonError(ctx, "reading the output", err)
 	}

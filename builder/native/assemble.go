@@ -15,9 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"k6x"
 	"k6x/builder/internal/gobuild"
-	"k6x/builder/internal/process"
+	"k6x/internal/cage"
 )
 
 // assembleTime bounds an attempt to do without go build: many times what it takes.
@@ -135,12 +134,10 @@ func (e *Engine) link(ctx context.Context, ws *workspace, p *plan, output string
 		link = append(link, "-X=runtime.godebugDefault="+p.godebug)
 	}
 	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", filepath.Join(ws.temp(), "main.a"))
-	if err := e.runQuietly(e.program(ctx, ws, e.toolPath("compile"), compile...)); err != nil {
+	if err := e.runTool(ctx, ws, "compile", compile, nil); err != nil {
 		return err
 	}
-	linker := e.program(ctx, ws, e.toolPath("link"), link...)
-	linker.Env = append(linker.Env, "GOROOT=") // as go build -trimpath has it
-	return e.runQuietly(linker)
+	return e.runTool(ctx, ws, "link", link, []string{"GOROOT="}) // as go build -trimpath has it
 }
 
 // positionIndependent are the systems whose programs are so by default.
@@ -165,19 +162,21 @@ func (e *Engine) toolPath(name string) string {
 	return filepath.Join(e.cfg.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name)
 }
 
-// runQuietly runs a command whose failure only the log is told.
-func (e *Engine) runQuietly(cmd *exec.Cmd) error {
-	out := &process.Output{Max: 64 << 10}
+// runTool runs a program of the toolchain in ws.
+func (e *Engine) runTool(ctx context.Context, ws *workspace, name string, args, env []string) error {
+	cmd := e.program(ctx, ws, e.toolPath(name), args...)
+	cmd.Env = append(cmd.Env, env...)
+	return quietly(cmd, func() error { return e.cfg.Cage.Run(cmd, e.compiling(ws)) })
+}
+
+// quietly runs a command whose failure only the log is told.
+func quietly(cmd *exec.Cmd, run func() error) error {
+	out := &cage.Output{Max: 64 << 10}
 	if cmd.Stdout == nil {
 		cmd.Stdout = out
 	}
 	cmd.Stderr = out
-	if e.cfg.Confine != nil {
-		if err := e.cfg.Confine(cmd); err != nil {
-			return k6x.Errorf(k6x.Internal, "something went wrong while starting the build").WithCause(err)
-		}
-	}
-	if err := process.Run(cmd); err != nil {
+	if err := run(); err != nil {
 		return fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(out.String()))
 	}
 	return nil

@@ -2,9 +2,11 @@ package native
 
 import (
 	"context"
+	"os/exec"
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/cage"
 )
 
 // BuildCache is Go's build cache as machines share it. What it gives to the go command is kept in the
@@ -16,21 +18,23 @@ type BuildCache interface {
 
 // CacheSession serves the go commands of one build.
 type CacheSession interface {
-	Environ() (string, error) // the variable that the go command needs
-	Err() error               // why something that was compiled could not be kept, if so
+	// Attach makes a go command use the session, and lets the policy have what that takes. Release is called
+	// when the command has ended.
+	Attach(cmd *exec.Cmd, p *cage.Policy) (release func(), err error)
+	Err() error // why something that was compiled could not be kept, if so
 	Close()
 }
 
 // noSession is that of an engine which shares nothing.
 type noSession struct{}
 
-func (noSession) Environ() (string, error) { return "", nil }
-func (noSession) Err() error               { return nil }
-func (noSession) Close()                   {}
+func (noSession) Attach(*exec.Cmd, *cage.Policy) (func(), error) { return func() {}, nil }
+func (noSession) Err() error                                     { return nil }
+func (noSession) Close()                                         {}
 
 // shareCache lets the go commands in ws use the shared build cache until ws is removed. Without it they compile more.
 func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
-	if e.cfg.BuildCache == nil || ws.cacheEnv != nil || ctx.Err() != nil {
+	if e.cfg.BuildCache == nil || ws.cache != (noSession{}) || ctx.Err() != nil {
 		return
 	}
 	session, err := e.cfg.BuildCache.Begin(ws.recipe, share)
@@ -38,13 +42,19 @@ func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
 		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
 		return
 	}
-	variable, err := session.Environ()
+	ws.cache = session
+}
+
+// runIn runs a go command that compiles in ws, where it may use the shared build cache.
+func (e *Engine) runIn(ws *workspace, cmd *exec.Cmd) error {
+	p := e.compiling(ws)
+	release, err := ws.cache.Attach(cmd, &p)
 	if err != nil {
-		session.Close()
 		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
-		return
+	} else {
+		defer release()
 	}
-	ws.cache, ws.cacheEnv = session, []string{variable}
+	return e.cfg.Cage.Run(cmd, p)
 }
 
 // notKept returns the error of a build that failed as its build cache could not be written, for which

@@ -128,7 +128,7 @@ func (e *Engine) list(ctx context.Context, ws *workspace) (*listing, error) {
 		"-json=ImportPath,Export,Imports,Standard,Module", ".")
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{w: &out, left: maxListing}
-	if err := e.runQuietly(cmd); err != nil {
+	if err := quietly(cmd, func() error { return e.runIn(ws, cmd) }); err != nil {
 		return nil, err
 	}
 	return e.parseListing(&out)
@@ -139,7 +139,7 @@ func (e *Engine) tags(ctx context.Context, ws *workspace) (tags, error) {
 	cmd := e.program(ctx, ws, e.cfg.Tool.Path, "list", "-f", `{{join context.ReleaseTags " "}}{{"\n"}}{{join context.ToolTags " "}}`, "unsafe")
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{w: &out, left: 1 << 16}
-	if err := e.runQuietly(cmd); err != nil {
+	if err := quietly(cmd, func() error { return e.runIn(ws, cmd) }); err != nil {
 		return tags{}, err
 	}
 	release, tool, _ := strings.Cut(out.String(), "\n")

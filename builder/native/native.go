@@ -1,7 +1,7 @@
 // Package native is the engine that runs the go command on this machine.
 //
 // For each build it writes a main module of its own (workspace.go), runs one go build
-// in it (run.go), reads the binary and the module versions that were selected
+// in it (run.go) without a network, fetches what that lacks (fetch.go) and builds again, reads the binary and the module versions that were selected
 // (verify.go), and copies it out. When the go command fails, package gobuild finds out why
 // and who is at fault, with what is in the module cache (blame.go). Whoever watches is told how far it is (progress.go).
 //
@@ -17,7 +17,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/workdir"
 	"k6x/gotool"
+	"k6x/internal/cage"
 )
 
 // Config says where and how to build.
@@ -35,9 +35,13 @@ type Config struct {
 	Timeout time.Duration // of one build, from when it starts; 0: 15 minutes
 	Cgo     bool          // whether recipes with cgo are built, which runs the C compiler on strangers' code
 
-	// Confine may restrict the go command before it is started, as by dropping its
-	// permissions. An error fails the build. Nil: it runs as this process does.
-	Confine func(*exec.Cmd) error
+	// Cage confines the go command, the compiler and the linker, and bounds what they take. Nil: they run as
+	// this process does.
+	Cage *cage.Cage
+
+	// Personal are files and directories that go commands which fetch modules may read besides what those of a
+	// service may: the user's own configuration of git and ssh.
+	Personal []string
 
 	// ConfirmLater: packages that were never compiled are compiled without the go command, if the compiler is all that
 	// they need. The go command makes the same binary after the answer, to be compared. It is for engines that live on.
@@ -88,7 +92,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		ModCache: filepath.Join(dir, "modcache"),
 		Cache:    filepath.Join(dir, "gocache"),
 	}
-	for _, d := range []string{dirs.ModCache, dirs.Cache} {
+	// Of golang.org are the toolchains, which may be run from there; see gotool.Fetching.
+	for _, d := range []string{dirs.ModCache, filepath.Join(dirs.ModCache, "golang.org"), dirs.Cache} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, gobuild.FileError("making the build directories", err)
 		}

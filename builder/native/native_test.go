@@ -14,6 +14,7 @@ import (
 	"k6x"
 	"k6x/builder/internal/workdir"
 	"k6x/gotool"
+	"k6x/internal/cage"
 	"k6x/internal/testmod"
 )
 
@@ -48,6 +49,12 @@ func newEngine(t *testing.T, cfg Config) *Engine {
 	}
 	if cfg.Dir == "" {
 		cfg.Dir = cacheDir
+	}
+	if cfg.Cage == nil {
+		var err error
+		if cfg.Cage, err = cage.New(cage.Config{Mode: cage.Auto}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e, err := New(t.Context(), cfg)
 	if err != nil {

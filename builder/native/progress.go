@@ -135,7 +135,7 @@ func (e *Engine) count(ctx context.Context, ws *workspace) (stop func()) {
 		cmd := e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", ".")...)
 		var out bytes.Buffer
 		cmd.Stdout = &limitedWriter{w: &out, left: maxStale}
-		if err := e.runQuietly(cmd); err != nil {
+		if err := quietly(cmd, func() error { return e.runIn(ws, cmd) }); err != nil {
 			e.log.Debug("it is not known how many packages there are to compile", "path", ws.recipe.Path(), "reason", err)
 			return
 		}

@@ -101,6 +101,17 @@ func (rs replacements) reader(mods *goMods) func(module.Version) *goMod {
 	}
 }
 
+// dirs returns the directories that modules are replaced by.
+func (rs replacements) dirs() []string {
+	var list []string
+	for _, r := range rs {
+		if r.Dir != "" {
+			list = append(list, r.Dir)
+		}
+	}
+	return list
+}
+
 // root returns the directory with the files of a module.
 func (rs replacements) root(modCache string, m module.Version) (string, error) {
 	if r, ok := rs[m.Path]; ok {

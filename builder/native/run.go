@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"os/exec"
-	"slices"
 
 	"golang.org/x/mod/module"
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
-	"k6x/builder/internal/process"
+	"k6x/internal/cage"
 )
 
 const maxOutput = 1 << 20 // bytes kept of what the go command prints
@@ -23,72 +22,123 @@ func (u unpinned) Error() string { return "no go.mod provides package " + u.pkg 
 
 var errTimeout = errors.New("the build's time is up")
 
-// compile runs go build in the workspace. It kills it as soon as it looks for a module
-// that nobody asked for.
+// compile runs go build in the workspace, without a network. If modules are missing for it, they are fetched, and it is
+// run again.
 func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	timed, stop := context.WithTimeoutCause(ctx, e.cfg.Timeout, errTimeout)
 	defer stop()
-	running, cancel := context.WithCancelCause(timed)
-	defer cancel(nil)
+	if e.hasPins(ws) {
+		if done := e.goBuild(timed, ws); !done.unloaded() {
+			return e.explain(ctx, ws, done)
+		}
+	}
+	if done := e.fetch(timed, ws); done.err != nil {
+		return e.explain(ctx, ws, done)
+	}
+	return e.explain(ctx, ws, e.goBuild(timed, ws))
+}
 
-	out := &process.Output{Max: maxOutput, Line: func(line string) {
+// outcome is what came of one go command.
+type outcome struct {
+	text  string // that it printed
+	err   error
+	cause error // why it was stopped; nil if it was not
+}
+
+// unloaded reports whether the packages could not be loaded, as when a module is missing. So nothing was compiled.
+func (o outcome) unloaded() bool {
+	_, missing := errors.AsType[unpinned](o.cause)
+	_, exceeded := errors.AsType[*cage.Exceeded](o.err)
+	return missing || o.err != nil && o.cause == nil && !exceeded && !cage.Killed(o.err) && !gobuild.Compiled(o.text)
+}
+
+// goBuild runs go build in the workspace.
+func (e *Engine) goBuild(ctx context.Context, ws *workspace) outcome {
+	var more []string
+	if ws.progress != nil {
+		more = []string{"-v"} // which changes no bytes
+	}
+	return e.run(ctx, ws, func(ctx context.Context) (*exec.Cmd, func() error) {
+		cmd := e.program(ctx, ws, e.cfg.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, more...)...)
+		return cmd, func() error { return e.runIn(ws, cmd) }
+	})
+}
+
+// run runs the go command that prepare returns. It kills it as soon as it looks for a module that nobody asked for.
+func (e *Engine) run(ctx context.Context, ws *workspace, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
+	running, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := &cage.Output{Max: maxOutput, Line: func(line string) {
 		if pkg, ok := gobuild.Unpinned(line); ok {
 			cancel(unpinned{pkg})
 		}
 		ws.progress.line(line)
 	}}
-	cmd := e.command(running, ws)
+	cmd, run := prepare(running)
 	cmd.Stdout, cmd.Stderr = out, out
-	if e.cfg.Confine != nil {
-		if err := e.cfg.Confine(cmd); err != nil {
-			return k6x.Errorf(k6x.Internal, "something went wrong while starting the build").WithCause(err)
-		}
-	}
 	stopCounting := e.count(running, ws)
-	err := process.Run(cmd)
+	err := run()
 	stopCounting()
-	cause := context.Cause(running)
-	missing, unpinned := errors.AsType[unpinned](cause)
-	if err == nil && !unpinned {
+	done := outcome{text: out.String(), err: err}
+	if running.Err() != nil {
+		done.cause = context.Cause(running)
+	}
+	return done
+}
+
+// explain returns the error of a go command that failed, nil if it did not. Ctx is that of the build.
+func (e *Engine) explain(ctx context.Context, ws *workspace, done outcome) error {
+	missing, unpinned := errors.AsType[unpinned](done.cause)
+	if done.err == nil && !unpinned {
 		return nil
 	}
-	text := e.clean(out.String(), ws)
-	switch {
+	text := e.clean(done.text, ws)
+	switch exceeded, _ := errors.AsType[*cage.Exceeded](done.err); {
 	case unpinned:
 		return e.newBlame(ws).ExplainUnpinned(missing.pkg, text)
 	case ctx.Err() != nil:
-		return gobuild.Stopped(ctx, err)
-	case errors.Is(cause, errTimeout):
-		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
-			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
-		e.Output = text
-		return e
+		return gobuild.Stopped(ctx, done.err)
+	case errors.Is(done.cause, errTimeout):
+		err := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
+			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(done.err)
+		err.Output = text
+		return err
+	case exceeded != nil:
+		return e.newBlame(ws).TooMuch(exceeded, text)
 	}
 	if err := ws.notKept(); err != nil {
 		return err
+	}
+	if exceeded := e.cfg.Cage.Limits().Met(done.text); exceeded != nil {
+		return e.newBlame(ws).TooMuch(exceeded, text)
 	}
 	var used []module.Version
 	if !ws.locked {
 		used, _ = ws.requires()
 	}
-	return e.newBlame(ws).Explain(used, text, err, process.Killed(err))
+	return e.newBlame(ws).Explain(used, text, done.err, cage.Killed(done.err))
 }
 
-// command returns go build for the workspace.
-func (e *Engine) command(ctx context.Context, ws *workspace) *exec.Cmd {
-	var more []string
-	if ws.progress != nil {
-		more = []string{"-v"} // which changes no bytes
-	}
-	return e.program(ctx, ws, e.cfg.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, more...)...)
-}
-
-// program returns a command in the workspace, with the environment of the recipe.
+// program returns a command in the workspace, with the environment of the recipe. It has no network, and what it lacks
+// it does not look for.
 func (e *Engine) program(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
+	cmd := e.command(ctx, ws, path, args...)
+	cmd.Env = append(cmd.Env, "GOPROXY=off")
+	return cmd
+}
+
+func (e *Engine) command(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = ws.dir
 	dirs := e.dirs
 	dirs.Temp = ws.temp()
-	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, slices.Concat(gobuild.Env(ws.recipe), ws.cacheEnv)...)...)
+	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, gobuild.Env(ws.recipe)...)...)
 	return cmd
+}
+
+// compiling is the policy for what compiles and links in ws.
+func (e *Engine) compiling(ws *workspace) cage.Policy {
+	p := e.cfg.Tool.Compiling(e.dirs, ws.dir)
+	p.Read = append(p.Read, ws.replaced.dirs()...)
+	return p
 }

@@ -5,14 +5,12 @@ package native
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,20 +18,31 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/workdir"
+	"k6x/gotool"
+	"k6x/internal/cage"
 	"k6x/internal/testmod"
 )
 
-// stuck returns a Confine that makes the first compile of a build hang. The channel up
-// is closed when it does, gone when all processes that hang have ended.
-func stuck(t *testing.T) (confine func(*exec.Cmd) error, up, gone <-chan struct{}) {
+// wrapped returns the stand-in's tool with a shell script in the place of the go command, which is $GO in it. The script's
+// directory is $DIR.
+func wrapped(t *testing.T, script string) *gotool.Tool {
 	t.Helper()
+	tool := standinTool(t, testmod.Serve(t, "../../testdata/standin"))
 	dir := t.TempDir()
-	fifo, tool := filepath.Join(dir, "fifo"), filepath.Join(dir, "tool")
-	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+	script = "#!/bin/sh\nGO=" + tool.Path + " DIR=" + dir + "\n" + script + "\n"
+	tool.Path = filepath.Join(dir, "go")
+	if err := os.WriteFile(tool.Path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	script := "#!/bin/sh\nexec 3>" + fifo + "\ntouch \"$TMPDIR/file\"\necho up >&3\nexec sleep 10000\n"
-	if err := os.WriteFile(tool, []byte(script), 0o700); err != nil {
+	return tool
+}
+
+// pipeOf returns the reading end of a named pipe beside the script of tool. Up is closed when something is written to it, gone
+// when none has it open any more that had it open then.
+func pipeOf(t *testing.T, tool *gotool.Tool) (up, gone <-chan struct{}) {
+	t.Helper()
+	fifo := filepath.Join(filepath.Dir(tool.Path), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// Open for writing too until the build has it open, so that the read below waits.
@@ -54,15 +63,26 @@ func stuck(t *testing.T) (confine func(*exec.Cmd) error, up, gone <-chan struct{
 		close(upped)
 		_, _ = io.Copy(io.Discard, reader)
 	}()
-	return func(cmd *exec.Cmd) error {
-		cmd.Args = slices.Insert(slices.Clone(cmd.Args), 2, "-toolexec="+tool)
-		return nil
-	}, upped, ended
+	return upped, ended
+}
+
+// stuck returns a configuration in which the first compile of a build hangs. The channel up
+// is closed when it does, gone when all processes that hang have ended.
+func stuck(t *testing.T) (cfg Config, up, gone <-chan struct{}) {
+	t.Helper()
+	tool := wrapped(t, `[ "$1" = build ] || exec $GO "$@"; shift; exec $GO build -toolexec=$DIR/tool "$@"`)
+	dir := filepath.Dir(tool.Path)
+	script := "#!/bin/sh\nexec 3>" + dir + "/fifo\ntouch \"$TMPDIR/file\"\necho up >&3\nexec sleep 10000\n"
+	if err := os.WriteFile(filepath.Join(dir, "tool"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	up, gone = pipeOf(t, tool)
+	return Config{Tool: tool, Cage: new(cage.Cage)}, up, gone
 }
 
 func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
-	confine, up, gone := stuck(t)
-	e := newEngine(t, Config{Confine: confine})
+	cfg, up, gone := stuck(t)
+	e := newEngine(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		<-up
@@ -79,8 +99,9 @@ func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
 }
 
 func TestTimeoutLeavesNoProcessAndNoFile(t *testing.T) {
-	confine, _, gone := stuck(t)
-	e := newEngine(t, Config{Confine: confine, Timeout: 2 * time.Second})
+	cfg, _, gone := stuck(t)
+	cfg.Timeout = 2 * time.Second
+	e := newEngine(t, cfg)
 	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
 	if k6x.KindOf(err) != k6x.Timeout || !strings.Contains(err.Error(), "2s") {
 		t.Errorf("got %v", err)
@@ -92,8 +113,8 @@ func TestTimeoutLeavesNoProcessAndNoFile(t *testing.T) {
 }
 
 func TestDeadlineOfTheCallerIsATimeout(t *testing.T) {
-	confine, _, gone := stuck(t)
-	e := newEngine(t, Config{Confine: confine})
+	cfg, _, gone := stuck(t)
+	e := newEngine(t, cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
@@ -124,20 +145,8 @@ func TestUnpinnedModuleIsNotEvenLookedFor(t *testing.T) {
 	failure{kind: k6x.BuildFailed, message: []string{"example.com/greeting"}, hint: "tidy", output: "finding"}.check(t, err)
 }
 
-func TestConfineThatFailsStartsNothing(t *testing.T) {
-	no := errors.New("no landlock here")
-	e := newEngine(t, Config{Confine: func(*exec.Cmd) error { return no }})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
-	if k6x.KindOf(err) != k6x.Internal || !errors.Is(err, no) || strings.Contains(err.Error(), "landlock") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
-	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "kill -9 $$"}
-		return nil
-	}})
+	e := newEngine(t, Config{Tool: wrapped(t, "kill -9 $$")})
 	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
 	failure{kind: k6x.Unavailable, hint: "memory"}.check(t, err)
 }
@@ -145,30 +154,17 @@ func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
 // TestChildrenThatOutliveTheGoCommandAreKilled has a go command that ends while a
 // process of its group goes on.
 func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
-	reader, writer, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "sleep 10000 >&3 2>&3 & exit 1"}
-		cmd.ExtraFiles = []*os.File{writer}
-		return nil
-	}})
+	tool := wrapped(t, "exec 3>$DIR/fifo; echo up >&3; sleep 10000 & exit 1")
+	_, gone := pipeOf(t, tool)
+	e := newEngine(t, Config{Tool: tool, Cage: new(cage.Cage)})
 	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard); err == nil {
 		t.Error("it succeeded")
 	}
-	writer.Close()
-	if _, err := io.ReadAll(reader); err != nil {
-		t.Error(err)
-	}
+	<-gone
 }
 
 func TestOutputOfAFloodIsBounded(t *testing.T) {
-	e := newEngine(t, Config{Confine: func(cmd *exec.Cmd) error {
-		cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x; exit 1"}
-		return nil
-	}})
+	e := newEngine(t, Config{Tool: wrapped(t, `head -c 20000000 /dev/zero | tr '\0' x; exit 1`)})
 	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
 	if n := len(k6x.AsError(err).Output); n == 0 || n > maxOutput+100 {
 		t.Errorf("%d bytes of output", n)

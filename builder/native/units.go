@@ -38,10 +38,10 @@ func (e *Engine) check(ctx context.Context, ws *workspace, c checked, modules []
 	}
 	ctx, cancel := context.WithTimeout(ctx, downloadTime)
 	defer cancel()
-	cmd := e.program(ctx, ws, e.cfg.Tool.Path, args...)
+	cmd := e.fetcher(ctx, ws, args...)
 	var out bytes.Buffer
 	cmd.Stdout = &limitedWriter{w: &out, left: 1 << 20}
-	if err := e.runQuietly(cmd); err != nil {
+	if err := quietly(cmd, func() error { return e.cfg.Cage.Run(cmd, e.fetching(ws)) }); err != nil {
 		return err
 	}
 	for dec := json.NewDecoder(&out); ; {
@@ -85,7 +85,7 @@ func (e *Engine) compileUnits(ctx context.Context, ws *workspace, p *plan) error
 		for _, file := range unit.source.files {
 			args = append(args, filepath.Join(unit.source.dir, file))
 		}
-		if err := e.runQuietly(e.program(ctx, ws, e.toolPath("compile"), args...)); err != nil {
+		if err := e.runTool(ctx, ws, "compile", args, nil); err != nil {
 			return err
 		}
 		p.files[unit.path] = archive

@@ -22,8 +22,7 @@ type workspace struct {
 	unconfirmed bool
 	place       bool // there is one to learn from it later
 
-	cache    CacheSession
-	cacheEnv []string // what go commands need for it
+	cache CacheSession
 
 	progress *progress    // nil: nobody watches
 	replaced replacements // nil: no module is replaced

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,8 @@ import (
 	"time"
 
 	"k6x"
-	"k6x/builder/internal/process"
+	"k6x/gotool"
+	"k6x/internal/cage"
 )
 
 // Git fetches repositories with the git program. What it fetches is not trusted: no hook,
@@ -25,6 +27,7 @@ type Git struct {
 	Program string        // "": git on PATH
 	Timeout time.Duration // of all that one Fetch does; 0: 5 minutes
 	Max     int64         // bytes that a repository may take on disk; 0: 1 GiB
+	Cage    *cage.Cage    // nil: git runs as this process does
 	Logger  *slog.Logger  // nil: nothing is logged
 }
 
@@ -72,7 +75,7 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 	stopWatching := watchSize(timed, dir, most, cancel)
 	defer stopWatching()
 
-	r := &repository{program: program, dir: dir, source: s, log: g.Logger}
+	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, log: g.Logger}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,6 +94,7 @@ type repository struct {
 	program string
 	dir     string
 	source  Source
+	cage    *cage.Cage
 	log     *slog.Logger
 }
 
@@ -185,13 +189,22 @@ func (r *repository) git(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, r.program, slices.Concat(safe, args)...)
 	cmd.Dir = r.dir
 	cmd.Env = environment(r.source.Remote)
-	out, said := &process.Output{Max: 1 << 20}, &process.Output{Max: 8 << 10}
+	out, said := &cage.Output{Max: 1 << 20}, &cage.Output{Max: 8 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
 	r.log.Debug("git", "args", args)
-	if err := process.Run(cmd); err != nil {
+	if err := r.cage.Run(cmd, r.policy()); err != nil {
 		return "", &gitError{said: strings.TrimSpace(said.String()), err: err}
 	}
 	return out.String(), nil
+}
+
+// policy lets git fetch for the user whose build this is, into its own directory.
+func (r *repository) policy() cage.Policy {
+	p := gotool.FetchingByGit(r.program, r.dir)
+	if u, err := url.Parse(r.source.Remote); err == nil && u.Scheme == "file" {
+		p.Read = append(p.Read, filepath.FromSlash(u.Path))
+	}
+	return p
 }
 
 // kept are the variables for git that are the user's to set: who he is, and by which ways.

@@ -23,9 +23,9 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
-	"k6x/builder/internal/process"
 	"k6x/builder/internal/workdir"
 	"k6x/gotool"
+	"k6x/internal/cage"
 )
 
 // Config says where and how to build.
@@ -35,7 +35,12 @@ type Config struct {
 	Dir     string        // gets work/, gocache/, modcache/ and home/; may be shared with builder/native
 	Timeout time.Duration // of one build; 0: 15 minutes
 	Cgo     bool          // whether recipes with cgo are built
-	Logger  *slog.Logger  // nil: nothing is logged
+	Cage    *cage.Cage    // nil: xk6 runs as this process does
+
+	// Personal are files and directories of the user's that xk6 may read, such as the configuration of git.
+	Personal []string
+
+	Logger *slog.Logger // nil: nothing is logged
 }
 
 // Engine builds with xk6. Make one with [New].
@@ -91,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	return &Engine{cfg: cfg, program: program, dirs: dirs, work: work, log: log}, nil
 }
 
-// Close removes the work directory of this process. No build may be running.
+// Close removes the work directory of this cage. No build may be running.
 func (e *Engine) Close() error { return e.work.Close() }
 
 // Settings returns what this engine adds to a request to make a recipe of it. No other
@@ -174,6 +179,16 @@ func (e *Engine) command(ctx context.Context, recipe k6x.Recipe, dir, output str
 	return cmd
 }
 
+// policy lets xk6 fetch modules and compile them in dir. It runs what is there, as it did all that itself.
+func (e *Engine) policy(dir string) cage.Policy {
+	dirs := e.dirs
+	dirs.Temp = dir
+	p := e.cfg.Tool.Fetching(dirs, dir)
+	p.Exec = append(p.Exec, e.program, dir)
+	p.Read = append(p.Read, e.cfg.Personal...)
+	return p
+}
+
 const (
 	maxOutput   = 1 << 20
 	downloading = "go: downloading " // a module and its version
@@ -189,7 +204,7 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 	said := ""
 	var failed error
 	for _, more := range [][]string{nil, {"--verbose"}} {
-		out := &process.Output{Max: maxOutput, Line: func(line string) {
+		out := &cage.Output{Max: maxOutput, Line: func(line string) {
 			if what, ok := strings.CutPrefix(line, downloading); ok {
 				fetched++
 				builder.Report(ctx, builder.Progress{Step: builder.Fetching, What: what, Done: fetched})
@@ -197,14 +212,14 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 		}}
 		cmd := e.command(timed, recipe, dir, output, more...)
 		cmd.Stdout, cmd.Stderr = out, out
-		err := process.Run(cmd)
+		err := e.cfg.Cage.Run(cmd, e.policy(dir))
 		if err == nil {
 			return nil
 		}
 		if text := e.clean(out.String(), dir); failed == nil || len(text) > len(said) { // an older xk6 complains about the flag
 			said, failed = text, err
 		}
-		if timed.Err() != nil || process.Killed(err) {
+		if timed.Err() != nil || cage.Killed(err) {
 			break
 		}
 	}
@@ -216,7 +231,7 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 		err.Output = said
 		return err
 	}
-	err := blame.Explain(nil, telling(said), failed, process.Killed(failed))
+	err := blame.Explain(nil, telling(said), failed, cage.Killed(failed))
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Output != "" {
 		e.Output = said
 	}

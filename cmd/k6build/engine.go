@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/resolver"
 )
@@ -22,6 +23,7 @@ type engineOptions struct {
 	copyGoEnv         bool
 	allowBuildSemvers bool
 	cgo               bool
+	sandbox           app.Sandbox
 	verbose           bool
 }
 
@@ -33,6 +35,7 @@ func (e *engineOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&e.copyGoEnv, "copy-go-env", "g", true, "fetch modules with the settings that go env has here, such as GOPROXY")
 	f.BoolVar(&e.allowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.BoolVar(&e.cgo, "enable-cgo", false, "build extensions that need cgo, which runs the C compiler on their code")
+	e.sandbox.AddFlags(f)
 	f.BoolVarP(&e.verbose, "verbose", "v", false, "log what is done to stderr")
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x/cache"
+	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
 	"k6x/resolver"
@@ -31,6 +32,7 @@ type builderOptions struct {
 	reading    bool
 	patient    bool // nobody waits for k6 when all is built: there is time to send what was compiled, and to learn
 	goCache    cli.ByteSize
+	sandbox    app.Sandbox
 }
 
 func (o *builderOptions) addFlags(f *pflag.FlagSet) {
@@ -50,6 +52,7 @@ func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.buildCache, "build-cache", "",
 		"`URL` of a build cache that machines share, for the builder native: s3://bucket?region=R, gs://bucket, azblob://container, file:///dir or oci://host/repository; who may write it decides what you run (default none)")
 	f.BoolVar(&o.reading, "build-cache-read-only", true, "take from the shared build cache, and write nothing to it")
+	o.sandbox.AddFlags(f)
 	f.Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
 }
 

@@ -66,6 +66,7 @@ are fetched without a module proxy.`,
 	f.IntVar(&o.MaxBuilds, "max-builds", app.DefaultMaxBuilds(), app.MaxBuildsUsage)
 	f.IntVar(&o.Queue, "queue", 64, "`number` of builds that may wait for their turn")
 	f.DurationVar(&o.BuildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
+	o.Sandbox.AddFlags(f)
 	f.DurationVar(&o.MaxWait, "max-wait", 0,
 		"how long a request waits for a build before it is redirected to itself, for use behind a proxy with a short timeout; 0 is as long as it takes")
 	f.DurationVar(&o.LatestMaxAge, "latest-max-age", 0, "how long the answer to a request without exact versions may be cached")

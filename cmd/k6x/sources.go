@@ -16,6 +16,7 @@ import (
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
+	"k6x/internal/cage"
 	"k6x/launcher"
 	"k6x/launcher/remote"
 	"k6x/resolver"
@@ -96,6 +97,7 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 
 // nativeTools are the engine that builds here, and what goes with it.
 type nativeTools struct {
+	cage     *cage.Cage
 	engine   *native.Engine
 	resolver *resolver.Resolver
 	builds   *app.BuildCache // nil: it is not shared
@@ -121,11 +123,16 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 			err = errors.Join(err, t.close())
 		}
 	}()
-	tool, err := gotool.Find(ctx, o.env)
+	personal, env := gotool.Personal()
+	tool, err := gotool.Find(ctx, append(env, o.env...))
 	if err != nil {
 		return nil, err
 	}
-	cfg := native.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
+	if t.cage, err = o.sandbox.Cage(); err != nil {
+		return nil, err
+	}
+	shown.tell(true, "sandbox: "+t.cage.Report().String())
+	cfg := native.Config{Tool: tool, Cage: t.cage, Personal: personal, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
 	if o.buildCache != "" {
 		if t.builds, err = app.OpenBuildCache(ctx, app.BuildCacheConfig{
 			URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir, Logger: shown.logger(),

@@ -13,11 +13,16 @@ import (
 
 // xk6 makes what is needed to have an xk6 on PATH build.
 func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Workshop, error) {
-	tool, err := gotool.Find(ctx, o.env)
+	personal, env := gotool.Personal()
+	tool, err := gotool.Find(ctx, append(env, o.env...))
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
+	c, err := o.sandbox.Cage()
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
+	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Cage: c, Personal: personal, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
 	if err != nil {
 		return launcher.Workshop{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"regexp"
 	"sync"
 	"time"
 )
@@ -34,6 +35,28 @@ type Exceeded struct {
 
 func (e *Exceeded) Error() string {
 	return fmt.Sprintf("stopped at the limit of %s, %d", e.Name, e.Value)
+}
+
+// What Go programs, C programs and the system say at a limit of one process.
+var signs = []struct {
+	name string
+	said *regexp.Regexp
+}{
+	{Memory, regexp.MustCompile(`fatal error: runtime: (?:cannot allocate memory|out of memory)|runtime: out of memory|virtual memory exhausted|: Cannot allocate memory|cc1\w*: out of memory`)},
+	{CPU, regexp.MustCompile(`SIGXCPU|CPU time limit exceeded`)},
+	{FileSize, regexp.MustCompile(`(?i)file too large|SIGXFSZ`)},
+	{OpenFiles, regexp.MustCompile(`too many open files`)},
+}
+
+// Met returns the limit that a process which failed says it came to, nil if it does not.
+func (l Limits) Met(text string) *Exceeded {
+	values := map[string]int64{Memory: l.Memory, CPU: int64(l.CPU / time.Second), FileSize: l.FileSize, OpenFiles: l.OpenFiles}
+	for _, sign := range signs {
+		if value := values[sign.name]; value > 0 && sign.said.MatchString(text) {
+			return &Exceeded{sign.name, value}
+		}
+	}
+	return nil
 }
 
 // watch stops a program at a limit.

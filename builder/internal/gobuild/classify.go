@@ -81,7 +81,7 @@ func loading() []rule {
 // was killed, and not by us.
 func (b *Blame) classify(text string, killed bool) *k6x.Error {
 	rules := machine()
-	compiled := compileHeader.FindStringIndex(text) != nil
+	compiled := Compiled(text)
 	if !compiled {
 		rules = append(rules, loading()...)
 	}
@@ -178,6 +178,9 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 
 // compileHeader is how the go command announces what the compiler or linker says of a package.
 var compileHeader = regexp.MustCompile(`(?m)^# (\S+)`)
+
+// Compiled reports whether text is of a go command that came as far as to compile.
+func Compiled(text string) bool { return compileHeader.MatchString(text) }
 
 var noCompiler = regexp.MustCompile(`C compiler "[^"]*" not found`)
 

@@ -74,6 +74,12 @@ func Arguments(recipe k6x.Recipe, locked bool, more ...string) []string {
 	return append(args, "-o", OutputName, ".")
 }
 
+// LoadArguments returns those of the go command that loads what [Arguments] builds, and prints nothing.
+func LoadArguments(recipe k6x.Recipe, locked bool) []string {
+	args := Arguments(recipe, locked)
+	return slices.Concat([]string{"list"}, args[1:2], []string{"-deps", "-f", `{{""}}`, "."})
+}
+
 // Env returns the variables of the go command that the recipe decides.
 func Env(recipe k6x.Recipe) []string {
 	cgo := "0"

@@ -21,6 +21,7 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
+	"k6x/internal/cage"
 	"k6x/resolver"
 	"k6x/service"
 )
@@ -31,6 +32,7 @@ type App struct {
 	logger   *slog.Logger
 	tool     *gotool.Tool
 	host     k6x.Platform
+	cage     *cage.Cage
 	store    *binaries
 	builds   *BuildCache // nil: it is not shared
 	engine   *native.Engine
@@ -100,7 +102,10 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if err != nil {
 		return nil, err
 	}
-	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once, Logger: logger}
+	if a.cage, err = o.Sandbox.Cage(); err != nil {
+		return nil, err
+	}
+	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cage: a.cage, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once, Logger: logger}
 	if o.BuildCache != "" {
 		if a.builds, err = OpenBuildCache(ctx, BuildCacheConfig{
 			URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir, Logger: logger,
@@ -139,6 +144,13 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
 		Progress: board.Progress, Compress: o.Compress,
 	})
+	report := a.cage.Report()
+	metrics.Sandbox(report.State)
+	if o.Once {
+		logger.Debug("sandbox", "state", report.State, "lacks", report.Lacks)
+	} else {
+		logger.Info("sandbox", "state", report.State, "lacks", report.Lacks)
+	}
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() float64 { return float64(limit.Stats().Waiting) })
 	metrics.Gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() float64 { return float64(limit.Stats().Behind) })

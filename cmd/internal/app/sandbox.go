@@ -1,0 +1,50 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+	"k6x/internal/cage"
+)
+
+// Sandbox says how the go command and what it starts are confined, and what one build may take.
+type Sandbox struct {
+	mode   string
+	memory cli.ByteSize
+	cpu    time.Duration
+}
+
+// What one build may take that nobody has to choose: many times what k6 with any extension does.
+const (
+	maxFileSize  = 2 << 30
+	maxOpenFiles = 1 << 14
+	maxPrinted   = 64 << 20
+)
+
+// AddFlags adds the flags that choose it.
+func (s *Sandbox) AddFlags(f *pflag.FlagSet) {
+	s.memory, s.cpu = 4<<30, time.Hour
+	f.StringVar(&s.mode, "sandbox", string(cage.Auto),
+		"`mode` of confining the go command, compilers, linkers and git: auto as far as the system can, require to refuse to start where it cannot fully, off")
+	f.Var(&s.memory, "build-memory", "`bytes` of memory that one build may take; 0 is no limit")
+	f.DurationVar(&s.cpu, "build-cpu", s.cpu, "processor time that one build may take; 0 is no limit")
+}
+
+// Cage returns the cage for the programs of builds.
+func (s Sandbox) Cage() (*cage.Cage, error) {
+	mode, err := cage.ParseMode(s.mode)
+	if err != nil || s.cpu < 0 {
+		return nil, &cli.UsageError{Err: fmt.Errorf("--sandbox is auto, require or off, --build-cpu a duration such as 1h")}
+	}
+	c, err := cage.New(cage.Config{Mode: mode, Limits: cage.Limits{
+		Memory: int64(s.memory), CPU: s.cpu, FileSize: maxFileSize, OpenFiles: maxOpenFiles, Output: maxPrinted,
+	}})
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Internal, "%w", err).WithHint("Use a newer kernel, or --sandbox auto, which does what it can.")
+	}
+	return c, nil
+}

@@ -1,0 +1,136 @@
+package gotool
+
+import (
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"k6x/internal/cage"
+)
+
+// Compiling returns what a go command, or a compiler or linker that it would start, may do to make a binary in the
+// directory work of what is in the module cache.
+func (t *Tool) Compiling(dirs Dirs, work string) cage.Policy {
+	toolchains, _ := filepath.Glob(filepath.Join(dirs.ModCache, "golang.org", "toolchain@*")) // the pattern is well-formed
+	return cage.Policy{
+		Exec:  slices.Concat(t.programs(), toolchains),
+		Read:  []string{dirs.ModCache, dirs.Home},
+		Write: []string{work, dirs.Cache},
+	}
+}
+
+// Fetching returns what a go command may do to bring modules, and toolchains, into the module cache. It runs no
+// compiler.
+func (t *Tool) Fetching(dirs Dirs, work string) cage.Policy {
+	return cage.Policy{
+		// A toolchain that comes to be is used at once. Nothing but what is golang.org's gets there.
+		Exec:    append(t.programs(), filepath.Join(dirs.ModCache, "golang.org")),
+		Read:    slices.Concat(networkFiles, t.fetchFiles()),
+		Write:   []string{work, dirs.ModCache, dirs.Cache, dirs.Home},
+		Network: cage.AnyNetwork,
+	}
+}
+
+// FetchingByGit returns what a git may do that fetches a repository into dir for the user whose own build this is.
+func FetchingByGit(program, dir string) cage.Policy {
+	files, _ := Personal()
+	return cage.Policy{
+		Exec:    []string{installation(program)},
+		Read:    slices.Concat(networkFiles, files),
+		Write:   []string{dir},
+		Network: cage.AnyNetwork,
+	}
+}
+
+// programs returns what has the toolchain, and the C compiler where one is named that is not the system's.
+func (t *Tool) programs() []string {
+	list := []string{t.Root}
+	if path, err := filepath.EvalSymlinks(t.Path); err == nil {
+		list = append(list, path)
+	}
+	for _, kv := range t.Codegen {
+		key, value, _ := strings.Cut(kv, "=")
+		if words := strings.Fields(value); len(words) > 0 && slices.Contains(compilerVariables, key) {
+			if path, err := exec.LookPath(words[0]); err == nil {
+				list = append(list, installation(path))
+			}
+		}
+	}
+	return list
+}
+
+// compilerVariables name programs.
+var compilerVariables = []string{"CC", "CXX", "FC", "AR"}
+
+// installation returns the directory of all that belongs to a program: the parent of bin, or else the program's own.
+func installation(path string) string {
+	if resolved, err := filepath.EvalSymlinks(path); err == nil {
+		path = resolved
+	}
+	dir := filepath.Dir(path)
+	if parent := filepath.Dir(dir); filepath.Base(dir) == "bin" && parent != filepath.Dir(parent) {
+		return parent
+	}
+	return dir
+}
+
+// networkFiles are what programs read to find hosts and to know whether these are who they should be.
+var networkFiles = []string{
+	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/passwd",
+	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust",
+	"/etc/ca-certificates", "/usr/local/share/ca-certificates", "/etc/crypto-policies", "/etc/gitconfig",
+}
+
+// fetchFiles returns the files and directories that the settings for fetching modules name.
+func (t *Tool) fetchFiles() []string {
+	var list []string
+	for _, kv := range t.Fetch {
+		switch key, value, _ := strings.Cut(kv, "="); key {
+		case "SSL_CERT_FILE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "NETRC":
+			list = append(list, value)
+		case "SSL_CERT_DIR":
+			list = append(list, filepath.SplitList(value)...)
+		case "GOPROXY":
+			for location := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == '|' }) {
+				if u, err := url.Parse(strings.TrimSpace(location)); err == nil && u.Scheme == "file" {
+					list = append(list, filepath.FromSlash(u.Path))
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(list, func(path string) bool { return !filepath.IsAbs(path) })
+}
+
+// Personal returns what belongs to the user whose own build this is: files with the configuration of git and ssh, and
+// variables for git that name them or the agent which has the keys.
+func Personal() (files, env []string) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil, nil
+	}
+	config := os.Getenv("XDG_CONFIG_HOME")
+	if config == "" {
+		config = filepath.Join(home, ".config")
+	}
+	files = []string{filepath.Join(home, ".gitconfig"), filepath.Join(config, "git"), filepath.Join(home, ".git-credentials"), filepath.Join(home, ".netrc"),
+		filepath.Join(home, ".ssh"), "/etc/ssh/ssh_config", "/etc/ssh/ssh_config.d"}
+	for _, key := range []string{"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"} {
+		if value := os.Getenv(key); value != "" {
+			files, env = append(files, value), append(env, key+"="+value)
+		}
+	}
+	if os.Getenv("GIT_CONFIG_GLOBAL") == "" { // the go command has a home of its own
+		if _, err := os.Stat(files[0]); err == nil {
+			env = append(env, "GIT_CONFIG_GLOBAL="+files[0])
+		}
+	}
+	for _, key := range []string{"SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND"} {
+		if value := os.Getenv(key); value != "" {
+			env = append(env, key+"="+value)
+		}
+	}
+	return files, env
+}
