@@ -23,9 +23,9 @@ import (
 	"k6x/internal/testmod"
 )
 
-// wrapped returns the stand-in's tool with a shell script in the place of the go command, which is $GO in it. The script's
-// directory is $DIR.
-func wrapped(t *testing.T, script string) *gotool.Tool {
+// wrapped returns the configuration of an engine that knows nothing yet, with a shell script in the place of the go command,
+// which is $GO in it. The script's directory is $DIR.
+func wrapped(t *testing.T, script string) Config {
 	t.Helper()
 	tool := standinTool(t, testmod.Serve(t, "../../testdata/standin"))
 	dir := t.TempDir()
@@ -34,10 +34,10 @@ func wrapped(t *testing.T, script string) *gotool.Tool {
 	if err := os.WriteFile(tool.Path, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return tool
+	return Config{Tool: tool, Dir: emptyDir(t), Cage: new(cage.Cage)}
 }
 
-// pipeOf returns the reading end of a named pipe beside the script of tool. Up is closed when something is written to it, gone
+// pipeOf returns the reading end of a named pipe beside the script of a tool. Up is closed when something is written to it, gone
 // when none has it open any more that had it open then.
 func pipeOf(t *testing.T, tool *gotool.Tool) (up, gone <-chan struct{}) {
 	t.Helper()
@@ -70,14 +70,14 @@ func pipeOf(t *testing.T, tool *gotool.Tool) (up, gone <-chan struct{}) {
 // is closed when it does, gone when all processes that hang have ended.
 func stuck(t *testing.T) (cfg Config, up, gone <-chan struct{}) {
 	t.Helper()
-	tool := wrapped(t, `[ "$1" = build ] || exec $GO "$@"; shift; exec $GO build -toolexec=$DIR/tool "$@"`)
-	dir := filepath.Dir(tool.Path)
+	cfg = wrapped(t, `[ "$1" = build ] || exec $GO "$@"; shift; exec $GO build -toolexec=$DIR/tool "$@"`)
+	dir := filepath.Dir(cfg.Tool.Path)
 	script := "#!/bin/sh\nexec 3>" + dir + "/fifo\ntouch \"$TMPDIR/file\"\necho up >&3\nexec sleep 10000\n"
 	if err := os.WriteFile(filepath.Join(dir, "tool"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	up, gone = pipeOf(t, tool)
-	return Config{Tool: tool, Cage: new(cage.Cage)}, up, gone
+	up, gone = pipeOf(t, cfg.Tool)
+	return cfg, up, gone
 }
 
 func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
@@ -146,7 +146,7 @@ func TestUnpinnedModuleIsNotEvenLookedFor(t *testing.T) {
 }
 
 func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
-	e := newEngine(t, Config{Tool: wrapped(t, "kill -9 $$")})
+	e := newEngine(t, wrapped(t, "kill -9 $$"))
 	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
 	failure{kind: k6x.Unavailable, hint: "memory"}.check(t, err)
 }
@@ -154,9 +154,9 @@ func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
 // TestChildrenThatOutliveTheGoCommandAreKilled has a go command that ends while a
 // process of its group goes on.
 func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
-	tool := wrapped(t, "exec 3>$DIR/fifo; echo up >&3; sleep 10000 & exit 1")
-	_, gone := pipeOf(t, tool)
-	e := newEngine(t, Config{Tool: tool, Cage: new(cage.Cage)})
+	cfg := wrapped(t, "exec 3>$DIR/fifo; echo up >&3; sleep 10000 & exit 1")
+	_, gone := pipeOf(t, cfg.Tool)
+	e := newEngine(t, cfg)
 	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard); err == nil {
 		t.Error("it succeeded")
 	}
@@ -164,7 +164,7 @@ func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
 }
 
 func TestOutputOfAFloodIsBounded(t *testing.T) {
-	e := newEngine(t, Config{Tool: wrapped(t, `head -c 20000000 /dev/zero | tr '\0' x; exit 1`)})
+	e := newEngine(t, wrapped(t, `head -c 20000000 /dev/zero | tr '\0' x; exit 1`))
 	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
 	if n := len(k6x.AsError(err).Output); n == 0 || n > maxOutput+100 {
 		t.Errorf("%d bytes of output", n)
