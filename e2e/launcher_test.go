@@ -126,7 +126,7 @@ func TestLauncherHasTheBytesOfTheService(t *testing.T) {
 	if got := u.digest(); got != want {
 		t.Errorf("from the service: %s, the path of the list gives %s", got, want)
 	}
-	u.works([]string{"k6 v1.8.1", "xk6-redis v0.3.6", u.bin()}, "version")
+	u.works([]string{"k6 v1.8.1", "xk6-redis v0.3.6", u.bin()}, "version", "--with", "k6/x/redis")
 	for _, word := range []string{"archive", "inspect"} {
 		u.works(nil, word, "script.js")
 	}

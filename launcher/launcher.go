@@ -1,6 +1,6 @@
 // Package launcher gets the k6 that a command needs: one that is kept, or else one from a builder.
 //
-//	command line ─► script ─► list ─► binaries ─ one fits ───────────────────► process
+//	command line ─► script ─► list ─► binaries ─ one has just that ──────────► process
 //	(command)                         (Find)     none ─► a Source ─► binaries ─┘
 //	                                                     (Resolve)    (Add: Fetch)
 //
@@ -43,9 +43,11 @@ type Launcher struct {
 	Sources  []Source // in the order in which they are tried
 	Platform k6x.Platform
 
-	// Clean passes over what is kept: versions are looked for anew, and extensions that
-	// were used before are not taken along.
+	// Clean passes over what is kept: versions are looked for anew.
 	Clean bool
+
+	// Permit returns an error unless a list may be used, which holds for what is kept as well. Nil: all may.
+	Permit func(list k6x.List) error
 
 	// Tell is told what goes on; details are for those who asked for them. Nil: nobody is told.
 	Tell func(detail bool, text string)
@@ -54,11 +56,11 @@ type Launcher struct {
 // tries bounds how often a kept binary may turn out to be damaged or gone. Damaged ones are removed.
 const tries = 100
 
-// Get returns a binary that satisfies needs and has been checked. It is not removed before
-// release is called, or this process has become another.
+// Get returns a binary that satisfies needs, has nothing else, and has been checked. It is not
+// removed before release is called, or this process has become another.
 //
-// If there is no such binary yet, one is had from the first source that can give it, with the
-// extensions of the binary used last as far as they go with what is needed.
+// If there is no such binary yet, one is had from the first source that can give it. If no source
+// answers, a kept binary does that has more.
 func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
 	for range tries {
 		if b, err = l.have(ctx, needs); err != nil {
@@ -77,27 +79,35 @@ func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, 
 }
 
 // have returns a kept binary, which is had from a source if need be.
-func (l *Launcher) have(ctx context.Context, needs k6x.List) (binaries.Binary, error) {
+func (l *Launcher) have(ctx context.Context, needs k6x.List) (b binaries.Binary, err error) {
+	if needs, err = withK6(needs); err == nil {
+		err = l.permit(needs)
+	}
+	if err != nil {
+		return binaries.Binary{}, err
+	}
 	if !l.Clean {
-		if b, ok := l.Dir.Find(ctx, l.Platform, needs); ok {
+		if b, ok := l.Dir.Find(ctx, l.Platform, needs); ok && l.permit(b.List()) == nil {
 			l.tell(true, "%s has what is needed: %s", b.Path, b.List())
 			return b, nil
 		}
 	}
-	needs, err := withK6(needs)
-	if err != nil {
-		return binaries.Binary{}, err
-	}
-	var before k6x.List
-	if !l.Clean {
-		before, _ = l.Dir.Previous(ctx, l.Platform)
-	}
-	var b binaries.Binary
-	err = l.try(ctx, func(s Source) error {
-		b, err = l.obtain(ctx, s, needs, before)
+	answered, err := l.try(ctx, func(s Source) error {
+		pinned, err := s.Resolve(ctx, l.Platform, needs)
+		if err == nil {
+			b, err = l.add(ctx, s, pinned)
+		}
 		return err
 	})
-	return b, err
+	if answered || l.Clean {
+		return b, err
+	}
+	more, ok := l.Dir.FindMore(ctx, l.Platform, needs, func(b binaries.Binary) bool { return l.mayUse(b, needs) })
+	if !ok {
+		return binaries.Binary{}, err
+	}
+	l.tell(true, "%s has more than what is needed, and is used as no builder answers: %s\n%v", more.Path, more.List(), err)
+	return more, nil
 }
 
 // Resolve returns the versions that list means now, and who says so.
@@ -105,7 +115,7 @@ func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List,
 	if list, err = withK6(list); err != nil {
 		return nil, "", err
 	}
-	err = l.try(ctx, func(s Source) error {
+	_, err = l.try(ctx, func(s Source) error {
 		by = s.Name()
 		pinned, err = s.Resolve(ctx, l.Platform, list)
 		return err
@@ -122,7 +132,10 @@ func (l *Launcher) Fetch(ctx context.Context, list k6x.List) (b binaries.Binary,
 
 // With calls f with the first source that can be used, or, if f fails in a way that another
 // might not, with the next.
-func (l *Launcher) With(ctx context.Context, f func(Source) error) error { return l.try(ctx, f) }
+func (l *Launcher) With(ctx context.Context, f func(Source) error) error {
+	_, err := l.try(ctx, f)
+	return err
+}
 
 // withK6 returns the list with k6 in it.
 func withK6(list k6x.List) (k6x.List, error) {
@@ -132,75 +145,24 @@ func withK6(list k6x.List) (k6x.List, error) {
 	return k6x.NewList(append(slices.Clone(list), k6x.Dependency{Name: k6x.K6})...)
 }
 
-// obtain gets a binary from a source: one that has the extensions used before as well, or else just
-// what is needed.
-func (l *Launcher) obtain(ctx context.Context, s Source, needs, before k6x.List) (binaries.Binary, error) {
-	pinned, more, err := l.resolve(ctx, s, needs, before)
-	if err != nil {
-		return binaries.Binary{}, err
+// mayUse reports whether a kept binary may be used although it has more than is needed. A Go module is
+// in it because the user named it, but not for this command.
+func (l *Launcher) mayUse(b binaries.Binary, needs k6x.List) bool {
+	list := b.List()
+	for _, dep := range list {
+		if _, needed := needs.Lookup(dep.Name); !needed && k6x.IsModulePath(dep.Name) {
+			return false
+		}
 	}
-	b, err := l.add(ctx, s, pinned)
-	if !more || !isAnswer(err) {
-		return b, err
-	}
-	why := err
-	if pinned, err = s.Resolve(ctx, l.Platform, needs); err == nil {
-		b, err = l.add(ctx, s, pinned)
-	}
-	if err == nil {
-		l.tell(false, "left out what was used before, as it does not go with what is needed: %v", why)
-	}
-	return b, err
+	return l.permit(list) == nil
 }
 
-// maxBefore bounds how many extensions are taken along.
-const maxBefore = 16
-
-// resolve returns versions of all that is needed and of what else was used before; more says that
-// there is any of that.
-func (l *Launcher) resolve(ctx context.Context, s Source, needs, before k6x.List) (pinned k6x.List, more bool, err error) {
-	before = slices.DeleteFunc(slices.Clone(before), func(dep k6x.Dependency) bool {
-		_, needed := needs.Lookup(dep.Name)
-		return needed
-	})
-	before = before[:min(len(before), maxBefore)]
-	if len(before) > 0 {
-		all, err := k6x.NewList(slices.Concat(needs, before)...)
-		if err == nil {
-			pinned, err = s.Resolve(ctx, l.Platform, all)
-		}
-		if err == nil || !isAnswer(err) {
-			return pinned, true, err
-		}
+// permit asks Permit, if there is one.
+func (l *Launcher) permit(list k6x.List) error {
+	if l.Permit == nil {
+		return nil
 	}
-	if pinned, err = s.Resolve(ctx, l.Platform, needs); err != nil || len(before) < 2 {
-		l.leftOut(before, err)
-		return pinned, false, err
-	}
-	// Not all of them: so each by itself.
-	wish := needs
-	for _, dep := range before {
-		one, err := k6x.NewList(append(slices.Clone(wish), dep)...)
-		var found k6x.List
-		if err == nil {
-			found, err = s.Resolve(ctx, l.Platform, one)
-		}
-		switch {
-		case err == nil:
-			wish, pinned, more = one, found, true
-		case !isAnswer(err):
-			return nil, false, err
-		default:
-			l.leftOut(k6x.List{dep}, nil)
-		}
-	}
-	return pinned, more, nil
-}
-
-func (l *Launcher) leftOut(list k6x.List, err error) {
-	if len(list) > 0 && err == nil {
-		l.tell(true, "left out %s, which was used before: it does not go with what is needed", list)
-	}
+	return l.Permit(list)
 }
 
 // add keeps the binary of a pinned list.
@@ -241,15 +203,15 @@ func isAnswer(err error) bool {
 	return false
 }
 
-// try calls f with one source after the other until one answers.
-func (l *Launcher) try(ctx context.Context, f func(Source) error) error {
+// try calls f with one source after the other until one has answered, or no other can help.
+func (l *Launcher) try(ctx context.Context, f func(Source) error) (answered bool, err error) {
 	var why []string
 	var failed error // of the last source that was asked
 	for _, s := range l.Sources {
 		err := s.Open(ctx)
 		if isAnswer(err) { // somebody wrote something wrong
 			l.close(s)
-			return err
+			return true, err
 		}
 		if err != nil {
 			l.tell(true, "%s is passed over: %s", s.Name(), reason(err))
@@ -265,7 +227,7 @@ func (l *Launcher) try(ctx context.Context, f func(Source) error) error {
 			}
 			if isOurs || err == nil || isAnswer(err) || ctx.Err() != nil {
 				l.close(s)
-				return err
+				return true, err
 			}
 			failed = err
 		}
@@ -275,13 +237,13 @@ func (l *Launcher) try(ctx context.Context, f func(Source) error) error {
 	all := "\n  " + strings.Join(why, "\n  ")
 	switch {
 	case failed == nil:
-		return k6x.Errorf(k6x.Unavailable, "a k6 has to be made, and there is nobody to make it:%s", all).
+		return false, k6x.Errorf(k6x.Unavailable, "a k6 has to be made, and there is nobody to make it:%s", all).
 			WithHint("Set K6X_BUILDER_SERVICE to the URL of a builder service, or install Go, or start Docker.")
 	case len(l.Sources) == 1:
-		return failed
+		return false, failed
 	}
 	last := k6x.AsError(failed)
-	return k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
+	return false, k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
 }
 
 // close closes a source. What it gave is as good if that fails.

@@ -196,25 +196,95 @@ func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
 	}
 }
 
-func TestWhatWasUsedBeforeIsTakenAlongAsFarAsItGoes(t *testing.T) {
-	s := &shop{name: "s", data: k6(t), has: []string{"k6/x/a", "k6/x/b", "k6/x/c", "k6/x/d"}}
+func TestAScriptGetsAK6WithJustWhatItNeeds(t *testing.T) {
+	s := &shop{name: "s", data: k6(t), has: []string{"k6/x/a", "k6/x/b", "mod.example/ext"}}
+	b := newBench(t, s)
+	b.want("k6/x/a,mod.example/ext", "k6@v1.1.0,k6/x/a@v0.1.0,mod.example/ext@v0.1.0")
+	b.want("k6/x/b", "k6@v1.1.0,k6/x/b@v0.1.0")
+	b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0")
+	b.want("", "k6@v1.1.0")
+	b.want("mod.example/ext", "k6@v1.1.0,mod.example/ext@v0.1.0")
+
+	asked := len(s.asked)
+	b.want("k6/x/a@<0.2", "k6@v1.1.0,k6/x/a@v0.1.0")
+	b.want("k6", "k6@v1.1.0")
+	if len(s.asked) != asked {
+		t.Errorf("what is kept was asked for: %q", s.asked[asked:])
+	}
+	b.Clean = true
+	b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0")
+	if len(s.asked) == asked {
+		t.Error("nobody was asked")
+	}
+}
+
+func TestAK6WithMoreIsUsedOnlyIfNoSourceAnswers(t *testing.T) {
+	all := []string{"k6/x/a", "k6/x/b", "k6/x/c", "mod.example/ext"}
+	s := &shop{name: "s", data: k6(t), has: all}
+	b := newBench(t, s)
+	var details []string
+	b.Tell = func(detail bool, text string) {
+		if detail {
+			details = append(details, text)
+		}
+	}
+	b.want("k6/x/a,k6/x/b", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
+	b.want("k6/x/c,mod.example/ext", "k6@v1.1.0,k6/x/c@v0.1.0,mod.example/ext@v0.1.0")
+
+	s.has = nil // an answer
+	if _, err := b.get("k6/x/a"); k6x.KindOf(err) != k6x.NotFound {
+		t.Errorf("not found: %v", err)
+	}
+	s.has, s.fetch = []string{"k6/x/a"}, map[string]error{"k6/x/a": k6x.Errorf(k6x.BuildFailed, "k6/x/a does not compile")}
+	if _, err := b.get("k6/x/a"); k6x.KindOf(err) != k6x.BuildFailed {
+		t.Errorf("does not compile: %v", err)
+	}
+
+	for name, source := range map[string]*shop{
+		"fails":         {name: "s", fails: k6x.Errorf(k6x.Unavailable, "no answer from builds.test")},
+		"breaks off":    {name: "s", has: all, fetch: map[string]error{"k6": errors.New("it broke off")}},
+		"is not set up": {name: "s", open: errors.New("it is not set up")},
+	} {
+		b.Sources, details = []Source{source}, nil
+		b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
+		if !strings.Contains(strings.Join(details, "\n"), "has more than what is needed, and is used as no builder answers") {
+			t.Errorf("%s: told %q", name, details)
+		}
+		b.Clean = true
+		if got, err := b.get("k6/x/a"); err == nil {
+			t.Errorf("%s, and what is kept is passed over: %s", name, got)
+		}
+		b.Clean = false
+		if got, err := b.get("k6/x/c"); err == nil {
+			t.Errorf("%s, and a Go module is run for a script that it was not named for: %s", name, got)
+		}
+		b.want("mod.example/ext", "k6@v1.1.0,k6/x/c@v0.1.0,mod.example/ext@v0.1.0")
+	}
+}
+
+func TestWhatIsNotPermittedIsNotUsed(t *testing.T) {
+	s := &shop{name: "s", data: k6(t), has: []string{"k6/x/a", "k6/x/b", "k6/x/c"}}
 	b := newBench(t, s)
 	b.want("k6/x/a,k6/x/b", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
-	b.want("k6/x/c", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0")
-
-	s.has = []string{"k6/x/b", "k6/x/c", "k6/x/d"} // k6/x/a is not to be had any more
-	b.want("k6/x/d", "k6@v1.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0,k6/x/d@v0.1.0")
-
-	b.Clean = true
-	b.want("k6/x/d", "k6@v1.1.0,k6/x/d@v0.1.0")
-	b.Clean = false
-
-	s.fetch = map[string]error{"k6/x/d": k6x.Errorf(k6x.BuildFailed, "k6/x/d does not compile")}
-	b.want("k6/x/b,k6@=1.1.0", "k6@v1.1.0,k6/x/b@v0.1.0,k6/x/c@v0.1.0,k6/x/d@v0.1.0") // kept
-	s.has = append(s.has, "k6/x/e")
-	b.want("k6/x/e", "k6@v1.1.0,k6/x/e@v0.1.0")
-	if last := b.told[len(b.told)-1]; !strings.Contains(last, "k6/x/d does not compile") {
-		t.Errorf("told %q", b.told)
+	b.want("k6/x/c", "k6@v1.1.0,k6/x/c@v0.1.0")
+	b.Permit = func(list k6x.List) error {
+		if _, ok := list.Lookup("k6/x/b"); ok {
+			return k6x.Errorf(k6x.Forbidden, "k6/x/b is refused")
+		}
+		if c, ok := list.Lookup("k6/x/c"); ok && c.Version() == "v0.1.0" {
+			return k6x.Errorf(k6x.Forbidden, "that k6/x/c is refused")
+		}
+		return nil
+	}
+	asked := len(s.asked)
+	if _, err := b.get("k6/x/a,k6/x/b"); k6x.KindOf(err) != k6x.Forbidden || len(s.asked) > asked {
+		t.Errorf("what is kept, and refused: %v, %q", err, s.asked[asked:])
+	}
+	s.fails = k6x.Errorf(k6x.Unavailable, "no answer from builds.test")
+	for _, list := range []string{"k6/x/a", "k6/x/c"} { // the one that is kept has more that is refused; is refused itself
+		if got, err := b.get(list); k6x.KindOf(err) != k6x.Unavailable {
+			t.Errorf("%s: %s, %v", list, got, err)
+		}
 	}
 }
 

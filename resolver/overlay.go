@@ -112,29 +112,31 @@ func (idx *index) k6(major int) *entry {
 
 // lookup returns the entry that name, a registered name or a module path, stands for
 // with a major version of k6, and whether the filter refuses it; nil if there is none.
-// What lies below a missing document does not count: that document may say otherwise.
+// What lies below a missing document does not count: that document may say otherwise. A name that is
+// there for another major version only is refused if that entry is.
 func (idx *index) lookup(name string, major int) (e *entry, refused bool) {
 	for _, d := range idx.docs {
 		if d.missing {
 			break
 		}
-		if d.major != 0 && d.major != major {
-			continue
-		}
 		found := d.byName[name]
 		if k6x.IsModulePath(name) {
 			found = d.byPath[name]
 		}
-		for _, e := range found {
-			if !idx.refused[e] {
-				return e, false
-			}
+		if len(found) == 0 {
+			continue
 		}
-		if len(found) > 0 {
+		allowed := slices.IndexFunc(found, func(e *entry) bool { return !idx.refused[e] })
+		switch {
+		case d.major != 0 && d.major != major:
+			refused = refused || allowed < 0
+		case allowed < 0:
 			return found[0], true
+		default:
+			return found[allowed], false
 		}
 	}
-	return nil, false
+	return nil, refused
 }
 
 // near returns names that someone who wrote name may have meant, at most three.

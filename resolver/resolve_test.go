@@ -229,6 +229,33 @@ func TestPermitRefusesByRulesOnly(t *testing.T) {
 	}
 }
 
+// A registry speaks for one major version of k6; what the filter refuses there is refused for others, too.
+func TestPermitRefusesForEachMajorVersion(t *testing.T) {
+	r := resolverOf(t, newModuleProxy(world), `[{"module": "go.k6.io/k6", "imports": ["k6"]},
+		{"module": "example.com/xk6-any", "imports": ["k6/x/any"]}, {"module": "example.com/xk6-new", "imports": ["k6/x/new"], "tier": "official"}]`,
+		func(cfg *Config) {
+			cfg.Filter, cfg.AllowModules = "[?tier=='official']", "*"
+			cfg.Registries = append(cfg.Registries, write(t, "v2.json", `[{"module": "go.k6.io/k6/v2", "imports": ["k6"]}]`))
+		})
+	for list, refused := range map[string]bool{
+		"example.com/xk6-any":                    true,
+		"k6@v1.8.0,example.com/xk6-any":          true,
+		"k6@v2.0.0,example.com/xk6-any":          true,
+		"k6@v2.0.0,k6/x/any":                     true,
+		"k6@v2.0.0,k6/x/any,example.com/xk6-any": true,
+		"k6@v2.0.0,example.com/xk6-new":          false,
+		"k6@v2.0.0,k6/x/new":                     false,
+		"k6@v2.0.0,github.com/me/xk6-mine":       false,
+	} {
+		if err := r.Permit(parse(t, list)); refused != (k6x.KindOf(err) == k6x.Forbidden) {
+			t.Errorf("Permit(%s) = %v, want refused %t", list, err, refused)
+		}
+	}
+	if got := answer(t, r, "example.com/xk6-any"); !strings.HasPrefix(got, "forbidden: example.com/xk6-any is refused") {
+		t.Error(got)
+	}
+}
+
 func TestCgoIsReported(t *testing.T) {
 	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Cgo = true })
 	for list, want := range map[string]bool{"subcommand:native": true, "k6/x/new": false} {

@@ -31,9 +31,9 @@ func (o *scriptOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no more than what was asked for")
 }
 
-// analyze finds out what the script needs, if there is one.
-func (o *scriptOptions) analyze(ctx context.Context, args []string, stdin io.Reader, shown *screen) (script.Report, error) {
-	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with}
+// analyze finds out what the script needs, if there is one. Replaced are the names of --replace.
+func (o *scriptOptions) analyze(ctx context.Context, args, replaced []string, stdin io.Reader, shown *screen) (script.Report, error) {
+	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with, Replaced: replaced}
 	if len(args) > 0 {
 		in.Path = args[0]
 	}
@@ -60,7 +60,9 @@ func newBuildCommand() *cobra.Command {
 		Use:   "build [flags] [script]",
 		Short: "Make a k6 with what a script needs, and write it to a directory",
 		Long: `Make a k6 that has what a script needs, and write it to a directory as k6 (k6.exe for windows).
-Versions are the newest that the script allows; what is kept of earlier runs has no say in them.`,
+Versions are the newest that the script allows; what is kept of earlier runs has no say in them.
+Extensions are those of the registry; a Go module is built only if --with, K6_DEPENDENCIES or
+--replace names it.`,
 		Example: `  k6x build script.js
   k6x build --with k6/x/redis --with 'k6 >=1.8' --platform windows/amd64 --bin-dir dist`,
 		Args: atMostOneScript,
@@ -93,10 +95,11 @@ func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, 
 	}
 	shown := newScreen(stderr, o.quiet, o.verbose)
 	defer shown.close()
-	report, err := o.analyze(ctx, args, stdin, shown)
+	report, err := o.analyze(ctx, args, o.names(), stdin, shown)
 	if err != nil {
 		return err
 	}
+	o.modules = report.Modules
 	needs, err := report.List()
 	if err != nil {
 		return err

@@ -47,10 +47,11 @@ do. With --resolve, exact versions are printed: the newest that go together.`,
 func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	shown := newScreen(stderr, o.quiet, o.verbose)
 	defer shown.close()
-	report, err := o.analyze(ctx, args, stdin, shown)
+	report, err := o.analyze(ctx, args, nil, stdin, shown)
 	if err != nil {
 		return err
 	}
+	o.modules = report.Modules
 	for _, need := range report.Needs {
 		for _, source := range need.Sources {
 			shown.tell(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))

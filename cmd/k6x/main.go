@@ -20,6 +20,9 @@ that has them, keeps it, and becomes it. Each command that is not listed here is
     k6x run -o dashboard test.js an output is an extension, too
     k6x run --with k6/x/redis -  more than can be seen in the script, which is read from stdin
 
+A script chooses among the extensions that the registry has. A Go module outside of it is had only if
+you name it, by --with, K6_DEPENDENCIES or --replace.
+
 Each flag can be set by a variable too: --cache-dir by K6X_CACHE_DIR, and so on. Flags win.
 A variable for a flag that may be repeated holds one value a line.
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -96,6 +97,7 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
+			"tar": tarFile,
 		},
 	})
 }
@@ -126,6 +128,14 @@ func noGo(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("k6x is not on PATH")
+}
+
+// tarFile is the command NAME DIR, which writes the files in a directory to a tar file.
+func tarFile(ts *testscript.TestScript, neg bool, args []string) {
+	file, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	w := tar.NewWriter(file)
+	ts.Check(errors.Join(w.AddFS(os.DirFS(ts.MkAbs(args[1]))), w.Close(), file.Close()))
 }
 
 // damage changes a byte in the middle of each file that matches the pattern.

@@ -23,6 +23,7 @@ type builderOptions struct {
 	tokenFile  string
 	registries []string
 	filter     string
+	modules    []string // Go modules that the user named; no others may be built
 	env        []string
 	commits    bool
 	image      string
@@ -92,7 +93,7 @@ type needOptions struct {
 }
 
 func (o *needOptions) addFlags(f *pflag.FlagSet) {
-	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; may be repeated")
+	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; NAME may be a Go module, which no script can choose; may be repeated")
 }
 
 // sendTime is how long, when all is built, what was compiled may take to be sent to the shared build cache.

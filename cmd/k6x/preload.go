@@ -76,12 +76,10 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	if len(o.builders) == 0 {
 		return &cli.UsageError{Err: errors.New("a service is preloaded where it runs, by k6x service --preload")}
 	}
-	o.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
 	wishes, err := o.wishes(ctx, shown)
 	if err != nil {
 		return err
 	}
-	o.filter = "" // what was chosen, and what was named, may be built
 	sources, err := o.sources(shown)
 	if err != nil {
 		return err
@@ -94,7 +92,9 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 
 // wishes returns k6 alone, what the registry has, and what was named.
 func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, error) {
-	r, err := o.resolver(ctx, "", "", nil, shown)
+	starred := o.builderOptions // what was named needs no stars
+	starred.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
+	r, err := starred.resolver(ctx, "", "", nil, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +107,7 @@ func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, err
 	if err != nil {
 		return nil, err
 	}
+	o.modules = report.Modules
 	named, err := report.List()
 	if err != nil {
 		return nil, err

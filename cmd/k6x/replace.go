@@ -35,6 +35,17 @@ func (o *replaceOptions) addFlags(f *pflag.FlagSet) {
 		"`NAME=SOURCE` to build NAME from: a directory such as ./xk6-mine, module@version, or a git repository such as https://github.com/me/xk6-mine#branch; built here each time; may be repeated")
 }
 
+// names returns the names that code is given for, and those of the modules that it comes from.
+func (o *replaceOptions) names() []string {
+	var names []string
+	for _, text := range o.replace {
+		name, from, _ := strings.Cut(text, "=")
+		module, _, _ := strings.Cut(from, "@")
+		names = append(names, name, module)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return k6x.CheckName(name) != nil }) // such as a directory
+}
+
 // replacement is one module that is built from elsewhere.
 type replacement struct {
 	name string // as in --replace
@@ -63,6 +74,13 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
 	replaced, err := o.replacements(ctx, r, tools.cage, fetched, shown)
 	if err != nil {
+		return program{}, nil, err
+	}
+	asked := slices.Clone(needs)
+	for _, name := range o.names() {
+		asked = append(asked, k6x.Dependency{Name: name})
+	}
+	if err := r.Permit(asked); err != nil {
 		return program{}, nil, err
 	}
 	modules, cgo, err := resolveReplaced(ctx, r, needs, replaced)

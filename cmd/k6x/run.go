@@ -33,7 +33,7 @@ type runOptions struct {
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	o.needOptions.addFlags(f)
-	f.BoolVar(&o.clean, "clean", false, "look for the newest versions, and leave out extensions of earlier runs, whatever is kept")
+	f.BoolVar(&o.clean, "clean", false, "look for the newest versions, whatever is kept")
 	f.BoolVar(&o.dry, "dry", false, "do not run k6, print what would be run")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
@@ -79,6 +79,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	o.modules = report.Modules
 	b, release, err := o.get(root.Context(), needs, shown)
 	if err != nil {
 		return err
@@ -127,7 +128,7 @@ func ownCommand(root *cobra.Command, name string) bool {
 // analyze finds out what the command needs.
 func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io.Reader) (script.Report, error) {
 	return script.Analyze(ctx, script.Input{
-		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Subcommand: line.Subcommand,
+		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Replaced: o.names(), Subcommand: line.Subcommand,
 		Env: func(name string) (string, bool) {
 			if name == "K6_OUT" && line.Name != "run" { // the others do not look at it
 				return "", false
@@ -157,12 +158,13 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 	l.Clean = o.clean
 	if o.filter != "" { // holds for what is kept, too
 		r, err := o.openResolver(ctx, "", "", os.Environ(), shown)
+		if err == nil {
+			err = o.checkLoaded(r)
+		}
 		if err != nil {
 			return program{}, nil, err
 		}
-		if err := r.Permit(needs); err != nil {
-			return program{}, nil, err
-		}
+		l.Permit = r.Permit
 	}
 	b, release, err := l.Get(shown.watch(ctx), needs)
 	if err != nil {

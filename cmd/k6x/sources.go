@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"k6x"
@@ -157,19 +158,24 @@ func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, e
 	if err := r.Refresh(ctx); err != nil {
 		return nil, err
 	}
+	return r, o.checkLoaded(r)
+}
+
+// checkLoaded returns an error unless all registries that were named are there: without one, k6 might be
+// one that it does not have, and be kept, and the filter could not tell what it refuses.
+func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 	for _, s := range r.Sources() {
-		// Without a registry that was named, k6 might be one that it does not have, and be kept.
 		if len(o.registries) > 0 && !s.Loaded {
-			return nil, k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
+			return k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
 		}
 	}
-	return r, nil
+	return nil
 }
 
 // openResolver is resolver with copies of registries that may be old.
 func (o *builderOptions) openResolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
 	return resolver.New(ctx, resolver.Config{
-		Registries: o.registries, Filter: o.filter, AllowModules: "*", AllowBuildSemvers: o.commits,
+		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.commits,
 		Toolchain: toolchain, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool, Env: env, Logger: shown.logger(),
 	})
 }

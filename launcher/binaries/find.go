@@ -14,22 +14,40 @@ import (
 // maxEntries bounds how many entries are looked at.
 const maxEntries = 4096
 
-// Find returns the best binary for the platform that satisfies all of list: the one with the
-// newest versions, of k6 first and then of the others in the order of the list; among equals the
-// one last used. A list without k6 means any release of it. What cannot be read is passed over.
+// Find returns the best binary for the platform that has what list asks for and nothing else: the
+// one with the newest versions, of k6 first and then of the others in the order of the list. A list
+// without k6 means any release of it. What cannot be read is passed over.
 func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, bool) {
-	_, asked := list.Lookup(k6x.K6)
-	return d.best(ctx, platform, func(b Binary) bool {
-		if !asked && !(k6x.Constraint{}).Allows(b.Versions[k6x.K6]) {
-			return false
+	return d.best(ctx, platform, list, func(b Binary) bool { return !hasMore(b, list) })
+}
+
+// FindMore is [Dir.Find] among the binaries that have more than list asks for, and that may be used for
+// all that. Of equals, the one used last is returned.
+func (d *Dir) FindMore(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
+	return d.best(ctx, platform, list, func(b Binary) bool { return hasMore(b, list) && may(b) })
+}
+
+// hasMore reports whether a binary has something that list does not name.
+func hasMore(b Binary, list k6x.List) bool {
+	for name := range b.Versions {
+		if _, asked := list.Lookup(name); !asked && name != k6x.K6 {
+			return true
 		}
-		for _, dep := range list {
-			if version, ok := b.Versions[dep.Name]; !ok || !dep.Constraint.Allows(version) {
-				return false
-			}
-		}
-		return true
-	}, func(a, b Binary) int {
+	}
+	return false
+}
+
+func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
+	all, err := d.Binaries(ctx)
+	if err != nil {
+		d.cfg.Logger.Warn("kept binaries cannot be looked at", "dir", d.cfg.Dir, "error", err)
+		return Binary{}, false
+	}
+	all = slices.DeleteFunc(all, func(b Binary) bool { return b.Platform != platform || !satisfies(b, list) || !may(b) })
+	if len(all) == 0 {
+		return Binary{}, false
+	}
+	return slices.MaxFunc(all, func(a, b Binary) int {
 		if n := compareVersions(a.Versions[k6x.K6], b.Versions[k6x.K6]); n != 0 {
 			return n
 		}
@@ -38,40 +56,21 @@ func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (B
 				return n
 			}
 		}
-		return 0
-	})
-}
-
-// Previous returns the names in the binary for the platform that was last used, k6 among
-// them, without versions.
-func (d *Dir) Previous(ctx context.Context, platform k6x.Platform) (k6x.List, bool) {
-	last, ok := d.best(ctx, platform, func(Binary) bool { return true }, func(a, b Binary) int { return 0 })
-	if !ok {
-		return nil, false
-	}
-	list := last.List()
-	for i := range list {
-		list[i].Constraint = k6x.Constraint{}
-	}
-	return list, true
-}
-
-func (d *Dir) best(ctx context.Context, platform k6x.Platform, fits func(Binary) bool, compare func(a, b Binary) int) (Binary, bool) {
-	all, err := d.Binaries(ctx)
-	if err != nil {
-		d.cfg.Logger.Warn("kept binaries cannot be looked at", "dir", d.cfg.Dir, "error", err)
-		return Binary{}, false
-	}
-	all = slices.DeleteFunc(all, func(b Binary) bool { return b.Platform != platform || !fits(b) })
-	if len(all) == 0 {
-		return Binary{}, false
-	}
-	return slices.MaxFunc(all, func(a, b Binary) int {
-		if n := compare(a, b); n != 0 {
-			return n
-		}
 		return a.Used.Compare(b.Used)
 	}), true
+}
+
+// satisfies reports whether a binary has all that list asks for.
+func satisfies(b Binary, list k6x.List) bool {
+	if _, asked := list.Lookup(k6x.K6); !asked && !(k6x.Constraint{}).Allows(b.Versions[k6x.K6]) {
+		return false
+	}
+	for _, dep := range list {
+		if version, ok := b.Versions[dep.Name]; !ok || !dep.Constraint.Allows(version) {
+			return false
+		}
+	}
+	return true
 }
 
 func compareVersions(a, b string) int {

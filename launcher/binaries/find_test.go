@@ -28,13 +28,15 @@ func TestTheBestBinaryIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for wish, want := range map[string]string{
-		"k6":                              "k6@v1.10.0,k6/x/faker@v0.3.0,top@v0.1.0", // used last of those with that k6
-		"k6/x/redis":                      "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
+		"k6":                              "k6@v1.8.1",
+		"k6/x/redis":                      "k6@v1.10.0,k6/x/redis@v0.3.5",
 		"k6@<1.10,k6/x/redis":             "k6@v1.8.1,k6/x/redis@v0.3.6",
 		"k6/x/redis@>=0.3.6":              "k6@v1.8.1,k6/x/redis@v0.3.6",
 		"k6/x/redis@v0.3.6":               "k6@v1.8.1,k6/x/redis@v0.3.6",
-		"k6/x/faker":                      "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5", // the newer faker
+		"k6/x/faker,k6/x/redis":           "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
 		"k6@>=2.0.0-0,k6/x/faker":         "k6@v2.0.0-rc.1,k6/x/faker@v0.4.1",
+		"k6/x/faker":                      "", // others have more
+		"k6@>=1.10":                       "", // they have, too
 		"k6@>=1.11":                       "",
 		"k6/x/redis,top":                  "",
 		"k6/x/kafka":                      "",
@@ -45,24 +47,21 @@ func TestTheBestBinaryIsFound(t *testing.T) {
 			t.Errorf("%s: found %v %s, want %s", wish, ok, b.List(), want)
 		}
 	}
-}
-
-func TestThePreviousNamesAreThoseOfTheLastUse(t *testing.T) {
-	d := newDir(t, Config{})
-	if _, ok := d.Previous(t.Context(), linux); ok {
-		t.Error("something was used before the first use")
+	if b, ok := d.Find(t.Context(), linux, nil); !ok || b.List().String() != "k6@v1.8.1" {
+		t.Errorf("nothing: found %v %s", ok, b.List())
 	}
-	first := mustAdd(t, d, "k6@v1.8.1,k6/x/redis@v0.3.6,top@v0.1.0", "one")
-	mustAdd(t, d, "k6@v1.10.0", "two")
-	if got, ok := d.Previous(t.Context(), linux); !ok || got.String() != "k6" {
-		t.Errorf("%v, %v", got, ok)
-	}
-	mustUse(t, d, first)()
-	if got, ok := d.Previous(t.Context(), linux); !ok || got.String() != "k6,k6/x/redis,top" {
-		t.Errorf("%v, %v", got, ok)
-	}
-	if _, ok := d.Previous(t.Context(), k6x.Platform{OS: "linux", Arch: "arm64"}); ok {
-		t.Error("another platform's")
+	noTop := func(b Binary) bool { return b.Versions["top"] == "" }
+	for wish, want := range map[string]string{
+		"k6":                    "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5", // used last of those with that k6
+		"k6/x/faker":            "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
+		"k6@<1.10":              "k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6/x/faker@<0.4":       "", // may not be used
+		"k6/x/faker,k6/x/redis": "", // there is one with just that
+	} {
+		b, ok := d.FindMore(t.Context(), linux, list(t, wish), noTop)
+		if ok != (want != "") || ok && b.List().String() != want {
+			t.Errorf("%s and more: found %v %s, want %s", wish, ok, b.List(), want)
+		}
 	}
 }
 

@@ -116,6 +116,13 @@ func TestArchivesThatAreNone(t *testing.T) {
 			"error invalid: the archive stdin has a metadata.json that cannot be read: json: cannot unmarshal number into Go struct field metadata.filename of type string\n"},
 		"bad dependency": {pack(t, "metadata.json", `{"dependencies":{"k6/http":"*"}}`, "data", ""),
 			"error invalid: stdin(metadata.json): \"k6/http\" is not a name of a dependency\n"},
+		"a Go module": {pack(t, "metadata.json", `{"filename":"file:///a.js","dependencies":{"evil.example/pwn":"v0.1.0"}}`, "data", ""),
+			"error forbidden: stdin(metadata.json): the Go module evil.example/pwn is asked for, which only you can choose\n"},
+		"a Go module in its script": {pack(t, "metadata.json", `{"filename":"file:///a.js"}`, "data", `"use k6 with evil.example/pwn";`),
+			"error forbidden: stdin(file/a.js):1: the Go module evil.example/pwn is asked for, which only you can choose\n"},
+		"a Go module in a file of a URL": {pack(t, "metadata.json", `{"filename":"file:///a.js"}`, "data", `import "https://x.example/b.js";`,
+			"https/x.example/b.js", `"use k6 with evil.example/pwn";`),
+			"error forbidden: stdin(https/x.example/b.js):1: the Go module evil.example/pwn is asked for, which only you can choose\n"},
 		"missing module": {pack(t, "metadata.json", `{"filename":"/a/b.js"}`, "data", "\nimport './c.js'"),
 			"error not_found: stdin(file/a/b.js):2: \"./c.js\" is imported, but there is no such file: stdin(file/a/c.js)\n"},
 	} {

@@ -28,15 +28,17 @@ type Input struct {
 	Env        func(string) (string, bool) // looks up environment variables; nil has none
 	Outputs    []string                    // the values of -o and --out, NAME or NAME=ARGUMENT
 	With       []string                    // the values of --with, "NAME" or "NAME CONSTRAINT"
+	Replaced   []string                    // the names that --replace has
 	Subcommand string                      // the NAME of "k6 x NAME", or ""
 }
 
 // Report is what a command needs, and what was not looked into.
 type Report struct {
-	Needs  []Need   // k6 first, the others by name; none if any k6 will do
-	Remote []string // the URLs of modules that k6 will fetch, which nobody looked into
-	Notes  []string // what else was not understood or not looked into, and why, one line each
-	Stdin  []byte   // what was read from Input.Stdin, to be given to k6; nil if nothing was
+	Needs   []Need   // k6 first, the others by name; none if any k6 will do
+	Modules []string // the Go modules that the user named, sorted; no others are among the needs
+	Remote  []string // the URLs of modules that k6 will fetch, which nobody looked into
+	Notes   []string // what else was not understood or not looked into, and why, one line each
+	Stdin   []byte   // what was read from Input.Stdin, to be given to k6; nil if nothing was
 }
 
 // Need is a dependency, and who asked for it.
@@ -65,7 +67,8 @@ func (r Report) List() (k6x.List, error) {
 
 // Analyze returns what the command needs. An error is of kind [k6x.Invalid] if something is
 // malformed or two sources give different constraints, of kind [k6x.NotFound] if the script or a
-// module that it imports is not there; its message says where.
+// module that it imports is not there, of kind [k6x.Forbidden] if a Go module is asked for that the
+// user did not name; its message says where.
 func Analyze(ctx context.Context, in Input) (Report, error) {
 	return analyze(ctx, in, defaults)
 }
@@ -78,7 +81,7 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 	if in.Env == nil {
 		in.Env = func(string) (string, bool) { return "", false }
 	}
-	a := &analysis{dir: dir, limits: bounds, named: make(map[string]bool)}
+	a := &analysis{dir: dir, limits: bounds, named: make(map[string]bool), byUser: make(map[string]bool)}
 	manifestDir := dir
 	if in.Path != "" {
 		if manifestDir, err = a.script(ctx, in); err != nil {
@@ -89,6 +92,9 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 		return Report{}, err
 	}
 	if err := a.manifest(manifestDir); err != nil {
+		return Report{}, err
+	}
+	if a.report.Modules, err = a.goModules(); err != nil {
 		return Report{}, err
 	}
 	if a.report.Needs, err = merge(a.mentions); err != nil {
@@ -108,7 +114,7 @@ func (a *analysis) flags(in Input) error {
 			return at(envDependencies, err)
 		}
 		for _, dep := range deps {
-			a.mention(dep, envDependencies)
+			a.userMention(dep, envDependencies)
 		}
 	}
 	for _, text := range in.With {
@@ -116,7 +122,10 @@ func (a *analysis) flags(in Input) error {
 		if err != nil {
 			return at("--with", err)
 		}
-		a.mention(dep, "--with")
+		a.userMention(dep, "--with")
+	}
+	for _, name := range in.Replaced {
+		a.byUser[name] = true
 	}
 	for _, out := range outputs(in) {
 		if err := k6x.CheckName(out.name); err != nil {

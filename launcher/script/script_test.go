@@ -91,6 +91,8 @@ func parseInput(t *testing.T, dir, comment string) Input {
 			in.Outputs = append(in.Outputs, rest)
 		case "with":
 			in.With = append(in.With, rest)
+		case "replace":
+			in.Replaced = append(in.Replaced, rest)
 		case "x":
 			in.Subcommand = rest
 		case "env":
@@ -118,6 +120,9 @@ func render(t *testing.T, report Report, err error) string {
 		for _, source := range need.Sources {
 			fmt.Fprintf(&b, "\t%s: %s\n", source.Where, source.Constraint)
 		}
+	}
+	for _, path := range report.Modules {
+		fmt.Fprintf(&b, "module %s\n", path)
 	}
 	for _, url := range report.Remote {
 		fmt.Fprintf(&b, "remote %s\n", url)

@@ -34,6 +34,7 @@ type analysis struct {
 	limits   limits
 	mentions []mention
 	named    map[string]bool // the names in mentions
+	byUser   map[string]bool // the names that come from the user's own hand
 	report   Report
 }
 
