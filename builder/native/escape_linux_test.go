@@ -2,6 +2,7 @@ package native
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,9 @@ func (h hostile) serve(t *testing.T) string {
 	}
 	return serveHostile(t, goMod, func(archive *zip.Writer) error {
 		for name, text := range h {
+			if name == "go.mod" {
+				continue
+			}
 			if err := add(archive, name, strings.NewReader(text)); err != nil {
 				return err
 			}
@@ -102,7 +106,7 @@ func raw(t *testing.T, e *Engine) string {
 
 // What a module includes of the host's files is read by the assembler outside the cage, and not inside.
 func TestModulesReadNoFileOfTheHost(t *testing.T) {
-	const words = "the-words-of-a-token"
+	const words = "thewordsofatoken"
 	secret := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(secret, []byte(words+" more\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -131,7 +135,7 @@ func TestModulesReadNoFileOfTheHost(t *testing.T) {
 			module := files(inModule(first))
 			module["x.go"] = "package hostile\n\nfunc f()\n"
 			first.cfg.Tool = standinTool(t, module.serve(t))
-			if text := raw(t, first); strings.Contains(text, words) || !strings.Contains(text, "permission denied") {
+			if text := raw(t, first); strings.Contains(text, words) || !strings.Contains(text, "#include: open ") {
 				t.Errorf("inside: %s", text)
 			}
 			_, err := first.Build(t.Context(), first.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
@@ -229,13 +233,9 @@ func TestNothingOfAModuleIsRun(t *testing.T) {
 	}
 }
 
-// zeros is an endless file.
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
 func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 	const goMod = "module " + hostilePath + "\n\ngo 1.21\n"
+	bomb := bytes.Repeat([]byte{0, 0xff, 0xff, 0, 0}, 1000) // stored blocks, as many as it takes: none is ever read
 	for name, test := range map[string]struct {
 		write func(*zip.Writer) error
 		check func(t *testing.T, e *Engine, err error)
@@ -244,7 +244,14 @@ func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 			if err := add(archive, "go.mod", strings.NewReader(goMod)); err != nil {
 				return err
 			}
-			return add(archive, "x.txt", io.LimitReader(zeros{}, 10<<30))
+			w, err := archive.CreateRaw(&zip.FileHeader{
+				Name: hostilePath + "@v0.1.0/x.txt", Method: zip.Deflate, CompressedSize64: uint64(len(bomb)), UncompressedSize64: 10 << 30,
+			})
+			if err != nil {
+				return err
+			}
+			_, err = w.Write(bomb)
+			return err
 		}, func(t *testing.T, e *Engine, err error) {
 			if kind := k6x.KindOf(err); kind != k6x.BuildFailed || !strings.Contains(err.Error(), "too large") {
 				t.Errorf("%v: %v", kind, err)
