@@ -16,9 +16,9 @@ import (
 // A service that is killed at any moment of a build gives the right bytes when it is
 // started again, and leaves nothing behind.
 func TestKilledServiceRecovers(t *testing.T) {
-	rounds := 2
-	if full {
-		rounds = 10
+	rounds := 3
+	if nightly {
+		rounds = 70
 	}
 	// Each moment is seen in the world outside: a process of the go command, or a file.
 	for name, reached := range map[string]func(s *k6x) bool{
