@@ -1,6 +1,7 @@
 # What .ci/run and .ci/nightly have in common. Both source it in the root of the repository.
 set -euo pipefail
 
+set -m # what runs in the background is a process group, to be ended as a whole
 scratch=$(mktemp -d)
 finished=() # lines of the table of steps
 
@@ -25,6 +26,7 @@ finish() {
   local code=$?
   [ $code = 0 ] || printf '\nfailed in: %s\n' "${name:-start}"
   end_step
+  for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
   printf '\n%8s %8s\n' time cpu
   printf '%s\n' "${finished[@]}"
   printf '%6d s %6d s  in all\n' "$SECONDS" "$(cpu)"
@@ -53,23 +55,29 @@ install_packages() {
 install_program() {
   local dir=${XDG_CACHE_HOME:-$HOME/.cache}/k6x-ci/tools/${1##*/}
   if [ ! -d "$dir" ]; then
-    GOBIN=$scratch/bin go install "$1"
+    CGO_ENABLED=0 GOBIN=$scratch/bin go install "$1"
     mkdir -p "${dir%/*}"
     mv -T "$scratch/bin" "$dir" # at once, so that it is whole or not there
   fi
   export PATH="$dir:$PATH"
 }
 
-# fuzz TIME tries each fuzz target for so long. Only the packages of this module are instrumented, as to compile all that they need
-# anew would take most of the time.
-fuzz() {
-  local file package dir targets target binary=$scratch/fuzz.test log=$scratch/fuzz.log
+# packages_with PATTERN prints import path and directory of the packages whose test files have a line that matches.
+packages_with() {
+  local file package
   go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.Dir}}/{{.}} {{$p.ImportPath}}
 {{end}}{{range .XTestGoFiles}}{{$p.Dir}}/{{.}} {{$p.ImportPath}}
 {{end}}' ./... >"$scratch/files"
   while read -r file package; do
-    if grep -q '^func Fuzz' "$file"; then echo "$package ${file%/*}"; fi
-  done <"$scratch/files" | sort -u >"$scratch/packages"
+    if grep -q "$1" "$file"; then echo "$package ${file%/*}"; fi
+  done <"$scratch/files" | sort -u
+}
+
+# fuzz TIME tries each fuzz target for so long. Only the packages of this module are instrumented, as to compile all that they need
+# anew would take most of the time.
+fuzz() {
+  local package dir targets target binary=$scratch/fuzz.test log=$scratch/fuzz.log
+  packages_with '^func Fuzz' >"$scratch/packages"
   while read -r package dir; do
     go test -c -vet=off -gcflags='k6x/...=-d=libfuzzer' -o "$binary" "$package"
     targets=$(cd "$dir" && "$binary" -test.list '^Fuzz')
