@@ -63,7 +63,7 @@ func (w *world) coldStart(ctx context.Context, b *building, args ...string) (sta
 	if err != nil {
 		return start{}, err
 	}
-	settle(ctx)
+	w.settle(ctx)
 	seconds, err := askFor(ctx, s, b.combination(1))
 	if err != nil {
 		return start{}, err

@@ -46,7 +46,7 @@ func newCombination(ctx context.Context, w *world) ([]row, error) {
 			if err != nil {
 				return 0, err
 			}
-			settle(ctx)
+			w.settle(ctx)
 			return took(link)
 		}},
 		{"go build", func(c combination) (float64, error) {
@@ -54,7 +54,7 @@ func newCombination(ctx context.Context, w *world) ([]row, error) {
 			if err != nil {
 				return 0, err
 			}
-			settle(ctx)
+			w.settle(ctx)
 			return took(func() error { _, err := p.build(ctx); return err })
 		}},
 	}
@@ -69,7 +69,7 @@ func newCombination(ctx context.Context, w *world) ([]row, error) {
 	}
 	samples := map[string][]float64{}
 	err = rounds(w, contenders, func(c contender) error {
-		settle(ctx)
+		w.settle(ctx)
 		seconds, err := c.make(all[len(samples[c.name])])
 		samples[c.name] = append(samples[c.name], seconds)
 		return err

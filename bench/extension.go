@@ -38,7 +38,7 @@ func newExtension(ctx context.Context, w *world) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		settle(ctx)
+		w.settle(ctx)
 		seconds, err := askFor(ctx, s, c)
 		if err != nil {
 			return nil, err
@@ -54,7 +54,7 @@ func newExtension(ctx context.Context, w *world) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		settle(ctx)
+		w.settle(ctx)
 		linked, err := took(link)
 		if err != nil {
 			return nil, err

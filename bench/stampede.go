@@ -21,7 +21,7 @@ func stampede(ctx context.Context, w *world) ([]row, error) {
 		if err != nil {
 			return outcome{}, err
 		}
-		settle(ctx)
+		w.settle(ctx)
 		return ask(ctx, s, "HEAD", c.path, clients)
 	}
 	var alone, slowest, quickest []float64

@@ -13,8 +13,8 @@ const script = `import redis from "k6/x/redis";
 export default function () { if (typeof redis.Client !== "function") { throw new Error("no client"); } }
 `
 
-func TestColdBuildIsWhatTheURLSays(t *testing.T) {
-	warmUp(t) // this is a build with empty caches
+func TestBinaryIsWhatTheURLSays(t *testing.T) {
+	warmUp(t)
 	a := fetch(t, start(t, world.warm()).url+host+redisList)
 	version := run(t, a.body, "version")
 	for _, want := range []string{"k6 v1.8.1", "github.com/grafana/xk6-redis v0.3.6", "k6/x/redis"} {
@@ -35,8 +35,8 @@ func TestColdBuildIsWhatTheURLSays(t *testing.T) {
 // A second service with empty caches of its own, in a directory of another depth, gives the
 // same bytes. The packages of quick tests show this too, with a small k6.
 func TestSecondServiceGivesTheSameBytes(t *testing.T) {
-	if !full {
-		t.Skip("SKIPPED: a second cold build is left to K6X_TEST_FULL=1")
+	if !nightly {
+		t.Skip("SKIPPED: a second cold build is left to K6X_TEST_NIGHTLY=1")
 	}
 	warmUp(t)
 	first := fetch(t, start(t, world.warm()).url+host+redisList)

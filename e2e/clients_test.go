@@ -75,6 +75,7 @@ func TestClientsThatReadNothingHoldUpNobody(t *testing.T) {
 
 // The programs that people have ride out a build that takes longer than --max-wait.
 func TestProgramsFollowTheRounds(t *testing.T) {
+	t.Parallel()
 	commands := map[string][]string{"curl": {"-fsSL", "-o", "k6"}, "wget": {"-q", "-O", "k6"}}
 	for name := range commands {
 		program(t, name)

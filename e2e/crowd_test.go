@@ -106,6 +106,7 @@ func TestCrowdOnWhatDoesNotCompile(t *testing.T) {
 // With --max-wait, a request that waits is sent round, and a client which follows
 // redirects gets the binary; one that does not sees nothing that a cache would keep.
 func TestMaxWaitSendsClientsRound(t *testing.T) {
+	t.Parallel()
 	flags, list, open := gate(t)
 	s := start(t, warmDir(t), append(flags, "--max-wait", "4s")...)
 	first := get(t, s.url+host+list)

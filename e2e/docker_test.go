@@ -13,8 +13,8 @@ var podman podmantest.Service
 
 // A container gives the bytes that the service gives, from a cold volume.
 func TestContainerGivesTheBytesOfTheService(t *testing.T) {
-	if !full {
-		t.Skip("SKIPPED: a cold build in a container takes minutes; K6X_TEST_FULL=1 runs it")
+	if !nightly {
+		t.Skip("SKIPPED: a cold build in a container takes minutes; K6X_TEST_NIGHTLY=1 runs it")
 	}
 	u := newTester(t).withGo()
 	u.env = append(u.env, "DOCKER_HOST="+podman.Host(t), "K6X_DOCKER_IMAGE="+podmantest.Image, "K6X_DOCKER_NETWORK=host")

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -25,6 +26,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/goproxytest"
+
+	"k6x/internal/warmcache"
 )
 
 const (
@@ -32,18 +35,20 @@ const (
 	host      = "/" + runtime.GOOS + "/" + runtime.GOARCH + "/"
 )
 
-// full is the mode of continuous integration: nothing may be skipped, and what takes
-// long is run in full.
+// full is the mode of continuous integration: a program that is missing is a failure.
 var full = os.Getenv("K6X_TEST_FULL") != ""
 
+// nightly is the mode in which what takes very long is run, too.
+var nightly = os.Getenv("K6X_TEST_NIGHTLY") != ""
+
 // world is what the tests share: the program, a module proxy with the extensions of
-// testdata, and one cache directory that was cold once.
+// testdata, and one cache directory in which the real k6 was built.
 var world struct {
 	dir     string // removed at the end
 	program string
 	k6build string
 	env     []string
-	warm    func() string // the cache directory in which a k6 was built already
+	warm    func() string // the cache directory in which the real k6 was built
 }
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -161,12 +166,32 @@ func warmDir(t testing.TB) string {
 
 var warming sync.Mutex // guards the warm directory while it is cold
 
+// warmUp starts from the Go caches of the service that built the real k6 with nothing at hand, in this process or another one.
+// What k6x has learned there is not taken over, as it may be the program of yesterday.
 func warmUp(t testing.TB) {
 	t.Helper()
 	warming.Lock()
 	defer warming.Unlock()
-	if _, err := os.Stat(filepath.Join(world.warm(), "go")); err == nil {
+	if _, err := os.Stat(world.warm()); err == nil {
 		return
+	}
+	err := warmcache.Copy(world.warm(), "k6", "v1.8.1", func(shared string) error {
+		cold := shared + "-cold"
+		defer removeAll(cold)
+		s := start(t, cold)
+		fetch(t, s.url+host+redisList)
+		s.stop(t)
+		if found := leftovers(t, cold); len(found) > 0 {
+			t.Errorf("left over: %v", found)
+		}
+		err := os.MkdirAll(filepath.Join(shared, "go"), 0o755)
+		for _, part := range []string{"gocache", "modcache"} {
+			err = errors.Join(err, os.Rename(filepath.Join(cold, "go", part), filepath.Join(shared, "go", part)))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	s := start(t, world.warm())
 	fetch(t, s.url+host+redisList)

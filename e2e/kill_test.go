@@ -17,8 +17,8 @@ import (
 // started again, and leaves nothing behind.
 func TestKilledServiceRecovers(t *testing.T) {
 	rounds := 2
-	if full {
-		rounds = 10
+	if nightly {
+		rounds = 70
 	}
 	// Each moment is seen in the world outside: a process of the go command, or a file.
 	for name, reached := range map[string]func(s *k6x) bool{

@@ -241,6 +241,7 @@ func TestLauncherThatIsKilledInTheDownload(t *testing.T) {
 
 // What a service does wrong is told, nothing of it is run, and the next builder is asked.
 func TestLauncherAndServicesThatFail(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	digest := fetch(t, s.url+host+redisList).digest()
 	download := func(change func(w http.ResponseWriter, body []byte)) func(http.ResponseWriter, *http.Request, http.Handler) {

@@ -1,15 +1,17 @@
 package e2e
 
 import (
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
 
-// Each platform takes a cold build, which is too long for the quick mode.
-func TestAllPlatformsBuild(t *testing.T) {
+// Each platform takes a cold build: two besides this one are built at every change, and none where people test.
+func TestPlatformsBuild(t *testing.T) {
 	platforms := map[string]string{
 		"linux/amd64":   "ELF 64-bit LSB executable, x86-64",
 		"linux/arm64":   "ELF 64-bit LSB executable, ARM aarch64",
@@ -18,8 +20,14 @@ func TestAllPlatformsBuild(t *testing.T) {
 		"darwin/amd64":  "Mach-O 64-bit x86_64 executable",
 		"darwin/arm64":  "Mach-O 64-bit arm64 executable",
 	}
-	if !full {
-		t.Skip("SKIPPED: six cold builds are left to K6X_TEST_FULL=1")
+	switch {
+	case nightly:
+	case full:
+		maps.DeleteFunc(platforms, func(platform, _ string) bool {
+			return platform != runtime.GOOS+"/"+runtime.GOARCH && platform != "windows/amd64" && platform != "darwin/arm64"
+		})
+	default:
+		t.Skip("SKIPPED: cold builds for other platforms are left to K6X_TEST_FULL=1, six of them to K6X_TEST_NIGHTLY=1")
 	}
 	file := program(t, "file")
 	s := start(t, warmDir(t))

@@ -178,12 +178,14 @@ func checkFront(t *testing.T, s *k6x, base string) {
 // With --max-wait, a client which follows redirects gets its binary from behind a proxy that
 // gives up long before the build has ended, and the cache keeps none of the redirects.
 func TestMaxWaitOutlivesTheTimeoutOfAProxy(t *testing.T) {
+	t.Parallel()
 	impatience := map[string][]string{
 		"nginx":    {"proxy_read_timeout 1h", "proxy_read_timeout 6s", "proxy_cache_lock_timeout 1h", "proxy_cache_lock_timeout 4s"},
 		"varnishd": {"first_byte_timeout = 1h", "first_byte_timeout = 6s"},
 	}
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			program(t, name)
 			flags, list, open := gate(t)
 			s := start(t, warmDir(t), append(flags, "--max-wait", "4s")...)

@@ -33,7 +33,14 @@ func onS3(t *testing.T, test func(t *testing.T, endpoint string)) {
 }
 
 func startVersity(t *testing.T) (endpoint string) {
-	gateway, addr, dir := program(t, "versitygw"), freeAddr(t), t.TempDir()
+	gateway, err := exec.LookPath("versitygw")
+	if err != nil {
+		if nightly {
+			t.Fatal(err)
+		}
+		t.Skipf("SKIPPED: versitygw is not on PATH, a server like S3 takes its place; .ci/nightly servers runs this")
+	}
+	addr, dir := freeAddr(t), t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, bucketName), 0o755); err != nil {
 		t.Fatal(err)
 	}

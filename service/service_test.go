@@ -27,6 +27,7 @@ import (
 	"k6x/cache/mem"
 	"k6x/gotool"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 	"k6x/resolver"
 	"k6x/service"
 )
@@ -101,6 +102,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goDir = dir
+	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	_ = cache.RemoveAll(dir)
 	os.Exit(code)

@@ -30,6 +30,7 @@ import (
 	"k6x/gotool"
 	"k6x/internal/podmantest"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 var podman podmantest.Service
@@ -116,6 +117,9 @@ func newNative(t *testing.T, e *Engine) *native.Engine {
 			return nil
 		})
 	})
+	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+		t.Fatal(err)
+	}
 	n, err := native.New(t.Context(), native.Config{Tool: tool, Dir: dir})
 	if err != nil {
 		t.Fatal(err)

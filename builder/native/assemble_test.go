@@ -81,7 +81,7 @@ func serveGraph(t *testing.T) string {
 func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 	tool := standinTool(t, serveGraph(t))
 	var log bytes.Buffer
-	cfg := Config{Tool: tool, Dir: emptyDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	cfg := Config{Tool: tool, Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	e := newEngine(t, cfg)
 	// The reference has the same caches, but no kits: it always runs go build.
 	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})

@@ -18,6 +18,7 @@ import (
 	"k6x"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 // hostile is the module of an extension, by the names of its files but go.mod.
@@ -84,7 +85,7 @@ func hostileEngine(t *testing.T, proxy string, cfg Config) *Engine {
 	t.Helper()
 	cfg.Tool = standinTool(t, proxy)
 	cfg.Dir = emptyDir(t)
-	if err := os.CopyFS(filepath.Join(cfg.Dir, "gocache"), os.DirFS(filepath.Join(cacheDir, "gocache"))); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := warmcache.CopyStandard(filepath.Join(cfg.Dir, "gocache")); err != nil {
 		t.Fatal(err)
 	}
 	return newEngine(t, cfg)

@@ -16,10 +16,10 @@ import (
 	"k6x/gotool"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
-// cacheDir is shared by all tests that do not need an empty one, so that the standard
-// library is compiled once.
+// cacheDir is shared by all tests that do not need one of their own.
 var cacheDir string
 
 // hangingBuild is the variable for a process that a test kills; it cannot clean up.
@@ -35,6 +35,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	cacheDir = dir
+	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	_ = workdir.RemoveAll(dir)
 	os.Exit(code)
@@ -84,6 +88,16 @@ func standinTool(t *testing.T, proxy string, extra ...string) *gotool.Tool {
 func emptyDir(t *testing.T) string {
 	dir := t.TempDir()
 	t.Cleanup(func() { _ = workdir.RemoveAll(dir) })
+	return dir
+}
+
+// warmDir is emptyDir with the standard library compiled.
+func warmDir(t *testing.T) string {
+	t.Helper()
+	dir := emptyDir(t)
+	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
 

@@ -167,7 +167,7 @@ func TestNewsAreToldFromComplaints(t *testing.T) {
 // What is done after the answer is told to nobody: who watched has gone.
 func TestNothingIsToldAfterTheAnswer(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, Config{Dir: emptyDir(t), ConfirmLater: true})
+	e := newEngine(t, Config{Dir: warmDir(t), ConfirmLater: true})
 	build(t, e, e.recipe("v1.0.0"), nil)
 	ctx, seen := watched(t.Context())
 	if _, err := e.Build(ctx, e.recipe("v1.0.0", "hello@v0.1.0"), nil, io.Discard); err != nil {

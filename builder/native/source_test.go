@@ -140,7 +140,7 @@ var Name = "deep"
 	mod("example.com/xk6-intrudes", "", "-- x.go --\npackage x\n\nimport _ \"internal/abi\"\n")
 	tool := standinTool(t, testmod.Serve(t, dir))
 	var log bytes.Buffer
-	e := newEngine(t, Config{Tool: tool, Dir: emptyDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	e := newEngine(t, Config{Tool: tool, Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	// The reference has the same caches, but no kits: it always runs go build.
 	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})
 	reference.dirs, reference.mods = e.dirs, e.mods
@@ -196,7 +196,7 @@ func TestWhatIsCompiledOtherwiseRefutesTheKit(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	e := newEngine(t, Config{Tool: standinTool(t, testmod.Serve(t, dir)), Dir: emptyDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	e := newEngine(t, Config{Tool: standinTool(t, testmod.Serve(t, dir)), Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	build(t, e, e.recipe("v1.0.0"), nil)
 	k := e.kits.of(e.recipe("v1.0.0"))
 	k.Tags.Tool = append(k.Tags.Tool, "odd")

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"k6x/internal/warmcache"
 )
 
 // standin is the variable that makes this program an xk6. Its value is what sort of one.
@@ -28,6 +30,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	cacheDir = dir
+	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error { return os.Chmod(path, 0o700) })
 	_ = os.RemoveAll(dir)

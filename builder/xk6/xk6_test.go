@@ -20,7 +20,7 @@ import (
 	"k6x/internal/testmod"
 )
 
-// cacheDir is shared by the tests, so that the standard library is compiled once.
+// cacheDir is shared by the tests.
 var cacheDir string
 
 // newEngine returns an engine over an xk6 of some sort, and the stand-in modules.

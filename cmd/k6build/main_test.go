@@ -10,9 +10,11 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"k6x/cache"
+	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/clitest"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +32,9 @@ func TestScripts(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	if err := warmcache.CopyStandard(app.GoCache(caches)); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("GOPROXY", modules) // for the servers, which run in this process
 	t.Setenv("K6BUILD_CACHE_DIR", caches)
 	t.Setenv("GOSUMDB", "off")

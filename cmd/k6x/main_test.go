@@ -15,10 +15,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"k6x/cache"
+	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/clitest"
 	"k6x/internal/podmantest"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 // podman is what builds in containers.
@@ -71,6 +73,9 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 			t.Error(err)
 		}
 	})
+	if err := warmcache.CopyStandard(app.GoCache(caches)); err != nil {
+		t.Fatal(err)
+	}
 	for name, value := range map[string]string{"GOPROXY": modules, "GOSUMDB": "off", "K6X_CACHE_DIR": caches} {
 		t.Setenv(name, value) // for the services, which run in this process
 	}

@@ -19,6 +19,7 @@ import (
 	"k6x/cache"
 	"k6x/gotool"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 // The program of the tests is the GOCACHEPROG of the go commands that they run.
@@ -143,6 +144,9 @@ func TestABuildCacheThatCannotBeWrittenIsNoFaultOfAnExtension(t *testing.T) {
 		t.Skip("SKIPPED: a directory cannot be made read-only for this user")
 	}
 	dir := emptyDir(t)
+	if err := warmcache.CopyStandard(GoCache(dir)); err != nil {
+		t.Fatal(err)
+	}
 	m := newMachine(t, dir, "file://"+t.TempDir(), false)
 	// In the way of the temporary files is what is no directory.
 	temp := filepath.Join(GoCache(dir), "k6x-temp")

@@ -1,0 +1,101 @@
+# What .ci/run and .ci/nightly have in common. Both source it in the root of the repository.
+set -euo pipefail
+
+set -m # what runs in the background is a process group, to be ended as a whole
+scratch=$(mktemp -d)
+finished=() # lines of the table of steps
+
+# step NAME begins a step, which ends where the next one begins.
+step() {
+  end_step
+  name=$* began=$SECONDS used=$(cpu)
+  printf '\n== %s (%s)\n' "$name" "$(date +%T)"
+}
+
+end_step() {
+  [ -n "${name:-}" ] || return 0
+  finished+=("$(printf '%6d s %6d s  %s' $((SECONDS - began)) $(($(cpu) - used)) "$name")")
+  printf -- '-- took %s s\n' $((SECONDS - began))
+  name=
+}
+
+# cpu prints the seconds of processor time that all commands have taken.
+cpu() { awk '{ print int(($16 + $17) / 100) }' /proc/$$/stat; }
+
+finish() {
+  local code=$?
+  [ $code = 0 ] || printf '\nfailed in: %s\n' "${name:-start}"
+  end_step
+  for job in $(jobs -p); do kill -- "-$job" 2>/dev/null || true; done
+  printf '\n%8s %8s\n' time cpu
+  printf '%s\n' "${finished[@]}"
+  printf '%6d s %6d s  in all\n' "$SECONDS" "$(cpu)"
+  chmod -R u+w "$scratch" && rm -rf "$scratch"
+  exit $code
+}
+trap finish EXIT
+
+# install_packages installs packages of Debian that are missing, if this is Debian and may be done.
+install_packages() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then return 0; fi
+  local package missing=() ours=
+  for package in "$@"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  # The servers are started by the tests, not by the installation.
+  [ -e /usr/sbin/policy-rc.d ] || { printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d; ours=yes; }
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  [ "$ours" != yes ] || rm -f /usr/sbin/policy-rc.d
+}
+
+# install_program MODULE/NAME@VERSION puts a program of a Go module on PATH. It is kept for later runs on this machine.
+install_program() {
+  local dir=${XDG_CACHE_HOME:-$HOME/.cache}/k6x-ci/tools/${1##*/}
+  if [ ! -d "$dir" ]; then
+    CGO_ENABLED=0 GOBIN=$scratch/bin go install "$1"
+    mkdir -p "${dir%/*}"
+    mv -T "$scratch/bin" "$dir" # at once, so that it is whole or not there
+  fi
+  export PATH="$dir:$PATH"
+}
+
+# packages_with PATTERN prints import path and directory of the packages whose test files have a line that matches.
+packages_with() {
+  local file package
+  go list -f '{{$p := .}}{{range .TestGoFiles}}{{$p.Dir}}/{{.}} {{$p.ImportPath}}
+{{end}}{{range .XTestGoFiles}}{{$p.Dir}}/{{.}} {{$p.ImportPath}}
+{{end}}' ./... >"$scratch/files"
+  while read -r file package; do
+    if grep -q "$1" "$file"; then echo "$package ${file%/*}"; fi
+  done <"$scratch/files" | sort -u
+}
+
+# fuzz TIME tries each fuzz target for so long. Only the packages of this module are instrumented, as to compile all that they need
+# anew would take most of the time.
+fuzz() {
+  local package dir targets target binary=$scratch/fuzz.test log=$scratch/fuzz.log
+  packages_with '^func Fuzz' >"$scratch/packages"
+  while read -r package dir; do
+    go test -c -vet=off -gcflags='k6x/...=-d=libfuzzer' -o "$binary" "$package"
+    targets=$(cd "$dir" && "$binary" -test.list '^Fuzz')
+    for target in $targets; do
+      # A run whose time ends in the middle of an input sometimes fails with nothing but
+      # "context deadline exceeded": that is no finding. One that found something says so.
+      if ! (cd "$dir" && "$binary" -test.run "^$target\$" -test.fuzz "^$target\$" -test.fuzztime "$1" -test.fuzzminimizetime 20x \
+        -test.fuzzcachedir "$scratch/inputs/$package") </dev/null >"$log" 2>&1; then
+        if grep -q 'Failing input written' "$log" || ! grep -q 'context deadline exceeded' "$log"; then
+          cat "$log"
+          return 1
+        fi
+      fi
+      if grep -q 'without coverage guidance' "$log"; then
+        echo "$target is not instrumented"
+        return 1
+      fi
+      echo "$target: $(grep '^fuzz: elapsed' "$log" | tail -1)"
+    done
+  done <"$scratch/packages"
+}

@@ -1,0 +1,99 @@
+// Package warmcache gives tests what takes long to compile. It is compiled by whichever test process comes first, and kept in
+// a directory that all of them share: the one that K6X_TEST_CACHE names, or else one below the user's cache directory. Each
+// test gets a copy, so that none can spoil what another one starts from.
+package warmcache
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"github.com/gofrs/flock"
+
+	"k6x/cache"
+)
+
+// standard are the packages of the standard library that the modules in testdata/standin import.
+var standard = []string{"fmt", "io", "os", "os/signal", "reflect", "runtime/debug", "sort", "strconv", "strings", "syscall"}
+
+// CopyStandard makes dir a build cache of the go command that has what a stand-in for k6 needs of the standard library,
+// compiled for this platform.
+func CopyStandard(dir string) error {
+	return Copy(dir, "standard", "", func(shared string) error {
+		cmd := exec.Command("go", append([]string{"build", "-trimpath"}, standard...)...)
+		cmd.Env = append(os.Environ(), "GOCACHE="+shared, "GOFLAGS=", "GOWORK=off", "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("compiling the standard library: %w\n%s", err, out)
+		}
+		return nil
+	})
+}
+
+// Copy copies the shared directory called name, of this version and Go toolchain, to dir. If there is none, fill makes it:
+// it gets the path of a directory that does not exist. One process does so, and the others wait. Other versions of it go.
+func Copy(dir, name, version string, fill func(shared string) error) error {
+	all, err := directory()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(all, 0o755); err != nil {
+		return err
+	}
+	lock := flock.New(filepath.Join(all, name+".lock"))
+	defer lock.Close()
+	shared := filepath.Join(all, name+"-"+version+runtime.Version())
+	for {
+		if err := lock.RLock(); err != nil { // nobody removes what is copied
+			return err
+		}
+		if _, err := os.Stat(shared); err == nil {
+			return os.CopyFS(dir, os.DirFS(shared))
+		}
+		if err := lock.Unlock(); err != nil {
+			return err
+		}
+		if err := create(lock, filepath.Join(all, name), shared, fill); err != nil {
+			return err
+		}
+	}
+}
+
+// create makes the shared directory, unless another process just has. All that begins with name gives way to it.
+func create(lock *flock.Flock, name, shared string, fill func(string) error) error {
+	if err := lock.Lock(); err != nil {
+		return err
+	}
+	defer lock.Unlock()
+	if _, err := os.Stat(shared); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	others, err := filepath.Glob(name + "-*")
+	if err != nil {
+		return err
+	}
+	for _, other := range others {
+		if err := cache.RemoveAll(other); err != nil {
+			return err
+		}
+	}
+	partial := name + "-partial"
+	if err := fill(partial); err != nil {
+		return errors.Join(err, cache.RemoveAll(partial))
+	}
+	return os.Rename(partial, shared)
+}
+
+func directory() (string, error) {
+	if dir := os.Getenv("K6X_TEST_CACHE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("K6X_TEST_CACHE has to name a directory for what tests share: %w", err)
+	}
+	return filepath.Join(dir, "k6x-test"), nil
+}
