@@ -3,9 +3,11 @@ package native
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -236,24 +238,43 @@ func TestNothingOfAModuleIsRun(t *testing.T) {
 
 func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 	const goMod = "module " + hostilePath + "\n\ngo 1.21\n"
-	bomb := bytes.Repeat([]byte{0, 0xff, 0xff, 0, 0}, 1000) // stored blocks, as many as it takes: none is ever read
+	// A gigabyte of zeros, of which a megabyte is a kilobyte.
+	const chunks = 1 << 10
+	var chunk bytes.Buffer
+	deflate, err := flate.NewWriter(&chunk, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	megabyte, sum := make([]byte, 1<<20), crc32.NewIEEE()
+	if _, err := deflate.Write(megabyte); err != nil {
+		t.Fatal(err)
+	}
+	if err := deflate.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for range chunks {
+		sum.Write(megabyte)
+	}
 	for name, test := range map[string]struct {
 		write func(*zip.Writer) error
 		check func(t *testing.T, e *Engine, err error)
 	}{
-		"10 GB": {func(archive *zip.Writer) error {
-			if err := add(archive, "go.mod", strings.NewReader(goMod)); err != nil {
-				return err
-			}
+		"zeros": {func(archive *zip.Writer) error {
 			w, err := archive.CreateRaw(&zip.FileHeader{
-				Name: hostilePath + "@v0.1.0/x.txt", Method: zip.Deflate, CompressedSize64: uint64(len(bomb)), UncompressedSize64: 10 << 30,
+				Name: hostilePath + "@v0.1.0/x.txt", Method: zip.Deflate, CRC32: sum.Sum32(),
+				CompressedSize64: uint64(chunks*chunk.Len() + 2), UncompressedSize64: chunks << 20,
 			})
 			if err != nil {
 				return err
 			}
-			_, err = w.Write(bomb)
-			return err
-		}, func(t *testing.T, e *Engine, err error) {
+			for range chunks {
+				if _, err := w.Write(chunk.Bytes()); err != nil {
+					return err
+				}
+			}
+			_, err = w.Write([]byte{3, 0}) // the last block, which is empty
+			return errors.Join(err, add(archive, "go.mod", strings.NewReader(goMod)))
+		}, func(t *testing.T, _ *Engine, err error) {
 			if kind := k6x.KindOf(err); kind != k6x.BuildFailed || !strings.Contains(err.Error(), "too large") {
 				t.Errorf("%v: %v", kind, err)
 			}
