@@ -40,6 +40,16 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
+// Lasting reports whether a failure of this kind would come again if the same was asked for, so
+// that it may be remembered for a while.
+func (k Kind) Lasting() bool {
+	switch k {
+	case BuildFailed, Conflict, Forbidden, NotFound:
+		return true
+	}
+	return false
+}
+
 // Error is a failure with a kind and with words for the user. What Message, Hint
 // and Output hold may be shown to anyone; Err is for the log.
 type Error struct {
@@ -48,6 +58,7 @@ type Error struct {
 	Hint       string        // what to do about it; may be empty
 	Output     string        // the whole output of a failed build; may be empty
 	RetryAfter time.Duration // when to try again; 0 if unknown
+	Limit      Limit         // the bound that a build ran into; the zero value: none
 	Err        error         // the cause; may be nil
 }
 

@@ -26,8 +26,8 @@ type DedupConfig struct {
 // ends nothing, until nobody has waited for Linger. Those who ask again before that
 // join the same build.
 //
-// A failure that would come again (BuildFailed, Conflict, Forbidden, NotFound) is
-// remembered for FailureLife. A panic of the build becomes an error of kind Internal.
+// A failure that would come again ([k6x.Kind.Lasting]) is remembered for FailureLife. A panic
+// of the build becomes an error of kind Internal.
 //
 // A build that was started with a ctx of [WithBackground] is promoted when somebody without it
 // joins: then it counts as a build of that client.
@@ -214,7 +214,7 @@ func (d *Dedup) fly(ctx context.Context, f *flight, recipe k6x.Recipe) {
 		f.idle.Stop()
 		f.idle = nil
 	}
-	if e, ok := errors.AsType[*k6x.Error](f.err); ok && lasting(e.Kind) && !f.rebuild {
+	if e, ok := errors.AsType[*k6x.Error](f.err); ok && e.Kind.Lasting() && !f.rebuild {
 		d.failures.Add(f.key, failure{err: e, until: time.Now().Add(d.cfg.FailureLife)})
 	}
 	close(f.done)
@@ -232,15 +232,6 @@ func safely(build func() (k6x.Artifact, error)) (artifact k6x.Artifact, err erro
 		}
 	}()
 	return build()
-}
-
-// lasting reports whether a failure of this kind would come again.
-func lasting(kind k6x.Kind) bool {
-	switch kind {
-	case k6x.BuildFailed, k6x.Conflict, k6x.Forbidden, k6x.NotFound:
-		return true
-	}
-	return false
 }
 
 // own returns a copy of err for one caller, who may add to its words.

@@ -166,6 +166,25 @@ func TestDedupRemembersOnlyFailuresThatWouldComeAgain(t *testing.T) {
 	}
 }
 
+func TestDedupRemembersTheLimitWithTheFailure(t *testing.T) {
+	limit := k6x.Limit{Name: k6x.LimitMemory, Value: 4 << 30}
+	builds := 0
+	d := NewDedup(builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) {
+		builds++
+		e := k6x.Errorf(k6x.BuildFailed, "no")
+		e.Limit = limit
+		return k6x.Artifact{}, e
+	}), DedupConfig{})
+	for range 2 {
+		if e := wantKind(t, <-call(t.Context(), d, recipe("v1.0.0")), k6x.BuildFailed); e.Limit != limit {
+			t.Errorf("limit %+v, want %+v", e.Limit, limit)
+		}
+	}
+	if builds != 1 {
+		t.Errorf("%d builds, want 1", builds)
+	}
+}
+
 func TestDedupBoundsTheRememberedFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		builds := 0

@@ -45,7 +45,7 @@ func (l *leased) Build(ctx context.Context, recipe k6x.Recipe) (artifact k6x.Art
 	}
 	defer func() { // also if next panics
 		failed, ok := errors.AsType[*k6x.Error](err)
-		if ok && !lasting(failed.Kind) {
+		if ok && !failed.Kind.Lasting() {
 			failed = nil
 		}
 		release(failed)

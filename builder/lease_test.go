@@ -90,6 +90,24 @@ func TestServicesOnOneBucketFailOnce(t *testing.T) {
 	}
 }
 
+// A build whose time was up is nothing that others need not try: what it compiled is kept.
+func TestServicesOnOneBucketDoNotRememberATimeout(t *testing.T) {
+	url := "file://" + t.TempDir()
+	slow := replica(t, url, engineFunc(func(context.Context, io.Writer) (k6x.Build, error) {
+		return k6x.Build{}, k6x.Errorf(k6x.Timeout, "the build took longer than 10m0s")
+	}))
+	if _, err := slow.Build(t.Context(), cachetest.Recipe(1)); k6x.KindOf(err) != k6x.Timeout {
+		t.Errorf("got %v, want Timeout", err)
+	}
+	works := replica(t, url, engineFunc(func(_ context.Context, w io.Writer) (k6x.Build, error) {
+		_, err := io.WriteString(w, "binary")
+		return k6x.Build{}, err
+	}))
+	if _, err := works.Build(t.Context(), cachetest.Recipe(1)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPanicGivesTheLeaseBack(t *testing.T) {
 	url := "file://" + t.TempDir()
 	panics := replica(t, url, engineFunc(func(context.Context, io.Writer) (k6x.Build, error) { panic("a bug") }))

@@ -16,12 +16,17 @@ import (
 	"k6x/cache"
 )
 
-// LeaseConfig has the times of [Leases]; those of all services on one bucket should agree.
+// LeaseConfig has the times of [Leases], on which all services on one bucket should agree, and
+// what this service builds with.
 type LeaseConfig struct {
 	TTL      time.Duration // after how long without a change a holder counts as dead; 0: 15 s
 	Renew    time.Duration // how often a holder changes its lease; 0: a third of TTL
 	Poll     time.Duration // how often the bucket is listed while someone waits; 0: 250 ms
 	NoteLife time.Duration // how long a failure is told to others; 0: 1 minute
+
+	// Limits are those of builds of this service, which differ from service to service. What another
+	// could not build with lower ones is tried here.
+	Limits k6x.Limits
 }
 
 // Leases are who of several services on one bucket may build a key. The lease of a key is the
@@ -64,8 +69,8 @@ type claim struct {
 // Acquire takes the lease of key and returns what gives it back, which has to be called once:
 // with the error of the build if it would come again, which is then told to those who wait,
 // else with nil. While another has the lease, Acquire waits. If the artifact came to be
-// meanwhile, its record is returned and no lease; if the other told of a failure, that
-// failure is. An error of kind Unavailable says that the bucket does not answer.
+// meanwhile, its record is returned and no lease; if the other told of a failure that a build
+// here would end with too, that failure is. An error of kind Unavailable says that the bucket does not answer.
 func (l *Leases) Acquire(ctx context.Context, key string) (made *k6x.Artifact, release func(failed *k6x.Error), err error) {
 	if err := check(ctx, key); err != nil {
 		return nil, nil, err
@@ -75,11 +80,9 @@ func (l *Leases) Acquire(ctx context.Context, key string) (made *k6x.Artifact, r
 		if err != nil {
 			return nil, nil, err
 		}
-		if failed := l.failure(ctx, key, now); failed != nil {
-			return nil, nil, failed
-		}
+		failed := l.failure(ctx, key, now)
 		if !now.held() {
-			if waited {
+			if waited || failed != nil { // where the limits are higher, it may have been built since it failed
 				artifact, err := l.store.Whole(ctx, key)
 				if err == nil {
 					return &artifact, nil, nil
@@ -87,6 +90,9 @@ func (l *Leases) Acquire(ctx context.Context, key string) (made *k6x.Artifact, r
 				if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 					return nil, nil, err
 				}
+			}
+			if failed != nil {
+				return nil, nil, failed
 			}
 			release, err := l.take(ctx, key, now)
 			if release != nil || err != nil {

@@ -182,6 +182,88 @@ func TestNoteOfADeadServiceIsForgotten(t *testing.T) {
 	})
 }
 
+func TestFailureByALimitIsToldToThoseWhoseLimitIsNotHigher(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		here  k6x.Limits
+		tries bool
+	}{
+		{"higher", k6x.Limits{k6x.LimitMemory: 8 << 30}, true},
+		{"none", nil, true},
+		{"equal", k6x.Limits{k6x.LimitMemory: 4 << 30}, false},
+		{"lower", k6x.Limits{k6x.LimitMemory: 2 << 30}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				all := replicas(t, 3)
+				all[1].cfg.Limits, all[2].cfg.Limits = c.here, c.here
+				holder := mustHold(t, all[0], key(1))
+				waiting := acquire(t.Context(), all[1], key(1))
+				synctest.Wait()
+				failed := k6x.Errorf(k6x.BuildFailed, "k6/x/it needs more than 4 GiB of memory to compile")
+				failed.Limit = k6x.Limit{Name: k6x.LimitMemory, Value: 4 << 30}
+				holder.release(failed)
+				// Who waited and who comes later.
+				for _, next := range []func() acquired{
+					func() acquired { return <-waiting },
+					func() acquired { return <-acquire(t.Context(), all[2], key(1)) },
+				} {
+					got := next()
+					if c.tries {
+						if got.err != nil || got.release == nil {
+							t.Fatalf("got made %v, error %v, want the lease", got.made, got.err)
+						}
+						got.release(nil)
+						continue
+					}
+					var e *k6x.Error
+					if !errors.As(got.err, &e) || e.Message != failed.Message || e.Limit != failed.Limit {
+						t.Errorf("got made %v, error %#v, want the failure with its limit", got.made, got.err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A service with higher limits than the one that failed builds it, while that one still tells of its failure.
+func TestArtifactOfAServiceWithHigherLimitsEndsAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := replicas(t, 3)
+		small := k6x.Limits{k6x.LimitMemory: 4 << 30}
+		all[0].cfg.Limits, all[1].cfg.Limits, all[2].cfg.Limits = small, k6x.Limits{k6x.LimitMemory: 8 << 30}, small
+		failed := k6x.Errorf(k6x.BuildFailed, "no")
+		failed.Limit = k6x.Limit{Name: k6x.LimitMemory, Value: 4 << 30}
+		mustHold(t, all[0], key(1)).release(failed)
+		holder := mustHold(t, all[1], key(1))
+		waiting := acquire(t.Context(), all[2], key(1))
+		synctest.Wait()
+		mustPut(t, all[1].store, 1, 1000)
+		holder.release(nil)
+		for _, got := range []acquired{<-waiting, <-acquire(t.Context(), all[0], key(1))} {
+			if got.err != nil || got.made == nil {
+				t.Errorf("got made %v, error %v, want the artifact", got.made, got.err)
+			}
+		}
+	})
+}
+
+func TestNoteOfAFailureThatNeedNotComeAgainIsNotHeeded(t *testing.T) {
+	for kind := k6x.Internal; kind <= k6x.Canceled; kind++ {
+		s := replicas(t, 1)[0]
+		if err := s.store.put(t.Context(), noteName(key(1), 1), []byte(`{"kind":"`+kind.String()+`","message":"no"}`)); err != nil {
+			t.Fatal(err)
+		}
+		got := <-acquire(t.Context(), s, key(1))
+		if got.release != nil {
+			got.release(nil)
+		}
+		if heeded := got.err != nil; heeded != kind.Lasting() {
+			t.Errorf("%v: got error %v", kind, got.err)
+		}
+	}
+}
+
 func TestGivingUpWaitingEndsTheListing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		all := replicas(t, 2)

@@ -18,10 +18,11 @@ const (
 
 // note tells others of a failure that would come again.
 type note struct {
-	Kind    string `json:"kind"`
-	Message string `json:"message"`
-	Hint    string `json:"hint,omitempty"`
-	Output  string `json:"output,omitempty"` // its head
+	Kind    string    `json:"kind"`
+	Message string    `json:"message"`
+	Hint    string    `json:"hint,omitempty"`
+	Output  string    `json:"output,omitempty"` // its head
+	Limit   k6x.Limit `json:"limit,omitzero"`
 }
 
 func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffix }
@@ -30,7 +31,7 @@ func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffi
 // whether it did. The lease goes when the note does: without it one who looked before either was there
 // could take it now.
 func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
-	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output)})
+	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output), failed.Limit})
 	if err == nil {
 		err = l.store.put(context.Background(), noteName(key, n), data)
 	}
@@ -45,7 +46,7 @@ func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
 	return true
 }
 
-// failure returns the failure that a note tells of, or nil.
+// failure returns the failure that a note tells of; nil if there is none, or none that a build here would end with too.
 func (l *Leases) failure(ctx context.Context, key string, now state) *k6x.Error {
 	if now.note == 0 || now.note < now.lease {
 		return nil
@@ -59,12 +60,14 @@ func (l *Leases) failure(ctx context.Context, key string, now state) *k6x.Error 
 	}
 	data, err := l.store.get(ctx, name, maxNote)
 	var n note
-	if err != nil || json.Unmarshal(data, &n) != nil {
+	if err != nil || json.Unmarshal(data, &n) != nil || l.cfg.Limits.Exceed(n.Limit) {
 		return nil
 	}
 	for kind := range k6x.Canceled {
-		if kind != k6x.Internal && kind.String() == n.Kind {
-			return &k6x.Error{Kind: kind, Message: cmp.Or(n.Message, "another service could not build it"), Hint: n.Hint, Output: n.Output}
+		if kind.Lasting() && kind.String() == n.Kind {
+			return &k6x.Error{
+				Kind: kind, Message: cmp.Or(n.Message, "another service could not build it"), Hint: n.Hint, Output: n.Output, Limit: n.Limit,
+			}
 		}
 	}
 	return nil
