@@ -18,12 +18,12 @@ type Limits struct {
 	Output    int64         // bytes that it prints
 }
 
-// The names of limits in an [Exceeded].
+// The names of limits in an [Exceeded], which are those of k6x.Limit.
 const (
 	Memory    = "memory"
 	CPU       = "cpu"
 	FileSize  = "file-size"
-	OpenFiles = "open-files"
+	OpenFiles = "files"
 	Printed   = "output"
 )
 

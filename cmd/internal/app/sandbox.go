@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -32,6 +33,14 @@ func (s *Sandbox) AddFlags(f *pflag.FlagSet) {
 		"`mode` of confining the go command, compilers, linkers and git: auto as far as the system can, require to refuse to start where it cannot fully, off")
 	f.Var(&s.memory, "build-memory", "`bytes` of memory that one build may take; 0 is no limit")
 	f.DurationVar(&s.cpu, "build-cpu", s.cpu, "processor time that one build may take; 0 is no limit")
+}
+
+// Limits returns the bounds on a build by name.
+func (s Sandbox) Limits() k6x.Limits {
+	l := k6x.Limits{k6x.LimitMemory: int64(s.memory), k6x.LimitCPU: int64(s.cpu / time.Second),
+		k6x.LimitFileSize: maxFileSize, k6x.LimitFiles: maxOpenFiles, k6x.LimitOutput: maxPrinted}
+	maps.DeleteFunc(l, func(_ string, value int64) bool { return value == 0 })
+	return l
 }
 
 // Cage returns the cage for the programs of builds.

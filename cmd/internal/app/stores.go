@@ -60,7 +60,7 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		scrub:   near.scrub, trim: far.Trim, closes: append(near.closes, far.Close),
 	}
 	if !o.BuildAlone {
-		b.leases = bucket.NewLeases(far, bucket.LeaseConfig{})
+		b.leases = bucket.NewLeases(far, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
 	}
 	return b, nil
 }
