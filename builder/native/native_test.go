@@ -219,7 +219,7 @@ func TestBuildForAnotherPlatform(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, Config{})
 	recipe := e.recipe("v1.0.0", "hello@v0.1.0")
-	recipe.Platform = k6x.Platform{OS: "windows", Arch: "arm64"}
+	recipe.Platform = k6x.Platform{OS: "windows", Arch: "amd64"}
 	binary, _ := build(t, e, recipe, nil)
 	if !bytes.HasPrefix(binary, []byte("MZ")) {
 		t.Errorf("it starts with %q", binary[:2])

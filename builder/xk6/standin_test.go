@@ -77,7 +77,7 @@ func pretend(mode string, args []string) error {
 	case "other version":
 		with = []string{strings.Replace(with[0], "v0.1.0", "v0.1.1", 1)}
 	case "other platform":
-		os.Setenv("GOARCH", map[string]string{"amd64": "arm64"}[runtime.GOARCH])
+		os.Setenv("GOOS", map[bool]string{true: "linux", false: "windows"}[runtime.GOOS == "windows"])
 	case "no extension":
 		with = nil
 	case "flood":

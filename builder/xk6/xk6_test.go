@@ -97,7 +97,7 @@ func TestBuildHasXK6MakeTheBinary(t *testing.T) {
 func TestBuildForAnotherPlatformAndMajorVersion(t *testing.T) {
 	e := newEngine(t, "new", Config{})
 	recipe := e.recipe("v2.0.0", "two@v0.1.0")
-	recipe.Platform = k6x.Platform{OS: "windows", Arch: "arm64"}
+	recipe.Platform = k6x.Platform{OS: "windows", Arch: "amd64"}
 	var buf bytes.Buffer
 	if _, err := e.Build(t.Context(), recipe, nil, &buf); err != nil {
 		t.Fatal(err)
