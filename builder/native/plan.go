@@ -62,11 +62,14 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
 		main = append(main, m.Path)
 	}
 	for _, path := range main {
-		if !mayImport("k6", path) {
-			return nil, fmt.Errorf("%s is an internal package: %w", path, errUnknown)
+		if !plainPath(path) || !mayImport("k6", path) {
+			return nil, fmt.Errorf("%s might not be imported: %w", path, errUnknown)
 		}
 	}
 	if err := s.settle(main); err != nil {
+		return nil, err
+	}
+	if err := s.checkCase(); err != nil {
 		return nil, err
 	}
 	like, ok := k.Info[s.goVersion]
@@ -263,6 +266,11 @@ func (s *selection) choose() error {
 		if f == nil {
 			return fmt.Errorf("go.mod of %s: %w", n.m, errUnknown)
 		}
+		switch {
+		case s.kit == nil: // go build has made it
+		case f.path != n.m.Path:
+			return fmt.Errorf("%s calls itself %q: %w", n.m, f.path, errUnknown)
+		}
 		s.loaded[n.m] = true
 		if f.goVersion != "" && version.Compare("go"+f.goVersion, "go"+s.goVersion) > 0 {
 			s.goVersion = f.goVersion
@@ -309,6 +317,19 @@ func (s *selection) load(path string) (*chosen, error) {
 		s.order = append(s.order, path)
 	}
 	return pkg, nil
+}
+
+// checkCase returns an error if two packages differ only in case, which the go command refuses.
+func (s *selection) checkCase() error {
+	seen := make(map[string]string, len(s.order))
+	for _, path := range s.order {
+		lower := strings.ToLower(path)
+		if other, ok := seen[lower]; ok {
+			return fmt.Errorf("%s and %s: %w", other, path, errUnknown)
+		}
+		seen[lower] = path
+	}
+	return nil
 }
 
 // importsOf returns what a package imports that is not of the standard library.
