@@ -39,7 +39,7 @@ func (e *Engine) assemble(ctx context.Context, ws *workspace) bool {
 }
 
 func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error {
-	if !k.isUsable() {
+	if !k.isProven() {
 		return errUnknown
 	}
 	p, known, err := e.planOf(ctx, ws, k)
@@ -56,7 +56,7 @@ func (e *Engine) assembleFrom(ctx context.Context, ws *workspace, k *kit) error 
 	if err := e.link(ctx, ws, p, gobuild.OutputName); err != nil {
 		return err
 	}
-	ws.unconfirmed = len(p.units) > 0
+	ws.unconfirmed, ws.suspects = len(p.units) > 0, p.suspects
 	lines := sums{}
 	lines.learn(known)
 	lines.learn(p.goSum)

@@ -12,8 +12,6 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x/internal/testmod"
-
-	"k6x/builder/internal/gobuild"
 )
 
 // graphModules are extensions whose go.mod files raise each other's versions in all ways
@@ -149,8 +147,8 @@ func TestPackagesOfWhatCannotBePlannedAreKnown(t *testing.T) {
 	defer e.kits.forget()
 	recipe := e.recipe("v1.0.0", "e@v0.1.0")
 	build(t, e, recipe, nil)
-	if k := openKit(e.kits.of(recipe).file); k.Proven || k.Refuted || len(k.Archives) == 0 || log.Len() > 0 {
-		t.Errorf("proven: %v, refuted: %v, %d packages\n%s", k.Proven, k.Refuted, len(k.Archives), &log)
+	if k := openKit(e.kits.of(recipe).file); k.Proven || len(k.Archives) == 0 || log.Len() > 0 {
+		t.Errorf("proven: %v, %d packages\n%s", k.Proven, len(k.Archives), &log)
 	}
 }
 
@@ -234,31 +232,6 @@ func TestDamageIsLeftToGoBuild(t *testing.T) {
 			}
 		})
 	}
-}
-
-// A kit of which go build makes something else than we would is not used again.
-func TestRefutedKitIsNotUsed(t *testing.T) {
-	var log bytes.Buffer
-	e := newEngine(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
-	e.kits.forget()
-	build(t, e, recipe, nil)
-	k := e.kits.of(recipe)
-	for _, info := range k.Info {
-		k.Info["1.25.99"] = info
-	}
-	e.mods.read(gobuild.Pins(recipe)[0]).goVersion = "1.25.99" // as if versions were selected wrongly
-	k.Archives = map[string]archive{}                          // so that go build is run
-	for range 2 {
-		log.Reset()
-		if _, report := build(t, e, recipe, nil); strings.Contains(report.Lock.GoMod, "1.25.99") {
-			t.Errorf("the lock is\n%s", report.Lock.GoMod)
-		}
-	}
-	if !openKit(k.file).Refuted || log.Len() > 0 {
-		t.Errorf("it is not refuted, or the log says more:\n%s", &log)
-	}
-	e.kits.forget()
 }
 
 // A build that still uses a kit when the kits are forgotten does not bring it back.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/mod/module"
 
@@ -25,8 +26,10 @@ const (
 	maxKitFile     = 256 << 20 // bytes
 )
 
+const kitExt = ".json" // of the file of a kit
+
 // kitFormat is the version of kitData and of what is linked of it.
-const kitFormat = 2
+const kitFormat = 3
 
 // kit is what go builds for one platform, toolchain and set of code generation settings
 // have compiled: enough to know, without asking the go command, which files a combination of the same
@@ -42,7 +45,6 @@ type kit struct {
 type kitData struct {
 	// Proven: what was assembled of this kit was compared with what go build made, byte by byte.
 	Proven   bool
-	Refuted  bool                // go build made something else of it: never used again
 	Info     map[string]string   // build info, as text, of a binary by the go version of its main module
 	Std      map[string]archive  // of the packages of the standard library
 	Packages map[string][]string // imports by packageKey, those of the standard library left out
@@ -68,18 +70,20 @@ func identity(key string, imports []string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// kits are the kits of an engine, in memory and in files of dir.
+// kits are the kits of an engine, in memory and in files of dir, and what go build has refuted.
 type kits struct {
-	dir string
+	dir   string
+	wrong atomic.Int64 // binaries that were answered and then refuted
 
-	mu  sync.Mutex // guards all
-	all map[string]*kit
+	mu      sync.Mutex // guards what follows
+	all     map[string]*kit
+	unsaved refuted // what could not be written
 }
 
 // of returns the kit for recipes like this one.
 func (k *kits) of(recipe k6x.Recipe) *kit {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s %s %q", kitFormat, gobuild.Layout, recipe.Toolchain, recipe.Platform, recipe.Env))
-	name := hex.EncodeToString(sum[:16]) + ".json"
+	name := hex.EncodeToString(sum[:16]) + kitExt
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.all == nil {
@@ -91,7 +95,7 @@ func (k *kits) of(recipe k6x.Recipe) *kit {
 	return k.all[name]
 }
 
-// forget begins with empty kits.
+// forget begins with empty kits. What is refuted stays so.
 func (k *kits) forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -101,7 +105,12 @@ func (k *kits) forget() {
 		kit.mu.Unlock()
 	}
 	k.all = nil
-	_ = os.RemoveAll(k.dir) // what is left is checked before it is used
+	entries, _ := os.ReadDir(k.dir)
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) == kitExt {
+			_ = os.Remove(filepath.Join(k.dir, entry.Name())) // what is left is checked before it is used
+		}
+	}
 }
 
 // openKit reads a kit. One that is not there, or damaged, is empty.
@@ -121,22 +130,24 @@ func (k *kit) makeMaps() {
 	if k.Info == nil || k.Std == nil || k.Packages == nil || k.Archives == nil || k.Sums == nil ||
 		len(k.Packages) > maxKitPackages || len(k.Archives) > maxKitPackages {
 		k.kitData = kitData{
-			Refuted: k.Refuted, Tags: k.Tags, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
+			Tags: k.Tags, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
 			Archives: make(map[string]archive), Sums: make(map[string]string),
 		}
 	}
 }
 
-func (k *kit) isRefuted() bool {
+// name is what the kit is called among the refuted.
+func (k *kit) name() string { return "kit " + filepath.Base(k.file) }
+
+func (k *kit) isProven() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.Refuted
+	return k.Proven
 }
 
-func (k *kit) isUsable() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.Proven && !k.Refuted
+// unknown returns those of modules, path@version, of which the kit knows nothing. The caller holds k.mu.
+func (k *kit) unknown(modules map[string]bool) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(modules)), func(m string) bool { return k.Sums[m] != "" })
 }
 
 // save writes the kit to its file. The caller holds k.mu.

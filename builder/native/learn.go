@@ -29,6 +29,15 @@ type listing struct {
 	packages  []listed           // of all other modules but the main one
 }
 
+// modules returns the modules of the packages, path@version.
+func (l *listing) modules() map[string]bool {
+	modules := make(map[string]bool)
+	for _, p := range l.packages {
+		modules[p.module.String()] = true
+	}
+	return modules
+}
+
 type listed struct {
 	path    string
 	module  module.Version
@@ -51,7 +60,10 @@ func (e *Engine) learn(ctx context.Context, ws *workspace) {
 		return // cut off
 	}
 	defer leave()
-	if ws.unconfirmed && !e.confirm(ctx, ws) || e.kits.of(ws.recipe).isRefuted() {
+	if ws.unconfirmed && !e.confirm(ctx, ws) {
+		return
+	}
+	if refuted, err := e.kits.readRefuted(); err != nil || refuted.has(e.kits.of(ws.recipe).name()) {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, learnTime)
@@ -82,6 +94,7 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	k := e.kits.of(ws.recipe)
 	k.mu.Lock()
 	k.Tags = known
+	suspects := k.unknown(list.modules())
 	if err := k.add(list, info.String(), lock.GoSum); err != nil {
 		k.mu.Unlock()
 		return err
@@ -103,12 +116,16 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 			return err
 		}
 	}
+	if !same {
+		// What was right until now is so still: what is new is at fault, if something is.
+		if !proven || len(suspects) == 0 {
+			suspects = []string{k.name()}
+		}
+		files, err := e.kits.refute(suspects...)
+		return errors.Join(fmt.Errorf("the go command made another binary, so that %q are left to it; remove %q to try again", suspects, files), err)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !same {
-		k.Refuted = true
-		return errors.Join(fmt.Errorf("the go command made another binary, so all are left to it; remove %s to try again", k.file), k.save())
-	}
 	k.Proven = true
 	return k.save()
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ const (
 
 // goMod is what choosing versions needs of a go.mod.
 type goMod struct {
+	path      string // that the module gives itself
 	goVersion string // "" if it has no go line
 	requires  []module.Version
 }
@@ -90,15 +92,21 @@ func parseGoMod(name string) (*goMod, error) {
 		return nil, err
 	}
 	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxGoMod))
+	data, err := io.ReadAll(io.LimitReader(file, maxGoMod+1))
 	if err != nil {
 		return nil, err
+	}
+	if len(data) > maxGoMod {
+		return nil, fmt.Errorf("%s is too large", name)
 	}
 	f, err := modfile.ParseLax(filepath.Base(name), data, nil)
 	if err != nil {
 		return nil, err
 	}
 	mod := &goMod{requires: make([]module.Version, len(f.Require))}
+	if f.Module != nil {
+		mod.path = f.Module.Mod.Path
+	}
 	if f.Go != nil {
 		mod.goVersion = f.Go.Version
 	}

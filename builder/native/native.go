@@ -7,7 +7,8 @@
 //
 // From a go build that succeeded it learns (learn.go) what was compiled into which files
 // (kit.go). A later combination of packages that are all known needs no go build: the versions
-// are selected here (plan.go) and the linker is run (assemble.go), to the very same bytes.
+// are selected here (plan.go) and the linker is run (assemble.go), to the very same bytes. Packages that no kit knows are compiled if they
+// are plain (source.go, units.go). What go build takes otherwise is left to it from then on (refuted.go).
 //
 // A build of code that has no version (replaced.go) does without all that.
 package native

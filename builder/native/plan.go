@@ -31,11 +31,13 @@ type plan struct {
 	info      string            // build info to link in
 	goSum     string            // lines that the kit does not have
 	units     []unit            // what has to be compiled for it, in that order
+	suspects  []string          // modules, path@version, that are at fault if the go command makes something else
 }
 
 // unit is a package to compile.
 type unit struct {
 	path   string
+	module module.Version
 	source *source
 }
 
@@ -53,7 +55,14 @@ const maxRaises = 20
 // If c is not nil, packages that the kit does not know may be compiled, of modules that are in c or that
 // the kit knows; the error is an [unchecked] if others are needed.
 func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
-	s := &selection{mods: e.mods, kit: k, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache, platform: recipe.Platform, checked: c}
+	refuted, err := e.kits.readRefuted()
+	if err != nil {
+		return nil, err
+	}
+	if refuted.has(k.name()) {
+		return nil, fmt.Errorf("%s is refuted: %w", k.name(), errUnknown)
+	}
+	s := &selection{mods: e.mods, kit: k, refuted: refuted, roots: gobuild.Pins(recipe), modCache: e.dirs.ModCache, platform: recipe.Platform, checked: c}
 	if err := s.checkModules(s.roots); err != nil {
 		return nil, err
 	}
@@ -62,11 +71,14 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
 		main = append(main, m.Path)
 	}
 	for _, path := range main {
-		if !mayImport("k6", path) {
-			return nil, fmt.Errorf("%s is an internal package: %w", path, errUnknown)
+		if !plainPath(path) || !mayImport("k6", path) {
+			return nil, fmt.Errorf("%s might not be imported: %w", path, errUnknown)
 		}
 	}
 	if err := s.settle(main); err != nil {
+		return nil, err
+	}
+	if err := s.checkCase(); err != nil {
 		return nil, err
 	}
 	like, ok := k.Info[s.goVersion]
@@ -92,7 +104,7 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
 		pkg := s.packages[path]
 		a, ok := k.Archives[pkg.id]
 		if src := s.sources[packageKey(path, pkg.module)]; !ok && src != nil && len(p.units) < maxUnits {
-			p.units = append(p.units, unit{path, src})
+			p.units = append(p.units, unit{path, pkg.module, src})
 			continue
 		}
 		if !ok {
@@ -104,6 +116,7 @@ func (e *Engine) plan(k *kit, recipe k6x.Recipe, c checked) (*plan, error) {
 		}
 		p.files[path] = file
 	}
+	p.suspects = suspects(k, p.units)
 	for _, path := range append(main, "runtime") {
 		p.direct[path] = p.files[path] // "" for those to be compiled
 	}
@@ -151,6 +164,7 @@ func (a archive) use(cache string) (string, error) {
 type selection struct {
 	mods     *goMods
 	kit      *kit
+	refuted  refuted
 	modCache string
 	platform k6x.Platform
 	checked  checked           // nil: nothing is compiled
@@ -260,8 +274,16 @@ func (s *selection) choose() error {
 			return errors.New("too many modules")
 		}
 		f := s.mods.read(n.m)
-		if f == nil {
+		switch {
+		case s.kit == nil && f == nil: // go build has made it without that
+			continue
+		case s.kit == nil:
+		case f == nil:
 			return fmt.Errorf("go.mod of %s: %w", n.m, errUnknown)
+		case f.path != n.m.Path:
+			return fmt.Errorf("%s calls itself %q: %w", n.m, f.path, errUnknown)
+		case s.refuted.has(n.m.String()):
+			return fmt.Errorf("%s is refuted: %w", n.m, errUnknown)
 		}
 		s.loaded[n.m] = true
 		if f.goVersion != "" && version.Compare("go"+f.goVersion, "go"+s.goVersion) > 0 {
@@ -309,6 +331,19 @@ func (s *selection) load(path string) (*chosen, error) {
 		s.order = append(s.order, path)
 	}
 	return pkg, nil
+}
+
+// checkCase returns an error if two packages differ only in case, which the go command refuses.
+func (s *selection) checkCase() error {
+	seen := make(map[string]string, len(s.order))
+	for _, path := range s.order {
+		lower := strings.ToLower(path)
+		if other, ok := seen[lower]; ok {
+			return fmt.Errorf("%s and %s: %w", other, path, errUnknown)
+		}
+		seen[lower] = path
+	}
+	return nil
 }
 
 // importsOf returns what a package imports that is not of the standard library.

@@ -2,7 +2,6 @@ package native
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,7 +12,6 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
-	"k6x/internal/testmod"
 )
 
 func TestOnlyPlainPackagesAreCompiledWithoutTheGoCommand(t *testing.T) {
@@ -73,30 +71,11 @@ func TestOnlyPlainPackagesAreCompiledWithoutTheGoCommand(t *testing.T) {
 
 // What is compiled here for any platform, from modules of any shape, is what go build makes of it.
 func TestWhatIsCompiledHereIsWhatGoBuildCompiles(t *testing.T) {
-	dir := t.TempDir()
-	k6, err := os.ReadFile("../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mod := func(path, requires, files string) {
-		goMod := "module " + path + "\n\ngo 1.21\n" + requires
-		// The proxy's files have exclamation marks for capital letters.
-		escaped, err := module.EscapePath(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := fmt.Sprintf("-- .mod --\n%s-- .info --\n{\"Version\":\"v0.1.0\"}\n-- go.mod --\n%s%s", goMod, goMod, files)
-		if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(escaped, "/", "_")+"_v0.1.0.txtar"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "go.k6.io_k6_v1.0.0.txtar"), k6, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	mod("example.com/xk6-first", "", "-- x.go --\npackage x\n\nimport (\n\t_ \"runtime\"\n)\n")
-	mod("example.com/Lib", "", "-- lib.go --\npackage lib\n\nfunc Sum[T int | float64](list ...T) (s T) {\n\tfor _, x := range list {\n\t\ts += x\n\t}\n\treturn s\n}\n"+
-		"-- sub/s.go --\npackage sub\n\nfunc Where() { panic(\"here\") }\n")
-	mod("example.com/xk6-many", "require example.com/Lib v0.1.0\n", `-- a.go --
+	url := serveModules(t, map[string]string{
+		"example.com/xk6-first@v0.1.0": "-- x.go --\npackage x\n\nimport (\n\t_ \"runtime\"\n)\n",
+		"example.com/Lib@v0.1.0": "-- lib.go --\npackage lib\n\nfunc Sum[T int | float64](list ...T) (s T) {\n\tfor _, x := range list {\n\t\ts += x\n\t}\n\treturn s\n}\n" +
+			"-- sub/s.go --\npackage sub\n\nfunc Where() { panic(\"here\") }\n",
+		"example.com/xk6-many@v0.1.0": requiring("example.com/xk6-many", "example.com/Lib@v0.1.0") + `-- a.go --
 package many
 
 import (
@@ -135,10 +114,11 @@ func init() { println(OS) }
 package deep
 
 var Name = "deep"
-`)
-	mod("example.com/xk6-embeds", "", "-- x.go --\npackage x\n\nimport _ \"embed\"\n\n//go:embed text\nvar text string\n\nfunc init() { println(text) }\n-- text --\nhello\n")
-	mod("example.com/xk6-intrudes", "", "-- x.go --\npackage x\n\nimport _ \"internal/abi\"\n")
-	tool := standinTool(t, testmod.Serve(t, dir))
+`,
+		"example.com/xk6-embeds@v0.1.0":   "-- x.go --\npackage x\n\nimport _ \"embed\"\n\n//go:embed text\nvar text string\n\nfunc init() { println(text) }\n-- text --\nhello\n",
+		"example.com/xk6-intrudes@v0.1.0": "-- x.go --\npackage x\n\nimport _ \"internal/abi\"\n",
+	})
+	tool := standinTool(t, url)
 	var log bytes.Buffer
 	e := newEngine(t, Config{Tool: tool, Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	// The reference has the same caches, but no kits: it always runs go build.
@@ -180,32 +160,5 @@ var Name = "deep"
 		if _, err := e.Build(t.Context(), recipe("intrudes"), nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.BuildFailed {
 			t.Errorf("a package that imports what it may not: %v", err)
 		}
-	}
-}
-
-// If the go command made something else than what was compiled here, the kit is not used again.
-func TestWhatIsCompiledOtherwiseRefutesTheKit(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../../testdata/standin")); err != nil {
-		t.Fatal(err)
-	}
-	goMod := "module example.com/xk6-odd\n\ngo 1.21\n"
-	text := "-- .mod --\n" + goMod + "-- .info --\n{\"Version\":\"v0.1.0\"}\n-- go.mod --\n" + goMod +
-		"-- a.go --\npackage odd\n\nfunc init() { println(name) }\n-- b.go --\n//go:build odd\n\npackage odd\n\nconst name = \"odd\"\n-- c.go --\n//go:build !odd\n\npackage odd\n\nconst name = \"even\"\n"
-	if err := os.WriteFile(filepath.Join(dir, "example.com_xk6-odd_v0.1.0.txtar"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	e := newEngine(t, Config{Tool: standinTool(t, testmod.Serve(t, dir)), Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	build(t, e, e.recipe("v1.0.0"), nil)
-	k := e.kits.of(e.recipe("v1.0.0"))
-	k.Tags.Tool = append(k.Tags.Tool, "odd")
-	build(t, e, e.recipe("v1.0.0", "odd@v0.1.0"), nil)
-	if !k.isRefuted() || !openKit(k.file).Refuted || !strings.Contains(log.String(), "is not that of the go command") {
-		t.Errorf("it is not refuted: %s", &log)
-	}
-	even, _ := build(t, e, e.recipe("v1.0.0", "odd@v0.1.0"), nil)
-	if out := versionOf(t, even); !strings.Contains(out, "v1.0.0") {
-		t.Error(out)
 	}
 }

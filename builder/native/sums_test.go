@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 )
@@ -32,5 +33,16 @@ func TestKnownSumsAreBounded(t *testing.T) {
 	}
 	if n := len(s.lines); n > maxSums {
 		t.Errorf("%d lines", n)
+	}
+}
+
+// What the go command did without, as no package of it is needed, is not missed.
+func TestLockDoesWithoutGoModsThatNobodyNeeds(t *testing.T) {
+	const old = "-- go.mod --\nmodule example.com/xk6-old\n\ngo 1.16\n\nrequire example.com/gone v1.0.0\n"
+	e := newCompiling(t, serveModules(t, map[string]string{"example.com/xk6-old@v0.1.0": old + emptyPackage}), emptyDir(t))
+	recipe := e.recipe("v1.0.0", "old@v0.1.0")
+	binary, report := build(t, e.Engine, recipe, nil)
+	if again, _ := build(t, e.Engine, recipe, &report.Lock); !bytes.Equal(again, binary) {
+		t.Error("another binary from the lock")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"go/version"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,8 +117,21 @@ func unescaped(dir string) string {
 	return b.String()
 }
 
-// confirm has the go command build what was made with packages that were compiled here, compares, and reports whether
-// that is settled. The binary of ws is then that of the go command.
+// suspects returns the modules, path@version, that are at fault if the go command does not make the same with units: those that packages are
+// compiled of, but none that the kit knows if there are others. The caller holds k.mu.
+func suspects(k *kit, units []unit) []string {
+	modules := make(map[string]bool)
+	for _, unit := range units {
+		modules[unit.module.String()] = true
+	}
+	if unknown := k.unknown(modules); len(unknown) > 0 {
+		return unknown
+	}
+	return slices.Sorted(maps.Keys(modules))
+}
+
+// confirm has the go command build what was made with packages that were compiled here, and compares. It reports whether
+// the go command has made the same, which then is in ws. If it has not, the suspects are left to it from now on.
 func (e *Engine) confirm(ctx context.Context, ws *workspace) bool {
 	same, err := e.sameByGoBuild(ctx, ws)
 	if ctx.Err() != nil {
@@ -133,17 +147,17 @@ func (e *Engine) confirm(ctx context.Context, ws *workspace) bool {
 		}
 	}
 	ws.unconfirmed = false
-	if same {
-		return true
+	if !same {
+		e.kits.wrong.Add(1)
+		files, failed := e.kits.refute(ws.suspects...)
+		e.log.Error("a binary that was answered is not what the go command makes, so modules are left to it from now on; remove the files to try again",
+			"path", ws.recipe.Path(), "key", ws.recipe.Key(), "modules", ws.suspects, "files", files, "error", errors.Join(err, failed))
 	}
-	k := e.kits.of(ws.recipe)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.Refuted = true
-	e.log.Error("a binary that was made is not that of the go command, so all are left to it from now on; remove the kit to try again",
-		"path", ws.recipe.Path(), "key", ws.recipe.Key(), "kit", k.file, "error", errors.Join(err, k.save()))
-	return true
+	return same
 }
+
+// RefutedBuilds returns how many binaries were answered that the go command then refused to make, or made in another way.
+func (e *Engine) RefutedBuilds() int64 { return e.kits.wrong.Load() }
 
 // sameByGoBuild has the go command make the binary of ws, and compares.
 func (e *Engine) sameByGoBuild(ctx context.Context, ws *workspace) (bool, error) {

@@ -20,7 +20,8 @@ type workspace struct {
 
 	// unconfirmed: packages were compiled for it that the go command has not compiled yet.
 	unconfirmed bool
-	place       bool // there is one to learn from it later
+	suspects    []string // as those of the plan
+	place       bool     // there is one to learn from it later
 
 	cache CacheSession
 

@@ -154,6 +154,8 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() float64 { return float64(limit.Stats().Waiting) })
 	metrics.Gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() float64 { return float64(limit.Stats().Behind) })
+	metrics.Counter("k6x_builds_refuted_total", "Binaries that were answered and that go build then refused to make, or made in another way.",
+		func() float64 { return float64(a.engine.RefutedBuilds()) })
 	metrics.Gauge("k6x_store_bytes", "Bytes of stored binaries and records.", func() float64 { return float64(a.store.Stats().Bytes) })
 	metrics.Gauge("k6x_store_artifacts", "Stored binaries.", func() float64 { return float64(a.store.Stats().Artifacts) })
 	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })

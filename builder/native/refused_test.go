@@ -1,0 +1,195 @@
+package native
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+	"k6x/internal/testmod"
+)
+
+// serveModules serves the stand-in k6 v1.0.0 and modules of some files each, by path@version. What has no go.mod gets a plain one.
+func serveModules(t *testing.T, modules map[string]string) (url string) {
+	t.Helper()
+	dir := t.TempDir()
+	const k6 = "go.k6.io_k6_v1.0.0.txtar"
+	text, err := os.ReadFile(filepath.Join("../../testdata/standin", k6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{k6: string(text)}
+	for item, text := range modules {
+		path, version, _ := strings.Cut(item, "@")
+		escaped, err := module.EscapePath(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		goMod := "module " + path + "\n\ngo 1.21\n"
+		if own, ok := strings.CutPrefix(text, "-- go.mod --\n"); ok {
+			first := strings.Index(own, "-- ")
+			goMod, text = own[:first], own[first:]
+		}
+		files[strings.ReplaceAll(escaped, "/", "_")+"_"+version+".txtar"] = "-- .mod --\n" + goMod + "-- .info --\n{\"Version\":\"" + version + "\"}\n-- go.mod --\n" + goMod + text
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return testmod.Serve(t, dir)
+}
+
+// compiling is an engine that compiles packages which it has no kit for, and what it logs. Its standard library is that of all tests.
+type compiling struct {
+	*Engine
+	log *bytes.Buffer
+}
+
+func newCompiling(t *testing.T, url, dir string) compiling {
+	t.Helper()
+	log := new(bytes.Buffer)
+	e := newEngine(t, Config{Tool: standinTool(t, url), Dir: dir, ConfirmLater: true,
+		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	e.dirs.Cache = filepath.Join(cacheDir, "gocache")
+	return compiling{e, log}
+}
+
+// ask builds extensions and waits until the engine has learned from it. It reports whether go build was left out.
+func (c compiling) ask(t *testing.T, extensions ...string) (binary []byte, assembled bool, err error) {
+	t.Helper()
+	c.log.Reset()
+	var buf bytes.Buffer
+	_, err = c.Build(t.Context(), c.recipe("v1.0.0", extensions...), nil, &buf)
+	assembled = !strings.Contains(c.log.String(), "left to go build")
+	c.Settle(t.Context())
+	return buf.Bytes(), assembled, err
+}
+
+// must is ask for what can be built.
+func (c compiling) must(t *testing.T, assembled bool, extensions ...string) []byte {
+	t.Helper()
+	binary, got, err := c.ask(t, extensions...)
+	if err != nil || got != assembled {
+		t.Fatalf("%v: without go build: %v, want %v; %v\n%s", extensions, got, assembled, err, c.log)
+	}
+	return binary
+}
+
+// requiring is a go.mod.
+func requiring(path string, requires ...string) string {
+	text := "-- go.mod --\nmodule " + path + "\n\ngo 1.21\n"
+	for _, r := range requires {
+		text += "require " + strings.Replace(r, "@", " ", 1) + "\n"
+	}
+	return text
+}
+
+const emptyPackage = "-- x.go --\npackage x\n"
+
+// elsewhere is the end of the name of a file that is not for this system.
+func elsewhere() string {
+	if runtime.GOOS == "plan9" {
+		return "_linux.go"
+	}
+	return "_plan9.go"
+}
+
+// What go build refuses to build, though the compiler does not mind, is refused, kit or not.
+func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
+	const imports = "-- x.go --\npackage x\n\nimport _ \"example.com/xk6-bad/"
+	tests := map[string]struct {
+		modules map[string]string // without version: v0.1.0 of the extension
+		says    string
+	}{
+		"a letter outside ASCII in an import path": {map[string]string{"": imports + "é\"\n-- é/e.go --\npackage e\n"}, "malformed import path"},
+		"a go.mod of another name":                 {map[string]string{"": requiring("example.com/other") + emptyPackage}, "is called example.com/other"},
+		"a dependency of another name": {map[string]string{
+			"":                       requiring("example.com/xk6-bad", "example.com/dep@v1.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep\"\n",
+			"example.com/dep@v1.0.0": requiring("example.com/other") + emptyPackage,
+		}, "is called example.com/other"},
+		"a major version that is not in the name": {map[string]string{
+			"":                          requiring("example.com/xk6-bad", "example.com/dep/v2@v2.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep/v2\"\n",
+			"example.com/dep/v2@v2.0.0": requiring("example.com/dep") + emptyPackage,
+		}, "is called example.com/dep"},
+		"a go.mod without a name":              {map[string]string{"": "-- go.mod --\ngo 1.21\n" + emptyPackage}, "missing module line"},
+		"a go.mod that cannot be read":         {map[string]string{"": "-- go.mod --\nmodule example.com/xk6-bad\n\ngo 1.21\nignore a b\n" + emptyPackage}, "ignore directive"},
+		"a newer Go":                           {map[string]string{"": "-- go.mod --\nmodule example.com/xk6-bad\n\ngo 1.99\n" + emptyPackage}, "needs Go 1.99"},
+		"a version in an import path":          {map[string]string{"": imports + "a@v1\"\n-- a@v1/a.go --\npackage a\n"}, "path@version"},
+		"an import path like a short name":     {map[string]string{"": imports + "a~1\"\n-- a~1/a.go --\npackage a\n"}, "malformed import path"},
+		"a directory that reads as a flag":     {map[string]string{"": imports + "-a\"\n-- -a/a.go --\npackage a\n"}, "invalid input directory name"},
+		"a directory with a tilde":             {map[string]string{"": imports + "~a\"\n-- ~a/a.go --\npackage a\n"}, "invalid input directory name"},
+		"a file that reads as a flag":          {map[string]string{"": emptyPackage + "-- -y.go --\npackage x\n"}, "invalid input file name"},
+		"a file for elsewhere with a plus":     {map[string]string{"": emptyPackage + "-- +y" + elsewhere() + " --\npackage x\n"}, "invalid input file name"},
+		"a test that reads as a flag":          {map[string]string{"": emptyPackage + "-- -y_test.go --\npackage x\n"}, "invalid input file name"},
+		"a header that reads as a flag":        {map[string]string{"": emptyPackage + "-- -y.h --\n"}, "invalid input file name"},
+		"a binary without source":              {map[string]string{"": "-- x.go --\n//go:binary-only-package\n\npackage x\n"}, "no longer supported"},
+		"an unknown setting":                   {map[string]string{"": "-- x.go --\n//go:debug bogus=1\n\npackage x\n"}, "//go:debug"},
+		"a file for elsewhere that is torn":    {map[string]string{"": emptyPackage + "-- y" + elsewhere() + " --\npackage x\n\nimport \"fmt\n"}, "not terminated"},
+		"a file for elsewhere without package": {map[string]string{"": emptyPackage + "-- y" + elsewhere() + " --\nhello\n"}, "expected 'package'"},
+		"a file for elsewhere, not UTF-8":      {map[string]string{"": emptyPackage + "-- y" + elsewhere() + " --\n// \xff\npackage x\n"}, "illegal UTF-8"},
+		"an odd import elsewhere":              {map[string]string{"": emptyPackage + "-- y" + elsewhere() + " --\npackage x\n\nimport \"a b\"\n"}, "invalid import path"},
+		"two constraints elsewhere":            {map[string]string{"": emptyPackage + "-- y" + elsewhere() + " --\n//go:build a\n//go:build b\n\npackage x\n"}, "multiple //go:build"},
+		"a file that is left out and torn":     {map[string]string{"": emptyPackage + "-- y.go --\n//go:build ignore\n\npackage x\n\nimport \"fmt\n"}, "not terminated"},
+		"a test that is torn":                  {map[string]string{"": emptyPackage + "-- x_test.go --\npackage x\n\nimport \"fmt\n"}, "not terminated"},
+		"a test with cgo":                      {map[string]string{"": emptyPackage + "-- x_test.go --\npackage x\n\nimport \"C\"\n"}, "use of cgo in test"},
+		"documentation that imports":           {map[string]string{"": emptyPackage + "-- doc.go --\npackage documentation\n\nimport \"example.com/nowhere\"\n"}, "none of the modules in its go.mod provides"},
+		"packages that import each other":      {map[string]string{"": imports + "a\"\n-- a/a.go --\npackage a\n\nimport _ \"example.com/xk6-bad/b\"\n-- b/b.go --\npackage b\n\nimport _ \"example.com/xk6-bad/a\"\n"}, "import cycle"},
+		"a package of Go that is not there":    {map[string]string{"": "-- x.go --\npackage x\n\nimport _ \"fmtx\"\n"}, "is not in std"},
+		"Fortran beside Go":                    {map[string]string{"": emptyPackage + "-- x.f --\n"}, "source files not allowed"},
+		"a function without a body":            {map[string]string{"": "-- x.go --\npackage x\n\nfunc f()\n"}, "missing function body"},
+		"an order to the linker":               {map[string]string{"": "-- x.go --\npackage x\n\n//go:cgo_ldflag \"-lx\"\nvar X int\n"}, "cgo_ldflag"},
+		"a package in two modules": {map[string]string{
+			"":                         requiring("example.com/xk6-bad", "example.com/dep@v1.0.0", "example.com/dep/a@v1.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep/a\"\n",
+			"example.com/dep@v1.0.0":   emptyPackage + "-- a/a.go --\npackage a\n",
+			"example.com/dep/a@v1.0.0": emptyPackage,
+		}, "ambiguous import"},
+		"packages that differ in case": {map[string]string{
+			"":                       requiring("example.com/xk6-bad", "example.com/dep@v1.0.0", "example.com/Dep@v1.0.0") + "-- x.go --\npackage x\n\nimport (\n\t_ \"example.com/Dep\"\n\t_ \"example.com/dep\"\n)\n",
+			"example.com/dep@v1.0.0": emptyPackage,
+			"example.com/Dep@v1.0.0": emptyPackage,
+		}, "case-insensitive import collision"},
+	}
+	first := map[string]string{"example.com/xk6-first@v0.1.0": emptyPackage}
+	known := newCompiling(t, serveModules(t, first), emptyDir(t))
+	known.must(t, false, "first@v0.1.0")
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			modules := make(map[string]string)
+			for item, text := range test.modules {
+				if item == "" {
+					item = "example.com/xk6-bad@v0.1.0"
+				}
+				modules[item] = text
+			}
+			dir := emptyDir(t) // as these modules have one name
+			if err := os.CopyFS(filepath.Join(dir, "kits"), os.DirFS(known.kits.dir)); err != nil {
+				t.Fatal(err)
+			}
+			e := newCompiling(t, serveModules(t, modules), dir)
+			binary, assembled, err := e.ask(t, "bad@v0.1.0")
+			if err == nil || assembled || len(binary) > 0 || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%d bytes without go build: %v, %v\n%s", len(binary), assembled, err, e.log)
+			}
+			if e.RefutedBuilds() != 0 || strings.Contains(e.log.String(), "level=ERROR") {
+				t.Errorf("it was answered\n%s", e.log)
+			}
+		})
+	}
+}
+
+// The same holds for packages that are known, each of which go build has made.
+func TestKnownPackagesThatDifferInCaseAreRefused(t *testing.T) {
+	e := newCompiling(t, serveModules(t, map[string]string{"example.com/xk6-same@v0.1.0": emptyPackage, "example.com/xk6-Same@v0.1.0": emptyPackage}), emptyDir(t))
+	e.must(t, false, "same@v0.1.0")
+	e.must(t, true, "Same@v0.1.0")
+	if binary, _, err := e.ask(t, "same@v0.1.0", "Same@v0.1.0"); k6x.KindOf(err) != k6x.BuildFailed || len(binary) > 0 {
+		t.Errorf("%d bytes, %v\n%s", len(binary), err, e.log)
+	}
+}

@@ -1,0 +1,30 @@
+package app
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"k6x/internal/testmod"
+)
+
+func TestMetricsCountWhatGoBuildRefuted(t *testing.T) {
+	a, err := New(t.Context(), Options{
+		CacheDir: t.TempDir(), Registries: []string{"../../../testdata/registry.json"}, MaxBuilds: 1,
+		Env: []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"},
+	}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	w := httptest.NewRecorder()
+	a.Service.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "\nk6x_builds_refuted_total 0\n") {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
