@@ -53,6 +53,9 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 		return nil
 	}
 	text := e.clean(out.String(), ws)
+	if err := e.checkOutput(ws, text); err != nil {
+		return err
+	}
 	switch {
 	case unpinned:
 		return e.newBlame(ws).ExplainUnpinned(missing.pkg, text)
@@ -61,8 +64,7 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 	case errors.Is(cause, errTimeout):
 		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
 			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
-		e.Output = text
-		return e
+		return gobuild.WithOutput(e, text)
 	}
 	if err := ws.notKept(); err != nil {
 		return err
