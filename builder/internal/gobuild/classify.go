@@ -32,10 +32,10 @@ func (b *Blame) Explain(used []module.Version, text string, err error, killed bo
 			}
 		}
 	}
-	shown, _ := withhold(text)
+	shown, withheld := b.withhold(text)
 	failure := b.classify(text, shown, killed)
 	failure.Err = fmt.Errorf("%w: %s", err, quote(shown))
-	if WithOutput(failure, text); failure.Kind != k6x.BuildFailed {
+	if setOutput(failure, shown, withheld); failure.Kind != k6x.BuildFailed {
 		failure.Output = ""
 	}
 	return failure
@@ -216,9 +216,9 @@ func Unpinned(line string) (pkg string, ok bool) { return strings.CutPrefix(line
 // go command printed text, which is clean.
 func (b *Blame) ExplainUnpinned(pkg, text string) error {
 	failure := b.unpinned(pkg)
-	shown, _ := withhold(text)
+	shown, withheld := b.withhold(text)
 	failure.Err = errors.New(quote(shown))
-	return WithOutput(failure, text)
+	return setOutput(failure, shown, withheld)
 }
 
 func (b *Blame) unpinned(pkg string) *k6x.Error {

@@ -58,6 +58,10 @@ var (
 // read, and the log gets some of the others.
 func WithOutput(e *k6x.Error, text string) *k6x.Error {
 	shown, withheld := withhold(text)
+	return setOutput(e, shown, withheld)
+}
+
+func setOutput(e *k6x.Error, shown, withheld string) *k6x.Error {
 	e.Output = shown
 	if withheld != "" {
 		e.Err = errors.Join(e.Err, errors.New("not shown:\n"+quote(withheld)))
@@ -86,6 +90,14 @@ func withhold(text string) (shown, withheld string) {
 		fmt.Fprintf(&show, "… lines left out, as they are about files that are not of the build: %d …\n", count)
 	}
 	return show.String(), hide.String()
+}
+
+// withhold is the function, but for builds with replacements: who has code of his own built may read all.
+func (b *Blame) withhold(text string) (shown, withheld string) {
+	if b.Replaced != nil {
+		return text, ""
+	}
+	return withhold(text)
 }
 
 // isWithheld reports whether a line is not for strangers; before says whether the one before it was not.

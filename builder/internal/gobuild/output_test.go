@@ -3,6 +3,7 @@ package gobuild
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -171,3 +172,20 @@ func TestFailuresAreToldByAllLines(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestWhoReplacesModulesReadsAll(t *testing.T) {
+	b := standinBlame()
+	b.Replaced = nothingReplaced{}
+	const text = "# example.com/xk6-world\n/home/me/shared.h:1: no\n"
+	for _, err := range []error{b.Explain(nil, text, errors.New("exit status 1"), false), b.ExplainUnpinned("example.com/y", text)} {
+		if got := k6x.AsError(err).Output; got != text {
+			t.Errorf("output %q", got)
+		}
+	}
+}
+
+type nothingReplaced struct{}
+
+func (nothingReplaced) Label(k6x.Recipe, string) (string, bool) { return "", false }
+func (nothingReplaced) Tidy(string) (string, bool)              { return "", false }
+func (nothingReplaced) Holds(*debug.Module) bool                { return true }
