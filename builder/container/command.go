@@ -132,7 +132,7 @@ func splitEnv(env []string) (fetch, codegen []string, err error) {
 func (b *build) dirs() []string {
 	var dirs []string
 	for _, dir := range []struct{ path, as string }{
-		{modCache + "/", ""}, {b.workDir + "/", ""}, {tempDir + "/", "tmp/"}, {cacheDir + "/", ""}, {b.image.root + "/", "GOROOT/"},
+		{modCache + "/", ""}, {b.workDir + "/", ""}, {tempDir + "/", "tmp/"}, {cacheDir + "/", gobuild.Outside + "/"}, {b.image.root + "/", "GOROOT/"},
 	} {
 		// The go command writes a path relative to workDir where that is shorter.
 		dirs = append(dirs, "../.."+dir.path, dir.as, dir.path, dir.as)

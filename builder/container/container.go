@@ -184,8 +184,7 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 	case context.Cause(running) == errTimeout:
 		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", b.e.cfg.Timeout).
 			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
-		e.Output = text
-		return k6x.Build{}, e
+		return k6x.Build{}, gobuild.WithOutput(e, text)
 	case err != nil:
 		return k6x.Build{}, err
 	}

@@ -11,6 +11,9 @@
 // are plain (source.go, units.go). What go build takes otherwise is left to it from then on (refuted.go).
 //
 // A build of code that has no version (replaced.go) does without all that.
+//
+// Nothing leaves a build, neither a binary nor what it printed, before the modules were found to include only
+// what is theirs (includes.go).
 package native
 
 import (
@@ -69,6 +72,8 @@ type Engine struct {
 	sums sums
 	kits kits
 
+	includes includes
+
 	later *later // learning, which nobody waits for
 }
 
@@ -107,7 +112,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, gobuild.FileError("preparing the work directory", err)
 	}
 	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock")),
-		later: newLater(log), mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")}}, nil
+		later: newLater(log), mods: &goMods{modCache: dirs.ModCache}, kits: kits{dir: filepath.Join(dir, "kits")},
+		includes: includes{file: filepath.Join(dir, includesFile)}}, nil
 }
 
 // Settle waits until the engine has learned from the builds that it made, which takes some seconds in which nothing

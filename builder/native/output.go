@@ -14,7 +14,7 @@ import (
 func (e *Engine) clean(text string, ws *workspace) string {
 	sep := string(filepath.Separator)
 	type dir struct{ path, as string }
-	dirs := []dir{{e.dirs.ModCache, ""}, {ws.dir, ""}, {e.cfg.Dir, ""}, {e.cfg.Tool.Root, "GOROOT" + sep}}
+	dirs := []dir{{e.dirs.ModCache, ""}, {ws.dir, ""}, {e.cfg.Dir, gobuild.Outside + sep}, {e.cfg.Tool.Root, "GOROOT" + sep}}
 	for _, r := range ws.replaced {
 		dirs = append(dirs, dir{r.Dir, ""})
 	}

@@ -125,6 +125,9 @@ func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
+	if err := e.checkLinked(ws, info.Deps); err != nil {
+		return ReplacedBuild{}, err
+	}
 	used, err := ws.requires()
 	if err != nil {
 		return ReplacedBuild{}, gobuild.FileError("reading the module versions", err)

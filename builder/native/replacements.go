@@ -112,15 +112,20 @@ func (rs replacements) dirs() []string {
 	return list
 }
 
+// module returns the module whose files stand for those of m, unless that is a directory.
+func (rs replacements) module(m module.Version) module.Version {
+	if r, ok := rs[m.Path]; ok {
+		return r.With
+	}
+	return m
+}
+
 // root returns the directory with the files of a module.
 func (rs replacements) root(modCache string, m module.Version) (string, error) {
-	if r, ok := rs[m.Path]; ok {
-		if r.Dir != "" {
-			return r.Dir, nil
-		}
-		m = r.With
+	if r := rs[m.Path]; r.Dir != "" {
+		return r.Dir, nil
 	}
-	_, dir, err := downloaded(modCache, m, "")
+	_, dir, err := downloaded(modCache, rs.module(m), "")
 	return dir, err
 }
 

@@ -93,6 +93,9 @@ func (e *Engine) explain(ctx context.Context, ws *workspace, done outcome) error
 		return nil
 	}
 	text := e.clean(done.text, ws)
+	if err := e.checkOutput(ws, text); err != nil {
+		return err
+	}
 	switch exceeded, _ := errors.AsType[*cage.Exceeded](done.err); {
 	case unpinned:
 		return e.newBlame(ws).ExplainUnpinned(missing.pkg, text)
@@ -101,8 +104,7 @@ func (e *Engine) explain(ctx context.Context, ws *workspace, done outcome) error
 	case errors.Is(done.cause, errTimeout):
 		err := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
 			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(done.err)
-		err.Output = text
-		return err
+		return gobuild.WithOutput(err, text)
 	case exceeded != nil:
 		return e.newBlame(ws).TooMuch(exceeded, text)
 	}

@@ -13,6 +13,9 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 	if err != nil {
 		return k6x.Build{}, err
 	}
+	if err := e.checkLinked(ws, info.Deps); err != nil {
+		return k6x.Build{}, err
+	}
 	if !ws.locked { // a lock was checked when it was made
 		used, err := ws.requires()
 		if err != nil {

@@ -228,12 +228,11 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 		return gobuild.Stopped(ctx, failed)
 	case timed.Err() != nil:
 		err := k6x.Errorf(k6x.Timeout, "xk6 took longer than %v", e.cfg.Timeout).WithHint("Try again: what was compiled is kept.").WithCause(failed)
-		err.Output = said
-		return err
+		return gobuild.WithOutput(err, said)
 	}
 	err := blame.Explain(nil, telling(said), failed, cage.Killed(failed))
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Output != "" {
-		e.Output = said
+		return gobuild.WithOutput(e, said)
 	}
 	return err
 }
@@ -255,5 +254,15 @@ func telling(text string) string {
 // clean returns the output without the directories of this machine.
 func (e *Engine) clean(text, dir string) string {
 	sep := string(filepath.Separator)
-	return gobuild.Clean(text, e.dirs.ModCache+sep, "", dir+sep, "", e.cfg.Dir+sep, "", e.cfg.Tool.Root+sep, "GOROOT"+sep)
+	goRoot := "GOROOT" + sep
+	pairs := []string{e.dirs.ModCache + sep, "", dir + sep, "", e.cfg.Dir + sep, gobuild.Outside + sep, e.cfg.Tool.Root + sep, goRoot}
+	// The go command writes a path relative to where xk6 runs it, a directory in dir, where that is shorter.
+	relative := func(path, as string) {
+		if rel, err := filepath.Rel(filepath.Join(dir, "main"), path); err == nil {
+			pairs = append(pairs, rel+sep, as)
+		}
+	}
+	relative(e.dirs.ModCache, "")
+	relative(e.cfg.Tool.Root, goRoot)
+	return gobuild.Clean(text, pairs...)
 }

@@ -32,10 +32,11 @@ func (b *Blame) Explain(used []module.Version, text string, err error, killed bo
 			}
 		}
 	}
-	failure := b.classify(text, killed)
-	failure.Err = fmt.Errorf("%w: %s", err, quote(text))
-	if failure.Kind == k6x.BuildFailed {
-		failure.Output = text
+	shown, withheld := b.withhold(text)
+	failure := b.classify(text, shown, killed)
+	failure.Err = fmt.Errorf("%w: %s", err, quote(shown))
+	if setOutput(failure, shown, withheld); failure.Kind != k6x.BuildFailed {
+		failure.Output = ""
 	}
 	return failure
 }
@@ -77,9 +78,9 @@ func loading() []rule {
 	}
 }
 
-// classify returns the error for a go command that printed text; killed says that it
-// was killed, and not by us.
-func (b *Blame) classify(text string, killed bool) *k6x.Error {
+// classify returns the error for a go command that printed text, of which some may be shown;
+// killed says that it was killed, and not by us.
+func (b *Blame) classify(text, shown string, killed bool) *k6x.Error {
 	rules := machine()
 	compiled := Compiled(text)
 	if !compiled {
@@ -94,9 +95,9 @@ func (b *Blame) classify(text string, killed bool) *k6x.Error {
 	case killed:
 		return outOfMemory()
 	case compiled:
-		return b.uncompiled(text)
+		return b.uncompiled(shown)
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s cannot be built:\n%s", b.list(), quote(text))
+	return k6x.Errorf(k6x.BuildFailed, "%s cannot be built:\n%s", b.list(), quote(shown))
 }
 
 func badChecksum(b *Blame, match []string) *k6x.Error {
@@ -218,9 +219,9 @@ func Unpinned(line string) (pkg string, ok bool) { return strings.CutPrefix(line
 // go command printed text, which is clean.
 func (b *Blame) ExplainUnpinned(pkg, text string) error {
 	failure := b.unpinned(pkg)
-	failure.Err = errors.New(quote(text))
-	failure.Output = text
-	return failure
+	shown, withheld := b.withhold(text)
+	failure.Err = errors.New(quote(shown))
+	return setOutput(failure, shown, withheld)
 }
 
 func (b *Blame) unpinned(pkg string) *k6x.Error {

@@ -93,25 +93,25 @@ Confirm the import path was entered correctly.
 		"nothing":             {"", k6x.BuildFailed, "cannot be built"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := standinBlame().classify(c.output, false)
+			got := standinBlame().classify(c.output, c.output, false)
 			if got.Kind != c.kind || !strings.Contains(got.Message, c.message) {
 				t.Errorf("%v: %s\nwant %v: %s", got.Kind, got.Message, c.kind, c.message)
 			}
 		})
 	}
-	if got := standinBlame().classify("", true); got.Kind != k6x.Unavailable {
+	if got := standinBlame().classify("", "", true); got.Kind != k6x.Unavailable {
 		t.Errorf("the go command was killed: %v: %s", got.Kind, got.Message)
 	}
 }
 
 func TestMessageQuotesTheFirstLinesOnly(t *testing.T) {
 	long := "# example.com/xk6-world\n" + strings.Repeat("words.go:1:1: "+strings.Repeat("é", 60)+"\n", 1000)
-	got := standinBlame().classify(long, false)
+	got := standinBlame().classify(long, long, false)
 	if n := strings.Count(got.Message, "\n"); n > quoteLines+2 {
 		t.Errorf("%d lines", n)
 	}
 	wide := "# example.com/xk6-world\n" + strings.Repeat("é", 1<<20)
-	if n := len(standinBlame().classify(wide, false).Message); n > quoteBytes+200 {
+	if n := len(standinBlame().classify(wide, wide, false).Message); n > quoteBytes+200 {
 		t.Errorf("%d bytes", n)
 	}
 }
@@ -122,7 +122,7 @@ func FuzzClassify(f *testing.F) {
 	f.Add("main.go:3:8: build constraints exclude all Go files in example.com/xk6-cgo@v0.1.0/sub")
 	b := standinBlame()
 	f.Fuzz(func(t *testing.T, output string) {
-		if e := b.classify(output, false); e.Message == "" {
+		if e := b.classify(output, output, false); e.Message == "" {
 			t.Error("no message")
 		}
 	})

@@ -13,8 +13,8 @@ import (
 func (b *Blame) TooMuch(exceeded *cage.Exceeded, text string) error {
 	err := k6x.Errorf(k6x.BuildFailed, "%s needs more than %s", b.list(), amount(exceeded)).
 		WithHint("Leave out the extension that needs it, or ask the operator for a higher limit.").WithCause(exceeded)
-	err.Output, err.Limit = text, k6x.Limit{Name: exceeded.Name, Value: exceeded.Value}
-	return err
+	err.Limit = k6x.Limit{Name: exceeded.Name, Value: exceeded.Value}
+	return WithOutput(err, text)
 }
 
 // amount returns the words for a limit.

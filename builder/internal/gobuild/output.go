@@ -1,6 +1,8 @@
 package gobuild
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -13,10 +15,13 @@ var (
 	escape      = regexp.MustCompile(`![a-z]`)
 )
 
-// Clean returns the output of a build as strangers may read it: without the directories
-// of the machine, credentials, control characters and news of downloads, so that positions
-// read as path@version/file.go:line:column. Dirs are pairs of a directory, with a separator
-// at its end, and what stands for it.
+// Outside stands in clean output for directories with files that are not of the build.
+const Outside = "…"
+
+// Clean returns the output of a build without the directories of the machine, credentials,
+// control characters and news of downloads, so that positions read as
+// path@version/file.go:line:column. Dirs are pairs of a directory, with a separator
+// at its end, and what stands for it. Which of its lines strangers may read, [WithOutput] says.
 func Clean(text string, dirs ...string) string {
 	text = strings.NewReplacer(dirs...).Replace(strings.ToValidUTF8(text, "?"))
 	text = credentials.ReplaceAllString(text, "://")
@@ -31,4 +36,86 @@ func Clean(text string, dirs ...string) string {
 		}
 	}
 	return b.String()
+}
+
+// outside is how the path of a file begins that is not of the build, in clean output.
+const outside = `(?:/+[^\s/]|\\\\|[A-Za-z]:[/\\]|\.\.[/\\]|` + Outside + `[/\\])`
+
+var (
+	// A line that begins with the position of a source file. Lines that compilers quote may begin in a similar way.
+	positioned = regexp.MustCompile(`^\s*([^\s:|][^:|]*\.(?:go|mod|sum|s|S|sx|c|cc|cpp|cxx|m|mm|h|hh|hpp|hxx|inc|def|f|F|for|f90|swig|swigcxx)):\d+`)
+	upwards    = regexp.MustCompile(`(?:^|[/\\])\.\.(?:[/\\]|$)`)
+
+	beginsOutside   = regexp.MustCompile(`^\s*` + outside)
+	mentionsOutside = regexp.MustCompile(`[\s(\[]` + outside)
+	positionOutside = regexp.MustCompile(`[\s(\[]` + outside + `[^:]*:\d`)
+
+	packageHeader = regexp.MustCompile(`^# \S`)
+	systemLinker  = regexp.MustCompile(`^\S*[/\\](?:\S+-)?(?:ld(?:\.\w+)?|collect2)(?:\.exe)?: `)
+)
+
+// WithOutput gives e the clean output of its build, and returns it: strangers get the lines that they may
+// read, and the log gets some of the others.
+func WithOutput(e *k6x.Error, text string) *k6x.Error {
+	shown, withheld := withhold(text)
+	return setOutput(e, shown, withheld)
+}
+
+func setOutput(e *k6x.Error, shown, withheld string) *k6x.Error {
+	e.Output = shown
+	if withheld != "" {
+		e.Err = errors.Join(e.Err, errors.New("not shown:\n"+quote(withheld)))
+	}
+	return e
+}
+
+// withhold parts clean output into the lines that strangers may read and those about files that are neither
+// of a module, nor of Go, nor of the main module, as a source may name any file of the machine and have the
+// compiler quote it. A line without a position belongs to the line before it.
+func withhold(text string) (shown, withheld string) {
+	var show, hide strings.Builder
+	hidden, count := false, 0
+	for line := range strings.Lines(text) {
+		if hidden = isWithheld(line, hidden); hidden {
+			hide.WriteString(line)
+			count++
+			continue
+		}
+		show.WriteString(line)
+	}
+	if count > 0 {
+		if s := show.String(); s != "" && !strings.HasSuffix(s, "\n") {
+			show.WriteByte('\n')
+		}
+		fmt.Fprintf(&show, "… lines left out, as they are about files that are not of the build: %d …\n", count)
+	}
+	return show.String(), hide.String()
+}
+
+// withhold is the function, but for builds with replacements: who has code of his own built may read all.
+func (b *Blame) withhold(text string) (shown, withheld string) {
+	if b.Replaced != nil {
+		return text, ""
+	}
+	return withhold(text)
+}
+
+// isWithheld reports whether a line is not for strangers; before says whether the one before it was not.
+func isWithheld(line string, before bool) bool {
+	if packageHeader.MatchString(line) {
+		return false
+	}
+	if said := systemLinker.FindString(line); said != "" {
+		return beginsOutside.MatchString(line[len(said):]) || mentionsOutside.MatchString(line[len(said):])
+	}
+	if beginsOutside.MatchString(line) {
+		return true
+	}
+	if at := positioned.FindStringSubmatch(line); at != nil {
+		return upwards.MatchString(at[1]) || positionOutside.MatchString(line)
+	}
+	if mentionsOutside.MatchString(line) {
+		return true
+	}
+	return before && !strings.HasPrefix(line, "go: ")
 }

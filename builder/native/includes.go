@@ -1,0 +1,161 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/module"
+
+	"k6x/builder/internal/gobuild"
+)
+
+const (
+	includesFile    = "includes-1" // the number is that of the rules
+	maxIncludes     = 50_000       // lines of it
+	maxIncludesRead = 16 << 20     // bytes
+)
+
+// includes are the module versions whose files were found to include nothing from outside, in memory and in a
+// file to which several processes add lines. They are known by their sums: what never changes is looked at once.
+type includes struct {
+	file string
+
+	mu    sync.Mutex // guards known and the file
+	known map[string]bool
+}
+
+// has reports whether line is known.
+func (s *includes) has(line string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known == nil {
+		s.read()
+	}
+	return s.known[line]
+}
+
+// read reads the file. A line that was torn is the sum of nothing. The caller holds mu.
+func (s *includes) read() {
+	s.known = make(map[string]bool)
+	f, err := os.Open(s.file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	data, _ := io.ReadAll(io.LimitReader(f, maxIncludesRead))
+	for line := range strings.Lines(string(data)) {
+		if line, whole := strings.CutSuffix(line, "\n"); whole {
+			s.known[line] = true
+		}
+	}
+}
+
+// add makes lines known. Each begins a line of its own, even after one that was torn.
+func (s *includes) add(lines []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.known) > maxIncludes { // it begins anew
+		s.known = make(map[string]bool)
+		_ = os.Remove(s.file)
+	}
+	for _, line := range lines {
+		s.known[line] = true
+	}
+	f, err := os.OpenFile(s.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n" + strings.Join(lines, "\n") + "\n")
+	return errors.Join(err, f.Close())
+}
+
+// checkLinked returns an error if a module that is linked includes files from outside: of what they say
+// something may be in the binary, which nobody gets then.
+func (e *Engine) checkLinked(ws *workspace, linked []*debug.Module) error {
+	sums := make(map[module.Version]string, len(linked))
+	for _, m := range linked {
+		by := m
+		if m.Replace != nil {
+			by = m.Replace
+		}
+		sums[module.Version{Path: m.Path, Version: m.Version}] = by.Sum
+	}
+	return e.checkIncludes(ws, sums, true)
+}
+
+// checkOutput returns an error if a module that may have been compiled in ws includes files from outside: of
+// what they say something may be in the output, which only the log gets then.
+func (e *Engine) checkOutput(ws *workspace, output string) error {
+	used, err := ws.requires() // the go command lists all that it takes packages from, before it compiles any
+	if err != nil {
+		return gobuild.FileError("reading the module versions", err)
+	}
+	sums := make(map[module.Version]string, len(used))
+	for _, m := range used {
+		sums[m] = e.zipSum(ws.replaced.module(m))
+	}
+	if err = e.checkIncludes(ws, sums, false); err != nil {
+		e.log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
+	}
+	return err
+}
+
+// checkIncludes checks modules of ws that were not checked before. A module whose files are not here is an
+// error if they have to be.
+func (e *Engine) checkIncludes(ws *workspace, sums map[module.Version]string, here bool) error {
+	var checked []string
+	var blame *gobuild.Blame
+	modules := slices.Collect(maps.Keys(sums))
+	module.Sort(modules)
+	for _, m := range modules {
+		sum := sums[m]
+		line := fmt.Sprintf("%s %s", m, sum)
+		if ws.recipe.Cgo {
+			line += " cgo"
+		}
+		if sum != "" && e.includes.has(line) || ws.replaced[m.Path].Dir != "" { // a directory is its owner's
+			continue
+		}
+		root, err := extracted(e.dirs.ModCache, ws.replaced.module(m))
+		switch {
+		case err == nil:
+		case here:
+			return gobuild.FileError("reading the files of a module", err)
+		default:
+			continue
+		}
+		if blame == nil {
+			blame = e.newBlame(ws)
+		}
+		if err := blame.CheckIncludes(m, root); err != nil {
+			return err
+		}
+		if sum != "" {
+			checked = append(checked, line)
+		}
+	}
+	if checked == nil {
+		return nil
+	}
+	if err := e.includes.add(checked); err != nil {
+		e.log.Warn("it is not kept which modules were checked for includes", "error", err)
+	}
+	return nil
+}
+
+// zipSum returns the hash of a module's files that the go command has found; "" if it has not.
+func (e *Engine) zipSum(m module.Version) string {
+	name, _, err := downloaded(e.dirs.ModCache, m, ".ziphash")
+	if err != nil {
+		return ""
+	}
+	sum, _ := os.ReadFile(name)
+	return strings.TrimSpace(string(sum))
+}
