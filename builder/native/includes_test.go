@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"k6x"
+	"k6x/internal/cage"
 	"k6x/internal/testmod"
 )
 
@@ -95,7 +96,7 @@ func TestIncludesFromOutsideAreRefused(t *testing.T) {
 				dep = c.dep(secret)
 			}
 			var log bytes.Buffer
-			e := newEngine(t, Config{Tool: standinTool(t, serveExtension(t, name, c.files(secret), dep)), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			e := newEngine(t, Config{Cage: new(cage.Cage), Tool: standinTool(t, serveExtension(t, name, c.files(secret), dep)), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			var buf bytes.Buffer
 			for range 2 { // what was refused is not taken for checked
 				_, err := e.Build(t.Context(), e.recipe("v1.0.0", name+"@v0.1.0"), nil, &buf)
@@ -212,7 +213,7 @@ func TestIncludesFileThatWasTorn(t *testing.T) {
 }
 
 func TestDirectoriesMayIncludeWhatTheyLike(t *testing.T) {
-	e := newEngine(t, Config{})
+	e := newEngine(t, Config{Cage: new(cage.Cage)})
 	dir := extension(t, "example.com/xk6-mine", "k6/x/mine", "v1.0.0", "a.s", fmt.Sprintf("#include %q\n", secretFile(t, "#define A 1\n")))
 	recipe := e.mine("v1.0.0", "example.com/xk6-mine")
 	if says, _ := replace(t, e, recipe, Replacement{Path: "example.com/xk6-mine", Dir: dir}); !strings.Contains(says, "k6/x/mine") {

@@ -19,7 +19,7 @@ import (
 
 // Bounds on what is read of one module to find its includes.
 const (
-	maxIncludeFiles = 200_000  // entries of its directories
+	maxIncludeFiles = 50_000   // entries of its directories
 	maxIncludeBytes = 64 << 20 // of sources
 )
 
@@ -78,7 +78,7 @@ func (c *includes) directory(dir string) error {
 		return err
 	}
 	if c.files -= len(entries); c.files < 0 {
-		return c.refuse(dir, "has more files than can be checked")
+		return c.refuse(dir, "has, with what was looked at before, more than %d files", maxIncludeFiles)
 	}
 	for _, entry := range entries {
 		file := filepath.Join(dir, entry.Name())
