@@ -95,7 +95,7 @@ func forgetExtension(t *testing.T) {
 	}
 	removed := 0
 	for path := range files {
-		if rand.N(10) == 0 { // one in ten, which is a hundred packages or more to compile again
+		if rand.N(30) == 0 { // which is some thirty packages to compile again
 			if err := os.Remove(path); err == nil {
 				removed++
 			}

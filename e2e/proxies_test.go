@@ -185,7 +185,6 @@ func TestMaxWaitOutlivesTheTimeoutOfAProxy(t *testing.T) {
 	}
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			program(t, name)
 			flags, list, open := gate(t)
 			s := start(t, warmDir(t), append(flags, "--max-wait", "4s")...)
