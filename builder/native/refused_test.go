@@ -142,6 +142,7 @@ func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
 		"documentation that imports":           {map[string]string{"": emptyPackage + "-- doc.go --\npackage documentation\n\nimport \"example.com/nowhere\"\n"}, "none of the modules in its go.mod provides"},
 		"packages that import each other":      {map[string]string{"": imports + "a\"\n-- a/a.go --\npackage a\n\nimport _ \"example.com/xk6-bad/b\"\n-- b/b.go --\npackage b\n\nimport _ \"example.com/xk6-bad/a\"\n"}, "import cycle"},
 		"a package of Go that is not there":    {map[string]string{"": "-- x.go --\npackage x\n\nimport _ \"fmtx\"\n"}, "is not in std"},
+		"C with an odd constraint":             {map[string]string{"": emptyPackage + "-- x.c --\n//go:build a b\n\n"}, "parsing //go:build line"},
 		"Fortran beside Go":                    {map[string]string{"": emptyPackage + "-- x.f --\n"}, "source files not allowed"},
 		"a function without a body":            {map[string]string{"": "-- x.go --\npackage x\n\nfunc f()\n"}, "missing function body"},
 		"an order to the linker":               {map[string]string{"": "-- x.go --\npackage x\n\n//go:cgo_ldflag \"-lx\"\nvar X int\n"}, "cgo_ldflag"},

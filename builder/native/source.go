@@ -96,11 +96,11 @@ func checkFiles(c gopkg.Context, dir string) error {
 		if entry.Type()&fs.ModeType != 0 || !isAlphanumeric(name[0]) {
 			return fmt.Errorf("a file is called %s: %w", name, errNotPlain)
 		}
+		if _, err := c.MatchFile(dir, name); err != nil { // build constraints, of C as well
+			return err
+		}
 		if !strings.HasSuffix(name, ".go") {
 			continue
-		}
-		if _, err := c.MatchFile(dir, name); err != nil { // build constraints
-			return err
 		}
 		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, name), nil, parser.ImportsOnly)
 		if err != nil {
