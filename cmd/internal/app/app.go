@@ -137,7 +137,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
-		Progress: board.Progress, Compress: o.Compress,
+		Progress: board.Progress, Compress: o.Compress, Version: a.version(),
 	})
 	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
 	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() float64 { return float64(limit.Stats().Waiting) })
