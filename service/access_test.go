@@ -141,7 +141,7 @@ func TestBasePathIsAcceptedAndIsInLinks(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{
-		"/k6x" + helloPath: 200, helloPath: 200, "/k6x/alive": 200, "/k6x/": 200, "/k6x": 200, "/k6xx/alive": 404, "/k6x/k6x/alive": 404,
+		"/k6x" + helloPath: 200, helloPath: 200, "/k6x/alive": 200, "/k6x/version/": 200, "/k6x/": 200, "/k6x": 200, "/k6xx/alive": 404, "/k6x/k6x/alive": 404,
 		"/k6x/linux/amd64/k6@%3C1.1": 307, "/k6x/" + helloPath: 301,
 	} {
 		resp, _ := do(t, "GET", server.URL+path)

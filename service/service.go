@@ -44,6 +44,7 @@ type Config struct {
 	Tokens    *Tokens          // needed for the build API and for first builds; nil: nobody needs one
 	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
 	Redirect  bool             // send those who download a binary to the store, if it can sign URLs
+	Version   Version          // what /version tells
 
 	// Compress names the content codings (see [Codings]) in which binaries are sent to clients
 	// that accept them. A form is made in the background when the first client would have
@@ -87,6 +88,9 @@ func New(cfg Config) *Service {
 	if cfg.Platforms == nil {
 		cfg.Platforms = k6x.DefaultPlatforms()
 	}
+	for _, p := range cfg.Platforms {
+		cfg.Version.Platforms = append(cfg.Version.Platforms, p.String())
+	}
 	if cfg.URL == nil {
 		cfg.URL = &url.URL{}
 	}
@@ -122,6 +126,7 @@ func New(cfg Config) *Service {
 		"/":                 s.index,
 		"/alive":            s.alive,
 		"/ready":            s.ready,
+		"/version":          s.version,
 		"/logs/{key}":       s.buildLog,
 		progressPath + "/*": s.progress,
 		"/*":                s.binary,

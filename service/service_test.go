@@ -211,7 +211,11 @@ func golden(t *testing.T, name, got string) {
 
 // Each answer of the GET path, as it stands on the wire.
 func TestAnswersOnTheWire(t *testing.T) {
-	server, _ := newServer(t, parts{})
+	server, _ := newServer(t, parts{config: service.Config{Version: service.Version{
+		K6x: "v1.2.3", Go: []string{"go1.26.8"}, Engines: []string{"native"},
+		Sandbox: service.Sandbox{State: "partial", Lacks: []string{"a mount namespace"}},
+		Limits:  service.Limits{MaxBuilds: 2, Queue: 64, BuildTimeout: 900, PerBuild: k6x.Limits{k6x.LimitMemory: 4 << 30, k6x.LimitCPU: 3600}},
+	}}})
 	_, first := do(t, "GET", server.URL+helloPath)
 	resp, again := do(t, "GET", server.URL+helloPath)
 	if !bytes.Equal(first, again) {
@@ -225,6 +229,7 @@ func TestAnswersOnTheWire(t *testing.T) {
 		{"200-canonical", "GET", helloPath, nil},
 		{"200-windows", "HEAD", "/windows/amd64/k6@v1.1.0,k6/x/hello@v0.1.1", nil},
 		{"200-head", "HEAD", helloPath, nil},
+		{"200-version", "GET", "/version", nil},
 		{"206-range", "GET", helloPath, []string{"Range: bytes=10-19"}},
 		{"301-not-canonical", "GET", "/linux/amd64/k6/x/hello@0.1.1,k6@1.1.0", nil},
 		{"301-doubled-slash", "GET", "/" + helloPath, nil},
@@ -234,11 +239,13 @@ func TestAnswersOnTheWire(t *testing.T) {
 		{"400-html", "GET", "/linux/amd64/k6@%3Cscript%3E", []string{"Accept: text/html,application/xhtml+xml,*/*;q=0.8"}},
 		{"403-cgo", "GET", "/linux/amd64/k6@v1.1.0,k6/x/cgo@v0.1.0", nil},
 		{"404-platform", "GET", "/linux/riscv64/k6", nil},
+		{"404-version-as-platform", "GET", "/version/amd64/k6", nil},
 		{"404-name", "GET", "/linux/amd64/k6/x/hallo", nil},
 		{"404-version", "GET", "/linux/amd64/k6@v1.1.0,k6/x/hello@v7.0.0", nil},
 		{"404-page", "GET", "/nothing", nil},
 		{"404-log", "GET", "/logs/" + strings.Repeat("0", 64), nil},
 		{"405-method", "DELETE", helloPath, nil},
+		{"405-version", "POST", "/version", nil},
 		{"409-conflict", "GET", "/linux/amd64/k6@v1.0.0,k6/x/newer@v0.2.0", nil},
 		{"409-problem", "GET", "/linux/amd64/k6@v1.0.0,k6/x/newer@v0.2.0", []string{"Accept: application/problem+json"}},
 		{"412-if-match", "GET", helloPath, []string{`If-Match: "zz"`}},

@@ -41,6 +41,11 @@ func (s *Service) ready(w *response, _ *http.Request) error {
 		body.Ready, body.Message, status = false, errDraining.Message, http.StatusServiceUnavailable
 	default:
 	}
+	return writeStatus(w, status, body)
+}
+
+// writeStatus answers with what holds now.
+func writeStatus(w *response, status int, body any) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": clitest.Serve(newRoot), "golden": goldenOutput, "platform": clitest.Platform,
+			"serve": clitest.Serve(newRoot), "golden": goldenOutput, "platform": clitest.Platform, "get": clitest.Get,
 		},
 	})
 }

@@ -190,7 +190,7 @@ func (o *builderOptions) launcher(keep binaries.Config, platform k6x.Platform, s
 
 // describe writes what k6x knows of a k6, before k6 says the rest.
 func describe(w io.Writer, p program) {
-	fmt.Fprintf(w, "k6x %s runs %s\n", version(), p.Path)
+	fmt.Fprintf(w, "k6x %s runs %s\n", cli.Version(), p.Path)
 	fmt.Fprintf(w, "  made by %s: %s\n", p.Source, p.Versions)
 	for _, text := range p.Replaced {
 		fmt.Fprintf(w, "  replaced: %s\n", text)

@@ -142,7 +142,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
-		Progress: board.Progress, Compress: o.Compress,
+		Progress: board.Progress, Compress: o.Compress, Version: a.version(),
 	})
 	report := a.cage.Report()
 	metrics.Sandbox(report.State)

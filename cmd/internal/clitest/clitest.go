@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -50,6 +51,21 @@ func Serve(newRoot func() *cobra.Command) func(ts *testscript.TestScript, neg bo
 		go func() { _, _ = io.Copy(io.Discard, lines) }()
 		ts.Setenv(args[0], regexp.MustCompile(`http://\S+`).FindString(line))
 		ts.Setenv(args[0]+"_LOG", log.Name())
+	}
+}
+
+// Get is a testscript command: URL writes what is there to stdout.
+func Get(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: get URL")
+	}
+	resp, err := http.Get(args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
+	if resp.StatusCode != http.StatusOK {
+		ts.Fatalf("%s: %s", args[0], resp.Status)
 	}
 }
 
