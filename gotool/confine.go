@@ -11,9 +11,9 @@ import (
 	"k6x/internal/cage"
 )
 
-// Compiling returns what a go command, or a compiler or linker that it would start, may do to make a binary in the
+// CompilePolicy returns what a go command, or a compiler or linker that it would start, may do to make a binary in the
 // directory work of what is in the module cache.
-func (t *Tool) Compiling(dirs Dirs, work string) cage.Policy {
+func (t *Tool) CompilePolicy(dirs Dirs, work string) cage.Policy {
 	toolchains, _ := filepath.Glob(filepath.Join(dirs.ModCache, "golang.org", "toolchain@*")) // the pattern is well-formed
 	return cage.Policy{
 		Exec:  slices.Concat(t.programs(), toolchains),
@@ -22,9 +22,9 @@ func (t *Tool) Compiling(dirs Dirs, work string) cage.Policy {
 	}
 }
 
-// Fetching returns what a go command may do to bring modules, and toolchains, into the module cache. It runs no
+// FetchPolicy returns what a go command may do to bring modules, and toolchains, into the module cache. It runs no
 // compiler.
-func (t *Tool) Fetching(dirs Dirs, work string) cage.Policy {
+func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
 	return cage.Policy{
 		// A toolchain that comes to be is used at once. Nothing but what is golang.org's gets there.
 		Exec:    append(t.programs(), filepath.Join(dirs.ModCache, "golang.org")),
@@ -34,8 +34,8 @@ func (t *Tool) Fetching(dirs Dirs, work string) cage.Policy {
 	}
 }
 
-// FetchingByGit returns what a git may do that fetches a repository into dir for the user whose own build this is.
-func FetchingByGit(program, dir string) cage.Policy {
+// GitPolicy returns what a git may do that fetches a repository into dir for the user whose own build this is.
+func GitPolicy(program, dir string) cage.Policy {
 	files, _ := Personal()
 	return cage.Policy{
 		Exec:    []string{installation(program)},

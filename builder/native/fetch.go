@@ -53,7 +53,7 @@ func (e *Engine) fetcher(ctx context.Context, ws *workspace, args ...string) *ex
 
 // fetching is the policy for what fetches the modules of ws.
 func (e *Engine) fetching(ws *workspace) cage.Policy {
-	p := e.cfg.Tool.Fetching(e.dirs, ws.dir)
+	p := e.cfg.Tool.FetchPolicy(e.dirs, ws.dir)
 	p.Read = append(p.Read, ws.replaced.dirs()...)
 	p.Read = append(p.Read, e.cfg.Personal...)
 	return p

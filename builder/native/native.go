@@ -98,7 +98,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		ModCache: filepath.Join(dir, "modcache"),
 		Cache:    filepath.Join(dir, "gocache"),
 	}
-	// Of golang.org are the toolchains, which may be run from there; see gotool.Fetching.
+	// Of golang.org are the toolchains, which may be run from there; see gotool.Tool.FetchPolicy.
 	for _, d := range []string{dirs.ModCache, filepath.Join(dirs.ModCache, "golang.org"), dirs.Cache} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, gobuild.FileError("making the build directories", err)

@@ -140,7 +140,7 @@ func (e *Engine) command(ctx context.Context, ws *workspace, path string, args .
 
 // compiling is the policy for what compiles and links in ws.
 func (e *Engine) compiling(ws *workspace) cage.Policy {
-	p := e.cfg.Tool.Compiling(e.dirs, ws.dir)
+	p := e.cfg.Tool.CompilePolicy(e.dirs, ws.dir)
 	p.Read = append(p.Read, ws.replaced.dirs()...)
 	return p
 }

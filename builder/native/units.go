@@ -137,14 +137,10 @@ func (e *Engine) confirm(ctx context.Context, ws *workspace) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	switch k6x.KindOf(err) {
-	case k6x.BuildFailed, k6x.Conflict, k6x.Forbidden, k6x.Invalid, k6x.NotFound: // the go command would not have made it at all
-		same = false
-	default:
-		if err != nil {
-			e.log.Warn("a binary cannot be compared with that of the go command", "path", ws.recipe.Path(), "error", err)
-			return false
-		}
+	refused := k6x.KindOf(err).Lasting() || k6x.KindOf(err) == k6x.Invalid // the go command would not have made it at all
+	if err != nil && (!refused || k6x.AsError(err).Limit != (k6x.Limit{})) {
+		e.log.Warn("a binary cannot be compared with that of the go command", "path", ws.recipe.Path(), "error", err)
+		return false
 	}
 	ws.unconfirmed = false
 	if !same {

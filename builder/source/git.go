@@ -200,7 +200,7 @@ func (r *repository) git(ctx context.Context, args ...string) (string, error) {
 
 // policy lets git fetch for the user whose build this is, into its own directory.
 func (r *repository) policy() cage.Policy {
-	p := gotool.FetchingByGit(r.program, r.dir)
+	p := gotool.GitPolicy(r.program, r.dir)
 	if u, err := url.Parse(r.source.Remote); err == nil && u.Scheme == "file" {
 		p.Read = append(p.Read, filepath.FromSlash(u.Path))
 	}

@@ -183,7 +183,7 @@ func (e *Engine) command(ctx context.Context, recipe k6x.Recipe, dir, output str
 func (e *Engine) policy(dir string) cage.Policy {
 	dirs := e.dirs
 	dirs.Temp = dir
-	p := e.cfg.Tool.Fetching(dirs, dir)
+	p := e.cfg.Tool.FetchPolicy(dirs, dir)
 	p.Exec = append(p.Exec, e.program, dir)
 	p.Read = append(p.Read, e.cfg.Personal...)
 	return p
