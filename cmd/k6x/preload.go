@@ -94,7 +94,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 
 // wishes returns k6 alone, what the registry has, and what was named.
 func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, error) {
-	r, err := o.resolver(ctx, "", "", nil, shown)
+	r, err := o.resolver(ctx, nil, nil, shown)
 	if err != nil {
 		return nil, err
 	}

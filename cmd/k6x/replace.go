@@ -21,6 +21,7 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/internal/egress"
 	"k6x/resolver"
 )
 
@@ -60,7 +61,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
-	replaced, err := o.replacements(ctx, r, fetched, shown)
+	replaced, err := o.replacements(ctx, r, tools.tool.Egress, fetched, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -125,7 +126,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
+func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, network *egress.Proxy, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -144,7 +145,7 @@ func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, fet
 			shown.display.Spin("fetching " + src.String())
 		}
 		x := replacement{name: name}
-		if x.code, err = (source.Git{Logger: shown.logger()}).Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
+		if x.code, err = (source.Git{Egress: network, Logger: shown.logger()}).Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
 			return nil, fmt.Errorf("--replace %s: %w", name, err)
 		}
 		if x.path, err = modulePath(ctx, r, name, x.code.Path); err != nil {

@@ -44,6 +44,7 @@ type Options struct {
 	AuthTokenFile     string   // "": nobody needs a token
 	Compress          []string // content codings, as service.Codings names them
 	Env               []string // KEY=VALUE for the go command
+	Direct            []string // patterns of modules that are fetched from their own hosts
 	AllowBuildSemvers bool
 	Cgo               bool // build what needs a C compiler
 	Preload           []string
