@@ -15,15 +15,17 @@ import (
 	"strings"
 
 	"k6x"
+	"k6x/internal/egress"
 )
 
 // Tool is a go command and what it needs to fetch modules.
 type Tool struct {
-	Path    string   // of the go command
-	Version string   // as go env GOVERSION prints it, such as go1.26.8
-	Root    string   // GOROOT of that version
-	Fetch   []string // KEY=VALUE: GOPROXY and friends, proxies, certificates, netrc
-	Codegen []string // KEY=VALUE of the operator's that change what is compiled; sorted
+	Path    string        // of the go command
+	Version string        // as go env GOVERSION prints it, such as go1.26.8
+	Root    string        // GOROOT of that version
+	Fetch   []string      // KEY=VALUE: GOPROXY and friends, proxies, certificates, netrc
+	Codegen []string      // KEY=VALUE of the operator's that change what is compiled; sorted
+	Egress  *egress.Proxy // the way to the network, for whoever made it to close; nil: that of Fetch
 }
 
 // Settings of the go command that fetching modules depends on; go env knows them,
@@ -52,9 +54,10 @@ var managedVariables = []string{
 
 // Find asks the go command on PATH about itself. Extra are KEY=VALUE that the operator
 // adds to the environment of the go command; what is set for each build may not be among
-// them. It returns an error of kind [k6x.Invalid] for a bad extra, and of kind
+// them. Direct are patterns of modules that are fetched from their own hosts, see [Fetching]. It returns an
+// error of kind [k6x.Invalid] for a bad extra or pattern, and of kind
 // [k6x.Internal] with a clear message if there is no go command that works.
-func Find(ctx context.Context, extra []string) (*Tool, error) {
+func Find(ctx context.Context, extra, direct []string) (*Tool, error) {
 	for _, kv := range extra {
 		key, _, ok := strings.Cut(kv, "=")
 		if !ok || key == "" {
@@ -69,7 +72,7 @@ func Find(ctx context.Context, extra []string) (*Tool, error) {
 		return nil, k6x.Errorf(k6x.Internal, "no go command on PATH: %w", err).
 			WithHint("Install Go from https://go.dev/dl/ and put its bin directory on PATH.")
 	}
-	cmd := exec.CommandContext(ctx, path, append([]string{"env", "-json", "GOVERSION", "GOROOT"}, fetchSettings...)...)
+	cmd := exec.CommandContext(ctx, path, append([]string{"env", "-json", "GOVERSION", "GOROOT", "GOENV"}, fetchSettings...)...)
 	cmd.Dir = os.TempDir() // a go.mod or go.work of the caller's has no say
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
 	cmd.Env = append(cmd.Env, extra...)
@@ -86,6 +89,9 @@ func Find(ctx context.Context, extra []string) (*Tool, error) {
 	t := &Tool{Path: path, Version: settings["GOVERSION"], Root: settings["GOROOT"]}
 	if !IsRelease(t.Version) {
 		return nil, k6x.Errorf(k6x.Internal, "%s is version %q, which is not a release of Go", path, t.Version)
+	}
+	if !setsProxy(os.Environ()) && !setsProxy(extra) && !setsProxy(goEnvFile(settings["GOENV"])) {
+		settings["GOPROXY"] = withoutDirect(settings["GOPROXY"])
 	}
 	for _, key := range fetchSettings {
 		if value := settings[key]; value != "" {
@@ -111,7 +117,8 @@ func Find(ctx context.Context, extra []string) (*Tool, error) {
 		t.Fetch = append(t.Fetch, kv)
 	}
 	slices.Sort(t.Codegen)
-	return t, nil
+	t.Fetch, err = Fetching(t.Fetch, direct)
+	return t, err
 }
 
 var release = regexp.MustCompile(`^go1\.[0-9]+(\.[0-9]+|rc[0-9]+|beta[0-9]+)?$`)
@@ -181,8 +188,7 @@ func (t *Tool) Env(dirs Dirs, more ...string) []string {
 		"GOENV=off", "GOFLAGS=", "GOWORK=off", "GO111MODULE=on", "GOTOOLCHAIN=" + t.Version,
 		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C",
 	}
-	env = append(env, t.Fetch...)
-	return append(env, more...)
+	return slices.Concat(env, t.Fetch, t.Egress.Environ(), more)
 }
 
 // Platforms returns all that the go command can build for.

@@ -16,7 +16,7 @@ func TestFindKnowsTheGoCommandAndWhatFetchingNeeds(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://gate.example:3128")
 	t.Setenv("GOFLAGS", "-mod=vendor")
 	t.Setenv("GOTOOLCHAIN", "go1.1")
-	tool, err := Find(t.Context(), nil)
+	tool, err := Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestFindReadsTheSettingsOfTheUsersGoEnvFile(t *testing.T) {
 	}
 	t.Setenv("GOENV", file)
 	t.Setenv("GOPROXY", "")
-	tool, err := Find(t.Context(), nil)
+	tool, err := Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestFindReadsTheSettingsOfTheUsersGoEnvFile(t *testing.T) {
 }
 
 func TestFindTellsCodegenFromFetching(t *testing.T) {
-	tool, err := Find(t.Context(), []string{"GOAMD64=v3", "GOARM64=v8.1", "GOPROXY=https://mine.example", "GIT_SSH_COMMAND=ssh -i key"})
+	tool, err := Find(t.Context(), []string{"GOAMD64=v3", "GOARM64=v8.1", "GOPROXY=https://mine.example", "GIT_SSH_COMMAND=ssh -i key"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestFindTellsCodegenFromFetching(t *testing.T) {
 
 func TestFindRefusesVariablesThatAreSetForEachBuild(t *testing.T) {
 	for _, extra := range []string{"GOFLAGS=-race", "GOCACHE=/tmp", "CGO_ENABLED=1", "GOOS=plan9", "NOVALUE", "=x"} {
-		if _, err := Find(t.Context(), []string{extra}); k6x.KindOf(err) != k6x.Invalid {
+		if _, err := Find(t.Context(), []string{extra}, nil); k6x.KindOf(err) != k6x.Invalid {
 			t.Errorf("%s: %v", extra, err)
 		}
 	}
@@ -71,7 +71,7 @@ func TestFindRefusesVariablesThatAreSetForEachBuild(t *testing.T) {
 
 func TestFindSaysWhatToDoWithoutGo(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	_, err := Find(t.Context(), nil)
+	_, err := Find(t.Context(), nil, nil)
 	if err == nil || k6x.AsError(err).Hint == "" {
 		t.Errorf("got %v, want an error with a hint", err)
 	}
@@ -81,7 +81,7 @@ func TestEnvHasNothingOfTheCallersButFetching(t *testing.T) {
 	t.Setenv("SECRET_TOKEN", "hunter2")
 	t.Setenv("GOFLAGS", "-race")
 	t.Setenv("NETRC", "/somewhere/netrc")
-	tool, err := Find(t.Context(), nil)
+	tool, err := Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestEnvHasNothingOfTheCallersButFetching(t *testing.T) {
 }
 
 func TestGoCommandAgreesWithEnv(t *testing.T) {
-	tool, err := Find(t.Context(), nil)
+	tool, err := Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestGoCommandAgreesWithEnv(t *testing.T) {
 }
 
 func TestPlatformsHaveTheUsualOnes(t *testing.T) {
-	tool, err := Find(t.Context(), nil)
+	tool, err := Find(t.Context(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

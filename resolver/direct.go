@@ -10,7 +10,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+
+	"k6x/internal/egress"
 )
 
 // Bounds on one run of the go command.
@@ -26,6 +29,7 @@ type direct struct {
 	command      string
 	dir          string // for temporary directories to run in; it is made if need be
 	env          []string
+	egress       *egress.Proxy
 	asConfigured bool // keep GOPROXY as it is
 }
 
@@ -57,9 +61,14 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 	return readFile(l.GoMod, maxGoMod)
 }
 
-// list runs go list -m -json in an empty module. When it returns, neither the
-// go command nor anything it started is left.
+// list runs go list -m -json in an empty module; the last argument is path@version. When it returns, neither the
+// go command nor anything it started is left. Errors of [egress.Proxy] are as they are.
 func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
+	if path, _, _ := strings.Cut(args[len(args)-1], "@"); !d.asConfigured {
+		if err := d.egress.Check(path); err != nil {
+			return listed{}, err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, directTime)
 	defer cancel()
 	if d.running != nil {
@@ -93,6 +102,9 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	cmd.WaitDelay = 5 * time.Second
 	killWithChildren(cmd)
 	if err := cmd.Run(); err != nil {
+		if told := d.egress.Explain(stderr.kept.String()); told != nil {
+			return listed{}, told.WithCause(err)
+		}
 		return listed{}, fmt.Errorf("go list -m: %w: %s", err, bytes.TrimSpace(stderr.kept.Bytes()))
 	}
 	var l listed

@@ -48,7 +48,7 @@ type hop struct {
 // parseProxies reads GOPROXY.
 func parseProxies(list string) ([]hop, error) {
 	if list == "" {
-		list = "https://proxy.golang.org,direct"
+		list = "https://proxy.golang.org" // what is fetched directly, the operator says
 	}
 	var hops []hop
 	for list != "" {
@@ -114,8 +114,9 @@ func try[T any](ctx context.Context, p *proxy, modulePath string,
 		}
 		absent := errors.Is(err, errAbsent)
 		// A failure says more than "not there" from a later proxy. But the go command cannot
-		// tell "not there" from a failure: if a proxy could, that counts.
-		if telling == nil || !absent && (h.url != nil || !errors.Is(telling, errAbsent)) {
+		// tell "not there" from a failure, unless we know why it failed: if a proxy could, that counts.
+		_, known := errors.AsType[*k6x.Error](err)
+		if telling == nil || !absent && (h.url != nil || known || !errors.Is(telling, errAbsent)) {
 			telling = err
 		}
 		if !absent && !h.anyError {

@@ -9,10 +9,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"k6x"
+	"k6x/internal/egress"
 )
 
 func proxyOf(t *testing.T, client *http.Client, env ...string) *proxy {
@@ -276,5 +278,48 @@ func TestAnswersForACommitAreChecked(t *testing.T) {
 		if (err == nil) != good || good && got != version {
 			t.Errorf("%q: %q, %v", version, got, err)
 		}
+	}
+}
+
+// A module that only its own host has is not fetched from one that is not public, which is not remembered as if there were
+// no such module.
+func TestDirectIsForPublicHosts(t *testing.T) {
+	env := []string{"GOPROXY=https://proxy.test,direct"}
+	network, err := egress.Start(env, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) {
+		cfg.Env, cfg.Egress, cfg.AllowModules, cfg.Go = env, network, "*", filepath.Join(t.TempDir(), "no-go-here")
+	})
+	want := "forbidden: 127.0.0.1/internal@v1.0.0 cannot be fetched: 127.0.0.1 is not at a public address; " +
+		"nothing is fetched from there unless the operator names it with --direct"
+	if got := answer(t, r, "k6@v1.8.0,127.0.0.1/internal@v1.0.0"); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	network.Allow("127.0.0.1")
+	if got := answer(t, r, "k6@v1.8.0,127.0.0.1/internal@v1.0.0"); strings.Contains(got, "public address") {
+		t.Errorf("once it is named: %s", got)
+	}
+}
+
+// What the operator has not set is not fetched from its own host.
+func TestNoProxySetMeansNoDirect(t *testing.T) {
+	asked := 0
+	client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		asked++
+		if req.URL.Host != "proxy.golang.org" {
+			t.Errorf("asked %s", req.URL.Host)
+		}
+		http.NotFound(w, req)
+	}))
+	p := proxyOf(t, client)
+	_, err := p.versions(t.Context(), "git.corp.example/x")
+	if !errors.Is(err, errAbsent) || asked != 1 || slices.ContainsFunc(p.hops, func(h hop) bool { return h.direct }) {
+		t.Errorf("%v, asked %d times, by way of %v", err, asked, p.hops)
+	}
+	if told := k6x.AsError(unavailable("git.corp.example/x", err)); told.Kind != k6x.NotFound || !strings.Contains(told.Hint, "--direct") {
+		t.Errorf("%v: %v (%s)", told.Kind, told, told.Hint)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jmespath/go-jmespath"
 
 	"k6x"
+	"k6x/internal/egress"
 )
 
 // DefaultRegistry is the registry that is used when none is configured, with the
@@ -30,6 +31,7 @@ type Config struct {
 	Dir               string        // directory of the resolver's own: registry copies, version lists, go.mod files
 	Go                string        // path of the go command, for direct fetches; "": go on PATH
 	Env               []string      // whole environment for that go command; GOPROXY, GONOPROXY, GOPRIVATE, GOAUTH, NETRC are read from it
+	Egress            *egress.Proxy // the way to the network that Env has for that go command; nil: it connects by itself
 	Client            *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
 	Refresh           time.Duration // how often registries at a URL are revalidated; 0: 10 minutes
 	VersionsMaxAge    time.Duration // life of a version list; 0: 5 minutes

@@ -182,10 +182,16 @@ func (l *versionLists) load(modulePath string) (versionList, bool) {
 // unavailable says for users why a module, or one version of it, could not be had. What
 // is definite stays so.
 func unavailable(what string, err error) error {
+	if told, ok := errors.AsType[*k6x.Error](err); ok {
+		e := k6x.Errorf(told.Kind, "%s cannot be fetched: %s", what, told.Message).WithCause(err)
+		e.RetryAfter = told.RetryAfter
+		return e
+	}
 	refused, ok := errors.AsType[*refusal](err)
 	switch {
 	case errors.Is(err, errAbsent):
-		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", what).WithCause(err)
+		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", what).WithCause(err).
+			WithHint("If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 	case ok && refused.status == 0:
 		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and this service fetches no modules (GOPROXY is off)", what).WithCause(err)
 	case ok:

@@ -50,7 +50,7 @@ type parts struct {
 func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	t.Helper()
 	modules := testmod.Serve(t, "../testdata/standin")
-	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + modules, "GOSUMDB=off"})
+	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + modules, "GOSUMDB=off"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -104,7 +104,7 @@ func mustBuild(t *testing.T, e builder.Engine, recipe k6x.Recipe, lock *k6x.Lock
 // newNative returns the engine that is to be matched, over the same modules.
 func newNative(t *testing.T, e *Engine) *native.Engine {
 	t.Helper()
-	tool, err := gotool.Find(t.Context(), append([]string{"GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, e.cfg.Env...))
+	tool, err := gotool.Find(t.Context(), append([]string{"GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, e.cfg.Env...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

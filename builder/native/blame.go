@@ -30,6 +30,7 @@ func (e *Engine) newBlame(ws *workspace) *gobuild.Blame {
 	if ws.replaced != nil {
 		b.Replaced = ws.replaced
 	}
+	b.Unreached = e.cfg.Tool.Egress.Explain
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {
 		root, err := ws.replaced.root(e.dirs.ModCache, m)

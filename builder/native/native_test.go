@@ -77,7 +77,7 @@ func newEngine(t *testing.T, cfg Config) *Engine {
 
 func standinTool(t *testing.T, proxy string, extra ...string) *gotool.Tool {
 	t.Helper()
-	tool, err := gotool.Find(t.Context(), append([]string{"GOPROXY=" + proxy, "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, extra...))
+	tool, err := gotool.Find(t.Context(), append([]string{"GOPROXY=" + proxy, "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, extra...), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

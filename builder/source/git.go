@@ -19,6 +19,7 @@ import (
 	"k6x"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/egress"
 )
 
 // Git fetches repositories with the git program. What it fetches is not trusted: no hook,
@@ -28,6 +29,7 @@ type Git struct {
 	Timeout time.Duration // of all that one Fetch does; 0: 5 minutes
 	Max     int64         // bytes that a repository may take on disk; 0: 1 GiB
 	Cage    *cage.Cage    // nil: git runs as this process does
+	Egress  *egress.Proxy // the way to the network; nil: git connects by itself
 	Logger  *slog.Logger  // nil: nothing is logged
 }
 
@@ -75,7 +77,10 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 	stopWatching := watchSize(timed, dir, most, cancel)
 	defer stopWatching()
 
-	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, log: g.Logger}
+	if u, err := url.Parse(s.Remote); err == nil {
+		g.Egress.Allow(u.Hostname()) // the user has typed it
+	}
+	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, egress: g.Egress, log: g.Logger}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -95,6 +100,7 @@ type repository struct {
 	dir     string
 	source  Source
 	cage    *cage.Cage
+	egress  *egress.Proxy
 	log     *slog.Logger
 }
 
@@ -188,7 +194,7 @@ func (r *repository) git(ctx context.Context, args ...string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, r.program, slices.Concat(safe, args)...)
 	cmd.Dir = r.dir
-	cmd.Env = environment(r.source.Remote)
+	cmd.Env = append(environment(r.source.Remote), r.egress.Environ()...)
 	out, said := &cage.Output{Max: 1 << 20}, &cage.Output{Max: 8 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
 	r.log.Debug("git", "args", args)
@@ -234,7 +240,7 @@ func environment(remote string) []string {
 	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "GIT_ALLOW_PROTOCOL="+protocols, "GIT_LFS_SKIP_SMUDGE=1",
 		"GCM_INTERACTIVE=never", "LC_ALL=C")
 	if os.Getenv("GIT_SSH") == "" && os.Getenv("GIT_SSH_COMMAND") == "" {
-		env = append(env, "GIT_SSH_COMMAND=ssh -o BatchMode=yes")
+		env = append(env, "GIT_SSH_COMMAND="+gotool.SSHCommand)
 	}
 	return env
 }
@@ -261,6 +267,10 @@ func (r *repository) explain(ctx context.Context, err error) error {
 	said, ok := errors.AsType[*gitError](err)
 	if !ok {
 		return fmt.Errorf("fetching %s: %w", s, err)
+	}
+	if told := r.egress.Explain(said.said); told != nil {
+		told.Message = fmt.Sprintf("%s cannot be fetched: %s", s, told.Message)
+		return told.WithCause(err)
 	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched:\n%s", s, lastLines(said.said)).
 		WithHint("Try what git says: git ls-remote %s", s.Remote).WithCause(err)

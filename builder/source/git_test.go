@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/egress"
 )
 
 // origin is a git repository that a test writes.
@@ -253,11 +254,25 @@ func TestFetchByHTTPS(t *testing.T) {
 	}))
 	defer server.Close()
 	t.Setenv("GIT_SSL_CAINFO", certificate(t, server))
+	network, err := egress.Start(nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	if err := network.Check("127.0.0.1/x"); err == nil {
+		t.Error("the host is named before anybody has typed it")
+	}
 	for _, ref := range []string{"", "#main", "#" + commit, "#" + commit[:10]} {
-		got, err := Git{}.Fetch(t.Context(), parse(t, server.URL+"/.git"+ref), t.TempDir())
-		if err != nil || got != commit {
-			t.Errorf("%s: %s, %v", ref, got, err)
+		for _, g := range []Git{{}, {Egress: network}} {
+			got, err := g.Fetch(t.Context(), parse(t, server.URL+"/.git"+ref), t.TempDir())
+			if err != nil || got != commit {
+				t.Errorf("%s: %s, %v", ref, got, err)
+			}
 		}
+	}
+	network.Close()
+	if _, err := (Git{Egress: network}).Fetch(t.Context(), parse(t, server.URL+"/.git"), t.TempDir()); k6x.KindOf(err) != k6x.Unavailable {
+		t.Errorf("git went another way: %v", err)
 	}
 	_, err = Git{}.Fetch(t.Context(), parse(t, server.URL+"/private"), t.TempDir())
 	if k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), "could not read Username") {

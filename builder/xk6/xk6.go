@@ -131,6 +131,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 		}
 	}()
 	blame := gobuild.NewBlame(recipe, gobuild.NewGraph(gobuild.Pins(recipe), nothing))
+	blame.Unreached = e.cfg.Tool.Egress.Explain
 	output := filepath.Join(dir, gobuild.OutputName)
 	if err := e.run(ctx, recipe, blame, dir, output); err != nil {
 		return k6x.Build{}, err

@@ -28,7 +28,7 @@ func newEngine(t *testing.T, mode string, cfg Config) *Engine {
 	t.Helper()
 	tool, err := gotool.Find(t.Context(), []string{
 		"GOPROXY=" + testmod.Serve(t, "../../testdata/standin"), "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB=", standin + "=" + mode,
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

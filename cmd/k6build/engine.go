@@ -20,6 +20,7 @@ type engineOptions struct {
 	catalog           string
 	catalogFor        []string // MODULE=LOCATION
 	env               []string // KEY=VALUE
+	direct            []string
 	copyGoEnv         bool
 	allowBuildSemvers bool
 	cgo               bool
@@ -32,6 +33,7 @@ func (e *engineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&e.catalogFor, "catalog-for", nil,
 		"`MODULE=LOCATION` of the catalog for another k6, such as go.k6.io/k6/v2=v2.json; may be repeated")
 	f.StringArrayVarP(&e.env, "env", "e", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
+	cli.DirectFlag(f, &e.direct)
 	f.BoolVarP(&e.copyGoEnv, "copy-go-env", "g", true, "fetch modules with the settings that go env has here, such as GOPROXY")
 	f.BoolVar(&e.allowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.BoolVar(&e.cgo, "enable-cgo", false, "build extensions that need cgo, which runs the C compiler on their code")
@@ -59,10 +61,9 @@ func (e *engineOptions) registries() ([]string, error) {
 	return list, nil
 }
 
-// goDefaults are the settings that the go command has for fetching modules where nobody
-// has set any.
+// goDefaults are the settings for fetching modules where nobody has set any.
 var goDefaults = []string{
-	"GOPROXY=https://proxy.golang.org,direct", "GOSUMDB=sum.golang.org", "GONOPROXY=", "GONOSUMDB=", "GOPRIVATE=",
+	"GOPROXY=", "GOSUMDB=sum.golang.org", "GONOPROXY=", "GONOSUMDB=", "GOPRIVATE=",
 	"GOINSECURE=", "GOVCS=", "GOAUTH=netrc",
 }
 

@@ -107,7 +107,7 @@ func (o *localOptions) appOptions() (app.Options, error) {
 	return app.Options{
 		Registries: registries, Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
 		StoreSize: 20 << 30, GoCacheSize: 10 << 30, Once: true, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
-		Env: o.environment(), AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
+		Env: o.environment(), Direct: o.direct, AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
 	}, nil
 }
 

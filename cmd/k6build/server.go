@@ -102,7 +102,7 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Program: "k6build server", URL: o.url,
 		Registries: registries, Platforms: platformNames(), CacheDir: o.cacheDir,
 		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: o.maxBuilds, Queue: o.queue, BuildTimeout: o.buildTimeout,
-		Env: o.environment(), AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
+		Env: o.environment(), Direct: o.direct, AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
 		BuildMaxAge: o.cacheMaxAge, AuthTokenFile: o.tokenFile, Store: store, BuildAlone: o.lock != "s3", NearSize: 5 << 30,
 		TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, ShutdownTimeout: o.shutdownTimeout,
 	}

@@ -171,7 +171,7 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 // engine returns what builds here, which knows whether a build is under way; nil if nothing can
 // be built here.
 func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
-	tool, err := gotool.Find(ctx, nil)
+	tool, err := gotool.Find(ctx, nil, nil)
 	if err != nil {
 		return nil, nil
 	}

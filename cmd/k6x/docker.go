@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 
 	"k6x/builder/container"
+	"k6x/gotool"
+	"k6x/internal/egress"
 	"k6x/launcher"
 )
 
@@ -27,21 +30,31 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 			env = append(env, name+"="+value)
 		}
 	}
+	env, err := gotool.Fetching(append(env, o.env...), o.direct)
+	if err != nil {
+		return launcher.Workshop{}, err
+	}
 	engine, err := container.New(ctx, container.Config{
-		Image: o.image, Network: o.network, Env: append(env, o.env...), Dir: "", Logger: shown.logger(),
+		Image: o.image, Network: o.network, Env: env, Dir: "", Logger: shown.logger(),
 	})
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
+	tool := new(gotool.Tool) // for what the resolver fetches here
+	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
+	fail := func(err error) (launcher.Workshop, error) { return launcher.Workshop{}, errors.Join(err, release()) }
 	settings, err := engine.Settings(shown.watch(ctx))
 	if err != nil {
-		engine.Close()
-		return launcher.Workshop{}, err
+		return fail(err)
 	}
-	r, err := o.resolver(ctx, "", settings.Toolchain, append(os.Environ(), o.env...), shown)
+	tool.Version = settings.Toolchain
+	env = append(os.Environ(), env...)
+	if tool.Egress, err = egress.Start(env, shown.logger()); err != nil {
+		return fail(err)
+	}
+	r, err := o.resolver(ctx, tool, append(env, tool.Egress.Environ()...), shown)
 	if err != nil {
-		engine.Close()
-		return launcher.Workshop{}, err
+		return fail(err)
 	}
-	return launcher.Workshop{Engine: engine, Settings: settings, Resolve: resolveWith(r), Close: engine.Close}, nil
+	return launcher.Workshop{Engine: engine, Settings: settings, Resolve: resolveWith(r), Close: release}, nil
 }

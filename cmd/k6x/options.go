@@ -25,6 +25,7 @@ type builderOptions struct {
 	filter     string
 	modules    []string // Go modules that the user named; no others may be built
 	env        []string
+	direct     []string
 	commits    bool
 	image      string
 	network    string
@@ -46,6 +47,7 @@ func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 		"`location` of a registry for builders that are not the service: file, URL, or embedded; repeated ones overlay those before (default "+resolver.DefaultRegistry+")")
 	f.StringVar(&o.filter, "filter", "", "jmespath `expression` over the registry's entries: what may be used (default [*])")
 	f.StringArrayVar(&o.env, "build-env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
+	cli.DirectFlag(f, &o.direct)
 	f.BoolVar(&o.commits, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.StringVar(&o.image, "docker-image", defaultImage, "`image` with Go to build in")
 	f.StringVar(&o.network, "docker-network", "", "`network` of the container to build in, such as host (default that of the daemon)")

@@ -21,7 +21,6 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
-	"k6x/internal/cage"
 	"k6x/resolver"
 )
 
@@ -72,7 +71,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
-	replaced, err := o.replacements(ctx, r, tools.cage, fetched, shown)
+	replaced, err := o.replacements(ctx, tools, fetched, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -144,7 +143,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, c *cage.Cage, fetched string, shown *screen) ([]replacement, error) {
+func (o *runOptions) replacements(ctx context.Context, tools *nativeTools, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -163,10 +162,11 @@ func (o *runOptions) replacements(ctx context.Context, r *resolver.Resolver, c *
 			shown.display.Spin("fetching " + src.String())
 		}
 		x := replacement{name: name}
-		if x.code, err = (source.Git{Cage: c, Logger: shown.logger()}).Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
+		git := source.Git{Cage: tools.cage, Egress: tools.tool.Egress, Logger: shown.logger()}
+		if x.code, err = git.Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
 			return nil, fmt.Errorf("--replace %s: %w", name, err)
 		}
-		if x.path, err = modulePath(ctx, r, name, x.code.Path); err != nil {
+		if x.path, err = modulePath(ctx, tools.resolver, name, x.code.Path); err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(all, func(other replacement) bool { return other.name == name }) {

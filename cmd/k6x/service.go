@@ -73,6 +73,7 @@ are fetched without a module proxy.`,
 	f.StringSliceVar(&o.Compress, "compress", []string{"zstd"},
 		"`codings` for binaries, zstd and gzip, each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
 	f.StringArrayVar(&o.Env, "env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
+	cli.DirectFlag(f, &o.Direct)
 	f.BoolVar(&o.AllowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")

@@ -18,6 +18,7 @@ import (
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/egress"
 	"k6x/launcher"
 	"k6x/launcher/remote"
 	"k6x/resolver"
@@ -45,7 +46,7 @@ func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 		if name == "service" && o.filter != "" {
 			// The service has a filter of its own; this one is the user's.
 			s = &launcher.Filtered{Source: s, Permit: func(ctx context.Context, list k6x.List) error {
-				r, err := o.resolver(ctx, "", "", os.Environ(), shown)
+				r, err := o.resolver(ctx, nil, os.Environ(), shown)
 				if err != nil {
 					return err
 				}
@@ -99,6 +100,7 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 // nativeTools are the engine that builds here, and what goes with it.
 type nativeTools struct {
 	cage     *cage.Cage
+	tool     *gotool.Tool
 	engine   *native.Engine
 	resolver *resolver.Resolver
 	builds   *app.BuildCache // nil: it is not shared
@@ -110,6 +112,9 @@ func (t *nativeTools) close() error {
 	var errs []error
 	if t.engine != nil {
 		errs = append(errs, t.engine.Close())
+	}
+	if t.tool != nil {
+		errs = append(errs, t.tool.Egress.Close())
 	}
 	if t.builds != nil {
 		errs = append(errs, t.builds.Close(t.sendTime))
@@ -125,15 +130,17 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 		}
 	}()
 	personal, env := gotool.Personal()
-	tool, err := gotool.Find(ctx, append(env, o.env...))
-	if err != nil {
+	if t.tool, err = gotool.Find(ctx, append(env, o.env...), o.direct); err != nil {
+		return nil, err
+	}
+	if t.tool.Egress, err = egress.Start(t.tool.Fetch, shown.logger()); err != nil {
 		return nil, err
 	}
 	if t.cage, err = o.sandbox.Cage(); err != nil {
 		return nil, err
 	}
 	shown.tell(true, "sandbox: "+t.cage.Report().String())
-	cfg := native.Config{Tool: tool, Cage: t.cage, Personal: personal, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
+	cfg := native.Config{Tool: t.tool, Cage: t.cage, Personal: personal, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
 	if o.buildCache != "" {
 		if t.builds, err = app.OpenBuildCache(ctx, app.BuildCacheConfig{
 			URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir, Logger: shown.logger(),
@@ -145,13 +152,13 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 	if t.engine, err = native.New(ctx, cfg); err != nil {
 		return nil, err
 	}
-	t.resolver, err = o.resolver(ctx, tool.Path, tool.Version, t.engine.Env(), shown)
+	t.resolver, err = o.resolver(ctx, t.tool, t.engine.Env(), shown)
 	return t, err
 }
 
-// resolver returns one for who builds here. Tool is the path of the go command, if there is one.
-func (o *builderOptions) resolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
-	r, err := o.openResolver(ctx, tool, toolchain, env, shown)
+// resolver returns one for who builds with tool, which has no path if there is no go command here; nil: nothing is built.
+func (o *builderOptions) resolver(ctx context.Context, tool *gotool.Tool, env []string, shown *screen) (*resolver.Resolver, error) {
+	r, err := o.openResolver(ctx, tool, env, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -173,10 +180,14 @@ func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 }
 
 // openResolver is resolver with copies of registries that may be old.
-func (o *builderOptions) openResolver(ctx context.Context, tool, toolchain string, env []string, shown *screen) (*resolver.Resolver, error) {
+func (o *builderOptions) openResolver(ctx context.Context, tool *gotool.Tool, env []string, shown *screen) (*resolver.Resolver, error) {
+	if tool == nil {
+		tool = &gotool.Tool{}
+	}
 	return resolver.New(ctx, resolver.Config{
 		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.commits,
-		Toolchain: toolchain, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool, Env: env, Logger: shown.logger(),
+		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: env, Egress: tool.Egress,
+		Logger: shown.logger(),
 	})
 }
 

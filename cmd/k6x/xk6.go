@@ -4,17 +4,19 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
 	"k6x/gotool"
+	"k6x/internal/egress"
 	"k6x/launcher"
 )
 
 // xk6 makes what is needed to have an xk6 on PATH build.
 func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Workshop, error) {
 	personal, env := gotool.Personal()
-	tool, err := gotool.Find(ctx, append(env, o.env...))
+	tool, err := gotool.Find(ctx, append(env, o.env...), o.direct)
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
@@ -26,9 +28,13 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Works
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	r, err := o.resolver(ctx, tool.Path, tool.Version, append(os.Environ(), o.env...), shown)
-	if err != nil {
-		return launcher.Workshop{}, errors.Join(err, engine.Close())
+	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
+	if tool.Egress, err = egress.Start(tool.Fetch, shown.logger()); err != nil {
+		return launcher.Workshop{}, errors.Join(err, release())
 	}
-	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: engine.Close}, nil
+	r, err := o.resolver(ctx, tool, slices.Concat(os.Environ(), tool.Fetch, tool.Egress.Environ()), shown)
+	if err != nil {
+		return launcher.Workshop{}, errors.Join(err, release())
+	}
+	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: release}, nil
 }

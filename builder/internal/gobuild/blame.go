@@ -16,6 +16,10 @@ type Blame struct {
 	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: nobody knows.
 	Imports func(m module.Version, pkg string) bool
 
+	// Unreached returns the error for what was printed, if it tells of a host that modules may not be fetched
+	// from. Nil: nobody knows.
+	Unreached func(output string) *k6x.Error
+
 	// Replaced says what stands in for some modules. Nil: nothing.
 	Replaced Replaced
 

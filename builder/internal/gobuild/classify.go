@@ -169,9 +169,18 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 	if match[1] != "" {
 		who = b.describeOf(match[1])
 	}
+	if b.Unreached != nil {
+		if told := b.Unreached(match[0]); told != nil {
+			told.Message = who + " cannot be downloaded: " + told.Message
+			if told.Kind == k6x.Forbidden { // that is for what has another checksum
+				told.Kind = k6x.NotFound
+			}
+			return told
+		}
+	}
 	if absent.MatchString(match[2]) {
 		return k6x.Errorf(k6x.NotFound, "%s is not to be found", who).
-			WithHint("Check its name and version.")
+			WithHint("Check its name and version. If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", who).
 		WithHint("Try again a little later.")

@@ -1,6 +1,7 @@
 package gobuild
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -98,6 +99,21 @@ Confirm the import path was entered correctly.
 				t.Errorf("%v: %s\nwant %v: %s", got.Kind, got.Message, c.kind, c.message)
 			}
 		})
+	}
+	b := standinBlame()
+	b.Unreached = func(output string) *k6x.Error {
+		if !strings.Contains(output, "inside.example") {
+			return nil
+		}
+		return k6x.Errorf(k6x.Forbidden, "inside.example is private")
+	}
+	const refused = `go: example.com/xk6-world@v0.1.0: unrecognized import path "example.com/xk6-world": https fetch: Get "https://%s/x?go-get=1": no` + "\n"
+	got := b.classify(fmt.Sprintf(refused, "inside.example"), "", false)
+	if got.Kind != k6x.NotFound || got.Message != "k6/x/world (example.com/xk6-world@v0.1.0) cannot be downloaded: inside.example is private" {
+		t.Errorf("a host that may not be reached: %v: %s", got.Kind, got.Message)
+	}
+	if got := b.classify(fmt.Sprintf(refused, "outside.example"), "", false); got.Kind != k6x.Unavailable {
+		t.Errorf("another host: %v: %s", got.Kind, got.Message)
 	}
 	if got := standinBlame().classify("", "", true); got.Kind != k6x.Unavailable {
 		t.Errorf("the go command was killed: %v: %s", got.Kind, got.Message)

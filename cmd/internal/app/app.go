@@ -22,6 +22,7 @@ import (
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/egress"
 	"k6x/resolver"
 	"k6x/service"
 )
@@ -70,7 +71,10 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if err != nil {
 		return nil, err
 	}
-	if a.tool, err = gotool.Find(ctx, o.Env); err != nil {
+	if a.tool, err = gotool.Find(ctx, o.Env, o.Direct); err != nil {
+		return nil, err
+	}
+	if a.tool.Egress, err = egress.Start(a.tool.Fetch, logger); err != nil {
 		return nil, err
 	}
 	platforms, err := choosePlatforms(ctx, a.tool, o.Platforms)
@@ -121,7 +125,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if a.resolver, err = resolver.New(ctx, resolver.Config{
 		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers, Cgo: o.Cgo,
 		Toolchain: a.tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
-		Go: a.tool.Path, Env: a.engine.Env(), Logger: logger,
+		Go: a.tool.Path, Env: a.engine.Env(), Egress: a.tool.Egress, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
@@ -201,6 +205,9 @@ func (a *App) Close() error {
 	a.work.Wait()
 	if a.engine != nil {
 		errs = append(errs, a.engine.Close())
+	}
+	if a.tool != nil {
+		errs = append(errs, a.tool.Egress.Close())
 	}
 	if a.builds != nil {
 		errs = append(errs, a.builds.Close(sendEnd))

@@ -42,7 +42,7 @@ type machine struct {
 
 func newMachine(t *testing.T, dir, url string, readOnly bool) *machine {
 	t.Helper()
-	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="})
+	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,7 @@ type Options struct {
 	Compress          []string // content codings, as service.Codings names them
 	Env               []string // KEY=VALUE for the go command
 	Sandbox           Sandbox
+	Direct            []string // patterns of modules that are fetched from their own hosts
 	AllowBuildSemvers bool
 	Cgo               bool // build what needs a C compiler
 	Preload           []string
