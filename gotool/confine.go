@@ -25,12 +25,17 @@ func (t *Tool) CompilePolicy(dirs Dirs, work string) cage.Policy {
 // FetchPolicy returns what a go command may do to bring modules, and toolchains, into the module cache. It runs no
 // compiler.
 func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
+	network := cage.Ports
+	if t.Egress == nil || t.Personal {
+		network = cage.AnyNetwork // ssh goes by no proxy
+	}
 	return cage.Policy{
 		// A toolchain that comes to be is used at once. Nothing but what is golang.org's gets there.
 		Exec:    append(t.programs(), filepath.Join(dirs.ModCache, "golang.org")),
 		Read:    slices.Concat(networkFiles, t.fetchFiles()),
 		Write:   []string{work, dirs.ModCache, dirs.Cache, dirs.Home},
-		Network: cage.AnyNetwork,
+		Network: network,
+		Ports:   t.Egress.Ports(),
 	}
 }
 

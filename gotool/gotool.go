@@ -20,12 +20,14 @@ import (
 
 // Tool is a go command and what it needs to fetch modules.
 type Tool struct {
-	Path    string        // of the go command
-	Version string        // as go env GOVERSION prints it, such as go1.26.8
-	Root    string        // GOROOT of that version
-	Fetch   []string      // KEY=VALUE: GOPROXY and friends, proxies, certificates, netrc
-	Codegen []string      // KEY=VALUE of the operator's that change what is compiled; sorted
-	Egress  *egress.Proxy // the way to the network, for whoever made it to close; nil: that of Fetch
+	Path    string   // of the go command
+	Version string   // as go env GOVERSION prints it, such as go1.26.8
+	Root    string   // GOROOT of that version
+	Fetch   []string // KEY=VALUE: GOPROXY and friends, proxies, certificates, netrc
+	Codegen []string // KEY=VALUE of the operator's that change what is compiled; sorted
+	// Personal: modules are fetched for the user whose own build this is, by ssh too.
+	Personal bool
+	Egress   *egress.Proxy // the way to the network, for whoever made it to close; nil: that of Fetch
 }
 
 // Settings of the go command that fetching modules depends on; go env knows them,

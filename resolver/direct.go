@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"k6x/internal/cage"
 	"k6x/internal/egress"
 )
 
@@ -30,7 +31,8 @@ type direct struct {
 	dir          string // for temporary directories to run in; it is made if need be
 	env          []string
 	egress       *egress.Proxy
-	asConfigured bool // keep GOPROXY as it is
+	run          func(cmd *exec.Cmd, dir string) error // as that of [Config]
+	asConfigured bool                                  // keep GOPROXY as it is
 }
 
 // listed is what go list -m -json prints.
@@ -93,15 +95,17 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	}
 	cmd := exec.CommandContext(ctx, d.command, append([]string{"list", "-m", "-json"}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(slices.Clone(d.env), "GOWORK=off")
+	cmd.Env = append(slices.Clone(d.env), "GOWORK=off", "TMPDIR="+dir, "GOTMPDIR="+dir)
 	if !d.asConfigured {
 		cmd.Env = append(cmd.Env, "GOPROXY=direct")
 	}
 	stdout, stderr := &bounded{most: directOutput}, &bounded{most: 64 << 10}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.WaitDelay = 5 * time.Second
-	killWithChildren(cmd)
-	if err := cmd.Run(); err != nil {
+	run := d.run
+	if run == nil {
+		run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }
+	}
+	if err := run(cmd, dir); err != nil {
 		if told := d.egress.Explain(stderr.kept.String()); told != nil {
 			return listed{}, told.WithCause(err)
 		}

@@ -62,7 +62,7 @@ func newProxy(cfg Config) (*proxy, error) {
 		key, value, _ := strings.Cut(kv, "=")
 		env[key] = value
 	}
-	p := &proxy{client: cfg.Client, direct: &direct{command: cfg.Go, env: cfg.Env, egress: cfg.Egress, running: make(chan struct{}, directRuns)}}
+	p := &proxy{client: cfg.Client, direct: &direct{command: cfg.Go, env: cfg.Env, egress: cfg.Egress, run: cfg.Run, running: make(chan struct{}, directRuns)}}
 	p.direct.dir = newDisk(cfg.Dir).temp
 	p.noProxy = env["GONOPROXY"]
 	if p.noProxy == "" {

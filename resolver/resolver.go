@@ -12,6 +12,7 @@ import (
 	"github.com/jmespath/go-jmespath"
 
 	"k6x"
+	"k6x/internal/cage"
 	"k6x/internal/egress"
 )
 
@@ -22,20 +23,23 @@ const DefaultRegistry = "https://registry.k6.io/registry.json"
 // Config says where a [Resolver] looks and what it allows. The zero value of each
 // field but Dir works.
 type Config struct {
-	Registries        []string      // locations: file path, http(s) URL, or "embedded"; later ones overlay earlier ones; none: DefaultRegistry over the embedded one
-	Filter            string        // jmespath over the array of entries; "": all of them
-	AllowModules      string        // patterns, as GOPRIVATE has them, of module paths that may be named without a registry; "": none
-	AllowBuildSemvers bool          // whether pseudo-versions and v0.0.0+COMMIT may be asked for
-	Cgo               bool          // whether extensions that need cgo may be built
-	Toolchain         string        // such as go1.26.8; modules whose go line wants a newer one do not work with it; "": any will do
-	Dir               string        // directory of the resolver's own: registry copies, version lists, go.mod files
-	Go                string        // path of the go command, for direct fetches; "": go on PATH
-	Env               []string      // whole environment for that go command; GOPROXY, GONOPROXY, GOPRIVATE, GOAUTH, NETRC are read from it
-	Egress            *egress.Proxy // the way to the network that Env has for that go command; nil: it connects by itself
-	Client            *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
-	Refresh           time.Duration // how often registries at a URL are revalidated; 0: 10 minutes
-	VersionsMaxAge    time.Duration // life of a version list; 0: 5 minutes
-	Logger            *slog.Logger  // nil: discard
+	Registries        []string // locations: file path, http(s) URL, or "embedded"; later ones overlay earlier ones; none: DefaultRegistry over the embedded one
+	Filter            string   // jmespath over the array of entries; "": all of them
+	AllowModules      string   // patterns, as GOPRIVATE has them, of module paths that may be named without a registry; "": none
+	AllowBuildSemvers bool     // whether pseudo-versions and v0.0.0+COMMIT may be asked for
+	Cgo               bool     // whether extensions that need cgo may be built
+	Toolchain         string   // such as go1.26.8; modules whose go line wants a newer one do not work with it; "": any will do
+	Dir               string   // directory of the resolver's own: registry copies, version lists, go.mod files
+	Go                string   // path of the go command, for direct fetches; "": go on PATH
+	Env               []string // whole environment for that go command; GOPROXY, GONOPROXY, GOPRIVATE, GOAUTH, NETRC are read from it
+	// Run runs a go command that fetches modules and may change the directory besides Go's caches, and kills what is left of it
+	// when its context ends; nil: [cage.Run].
+	Run            func(cmd *exec.Cmd, dir string) error
+	Egress         *egress.Proxy // the way to the network that Env has for that go command; nil: it connects by itself
+	Client         *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
+	Refresh        time.Duration // how often registries at a URL are revalidated; 0: 10 minutes
+	VersionsMaxAge time.Duration // life of a version list; 0: 5 minutes
+	Logger         *slog.Logger  // nil: discard
 }
 
 // Resolver turns dependency lists into modules. All methods may be called at once.

@@ -51,6 +51,13 @@ func (e *Engine) fetcher(ctx context.Context, ws *workspace, args ...string) *ex
 	return e.command(ctx, ws, e.cfg.Tool.Path, args...)
 }
 
+// RunFetching runs a go command that fetches modules, with the environment of [Engine.Env], and may change dir besides Go's caches.
+func (e *Engine) RunFetching(cmd *exec.Cmd, dir string) error {
+	p := e.cfg.Tool.FetchPolicy(e.dirs, dir)
+	p.Read = append(p.Read, e.cfg.Personal...)
+	return e.cfg.Cage.Run(cmd, p)
+}
+
 // fetching is the policy for what fetches the modules of ws.
 func (e *Engine) fetching(ws *workspace) cage.Policy {
 	p := e.cfg.Tool.FetchPolicy(e.dirs, ws.dir)

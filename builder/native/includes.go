@@ -78,7 +78,7 @@ func (s *includes) add(lines []string) error {
 
 // checkLinked returns an error if a module that is linked includes files from outside: of what they say
 // something may be in the binary, which nobody gets then.
-func (e *Engine) checkLinked(ws *workspace, linked []*debug.Module) error {
+func (e *Engine) checkLinked(ws *workspace, b *gobuild.Blame, linked []*debug.Module) error {
 	sums := make(map[module.Version]string, len(linked))
 	for _, m := range linked {
 		by := m
@@ -87,7 +87,7 @@ func (e *Engine) checkLinked(ws *workspace, linked []*debug.Module) error {
 		}
 		sums[module.Version{Path: m.Path, Version: m.Version}] = by.Sum
 	}
-	return e.checkIncludes(ws, sums, true)
+	return e.checkIncludes(ws, b, sums, true)
 }
 
 // checkOutput returns an error if a module that may have been compiled in ws includes files from outside: of
@@ -101,7 +101,7 @@ func (e *Engine) checkOutput(ws *workspace, output string) error {
 	for _, m := range used {
 		sums[m] = e.zipSum(ws.replaced.module(m))
 	}
-	if err = e.checkIncludes(ws, sums, false); err != nil {
+	if err = e.checkIncludes(ws, e.newBlame(ws), sums, false); err != nil {
 		e.log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
 	}
 	return err
@@ -109,9 +109,8 @@ func (e *Engine) checkOutput(ws *workspace, output string) error {
 
 // checkIncludes checks modules of ws that were not checked before. A module whose files are not here is an
 // error if they have to be.
-func (e *Engine) checkIncludes(ws *workspace, sums map[module.Version]string, here bool) error {
+func (e *Engine) checkIncludes(ws *workspace, b *gobuild.Blame, sums map[module.Version]string, here bool) error {
 	var checked []string
-	var blame *gobuild.Blame
 	modules := slices.Collect(maps.Keys(sums))
 	module.Sort(modules)
 	for _, m := range modules {
@@ -131,10 +130,7 @@ func (e *Engine) checkIncludes(ws *workspace, sums map[module.Version]string, he
 		default:
 			continue
 		}
-		if blame == nil {
-			blame = e.newBlame(ws)
-		}
-		if err := blame.CheckIncludes(m, root); err != nil {
+		if err := b.CheckIncludes(m, root); err != nil {
 			return err
 		}
 		if sum != "" {

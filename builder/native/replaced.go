@@ -125,7 +125,7 @@ func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	if err := e.checkLinked(ws, info.Deps); err != nil {
+	if err := e.checkLinked(ws, b, info.Deps); err != nil {
 		return ReplacedBuild{}, err
 	}
 	used, err := ws.requires()

@@ -13,7 +13,7 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := e.checkLinked(ws, info.Deps); err != nil {
+	if err := e.checkLinked(ws, b, info.Deps); err != nil {
 		return k6x.Build{}, err
 	}
 	if !ws.locked { // a lock was checked when it was made

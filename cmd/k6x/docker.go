@@ -52,7 +52,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 	if tool.Egress, err = egress.Start(env, shown.logger()); err != nil {
 		return fail(err)
 	}
-	r, err := o.resolver(ctx, tool, append(env, tool.Egress.Environ()...), shown)
+	r, err := o.resolver(ctx, fetcher{tool: tool, env: append(env, tool.Egress.Environ()...)}, shown)
 	if err != nil {
 		return fail(err)
 	}

@@ -94,7 +94,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, error) {
 	starred := o.builderOptions // what was named needs no stars
 	starred.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
-	r, err := starred.resolver(ctx, nil, nil, shown)
+	r, err := starred.resolver(ctx, fetcher{}, shown)
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 	}
 	l.Clean = o.clean
 	if o.filter != "" { // holds for what is kept, too
-		r, err := o.openResolver(ctx, nil, os.Environ(), shown)
+		r, err := o.openResolver(ctx, fetcher{env: os.Environ()}, shown)
 		if err == nil {
 			err = o.checkLoaded(r)
 		}

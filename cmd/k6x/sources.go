@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -46,7 +48,7 @@ func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 		if name == "service" && o.filter != "" {
 			// The service has a filter of its own; this one is the user's.
 			s = &launcher.Filtered{Source: s, Permit: func(ctx context.Context, list k6x.List) error {
-				r, err := o.resolver(ctx, nil, os.Environ(), shown)
+				r, err := o.resolver(ctx, fetcher{env: os.Environ()}, shown)
 				if err != nil {
 					return err
 				}
@@ -133,6 +135,7 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 	if t.tool, err = gotool.Find(ctx, append(env, o.env...), o.direct); err != nil {
 		return nil, err
 	}
+	t.tool.Personal = true
 	if t.tool.Egress, err = egress.Start(t.tool.Fetch, shown.logger()); err != nil {
 		return nil, err
 	}
@@ -152,13 +155,20 @@ func (o *builderOptions) nativeTools(ctx context.Context, shown *screen) (_ *nat
 	if t.engine, err = native.New(ctx, cfg); err != nil {
 		return nil, err
 	}
-	t.resolver, err = o.resolver(ctx, t.tool, t.engine.Env(), shown)
+	t.resolver, err = o.resolver(ctx, fetcher{t.tool, t.engine.Env(), t.engine.RunFetching}, shown)
 	return t, err
 }
 
-// resolver returns one for who builds with tool, which has no path if there is no go command here; nil: nothing is built.
-func (o *builderOptions) resolver(ctx context.Context, tool *gotool.Tool, env []string, shown *screen) (*resolver.Resolver, error) {
-	r, err := o.openResolver(ctx, tool, env, shown)
+// fetcher is the go command that fetches what a resolver asks about. The zero value is none.
+type fetcher struct {
+	tool *gotool.Tool // without a path if there is no go command here
+	env  []string
+	run  func(cmd *exec.Cmd, dir string) error
+}
+
+// resolver returns one for who builds with what f fetches.
+func (o *builderOptions) resolver(ctx context.Context, f fetcher, shown *screen) (*resolver.Resolver, error) {
+	r, err := o.openResolver(ctx, f, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -180,13 +190,11 @@ func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 }
 
 // openResolver is resolver with copies of registries that may be old.
-func (o *builderOptions) openResolver(ctx context.Context, tool *gotool.Tool, env []string, shown *screen) (*resolver.Resolver, error) {
-	if tool == nil {
-		tool = &gotool.Tool{}
-	}
+func (o *builderOptions) openResolver(ctx context.Context, f fetcher, shown *screen) (*resolver.Resolver, error) {
+	tool := cmp.Or(f.tool, &gotool.Tool{})
 	return resolver.New(ctx, resolver.Config{
 		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.commits,
-		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: env, Egress: tool.Egress,
+		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: f.env, Run: f.run, Egress: tool.Egress,
 		Logger: shown.logger(),
 	})
 }

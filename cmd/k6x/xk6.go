@@ -29,10 +29,11 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Works
 		return launcher.Workshop{}, err
 	}
 	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
+	tool.Personal = true
 	if tool.Egress, err = egress.Start(tool.Fetch, shown.logger()); err != nil {
 		return launcher.Workshop{}, errors.Join(err, release())
 	}
-	r, err := o.resolver(ctx, tool, slices.Concat(os.Environ(), tool.Fetch, tool.Egress.Environ()), shown)
+	r, err := o.resolver(ctx, fetcher{tool: tool, env: slices.Concat(os.Environ(), tool.Fetch, tool.Egress.Environ())}, shown)
 	if err != nil {
 		return launcher.Workshop{}, errors.Join(err, release())
 	}

@@ -1,6 +1,7 @@
 package gobuild
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -138,7 +139,7 @@ func FuzzClassify(f *testing.F) {
 	f.Add("main.go:3:8: build constraints exclude all Go files in example.com/xk6-cgo@v0.1.0/sub")
 	b := standinBlame()
 	f.Fuzz(func(t *testing.T, output string) {
-		if e := b.classify(output, output, false); e.Message == "" {
+		if e := k6x.AsError(b.Explain(nil, output, errors.New("exit status 1"), false)); e.Message == "" {
 			t.Error("no message")
 		}
 	})

@@ -68,7 +68,7 @@ func (c *includes) refuse(file, format string, args ...any) error {
 	if rel, err := filepath.Rel(c.root, file); err == nil {
 		file = filepath.ToSlash(rel)
 	}
-	return &inclusion{strconv.QuoteToGraphic(file)[1 : len(strconv.QuoteToGraphic(file))-1], fmt.Sprintf(format, args...)}
+	return &inclusion{strings.Trim(clipped(file), `"`), fmt.Sprintf(format, args...)}
 }
 
 // directory checks the files of dir and of all below it.
@@ -210,8 +210,9 @@ func (c *includes) inModule(dir, name string) (file string, ok bool) {
 	return file, true
 }
 
+// clipped quotes a name that a stranger chose.
 func clipped(name string) string {
-	const most = 100
+	const most = 200
 	if len(name) > most {
 		name = name[:most] + "…"
 	}

@@ -125,7 +125,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if a.resolver, err = resolver.New(ctx, resolver.Config{
 		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers, Cgo: o.Cgo,
 		Toolchain: a.tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
-		Go: a.tool.Path, Env: a.engine.Env(), Egress: a.tool.Egress, Logger: logger,
+		Go: a.tool.Path, Env: a.engine.Env(), Run: a.engine.RunFetching, Egress: a.tool.Egress, Logger: logger,
 	}); err != nil {
 		return nil, err
 	}
