@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 	"github.com/jmespath/go-jmespath"
 
 	"k6x"
-	"k6x/internal/cage"
+
 	"k6x/internal/egress"
 )
 
@@ -33,7 +34,7 @@ type Config struct {
 	Go                string   // path of the go command, for direct fetches; "": go on PATH
 	Env               []string // whole environment for that go command; GOPROXY, GONOPROXY, GOPRIVATE, GOAUTH, NETRC are read from it
 	// Run runs a go command that fetches modules and may change the directory besides Go's caches, and kills what is left of it
-	// when its context ends; nil: [cage.Run].
+	// when its context ends; nil: as this process does.
 	Run            func(cmd *exec.Cmd, dir string) error
 	Egress         *egress.Proxy // the way to the network that Env has for that go command; nil: it connects by itself
 	Client         *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
