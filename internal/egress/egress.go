@@ -58,14 +58,21 @@ func Start(env []string, log *slog.Logger) (*Proxy, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	p := newProxy(env, log)
+	if err := p.listen(); err != nil {
 		return nil, k6x.Errorf(k6x.Internal, "no port for fetching modules: %w", err)
 	}
-	p := newProxy(env, log)
+	return p, nil
+}
+
+func (p *Proxy) listen() error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
 	p.addr = listener.Addr().(*net.TCPAddr).AddrPort()
 	go func() { _ = p.server.Serve(netutil.LimitListener(listener, maxConnections)) }() // ends with Close
-	return p, nil
+	return nil
 }
 
 func newProxy(env []string, log *slog.Logger) *Proxy {

@@ -2,15 +2,15 @@ package egress
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
 )
 
-// Dial has a test connect instead of the network. It has to be set before the proxy is used.
-func (p *Proxy) Dial(dial func(ctx context.Context, address string, permit func(netip.Addr) error) (net.Conn, error)) {
-	p.dial = dial
+// StartIn is Start with a stand-in for the internet, and with what ends a connection without progress.
+func StartIn(env []string, dial func(ctx context.Context, address string, permit func(netip.Addr) error) (net.Conn, error), idle time.Duration) (*Proxy, error) {
+	p := newProxy(env, slog.New(slog.DiscardHandler))
+	p.dial, p.idle = dial, idle
+	return p, p.listen()
 }
-
-// Hurry makes the proxy end what makes no progress after idle. It has to be called before the proxy is used.
-func (p *Proxy) Hurry(idle time.Duration) { p.idle = idle }

@@ -38,7 +38,8 @@ type world struct {
 	pages map[string]func(http.ResponseWriter, *http.Request)
 	raw   map[string]string // host:port for those that are not served by it
 	at    string
-	repos string // a directory with git repositories
+	repos string        // a directory with git repositories
+	idle  time.Duration // after which connections to it end
 
 	mu   sync.Mutex
 	seen []string // names of hosts that were connected to
@@ -65,7 +66,7 @@ func newWorld(t *testing.T, addrs map[string]string) (w *world, certificates []s
 	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w = &world{addrs: addrs, pages: map[string]func(http.ResponseWriter, *http.Request){}, raw: map[string]string{}, repos: t.TempDir()}
+	w = &world{addrs: addrs, pages: map[string]func(http.ResponseWriter, *http.Request){}, raw: map[string]string{}, repos: t.TempDir(), idle: time.Minute}
 	server := httptest.NewUnstartedServer(w)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
@@ -178,11 +179,10 @@ func newFetcher(t *testing.T, w *world, direct []string, env ...string) fetcher 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tool.Egress, err = egress.Start(tool.Fetch, nil); err != nil {
+	if tool.Egress, err = egress.StartIn(tool.Fetch, w.dial, w.idle); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tool.Egress.Close() })
-	tool.Egress.Dial(w.dial)
 	dir := t.TempDir()
 	f := fetcher{tool, gotool.Dirs{Home: filepath.Join(dir, "home"), ModCache: filepath.Join(dir, "mod"), Cache: filepath.Join(dir, "cache"), Temp: dir}}
 	if err := gotool.MakeHome(f.dirs.Home); err != nil {
@@ -345,9 +345,9 @@ func TestFetchingFromASilentHostEndsAndIsNotTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, env := newWorld(t, map[string]string{"mod.example": publicAddr})
+			w.idle = 500 * time.Millisecond
 			prepare(w)
 			f := newFetcher(t, w, nil, append(env, "GOPROXY=direct")...)
-			f.tool.Egress.Hurry(500 * time.Millisecond)
 			f.fails(t, "mod.example/x@v0.1.0", k6x.Unavailable, "mod.example did not answer and is left alone for ten minutes")
 			before := w.connected("mod.example")
 			f.fails(t, "mod.example/y@v0.1.0", k6x.Unavailable, "mod.example did not answer and is left alone for ten minutes")

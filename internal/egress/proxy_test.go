@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -63,12 +64,18 @@ func at(server *httptest.Server) string { return server.Listener.Addr().String()
 
 func start(t *testing.T, n *network, env ...string) *Proxy {
 	t.Helper()
-	p, err := Start(env, nil)
-	if err != nil {
+	return startWith(t, n, func(*Proxy) {}, env...)
+}
+
+func startWith(t *testing.T, n *network, set func(*Proxy), env ...string) *Proxy {
+	t.Helper()
+	p := newProxy(env, slog.New(slog.DiscardHandler))
+	p.dial = n.dial
+	set(p)
+	if err := p.listen(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
-	p.dial = n.dial
 	return p
 }
 
@@ -171,8 +178,7 @@ func TestOnlyWhoKnowsTheSecretUsesIt(t *testing.T) {
 
 func TestHostThatCannotBeConnectedToInTimeIsLeftAlone(t *testing.T) {
 	n := &network{hosts: map[string]place{"slow.example": {"93.184.216.34", ""}}}
-	p := start(t, n)
-	p.dialTime = 10 * time.Millisecond
+	p := startWith(t, n, func(p *Proxy) { p.dialTime = 10 * time.Millisecond })
 	for range 2 {
 		if got, want := get(client(t, p), "https://slow.example/"), "slow.example did not answer and is left alone for ten minutes"; got != want {
 			t.Errorf("%s, want %s", got, want)
@@ -195,8 +201,7 @@ func TestPlainRequestWithoutProgressEnds(t *testing.T) {
 	defer server.Close()
 	defer close(release)
 	n := &network{hosts: map[string]place{"slow.example": {"93.184.216.34", at(server)}, "proxy.example": {"10.0.0.1", at(server)}}}
-	p := start(t, n, "GOINSECURE=slow.example", "GOPROXY=http://proxy.example")
-	p.idle = 100 * time.Millisecond
+	p := startWith(t, n, func(p *Proxy) { p.idle = 100 * time.Millisecond }, "GOINSECURE=slow.example", "GOPROXY=http://proxy.example")
 	if got := get(client(t, p), "http://proxy.example/half"); !strings.HasPrefix(got, "broken: ") {
 		t.Errorf("half an answer: %s", got)
 	}
@@ -277,8 +282,7 @@ func TestUpstreamProxyIsUsedAsTheOperatorSays(t *testing.T) {
 
 func TestUpstreamProxyThatIsDownIsNoFaultOfTheHost(t *testing.T) {
 	n := &network{hosts: map[string]place{"gate.example": {"10.0.0.9", ""}}}
-	p := start(t, n, "ALL_PROXY=http://gate.example:3128", "GOINSECURE=public.example")
-	p.dialTime = 10 * time.Millisecond
+	p := startWith(t, n, func(p *Proxy) { p.dialTime = 10 * time.Millisecond }, "ALL_PROXY=http://gate.example:3128", "GOINSECURE=public.example")
 	for _, target := range []string{"https://public.example/", "http://public.example/"} {
 		if got := get(client(t, p), target); !strings.HasSuffix(got, "public.example cannot be reached") {
 			t.Errorf("%s: %s", target, got)
