@@ -26,7 +26,7 @@ func (t *Tool) CompilePolicy(dirs Dirs, work string) cage.Policy {
 // compiler.
 func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
 	network := cage.Ports
-	if t.Egress == nil || t.Personal {
+	if t.Egress == nil || t.Personal && slices.ContainsFunc(t.Fetch, allowsSSH) {
 		network = cage.AnyNetwork // ssh goes by no proxy
 	}
 	return cage.Policy{
@@ -37,6 +37,12 @@ func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
 		Network: network,
 		Ports:   t.Egress.Ports(),
 	}
+}
+
+// allowsSSH reports whether a variable lets git use ssh.
+func allowsSSH(kv string) bool {
+	protocols, ok := strings.CutPrefix(kv, "GIT_ALLOW_PROTOCOL=")
+	return ok && strings.Contains(protocols, "ssh")
 }
 
 // GitPolicy returns what a git may do that fetches a repository into dir for the user whose own build this is.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"time"
@@ -12,7 +13,8 @@ import (
 	"k6x/internal/cage"
 )
 
-// Sandbox says how the go command and what it starts are confined, and what one build may take.
+// Sandbox says how the go command and what it starts are confined, and what one build may take. The zero value confines as far as
+// the system can, without limits.
 type Sandbox struct {
 	mode   string
 	memory cli.ByteSize
@@ -45,7 +47,7 @@ func (s Sandbox) Limits() k6x.Limits {
 
 // Cage returns the cage for the programs of builds.
 func (s Sandbox) Cage() (*cage.Cage, error) {
-	mode, err := cage.ParseMode(s.mode)
+	mode, err := cage.ParseMode(cmp.Or(s.mode, string(cage.Auto)))
 	if err != nil || s.cpu < 0 {
 		return nil, &cli.UsageError{Err: fmt.Errorf("--sandbox is auto, require or off, --build-cpu a duration such as 1h")}
 	}
