@@ -97,7 +97,8 @@ func toolchainLine(name string) (string, error) {
 // scanner is a govulncheck and what it knows.
 type scanner struct{ tool, data string }
 
-// prepare installs govulncheck in bin and downloads its database.
+// prepare installs govulncheck in bin and downloads its database, which govulncheck also takes as it is in
+// the module: a directory of OSV files without an index.
 func prepare(bin string) (scanner, error) {
 	if _, err := output([]string{"GOBIN=" + bin, "GOOS=", "GOARCH="}, "go", "install", tool); err != nil {
 		return scanner{}, err
