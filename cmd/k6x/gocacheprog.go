@@ -9,7 +9,7 @@ import (
 // newCacheProgCommand is what the go command runs to reach the build cache of the k6x that started it.
 func newCacheProgCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "gocacheprog SOCKET ID", Short: "Be the build cache of the go command", Hidden: true, Args: cobra.ExactArgs(2),
+		Use: "gocacheprog SOCKET ID", Short: "Be the build cache of the go command", Hidden: true, Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return buildcache.Relay(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout())
 		},
