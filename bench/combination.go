@@ -5,6 +5,29 @@ import "context"
 // bareLink is the subject that first requests are compared with.
 const bareLink = "bare link"
 
+// sandboxOff is the subject that shows what the sandbox costs.
+const sandboxOff = "k6x --sandbox off"
+
+// unconfined starts a service that builds without a sandbox from the same caches, and has built something.
+func (w *world) unconfined(ctx context.Context, b *building) (*server, error) {
+	store, err := w.temp("store")
+	if err != nil {
+		return nil, err
+	}
+	s, err := w.build(b, b.cacheDir, "--sandbox", "off", "--store", "file://"+store)
+	if err != nil {
+		return nil, err
+	}
+	c, err := b.fresh()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := ask(ctx, s, "GET", c.path, 1); err != nil {
+		return nil, err
+	}
+	return s, b.learned(ctx)
+}
+
 // contender makes the binary of a combination and returns the seconds that it took.
 type contender struct {
 	name string
@@ -12,13 +35,18 @@ type contender struct {
 }
 
 // newCombination measures first requests for combinations of extensions that were each compiled before,
-// against the bare link of the very same programs, one go build, and what is on PATH; and requests for what was built then.
+// against the bare link of the very same programs, one go build, and what is on PATH; and requests for what was built then. A second
+// service, which has a store of its own, does without a sandbox.
 func newCombination(ctx context.Context, w *world) ([]row, error) {
 	b, err := w.building(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s, err := w.warm(ctx, b, true)
+	if err != nil {
+		return nil, err
+	}
+	free, err := w.unconfined(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +65,7 @@ func newCombination(ctx context.Context, w *world) ([]row, error) {
 			again = append(again, second)
 			return seconds, err
 		}},
+		{sandboxOff, func(c combination) (float64, error) { return askFor(ctx, free, c) }},
 		{bareLink, func(c combination) (float64, error) {
 			p, err := w.newProgram(ctx, b, cachesOf(b.cacheDir), c)
 			if err != nil {
@@ -81,6 +110,8 @@ func newCombination(ctx context.Context, w *world) ([]row, error) {
 	for _, c := range contenders {
 		rows = append(rows, row{Case: "first request", Subject: c.name, Unit: "s", Samples: samples[c.name], Reference: bareLink})
 	}
+	rows = append(rows, row{Case: "sandbox", Subject: "k6x", Unit: "s", Samples: samples["k6x"], Reference: sandboxOff},
+		row{Case: "sandbox", Subject: sandboxOff, Unit: "s", Samples: samples[sandboxOff]})
 	rows = append(rows, row{Case: "second request", Subject: "k6x", Unit: "s", Samples: again})
 	return append(rows, s.memoryRows("k6x")...), nil
 }

@@ -29,9 +29,13 @@ func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
 	if t.Egress == nil || t.Personal && slices.ContainsFunc(t.Fetch, allowsSSH) {
 		network = cage.AnyNetwork // ssh goes by no proxy
 	}
+	// A toolchain that comes to be is used at once. Nothing but what is golang.org's gets there.
+	programs := []string{filepath.Join(dirs.ModCache, "golang.org")}
+	if path, err := exec.LookPath("git"); err == nil {
+		programs = append(programs, installation(path))
+	}
 	return cage.Policy{
-		// A toolchain that comes to be is used at once. Nothing but what is golang.org's gets there.
-		Exec:    append(t.programs(), filepath.Join(dirs.ModCache, "golang.org")),
+		Exec:    append(t.programs(), programs...),
 		Read:    slices.Concat(networkFiles, t.fetchFiles()),
 		Write:   []string{work, dirs.ModCache, dirs.Cache, dirs.Home},
 		Network: network,
@@ -76,14 +80,19 @@ func (t *Tool) programs() []string {
 // compilerVariables name programs.
 var compilerVariables = []string{"CC", "CXX", "FC", "AR"}
 
-// installation returns the directory of all that belongs to a program: the parent of bin, or else the program's own.
+// installation returns the directory of all that belongs to a program: the parent of bin, or else the program's own. Where other things
+// are there too, as in the user's home, it is the program alone.
 func installation(path string) string {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
 	dir := filepath.Dir(path)
-	if parent := filepath.Dir(dir); filepath.Base(dir) == "bin" && parent != filepath.Dir(parent) {
-		return parent
+	if filepath.Base(dir) == "bin" {
+		dir = filepath.Dir(dir)
+	}
+	home, _ := os.UserHomeDir() // "" if there is none
+	if rel, err := filepath.Rel(dir, home); err == nil && filepath.IsLocal(rel) || slices.Contains([]string{"/", "/usr", "/usr/local"}, dir) {
+		return path
 	}
 	return dir
 }
