@@ -157,7 +157,7 @@ func (p Policy) ruleset(path string) (fd int, flags uint32, err error) {
 	}
 	fd, flags, err = cfg.BestEffort().NewRulesetFD(rules...)
 	if err == nil && fd < 0 {
-		err = errors.New("Landlock holds nothing back")
+		err = errors.New("the kernel holds nothing back")
 	}
 	return fd, flags, err
 }
