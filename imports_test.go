@@ -10,15 +10,15 @@ import (
 // the packages below it.
 var allowed = map[string][]string{
 	"k6x":            {},
-	"k6x/gotool":     {"k6x", "k6x/internal"},
-	"k6x/resolver":   {"k6x", "k6x/internal"},
+	"k6x/gotool":     {"k6x", "k6x/internal/cage", "k6x/internal/egress"},
+	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/egress"},
 	"k6x/cache":      {"k6x", "k6x/cache"},
-	"k6x/buildcache": {"k6x", "k6x/buildcache", "k6x/cache", "k6x/internal"},
-	"k6x/builder":    {"k6x", "k6x/builder", "k6x/gotool", "k6x/internal"},
+	"k6x/buildcache": {"k6x", "k6x/buildcache", "k6x/cache", "k6x/internal/cage"},
+	"k6x/builder":    {"k6x", "k6x/builder", "k6x/gotool", "k6x/internal/cage", "k6x/internal/egress"},
 	"k6x/launcher":   {"k6x", "k6x/launcher", "k6x/resolver", "k6x/builder", "k6x/cache"},
 	"k6x/service":    {"k6x", "k6x/builder", "k6x/cache", "k6x/resolver"},
-	"k6x/cmd":        {"k6x", "k6x/launcher", "k6x/cmd/internal", "k6x/builder", "k6x/buildcache", "k6x/cache", "k6x/resolver", "k6x/gotool", "k6x/service", "k6x/internal"},
-	"k6x/bench":      {"k6x", "k6x/cache", "k6x/resolver", "k6x/internal"},
+	"k6x/cmd":        {"k6x", "k6x/launcher", "k6x/cmd/internal", "k6x/builder", "k6x/buildcache", "k6x/cache", "k6x/resolver", "k6x/gotool", "k6x/service", "k6x/internal/cage", "k6x/internal/egress"},
+	"k6x/bench":      {"k6x", "k6x/cache", "k6x/resolver", "k6x/internal/warmcache"},
 	"k6x/e2e":        {},
 	"k6x/internal":   {"k6x", "k6x/cache"},
 }

@@ -81,6 +81,7 @@ fuzz() {
   while read -r package dir; do
     go test -c -vet=off -gcflags='k6x/...=-d=libfuzzer' -o "$binary" "$package"
     targets=$(cd "$dir" && "$binary" -test.list '^Fuzz')
+    [ -n "$targets" ] || { echo "$package has no fuzz targets"; return 1; }
     for target in $targets; do
       # A run whose time ends in the middle of an input sometimes fails with nothing but
       # "context deadline exceeded": that is no finding. One that found something says so.

@@ -66,12 +66,16 @@ func (t *Tool) programs() []string {
 	if path, err := filepath.EvalSymlinks(t.Path); err == nil {
 		list = append(list, path)
 	}
+	compilers := []string{"gcc", "g++", "clang", "clang++"} // which go looks for where none is named
 	for _, kv := range t.Codegen {
 		key, value, _ := strings.Cut(kv, "=")
 		if words := strings.Fields(value); len(words) > 0 && slices.Contains(compilerVariables, key) {
-			if path, err := exec.LookPath(words[0]); err == nil {
-				list = append(list, installation(path))
-			}
+			compilers = append(compilers, words[0])
+		}
+	}
+	for _, name := range compilers {
+		if path, err := exec.LookPath(name); err == nil {
+			list = append(list, installation(path))
 		}
 	}
 	return list
@@ -91,7 +95,8 @@ func installation(path string) string {
 		dir = filepath.Dir(dir)
 	}
 	home, _ := os.UserHomeDir() // "" if there is none
-	if rel, err := filepath.Rel(dir, home); err == nil && filepath.IsLocal(rel) || slices.Contains([]string{"/", "/usr", "/usr/local"}, dir) {
+	if rel, err := filepath.Rel(dir, home); err == nil && filepath.IsLocal(rel) || dir == filepath.Join(home, ".local") ||
+		slices.Contains([]string{"/", "/usr", "/usr/local"}, dir) || filepath.Dir(dir) == "/" {
 		return path
 	}
 	return dir
@@ -100,7 +105,7 @@ func installation(path string) string {
 // networkFiles are what programs read to find hosts and to know whether these are who they should be.
 var networkFiles = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/passwd",
-	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust",
+	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust",
 	"/etc/ca-certificates", "/usr/local/share/ca-certificates", "/etc/crypto-policies", "/etc/gitconfig",
 }
 
@@ -109,7 +114,7 @@ func (t *Tool) fetchFiles() []string {
 	var list []string
 	for _, kv := range t.Fetch {
 		switch key, value, _ := strings.Cut(kv, "="); key {
-		case "SSL_CERT_FILE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "NETRC":
+		case "SSL_CERT_FILE", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSL_CERT", "GIT_SSL_KEY", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "NETRC":
 			list = append(list, value)
 		case "SSL_CERT_DIR":
 			list = append(list, filepath.SplitList(value)...)
@@ -135,8 +140,9 @@ func Personal() (files, env []string) {
 	if config == "" {
 		config = filepath.Join(home, ".config")
 	}
-	files = []string{filepath.Join(home, ".gitconfig"), filepath.Join(config, "git"), filepath.Join(home, ".git-credentials"), filepath.Join(home, ".netrc"),
-		filepath.Join(home, ".ssh"), "/etc/ssh/ssh_config", "/etc/ssh/ssh_config.d"}
+	files = []string{filepath.Join(home, ".gitconfig"), filepath.Join(config, "git"), filepath.Join(home, ".git-credentials"), filepath.Join(home, ".netrc"), filepath.Join(config, "gh"),
+		filepath.Join(home, ".ssh"), "/etc/ssh/ssh_config", "/etc/ssh/ssh_config.d",
+		"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
 	for _, key := range []string{"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"} {
 		if value := os.Getenv(key); value != "" {
 			files, env = append(files, value), append(env, key+"="+value)

@@ -24,6 +24,8 @@ func TestInstallationIsNoMoreThanThatOfTheProgram(t *testing.T) {
 		"home/me/cc":       "home/me/cc",
 		"home/cc":          "home/cc",
 		"home/me/sdk/cc":   "home/me/sdk",
+
+		"home/me/.local/bin/git": "home/me/.local/bin/git",
 	} {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -43,6 +43,21 @@ func (r *Resolver) Permit(list k6x.List) error {
 	return nil
 }
 
+// Filtered returns an error of kind Forbidden if the filter refuses what has a name, or a module path, with some major version of k6.
+func (r *Resolver) Filtered(name string) error {
+	idx := r.index.Load()
+	for _, major := range idx.majors {
+		if _, refused := idx.lookup(name, major); refused {
+			return idx.refusal(name)
+		}
+	}
+	return nil
+}
+
+func (idx *index) refusal(name string) error {
+	return k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter)
+}
+
 // majorsOf returns the major versions of k6 that a list leaves open, newest first.
 func (idx *index) majorsOf(list k6x.List) []int {
 	k6, _ := list.Lookup(k6x.K6)
@@ -124,7 +139,7 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error
 	e, refused := idx.lookup(name, major)
 	switch {
 	case refused:
-		return found{}, k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter)
+		return found{}, idx.refusal(name)
 	case isPath && !module.MatchPrefixPatterns(r.cfg.AllowModules, name):
 		hint := "A service allows modules by path with --allow-modules."
 		if e != nil {

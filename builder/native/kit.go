@@ -95,6 +95,17 @@ func (k *kits) of(recipe k6x.Recipe) *kit {
 	return k.all[name]
 }
 
+// drop begins with an empty kit in the place of one.
+func (k *kits) drop(old *kit) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old.mu.Lock()
+	old.forgotten = true
+	old.mu.Unlock()
+	delete(k.all, filepath.Base(old.file))
+	_ = os.Remove(old.file) // what is left is checked before it is used
+}
+
 // forget begins with empty kits. What is refuted stays so.
 func (k *kits) forget() {
 	k.mu.Lock()

@@ -10,10 +10,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/module"
+
+	"k6x/builder/internal/gobuild"
 )
 
 // Bounds on learning.
@@ -63,7 +66,12 @@ func (e *Engine) learn(ctx context.Context, ws *workspace) {
 	if ws.unconfirmed && !e.confirm(ctx, ws) {
 		return
 	}
-	if refuted, err := e.kits.readRefuted(); err != nil || refuted.has(e.kits.of(ws.recipe).name()) {
+	refuted, err := e.kits.readRefuted()
+	if err != nil {
+		e.log.Warn("all is left to go build", "error", err)
+		return
+	}
+	if refuted.has(e.kits.of(ws.recipe).name()) {
 		return
 	}
 	limited, cancel := context.WithTimeout(ctx, learnTime)
@@ -117,9 +125,19 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 		}
 	}
 	if !same {
-		// What was right until now is so still: what is new is at fault, if something is.
-		if !proven || len(suspects) == 0 {
+		// What was right until now is so still: what is new is at fault, if something is. Extensions are before k6 and what they need.
+		extensions := labelsOf(gobuild.Pins(ws.recipe)[1:])
+		asked := slices.DeleteFunc(slices.Clone(extensions), func(name string) bool { return !slices.Contains(suspects, name) })
+		switch {
+		case len(asked) > 0:
+			suspects = asked
+		case !proven && len(extensions) > 0:
+			suspects = extensions
+		case !proven || len(suspects) == 0:
 			suspects = []string{k.name()}
+		}
+		if !proven {
+			e.kits.drop(k) // to begin anew, without them
 		}
 		files, err := e.kits.refute(suspects...)
 		return errors.Join(fmt.Errorf("the go command made another binary, so that %q are left to it; remove %q to try again", suspects, files), err)
@@ -128,6 +146,15 @@ func (e *Engine) learnFrom(ctx context.Context, ws *workspace) error {
 	defer k.mu.Unlock()
 	k.Proven = true
 	return k.save()
+}
+
+// labelsOf returns modules as path@version.
+func labelsOf(modules []module.Version) []string {
+	list := make([]string, len(modules))
+	for i, m := range modules {
+		list[i] = m.String()
+	}
+	return list
 }
 
 // linksSame links what is in ws once more and compares.

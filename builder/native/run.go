@@ -32,7 +32,7 @@ func (e *Engine) compile(ctx context.Context, ws *workspace) error {
 			return e.explain(ctx, ws, done)
 		}
 	}
-	if done := e.fetch(timed, ws); done.err != nil {
+	if done := e.fetch(timed, ws); done.err != nil || done.cause != nil {
 		return e.explain(ctx, ws, done)
 	}
 	return e.explain(ctx, ws, e.goBuild(timed, ws))

@@ -96,7 +96,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	return &Engine{cfg: cfg, program: program, dirs: dirs, work: work, log: log}, nil
 }
 
-// Close removes the work directory of this cage. No build may be running.
+// Close removes the work directory of this process. No build may be running.
 func (e *Engine) Close() error { return e.work.Close() }
 
 // Settings returns what this engine adds to a request to make a recipe of it. No other
@@ -219,6 +219,9 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 		}
 		if text := e.clean(out.String(), dir); failed == nil || len(text) > len(said) { // an older xk6 complains about the flag
 			said, failed = text, err
+		}
+		if exceeded, ok := errors.AsType[*cage.Exceeded](err); ok {
+			return blame.TooMuch(exceeded, said)
 		}
 		if timed.Err() != nil || cage.Killed(err) {
 			break

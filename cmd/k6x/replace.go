@@ -34,15 +34,15 @@ func (o *replaceOptions) addFlags(f *pflag.FlagSet) {
 		"`NAME=SOURCE` to build NAME from: a directory such as ./xk6-mine, module@version, or a git repository such as https://github.com/me/xk6-mine#branch; built here each time; may be repeated")
 }
 
-// names returns the names that code is given for, and those of the modules that it comes from.
+// names returns the names that code is given for.
 func (o *replaceOptions) names() []string {
 	var names []string
 	for _, text := range o.replace {
-		name, from, _ := strings.Cut(text, "=")
-		module, _, _ := strings.Cut(from, "@")
-		names = append(names, name, module)
+		if name, _, _ := strings.Cut(text, "="); k6x.CheckName(name) == nil {
+			names = append(names, name)
+		}
 	}
-	return slices.DeleteFunc(names, func(name string) bool { return k6x.CheckName(name) != nil }) // such as a directory
+	return names
 }
 
 // replacement is one module that is built from elsewhere.
@@ -75,11 +75,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 	if err != nil {
 		return program{}, nil, err
 	}
-	asked := slices.Clone(needs)
-	for _, name := range o.names() {
-		asked = append(asked, k6x.Dependency{Name: name})
-	}
-	if err := r.Permit(asked); err != nil {
+	if err := permitReplaced(r, needs, replaced); err != nil {
 		return program{}, nil, err
 	}
 	modules, cgo, err := resolveReplaced(ctx, r, needs, replaced)
@@ -175,6 +171,23 @@ func (o *runOptions) replacements(ctx context.Context, tools *nativeTools, fetch
 		all = append(all, x)
 	}
 	return all, nil
+}
+
+// permitReplaced returns an error of kind Forbidden for what the filter refuses. What is replaced is asked for by its name, and by
+// the modules that it is and that its code comes from; other rules are for code that has a version.
+func permitReplaced(r *resolver.Resolver, needs k6x.List, replaced []replacement) error {
+	var names []string
+	rest := slices.Clone(needs)
+	for _, x := range replaced {
+		names = append(names, x.name, x.path, x.code.Path, x.code.Module.Path)
+		rest = slices.DeleteFunc(rest, func(dep k6x.Dependency) bool { return dep.Name == x.name && dep.Name != k6x.K6 })
+	}
+	for _, name := range names {
+		if err := r.Filtered(name); err != nil {
+			return err
+		}
+	}
+	return r.Permit(rest)
 }
 
 // modulePath returns the module that a name stands for: that of the registry, or else the one that its

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -158,11 +159,13 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 	l.Clean = o.clean
 	if o.filter != "" { // holds for what is kept, too
 		r, err := o.openResolver(ctx, fetcher{env: os.Environ()}, shown)
-		if err == nil {
-			err = o.checkLoaded(r)
-		}
 		if err != nil {
 			return program{}, nil, err
+		}
+		if o.checkLoaded(r) != nil { // there is not even an old copy
+			if err := errors.Join(r.Refresh(ctx), o.checkLoaded(r)); err != nil {
+				return program{}, nil, err
+			}
 		}
 		l.Permit = r.Permit
 	}

@@ -182,7 +182,7 @@ func (o *builderOptions) resolver(ctx context.Context, f fetcher, shown *screen)
 // one that it does not have, and be kept, and the filter could not tell what it refuses.
 func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 	for _, s := range r.Sources() {
-		if len(o.registries) > 0 && !s.Loaded {
+		if (len(o.registries) > 0 || o.filter != "") && !s.Loaded {
 			return k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
 		}
 	}

@@ -76,10 +76,10 @@ const (
 
 // Cage runs programs. The zero value and nil confine nothing.
 type Cage struct {
-	limits  Limits
-	report  Report
-	on      bool
-	filters bool // seccomp filters can be used
+	limits            Limits
+	report            Report
+	on                bool
+	landlock, filters bool // what confines: Landlock, seccomp
 }
 
 // Config says what a cage is like.
@@ -95,8 +95,7 @@ func New(cfg Config) (*Cage, error) {
 		c.report = Report{None, []string{"it is switched off"}}
 		return c, nil
 	}
-	c.report, c.filters = probe()
-	c.on = c.report.State != None
+	c.probe()
 	if cfg.Mode == Require && c.report.State != Full {
 		return nil, fmt.Errorf("this system cannot confine builds fully: %s", strings.Join(c.report.Lacks, "; "))
 	}

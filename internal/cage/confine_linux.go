@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -14,34 +16,42 @@ import (
 )
 
 // probe finds out what the system can hold back.
-func probe() (r Report, filters bool) {
+func (c *Cage) probe() {
 	version, err := landlocksys.LandlockGetABIVersion()
-	if err != nil || version < 2 { // the first version forbids all moves between directories
-		return Report{None, []string{"the kernel has no Landlock, or it is not enabled"}}, false
-	}
+	c.landlock = err == nil && version >= 2 // the first version forbids all moves between directories
+	c.filters = tryFilter() == nil
+	c.on = c.landlock || c.filters
 	var lacks []string
-	for _, step := range []struct {
-		since int
-		what  string
-	}{
-		{3, "truncation of files"},
-		{4, "TCP ports"},
-		{6, "signals and abstract sockets"},
-	} {
-		if version < step.since {
-			lacks = append(lacks, "Landlock of this kernel does not hold back "+step.what)
+	if c.landlock {
+		for _, step := range []struct {
+			since int
+			what  string
+		}{
+			{3, "truncation of files"},
+			{4, "TCP ports"},
+			{6, "signals and abstract sockets"},
+		} {
+			if version < step.since {
+				lacks = append(lacks, "Landlock of this kernel does not hold back "+step.what)
+			}
 		}
+	} else {
+		lacks = append(lacks, "the kernel has no Landlock, or it is not enabled, so files of this system can be read and written")
 	}
-	if filters = tryFilter() == nil; !filters {
+	if !c.filters {
 		lacks = append(lacks, "seccomp filters cannot be used, so the network is open")
 	}
 	if !canWatch() {
-		lacks = append(lacks, "the kernel does not list the children of a process, so the memory of a build is bounded for each process only")
+		lacks = append(lacks, "the kernel does not list the children of a process, so memory is bounded for each process only")
 	}
-	if len(lacks) > 0 {
-		return Report{Partial, lacks}, filters
+	switch {
+	case !c.on:
+		c.report = Report{None, lacks}
+	case len(lacks) > 0:
+		c.report = Report{Partial, lacks}
+	default:
+		c.report = Report{State: Full}
 	}
-	return Report{State: Full}, filters
 }
 
 // tryFilter loads a seccomp filter into a thread that ends then.
@@ -78,25 +88,42 @@ func onOwnThread(start func() error, ended <-chan struct{}) error {
 
 // confined restricts this thread, which ends soon, and starts cmd, which inherits that.
 func (c *Cage) confined(cmd *exec.Cmd, p Policy) error {
-	if os.Getenv("GOMAXPROCS") == "" {
-		// The files are out of reach that tell a Go program of the limits of its container.
-		cmd.Env = append(cmd.Environ(), "GOMAXPROCS="+strconv.Itoa(runtime.GOMAXPROCS(0)))
+	env := cmd.Environ()
+	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "GOMAXPROCS=") }) {
+		// The files are out of reach that tell a Go program of the limits of its container. The go command starts
+		// as many compilers, each of which takes memory.
+		procs := runtime.GOMAXPROCS(0)
+		if c.limits.Memory > 0 {
+			procs = min(procs, int(max(1, c.limits.Memory/perProcess)))
+		}
+		cmd.Env = append(env, "GOMAXPROCS="+strconv.Itoa(procs))
 	}
-	fd, flags, err := p.ruleset(cmd.Path)
-	if err != nil {
-		return fmt.Errorf("making a sandbox: %w", err)
-	}
-	defer unix.Close(fd)
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("making a sandbox: %w", err)
 	}
-	if err := landlocksys.LandlockRestrictSelf(fd, flags); err != nil {
+	if err := c.restrictFiles(cmd.Path, p); err != nil {
 		return fmt.Errorf("making a sandbox: %w", err)
 	}
 	if err := loadFilter(p.Network); err != nil && c.filters {
 		return fmt.Errorf("making a sandbox: %w", err)
 	}
 	return cmd.Start()
+}
+
+// perProcess is the memory that there has to be for each compiler that runs beside others.
+const perProcess = 256 << 20
+
+// restrictFiles restricts this thread by Landlock, if there is one.
+func (c *Cage) restrictFiles(path string, p Policy) error {
+	if !c.landlock {
+		return nil
+	}
+	fd, flags, err := p.ruleset(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return landlocksys.LandlockRestrictSelf(fd, flags)
 }
 
 // What each program needs of the system: its programs and libraries, and how to find them.

@@ -42,10 +42,10 @@ var signs = []struct {
 	name string
 	said *regexp.Regexp
 }{
-	{Memory, regexp.MustCompile(`fatal error: runtime: (?:cannot allocate memory|out of memory)|runtime: out of memory|virtual memory exhausted|: Cannot allocate memory|cc1\w*: out of memory`)},
-	{CPU, regexp.MustCompile(`SIGXCPU|CPU time limit exceeded`)},
-	{FileSize, regexp.MustCompile(`(?i)file too large|SIGXFSZ`)},
-	{OpenFiles, regexp.MustCompile(`too many open files`)},
+	{Memory, regexp.MustCompile(`(?m)^(?:fatal error: )?runtime: (?:cannot allocate memory|out of memory)|^virtual memory exhausted|^cc1\w*: out of memory`)},
+	{CPU, regexp.MustCompile(`(?m)^SIGXCPU|^CPU time limit exceeded`)},
+	{FileSize, regexp.MustCompile(`(?m): (?:f|F)ile too large$|^SIGXFSZ`)},
+	{OpenFiles, regexp.MustCompile(`(?m): too many open files$`)}, // of the process; those of the system go on in another way
 }
 
 // Met returns the limit that a process which failed says it came to, nil if it does not.
