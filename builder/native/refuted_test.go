@@ -158,6 +158,26 @@ func TestKitIsRefutedByWhatItKnows(t *testing.T) {
 	}
 }
 
+// A kit that has proven nothing yet is not switched off by the first module that go build selects otherwise: it begins anew without it.
+func TestFirstModuleIsAtFaultAndNotThePlatform(t *testing.T) {
+	e := newCompiling(t, serveModules(t, oddModules()), emptyDir(t))
+	e.must(t, false, "first@v0.1.0")
+	e.must(t, true, "b@v0.1.0")
+	b := module.Version{Path: "example.com/xk6-b", Version: "v0.1.0"}
+	e.miscount(t, b)
+	k := e.kits.of(e.recipe("v1.0.0"))
+	delete(k.Sums, b.String())        // as if it were new
+	k.Archives = map[string]archive{} // so that go build is run
+	k.Proven = false
+	e.must(t, false, "b@v0.1.0")
+	refuted, err := e.kits.readRefuted()
+	if err != nil || !refuted.has(b.String()) || refuted.has(k.name()) {
+		t.Errorf("refuted are %v, %v", refuted, err)
+	}
+	e.must(t, false, "first@v0.1.0") // proves the new kit
+	e.must(t, true, "a@v0.1.0")
+}
+
 // Two processes on a directory keep each other's refutations, whoever writes its kit last.
 func TestRefutationsAreThoseOfAllProcesses(t *testing.T) {
 	url, dir := serveModules(t, oddModules()), emptyDir(t)

@@ -107,6 +107,20 @@ func (e *Engine) Settings() k6x.Settings {
 	return settings
 }
 
+// Env returns the environment in which others may run the go command to ask about modules.
+func (e *Engine) Env() []string {
+	dirs := e.dirs
+	dirs.Temp = os.TempDir()
+	return e.cfg.Tool.Env(dirs)
+}
+
+// RunFetching runs a go command that fetches modules, with the environment of [Engine.Env], and may change dir besides Go's caches.
+func (e *Engine) RunFetching(cmd *exec.Cmd, dir string) error {
+	p := e.cfg.Tool.FetchPolicy(e.dirs, dir)
+	p.Read = append(p.Read, e.cfg.Personal...)
+	return e.cfg.Cage.Run(cmd, p)
+}
+
 // Build makes the binary as [builder.Engine] says. There is no lock in what it reports, and a
 // recipe with one is an error of kind Invalid: xk6 neither shows nor takes one.
 func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {

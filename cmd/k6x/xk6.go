@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
-	"slices"
 
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
@@ -24,6 +22,7 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Works
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
+	shown.tell(true, "sandbox: "+c.Report().String())
 	engine, err := xk6.New(ctx, xk6.Config{Tool: tool, Cage: c, Personal: personal, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
 	if err != nil {
 		return launcher.Workshop{}, err
@@ -33,7 +32,7 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (launcher.Works
 	if tool.Egress, err = egress.Start(tool.Fetch, shown.logger()); err != nil {
 		return launcher.Workshop{}, errors.Join(err, release())
 	}
-	r, err := o.resolver(ctx, fetcher{tool: tool, env: slices.Concat(os.Environ(), tool.Fetch, tool.Egress.Environ())}, shown)
+	r, err := o.resolver(ctx, fetcher{tool, engine.Env(), engine.RunFetching}, shown)
 	if err != nil {
 		return launcher.Workshop{}, errors.Join(err, release())
 	}
