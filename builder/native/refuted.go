@@ -16,7 +16,7 @@ import (
 type refuted map[string]bool // by file name
 
 // maxRefuted bounds them: with more of them, all is left to go build.
-const maxRefuted = 2000
+const maxRefuted = 500
 
 // refutedFile returns the name of the file for a kit or a module, path@version.
 func refutedFile(name string) string {
