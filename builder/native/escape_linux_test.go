@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/flate"
-	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -302,7 +301,8 @@ func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := hostileEngine(t, serveHostile(t, goMod, test.write), Config{})
-			_, err := e.Build(context.WithoutCancel(t.Context()), e.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			_, err := e.Build(t.Context(), e.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			e.Settle(t.Context())
 			test.check(t, e, err)
 		})
 	}
