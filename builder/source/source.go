@@ -57,13 +57,17 @@ func Parse(text, base string) (Source, error) {
 	case text == "":
 		return Source{}, invalid("there is nothing to replace it by")
 	case len(text) > maxText:
-		return Source{}, invalid("what it is replaced by is longer than %d characters", maxText)
+		return Source{}, invalid("the replacement is longer than %d characters", maxText)
 	case strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return Source{}, invalid("%q has control characters", text)
 	case filepath.IsAbs(text):
 		return Source{Dir: filepath.Clean(text)}, nil
 	case strings.HasPrefix(text, "."):
-		return Source{Dir: filepath.Join(base, filepath.FromSlash(text))}, nil
+		dir := filepath.Join(base, filepath.FromSlash(text))
+		if len(dir) > maxText {
+			return Source{}, invalid("the path of the directory that replaces it is longer than %d characters", maxText)
+		}
+		return Source{Dir: dir}, nil
 	case strings.HasPrefix(text, "~"):
 		return Source{}, invalid("%q is not a directory: the shell has not replaced the ~", text).
 			WithHint("Write the whole path.")
