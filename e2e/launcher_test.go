@@ -141,9 +141,9 @@ func TestLauncherHasTheBytesOfTheService(t *testing.T) {
 	}
 }
 
-// isDownload reports whether a request is for the bytes of a binary, not for how far it is.
+// isDownload reports whether a request is for the bytes of a binary, not for its versions or the progress of its build.
 func isDownload(r *http.Request) bool {
-	return r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/progress/")
+	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/k6@v") && !strings.HasPrefix(r.URL.Path, "/progress/")
 }
 
 // front is a proxy in front of a service that counts downloads, and may do harm.

@@ -1,9 +1,14 @@
 package launcher
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +16,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k6x"
+	"k6x/client"
 	"k6x/launcher/binaries"
 )
 
@@ -343,5 +350,40 @@ func TestAFullDiskIsNoFaultOfASource(t *testing.T) {
 	l := Launcher{Dir: dir, Platform: host, Sources: []Source{&shop{name: "first"}, second}}
 	if _, _, err := l.Get(t.Context(), nil); err == nil || len(second.asked) > 0 {
 		t.Errorf("%v; the second was asked for %q", err, second.asked)
+	}
+}
+
+// What is not kept takes one request for the versions and one for the binary; what is kept takes none.
+func TestRequestsToAService(t *testing.T) {
+	const path = "/k6@v1.1.0,k6/x/a@v0.1.0"
+	data := k6(t)
+	sum := sha256.Sum256(data)
+	var requests []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests = append(requests, r.Method+" "+r.URL.Path)
+		if r.URL.Path != "/"+host.String()+path {
+			http.Redirect(w, r, "/"+host.String()+path, http.StatusTemporaryRedirect)
+			return
+		}
+		w.Header().Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(sum[:])+":")
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}))
+	defer server.Close()
+	b := newBench(t, &Service{Dial: func() (*client.Client, error) {
+		base, err := client.ParseBase(server.URL)
+		return &client.Client{Base: base, Progress: func(client.Event) {}}, err
+	}})
+	for _, c := range []struct {
+		list string
+		want []string
+	}{
+		{"k6/x/a", []string{"GET /" + host.String() + "/k6,k6/x/a", "GET /" + host.String() + path}},
+		{"k6/x/a", nil},
+	} {
+		requests = nil
+		b.want(c.list, path[1:])
+		if !slices.Equal(requests, c.want) {
+			t.Errorf("requests %q, want %q", requests, c.want)
+		}
 	}
 }

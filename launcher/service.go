@@ -5,14 +5,14 @@ import (
 	"os"
 
 	"k6x"
-	"k6x/launcher/remote"
+	"k6x/client"
 )
 
 // Service is a Source that asks a builder service. Dial is called by Open and says where it is.
 type Service struct {
-	Dial func() (*remote.Client, error)
+	Dial func() (*client.Client, error)
 
-	client *remote.Client
+	client *client.Client
 }
 
 var _ Source = (*Service)(nil)
@@ -26,17 +26,14 @@ func (s *Service) Open(context.Context) (err error) {
 	return err
 }
 
-// Resolve follows the redirects of the service.
+// Resolve asks the service.
 func (s *Service) Resolve(ctx context.Context, platform k6x.Platform, list k6x.List) (k6x.List, error) {
-	return s.client.Name(ctx, platform, list)
+	return s.client.Resolve(ctx, platform, list)
 }
 
-// Fetch has the binary built and downloads it.
+// Fetch downloads the binary, which the service builds if need be.
 func (s *Service) Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.List, file *os.File) error {
-	made, err := s.client.Resolve(ctx, platform, pinned)
-	if err == nil {
-		_, err = s.client.Download(ctx, made, file)
-	}
+	_, err := s.client.Fetch(ctx, platform, pinned, file)
 	return err
 }
 

@@ -4,45 +4,33 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"k6x"
-	"k6x/launcher/remote"
+	"k6x/client"
+	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/progress"
 )
 
-// Bounds of what is tried again, and of what a service may say.
 const (
-	maxTries  = 6
-	maxAnswer = 1 << 20 // bytes
+	maxTries  = 6       // of a request to a service
+	maxAnswer = 1 << 20 // bytes of an answer that is no binary
 )
 
-// client talks to a build service.
-type client struct {
-	base  *url.URL
-	token string // sent to the service with requests for builds; "": none
-	http  *http.Client
-	pause func(ctx context.Context, d time.Duration) error // between tries; nil: by the clock
-	stall time.Duration                                    // how long a download may go without a byte; 0: as remote has it
-}
+// buildClient is a client of the k6build API of a service. Its token is sent with requests for builds, not for binaries.
+type buildClient struct{ client.Client }
 
-// newClient returns a client of the service at a base URL.
-func newClient(base, token string) (*client, error) {
-	u, err := url.Parse(base)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("--server %q is not the URL of a service, such as http://localhost:8000", base)
+// newClient returns a client of the service at the URL that --server has.
+func newClient(server, token string) (*buildClient, error) {
+	base, err := cli.ParseURL("server", server, "the URL of a service, such as http://localhost:8000")
+	if err != nil {
+		return nil, err
 	}
-	return &client{base: u, token: token, http: &http.Client{}}, nil
-}
-
-// transport returns what asks again where that is of use, and downloads. Tokens are for builds: it has none.
-func (c *client) transport() *remote.Client {
-	return &remote.Client{HTTP: c.http, Tries: maxTries, Pause: c.pause, Stall: c.stall}
+	return &buildClient{client.Client{Base: base, Token: token, HTTP: &http.Client{}, Tries: maxTries}}, nil
 }
 
 // buildRequest is the body of POST /build.
@@ -69,8 +57,8 @@ type buildAnswer struct {
 	Artifact artifact     `json:"artifact"`
 }
 
-// nestedError is an error as services tell it: words, and what is beneath them. A text is
-// read as one without anything beneath.
+// nestedError is an error as services write it: a message, and the error that is its reason. A string is
+// read as one without a reason.
 type nestedError struct {
 	text   string
 	reason *nestedError
@@ -89,7 +77,7 @@ func (e *nestedError) UnmarshalJSON(data []byte) error {
 	return err
 }
 
-// innermost returns the words of the cause; "" of no error.
+// innermost returns the message of the innermost reason; "" of no error.
 func (e *nestedError) innermost() string {
 	if e == nil {
 		return ""
@@ -100,43 +88,43 @@ func (e *nestedError) innermost() string {
 	return strings.TrimSpace(e.text)
 }
 
-// mentions reports whether words are those of the error, or of one beneath it.
+// mentions reports whether words are the message of the error or of one of its reasons.
 func (e *nestedError) mentions(words string) bool {
 	return e != nil && (e.text == words || e.reason.mentions(words))
 }
 
-// build asks the service for a binary, for as long as it takes. What may be gone the next
-// time is tried again.
-func (c *client) build(ctx context.Context, want buildRequest) (artifact, error) {
+// build asks the service for a binary, for as long as it takes. A request that fails in a way that may pass is tried
+// again.
+func (c *buildClient) build(ctx context.Context, want buildRequest) (artifact, error) {
 	body, err := json.Marshal(want)
 	if err != nil {
 		return artifact{}, err
 	}
 	var made artifact
-	err = c.transport().Retry(ctx, func() (err error) {
+	err = c.Retry(ctx, func() (err error) {
 		made, err = c.post(ctx, body)
 		return err
 	})
 	return made, err
 }
 
-func (c *client) post(ctx context.Context, body []byte) (artifact, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.base.JoinPath("build").String(), bytes.NewReader(body))
+func (c *buildClient) post(ctx context.Context, body []byte) (artifact, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.Base.JoinPath("build").String(), bytes.NewReader(body))
 	if err != nil {
 		return artifact{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.HTTP.Do(req)
 	if err != nil {
-		return artifact{}, remote.Unreachable(c.base.Host, err)
+		return artifact{}, client.Unreachable(c.Base.Host, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return artifact{}, remote.Unreachable(c.base.Host, err)
+		return artifact{}, client.Unreachable(c.Base.Host, err)
 	}
 	var answer buildAnswer
 	bad := json.Unmarshal(data, &answer)
@@ -144,17 +132,17 @@ func (c *client) post(ctx context.Context, body []byte) (artifact, error) {
 	case resp.StatusCode != http.StatusOK:
 		return artifact{}, refused(resp, words, data)
 	case bad != nil:
-		return artifact{}, k6x.Errorf(k6x.Unavailable, "%s does not answer as a build service does", c.base).
+		return artifact{}, k6x.Errorf(k6x.Unavailable, "%s does not answer as a build service does", c.Base).
 			WithHint("Is --server right?").WithCause(bad)
 	case words != "":
 		return artifact{}, k6x.Errorf(k6x.Invalid, "%s", k6x.Printable(words))
 	}
-	return c.check(answer.Artifact)
+	return c.validate(answer.Artifact)
 }
 
-// check returns a with an absolute URL, if it is what a service may say.
-func (c *client) check(a artifact) (artifact, error) {
-	u, err := c.base.Parse(a.URL)
+// validate returns a with an absolute URL, or an error unless it has a URL and a checksum.
+func (c *buildClient) validate(a artifact) (artifact, error) {
+	u, err := c.Base.Parse(a.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return artifact{}, k6x.Errorf(k6x.Unavailable, "the service gives no URL that the binary could be had from")
 	}
@@ -165,8 +153,8 @@ func (c *client) check(a artifact) (artifact, error) {
 	return a, nil
 }
 
-// refused returns the error for an answer whose status says that it is none. Words are the
-// server's, if it has any; body is what it sent.
+// refused returns the error for an answer without an artifact. Words are those of the
+// server, if it has any.
 func refused(resp *http.Response, words string, body []byte) error {
 	if words == "" && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
 		words, _, _ = strings.Cut(strings.TrimSpace(string(body)), "\n")
@@ -181,7 +169,26 @@ func refused(resp *http.Response, words string, body []byte) error {
 	switch resp.StatusCode {
 	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return remote.Temporary(e, time.Duration(min(max(0, seconds), 3600))*time.Second)
+		return client.Temporary(e, time.Duration(min(max(0, seconds), 3600))*time.Second)
 	}
 	return e
+}
+
+// download fetches the binary into the file name, checks it, and makes it executable. A download that
+// breaks off is resumed. If it fails, the file is as it was before.
+func (c *buildClient) download(ctx context.Context, a artifact, name string, shown *progress.Display) error {
+	file, err := cli.CreateOutput(name, "output")
+	if err != nil {
+		return err
+	}
+	defer file.Discard()
+	c.Progress = func(e client.Event) {
+		if e.Step == client.Downloading {
+			shown.Bytes("downloading", e.Done, e.Total)
+		}
+	}
+	if _, err := c.Download(ctx, a.URL, a.Checksum, file); err != nil {
+		return err
+	}
+	return file.Commit()
 }

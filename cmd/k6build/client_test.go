@@ -23,7 +23,7 @@ import (
 )
 
 // dial returns a client of a handler, and where it notes how long it paused.
-func dial(t *testing.T, h http.HandlerFunc) (*client, *[]time.Duration) {
+func dial(t *testing.T, h http.HandlerFunc) (*buildClient, *[]time.Duration) {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
@@ -32,7 +32,7 @@ func dial(t *testing.T, h http.HandlerFunc) (*client, *[]time.Duration) {
 		t.Fatal(err)
 	}
 	var pauses []time.Duration
-	c.pause = func(ctx context.Context, d time.Duration) error {
+	c.Pause = func(ctx context.Context, d time.Duration) error {
 		pauses = append(pauses, d)
 		return ctx.Err()
 	}
@@ -51,9 +51,9 @@ func TestARequestForABuildIsAsServicesReadIt(t *testing.T) {
 		}
 		fmt.Fprintf(w, `{"artifact":{"id":"a","url":"/k6","checksum":"%s","unknown":1}}`, strings.ToUpper(someDigest))
 	})
-	w := wish{k6: "*", deps: []string{"k6/x/redis:>=0.3", "subcommand:docs", "subcommand:docs:v1"}, platform: "linux/amd64"}
+	w := requestOptions{k6: "*", deps: []string{"k6/x/redis:>=0.3", "subcommand:docs", "subcommand:docs:v1"}, platform: "linux/amd64"}
 	got, err := c.build(t.Context(), buildRequest{K6: w.k6, Dependencies: w.dependencies(), Platform: w.platform})
-	if err != nil || got.URL != "http://"+c.base.Host+"/k6" || got.Checksum != someDigest {
+	if err != nil || got.URL != "http://"+c.Base.Host+"/k6" || got.Checksum != someDigest {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -126,7 +126,7 @@ func TestAnswersThatAreNoBinary(t *testing.T) {
 }
 
 // binaryServer serves a binary; what it does with each request is up to the steps.
-func binaryServer(t *testing.T, data []byte, steps ...http.HandlerFunc) (*client, artifact, *[]string) {
+func binaryServer(t *testing.T, data []byte, steps ...http.HandlerFunc) (*buildClient, artifact, *[]string) {
 	t.Helper()
 	var ranges []string
 	c, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +142,7 @@ func binaryServer(t *testing.T, data []byte, steps ...http.HandlerFunc) (*client
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	})
 	sum := sha256.Sum256(data)
-	return c, artifact{URL: c.base.String(), Checksum: hex.EncodeToString(sum[:])}, &ranges
+	return c, artifact{URL: c.Base.String(), Checksum: hex.EncodeToString(sum[:])}, &ranges
 }
 
 // breakOff sends the first half and cuts the connection.
@@ -239,7 +239,7 @@ func TestAStalledDownloadIsTakenUpAgain(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
 	})
-	c.stall = 100 * time.Millisecond
+	c.Stall = 100 * time.Millisecond
 	file := filepath.Join(t.TempDir(), "k6")
 	if err := c.download(t.Context(), a, file, nil); err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestPublishNeedsTheStoreToHaveTheSameBytes(t *testing.T) {
 	c, _ := dial(t, func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, `{"Error":"","Object":{"ID":"x","Checksum":"%s","URL":"http://elsewhere.example.com/x"}}`, strings.Repeat("cd", 32))
 	})
-	p := newPublisher(c.base, "")
+	p := newPublisher(c.Base, "")
 	if location, err := p.publish(t.Context(), someDigest, nil); k6x.KindOf(err) != k6x.Unavailable {
 		t.Errorf("%s, %v", location, err)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 type localOptions struct {
-	wish
+	requestOptions
 	engineOptions
 	storeDir string
 	cacheDir string
@@ -40,7 +40,7 @@ are fetched without a module proxy. Go's own caches are not used: it has its own
 		},
 	}
 	f := cmd.Flags()
-	o.wish.addFlags(f, "k6")
+	o.requestOptions.addFlags(f, "k6")
 	o.engineOptions.addFlags(f)
 	f.StringVarP(&o.storeDir, "store-dir", "f", "", "`directory` to keep binaries in (default below --cache-dir)")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for modules and Go's build cache")

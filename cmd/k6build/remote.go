@@ -16,7 +16,7 @@ import (
 const tokenVariable = "K6BUILD_TOKEN"
 
 type remoteOptions struct {
-	wish
+	requestOptions
 	server    string
 	tokenFile string
 }
@@ -51,11 +51,11 @@ func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) e
 	}
 	c, err := newClient(o.server, token)
 	if err != nil {
-		return &cli.UsageError{Err: err}
+		return err
 	}
 	shown := progress.New(stderr, o.quiet)
 	defer shown.Close()
-	shown.Spin("building at " + c.base.Host)
+	shown.Spin("building at " + c.Base.Host)
 	made, err := c.build(ctx, buildRequest{K6: o.k6, Dependencies: o.dependencies(), Platform: o.platform, K6ModPath: o.k6ModPath})
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,7 +80,7 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 	if o.otelEndpoint != "" {
 		tracing, err := newTracing(ctx, o.otelEndpoint, logger)
 		if err != nil {
-			return &cli.UsageError{Err: err}
+			return err
 		}
 		defer tracing.close()
 		options.Wrap = tracing.wrap
@@ -107,9 +106,9 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, ShutdownTimeout: o.shutdownTimeout,
 	}
 	if o.storeURL != "" {
-		u, err := url.Parse(o.storeURL)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return app.Options{}, &cli.UsageError{Err: fmt.Errorf("--store-url %q is not the URL of a store, such as http://localhost:9000", o.storeURL)}
+		u, err := cli.ParseURL("store-url", o.storeURL, "the URL of a store, such as http://localhost:9000")
+		if err != nil {
+			return app.Options{}, err
 		}
 		token, err := cli.Token(tokenVariable, "")
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"path/filepath"
 	"time"
 
@@ -57,11 +56,9 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 	logger := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.level}))
 	cfg := service.ObjectsConfig{Metrics: service.NewMetrics(), Logger: logger}
 	if o.downloadURL != "" {
-		u, err := url.Parse(o.downloadURL)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return &cli.UsageError{Err: fmt.Errorf("--download-url %q is not a base URL such as https://store.example.com", o.downloadURL)}
+		if cfg.DownloadURL, err = cli.ParseURL("download-url", o.downloadURL, "a base URL such as https://store.example.com"); err != nil {
+			return err
 		}
-		cfg.DownloadURL = u
 	}
 	if o.maxObject < 1 {
 		return &cli.UsageError{Err: fmt.Errorf("--max-object is at least 1")}

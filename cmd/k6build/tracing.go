@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -14,6 +12,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+
+	"k6x/cmd/internal/cli"
 )
 
 // tracing sends a trace of each request to a collector.
@@ -25,16 +25,16 @@ type tracing struct {
 // newTracing sends traces to endpoint, as OTLP over HTTP. A collector that does not answer
 // holds up no request.
 func newTracing(ctx context.Context, endpoint string, logger *slog.Logger) (*tracing, error) {
-	u, err := url.Parse(endpoint)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("--otel-endpoint %q is not the URL of a collector, such as http://localhost:4318", endpoint)
+	u, err := cli.ParseURL("otel-endpoint", endpoint, "the URL of a collector, such as http://localhost:4318")
+	if err != nil {
+		return nil, err
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/traces"
 	}
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()))
 	if err != nil {
-		return nil, err
+		return nil, &cli.UsageError{Err: err}
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter),
 		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName("k6build"))))

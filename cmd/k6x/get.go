@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"k6x"
+	"k6x/client"
 	"k6x/cmd/internal/cli"
-	"k6x/launcher/remote"
 )
 
 // getOptions are the flags of k6x get.
@@ -56,19 +56,19 @@ that is set, a token goes to no other service, whatever the URL says.`,
 	return cmd
 }
 
-func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Writer) error {
+func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io.Writer) error {
 	shown := newScreen(stderr, o.quiet, o.verbose)
 	defer shown.close()
-	platform, list, err := o.wanted(what)
+	platform, list, err := o.target(argument)
 	if err != nil {
 		return err
 	}
-	client, err := o.dial(shown)
+	service, err := o.dial(shown)
 	if err != nil {
 		return err
 	}
 	if o.noToken {
-		client.Token = ""
+		service.Token = ""
 	}
 	name := o.output
 	if name == "" {
@@ -82,10 +82,7 @@ func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Wri
 		return err
 	}
 	defer file.Discard()
-	made, err := client.Resolve(ctx, platform, list)
-	if err == nil {
-		made, err = client.Download(ctx, made, file)
-	}
+	made, err := service.Fetch(ctx, platform, list, file)
 	if err != nil {
 		return err
 	}
@@ -99,11 +96,11 @@ func (o *getOptions) run(ctx context.Context, what string, stdout, stderr io.Wri
 	return nil
 }
 
-// wanted returns what a URL or list names. A URL says where the service is as well.
-func (o *getOptions) wanted(what string) (k6x.Platform, k6x.List, error) {
-	if service, platform, list, ok, err := remote.ParseURL(what); ok {
-		if o.service != "" && !remote.SameHost(o.service, service) {
-			o.noToken = true // it is for that service, and nobody else
+// target returns the platform and list that a URL or list names. A URL says where the service is as well.
+func (o *getOptions) target(argument string) (k6x.Platform, k6x.List, error) {
+	if service, platform, list, ok, err := client.ParseURL(argument); ok {
+		if o.service != "" && !client.SameHost(o.service, service) {
+			o.noToken = true // it is for the other service
 		}
 		o.service = service
 		return platform, list, err
@@ -112,6 +109,6 @@ func (o *getOptions) wanted(what string) (k6x.Platform, k6x.List, error) {
 	if err != nil {
 		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
 	}
-	list, err := k6x.ParseList(what)
+	list, err := k6x.ParseList(argument)
 	return platform, list, err
 }

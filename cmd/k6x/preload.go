@@ -55,8 +55,8 @@ it. What cannot be built is told and passed over, unless it was named by --with.
 	return cmd
 }
 
-// wish is one thing to compile.
-type wish struct {
+// preloaded is one list that is compiled.
+type preloaded struct {
 	list  k6x.List
 	named bool // by --with
 }
@@ -76,7 +76,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	if len(o.builders) == 0 {
 		return &cli.UsageError{Err: errors.New("a service is preloaded where it runs, by k6x service --preload")}
 	}
-	wishes, err := o.wishes(ctx, shown)
+	lists, err := o.lists(ctx, shown)
 	if err != nil {
 		return err
 	}
@@ -86,13 +86,13 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	}
 	l := launcher.Launcher{Sources: sources, Tell: shown.tell}
 	return l.With(ctx, func(s launcher.Source) error {
-		return o.compile(ctx, s, platforms, wishes, shown, stdout)
+		return o.compile(ctx, s, platforms, lists, shown, stdout)
 	})
 }
 
-// wishes returns k6 alone, what the registry has, and what was named.
-func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, error) {
-	starred := o.builderOptions // what was named needs no stars
+// lists returns k6 alone, and k6 with each extension of the registry that has the stars or that was named.
+func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded, error) {
+	starred := o.builderOptions // extensions that were named need no stars
 	starred.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
 	r, err := starred.resolver(ctx, fetcher{}, shown)
 	if err != nil {
@@ -116,10 +116,10 @@ func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, err
 	if c, ok := named.Lookup(k6x.K6); ok {
 		k6.Constraint = c
 	}
-	all := []wish{{k6x.List{k6}, true}}
+	all := []preloaded{{k6x.List{k6}, true}}
 	add := func(dep k6x.Dependency, named bool) error {
 		list, err := k6x.NewList(k6, dep)
-		all = append(all, wish{list, named})
+		all = append(all, preloaded{list, named})
 		return err
 	}
 	for _, dep := range named {
@@ -135,16 +135,16 @@ func (o *preloadOptions) wishes(ctx context.Context, shown *screen) ([]wish, err
 	return all, err
 }
 
-// compile builds each wish for each platform, and keeps nothing of it.
-func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platforms []k6x.Platform, wishes []wish, shown *screen, stdout io.Writer) error {
+// compile builds each list for each platform, and keeps no binary.
+func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platforms []k6x.Platform, lists []preloaded, shown *screen, stdout io.Writer) error {
 	local := s.(*launcher.Local)
-	done, all := 0, len(platforms)*len(wishes)
+	done, all := 0, len(platforms)*len(lists)
 	var failed error
 	for _, platform := range platforms {
-		for i, w := range wishes {
-			at := fmt.Sprintf("%d of %d, %s for %s: ", i+1, len(wishes), w.list[len(w.list)-1].Name, platform)
+		for i, item := range lists {
+			at := fmt.Sprintf("%d of %d, %s for %s: ", i+1, len(lists), item.list[len(item.list)-1].Name, platform)
 			watched := builder.WithProgress(ctx, shown.building(at))
-			recipe, err := local.Build(watched, platform, w.list, io.Discard)
+			recipe, err := local.Build(watched, platform, item.list, io.Discard)
 			switch {
 			case ctx.Err() != nil:
 				return err
@@ -153,10 +153,10 @@ func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platfor
 				if !o.quiet {
 					shown.display.Print(stdout, recipe.List().String()+" for "+platform.String())
 				}
-			case w.named:
+			case item.named:
 				failed = errors.Join(failed, err)
 			default:
-				shown.tell(false, fmt.Sprintf("passed over %s for %s: %v", w.list, platform, err))
+				shown.tell(false, fmt.Sprintf("passed over %s for %s: %v", item.list, platform, err))
 			}
 		}
 	}

@@ -56,12 +56,12 @@ type replacement struct {
 // have versions, and is built anew each time, as the code may be different each time.
 func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
 	ctx = shown.watch(ctx)
-	tools, err := o.nativeTools(ctx, shown)
+	tools, engine, err := o.openNative(ctx, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, tools.close()) }()
-	engine, r := tools.engine, tools.resolver
+	r := tools.resolver
 	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
@@ -139,7 +139,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *runOptions) replacements(ctx context.Context, tools *nativeTools, fetched string, shown *screen) ([]replacement, error) {
+func (o *runOptions) replacements(ctx context.Context, tools *goTools, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err

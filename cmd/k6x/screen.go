@@ -9,8 +9,8 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/client"
 	"k6x/cmd/internal/progress"
-	"k6x/launcher/remote"
 )
 
 // screen is where a person sees what goes on while k6 is had.
@@ -49,12 +49,12 @@ func (s *screen) waiting(text string) {
 	s.display.Spin(text)
 }
 
-// remote shows what a service does.
-func (s *screen) remote(e remote.Event) {
+// service shows the progress of a request to a service.
+func (s *screen) service(e client.Event) {
 	switch e.Step {
-	case remote.Resolving:
+	case client.Resolving:
 		s.display.Spin("asking " + hostOf(e.URL))
-	case remote.Building:
+	case client.Building:
 		switch of := hostOf(e.URL) + " is "; e.Doing {
 		case "":
 			s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
@@ -65,9 +65,9 @@ func (s *screen) remote(e remote.Event) {
 		default:
 			s.display.Spin(of + k6x.Printable(e.Doing))
 		}
-	case remote.Downloading:
+	case client.Downloading:
 		s.display.Bytes("downloading", e.Done, e.Total)
-	case remote.Retrying:
+	case client.Retrying:
 		s.tell(false, fmt.Sprintf("%v; trying again in %s", e.Err, e.After.Round(1e8)))
 	}
 }

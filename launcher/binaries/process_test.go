@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/client"
 	"k6x/launcher/binaries"
-	"k6x/launcher/remote"
 )
 
 // A launcher is this test binary again, with these variables.
@@ -54,21 +54,21 @@ func launch(dir, service string) error {
 	}
 	found, ok := d.Find(ctx, platform, list)
 	if !ok {
-		base, err := remote.ParseBase(service)
+		base, err := client.ParseBase(service)
 		if err != nil {
 			return err
 		}
-		c := &remote.Client{Base: base}
-		meant, err := c.Resolve(ctx, platform, list)
+		c := &client.Client{Base: base}
+		pinned, err := c.Resolve(ctx, platform, list)
 		if err != nil {
 			return err
 		}
-		meta := binaries.Meta{Platform: platform, Versions: map[string]string{}, Digest: meant.Digest, Size: meant.Size, Source: meant.URL}
-		for _, dep := range meant.List {
+		meta := binaries.Meta{Platform: platform, Versions: map[string]string{}, Source: service}
+		for _, dep := range pinned {
 			meta.Versions[dep.Name] = dep.Constraint.Version()
 		}
 		found, err = d.Add(ctx, meta, func(file *os.File) error {
-			_, err := c.Download(ctx, meant, file)
+			_, err := c.Fetch(ctx, platform, pinned, file)
 			return err
 		})
 		if err != nil {

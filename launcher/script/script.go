@@ -118,7 +118,7 @@ func (a *analysis) flags(in Input) error {
 		}
 	}
 	for _, text := range in.With {
-		dep, err := parseWish(text)
+		dep, err := parseDependency(text)
 		if err != nil {
 			return at("--with", err)
 		}

@@ -10,13 +10,13 @@ import (
 	"k6x"
 )
 
-// Output is a file in the making: it comes to its name as a whole, or not at all.
+// Output is a file that is being written: it comes to its name as a whole, or not at all.
 type Output struct {
 	*os.File
 	name string
 }
 
-// CreateOutput makes a file beside name, which a flag has given.
+// CreateOutput creates a file beside name, which a flag has given.
 func CreateOutput(name, flag string) (*Output, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return nil, k6x.Errorf(k6x.Invalid, "%s is a directory", name).WithHint("Name another place with --%s.", flag)
@@ -31,6 +31,15 @@ func CreateOutput(name, flag string) (*Output, error) {
 		return nil, o.NotWritten(err)
 	}
 	return o, nil
+}
+
+// Write is that of the file, with an error in words for the user.
+func (o *Output) Write(p []byte) (int, error) {
+	n, err := o.File.Write(p)
+	if err != nil {
+		err = o.NotWritten(err)
+	}
+	return n, err
 }
 
 // Commit gives the file its name.

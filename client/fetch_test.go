@@ -1,4 +1,4 @@
-package remote
+package client
 
 import (
 	"context"
@@ -16,8 +16,8 @@ import (
 )
 
 // A list is followed through 307, 301 and rounds of waiting, also to another host, which
-// does not get the token.
-func TestResolveFollowsToTheCanonicalURL(t *testing.T) {
+// does not get the token. To resolve it, the first pinned list is enough.
+func TestAListIsFollowedToTheCanonicalURL(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "" {
 			t.Error("another host was given the token")
@@ -47,7 +47,7 @@ func TestResolveFollowsToTheCanonicalURL(t *testing.T) {
 	})
 	var events []Event
 	c.Progress = func(e Event) { events = append(events, e) }
-	got, err := c.Resolve(t.Context(), linux, list(t, "k6/x/redis@>=0.3 <1"))
+	got, err := fetch(t, c, "k6/x/redis@>=0.3 <1")
 	want := Binary{URL: other.URL + "/cdn/linux/amd64/" + pinned, Platform: linux, Digest: sumOf(data), Size: int64(len(data))}
 	if err != nil || got.List.String() != pinned {
 		t.Fatalf("%+v, %v", got, err)
@@ -56,15 +56,27 @@ func TestResolveFollowsToTheCanonicalURL(t *testing.T) {
 	if got.URL != want.URL || got.Digest != want.Digest || got.Size != want.Size || got.Platform != linux {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if want := []string{"HEAD /base/linux/amd64/k6/x/redis@%3E=0.3%20%3C1", "HEAD /base/linux/amd64/k6/x/redis@v0.3.6,k6@1.8.1"}; !slices.Equal(seen, want) {
+	if want := []string{"GET /base/linux/amd64/k6/x/redis@%3E=0.3%20%3C1", "GET /base/linux/amd64/k6/x/redis@v0.3.6,k6@1.8.1"}; !slices.Equal(seen, want) {
 		t.Errorf("asked for %q, want %q", seen, want)
 	}
 	var steps []string
 	for _, e := range events {
-		steps = append(steps, fmt.Sprint(e.Step, e.Round))
+		if e.Step != Downloading {
+			_, round, _ := strings.Cut(e.URL, "round=")
+			steps = append(steps, fmt.Sprint(e.Step)+" "+round)
+		}
 	}
-	if want := []string{"0 0", "1 0", "1 1", "1 2"}; !slices.Equal(steps, want) {
-		t.Errorf("told %q, want %q", steps, want)
+	if want := []string{"0 ", "1 ", "1 1", "1 2"}; !slices.Equal(steps, want) {
+		t.Errorf("reported %q, want %q", steps, want)
+	}
+	seen = nil
+	resolved, err := c.Resolve(t.Context(), linux, list(t, "k6/x/redis@>=0.3 <1"))
+	if err != nil || resolved.String() != "k6@v1.8.1,k6/x/redis@v0.3.6" || len(seen) != 1 {
+		t.Errorf("resolved to %s by %q, %v", resolved, seen, err)
+	}
+	seen = nil
+	if resolved, err := c.Resolve(t.Context(), linux, list(t, pinned)); err != nil || resolved.String() != pinned || len(seen) > 0 {
+		t.Errorf("a pinned list is resolved to %s by %q, %v", resolved, seen, err)
 	}
 }
 
@@ -81,16 +93,13 @@ func TestTheUserOfTheBaseIsSentAndNotKept(t *testing.T) {
 			t.Errorf("shown: %s", e.URL)
 		}
 	}
-	got, err := c.Resolve(t.Context(), linux, list(t, pinned))
+	got, err := fetch(t, c, pinned)
 	if err != nil || strings.Contains(got.URL, "pw") {
-		t.Fatalf("%+v, %v", got, err)
-	}
-	if _, err := c.Download(t.Context(), got, tempFile(t)); err != nil {
-		t.Error(err)
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
-// What the service says about a failure keeps its kind and words, though a HEAD has none.
+// What the service says about a failure keeps its kind and words.
 func TestErrorsOfTheServiceKeepKindAndWords(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer  http.HandlerFunc
@@ -119,18 +128,22 @@ func TestErrorsOfTheServiceKeepKindAndWords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tries := 0
 			client, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.Method == http.MethodHead {
-					tries++
-				}
+				tries++
 				c.answer(w, r)
 			})
-			_, err := client.Resolve(t.Context(), linux, list(t, "k6"))
-			e := k6x.AsError(err)
-			if err == nil || e.Kind != c.kind || !strings.Contains(e.Message, c.message) || e.Hint != c.hint || tries != c.tries {
-				t.Errorf("%s: %q, hint %q, after %d tries", e.Kind, e.Message, e.Hint, tries)
-			}
-			if strings.ContainsAny(e.Message, "\x1b\x07\u202e") {
-				t.Errorf("not printable: %q", e.Message)
+			for name, ask := range map[string]func() error{
+				"resolve": func() error { _, err := client.Resolve(t.Context(), linux, list(t, "k6")); return err },
+				"fetch":   func() error { _, err := fetch(t, client, pinned); return err },
+			} {
+				tries = 0
+				err := ask()
+				e := k6x.AsError(err)
+				if err == nil || e.Kind != c.kind || !strings.Contains(e.Message, c.message) || e.Hint != c.hint || tries != c.tries {
+					t.Errorf("%s: %s: %q, hint %q, after %d tries", name, e.Kind, e.Message, e.Hint, tries)
+				}
+				if strings.ContainsAny(e.Message, "\x1b\x07\u202e") {
+					t.Errorf("not printable: %q", e.Message)
+				}
 			}
 		})
 	}
@@ -138,19 +151,17 @@ func TestErrorsOfTheServiceKeepKindAndWords(t *testing.T) {
 
 func TestRetryAfterIsKeptToWithinBounds(t *testing.T) {
 	after := []string{"7", "99999999", "soon"}
-	heads := 0
+	tries := 0
 	c, pauses := dial(t, func(w http.ResponseWriter, r *http.Request) {
-		if heads < len(after) {
-			w.Header().Set("Retry-After", after[heads])
-			if r.Method == http.MethodGet {
-				heads++
-			}
+		if tries < len(after) {
+			w.Header().Set("Retry-After", after[tries])
+			tries++
 			w.WriteHeader(503)
 			return
 		}
 		serveData(w, r)
 	})
-	_, err := c.Resolve(t.Context(), linux, list(t, pinned))
+	_, err := fetch(t, c, pinned)
 	if p := *pauses; err != nil || len(p) != 3 || p[0] != 7*time.Second || p[1] != maxPause || p[2] < 4*time.Second || p[2] > 5*time.Second {
 		t.Errorf("%v after pauses of %v", err, p)
 	}
@@ -165,7 +176,7 @@ func TestAnswersThatAreNotThoseOfAService(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		wish, words string
+		list, words string
 		answer      http.HandlerFunc
 	}{
 		"a page":             {pinned, "does not answer as", status(200, "text/html", "<html>")},
@@ -192,9 +203,14 @@ func TestAnswersThatAreNotThoseOfAService(t *testing.T) {
 				}
 				c.answer(w, r)
 			})
-			got, err := client.Resolve(t.Context(), linux, list(t, c.wish))
+			got, err := fetch(t, client, c.list)
 			if k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("%+v, %v", got, err)
+			}
+			if l := list(t, c.list); !l.Pinned() {
+				if got, err := client.Resolve(t.Context(), linux, l); k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), c.words) {
+					t.Errorf("resolved to %s, %v", got, err)
+				}
 			}
 		})
 	}
@@ -210,7 +226,7 @@ func TestHTTPSIsNotLeftForHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &Client{Base: base, HTTP: server.Client()}
-	if got, err := c.Resolve(t.Context(), linux, list(t, pinned)); err == nil || !strings.Contains(err.Error(), "which is not followed") {
+	if got, err := fetch(t, c, pinned); err == nil || !strings.Contains(err.Error(), "which is not followed") {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -220,7 +236,7 @@ func TestAServiceThatHangsIsGivenUpAndOneThatBuildsIsNot(t *testing.T) {
 	var probes int
 	enough := make(chan struct{})
 	c, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/base/alive" {
+		if r.URL.Path == "/base/progress/linux/amd64/"+pinned {
 			if probes++; probes == 3 {
 				close(enough)
 			}
@@ -229,31 +245,31 @@ func TestAServiceThatHangsIsGivenUpAndOneThatBuildsIsNot(t *testing.T) {
 		<-enough
 		serveData(w, r)
 	})
-	c.Quiet = 20 * time.Millisecond
-	if _, err := c.Resolve(t.Context(), linux, list(t, pinned)); err != nil {
+	c.Silence = 20 * time.Millisecond
+	if _, err := fetch(t, c, pinned); err != nil {
 		t.Error(err)
 	}
 	c, _ = dial(t, func(_ http.ResponseWriter, r *http.Request) { stall(r) })
-	c.Quiet = 20 * time.Millisecond
-	if _, err := c.Resolve(t.Context(), linux, list(t, pinned)); k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), "does not answer") {
+	c.Silence = 20 * time.Millisecond
+	if _, err := fetch(t, c, pinned); k6x.KindOf(err) != k6x.Unavailable || !strings.Contains(err.Error(), "does not answer") {
 		t.Error(err)
 	}
 }
 
 func TestWaitingHasAnEnd(t *testing.T) {
 	c, _ := dial(t, func(_ http.ResponseWriter, r *http.Request) { stall(r) })
-	c.Patience = 20 * time.Millisecond
-	if _, err := c.Resolve(t.Context(), linux, list(t, pinned)); k6x.KindOf(err) != k6x.Timeout {
+	c.MaxWait = 20 * time.Millisecond
+	if _, err := fetch(t, c, pinned); k6x.KindOf(err) != k6x.Timeout {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	c, _ = dial(t, func(_ http.ResponseWriter, r *http.Request) { cancel(); stall(r) })
-	if _, err := c.Resolve(ctx, linux, list(t, pinned)); k6x.KindOf(err) != k6x.Canceled {
+	if _, err := c.Fetch(ctx, linux, list(t, pinned), tempFile(t)); k6x.KindOf(err) != k6x.Canceled {
 		t.Error(err)
 	}
 }
 
-func TestNobodyListens(t *testing.T) {
+func TestAServiceThatDoesNotListen(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +277,7 @@ func TestNobodyListens(t *testing.T) {
 	c, pauses := dial(t, serveData)
 	c.Base.Host = listener.Addr().String()
 	listener.Close()
-	_, err = c.Resolve(t.Context(), linux, list(t, pinned))
+	_, err = fetch(t, c, pinned)
 	if k6x.KindOf(err) != k6x.Unavailable || len(*pauses) != 0 || k6x.AsError(err).Hint == "" {
 		t.Errorf("%v after pauses of %v", err, *pauses)
 	}
@@ -275,7 +291,7 @@ func FuzzDigest(f *testing.F) {
 		if got, err := digestOf(h); err == nil && got != "" && k6x.CheckKey(got) != nil {
 			t.Errorf("%q", got)
 		}
-		p := words(&http.Response{Header: http.Header{"Content-Type": {tag}}}, []byte(repr))
+		p := parseProblem(&http.Response{Header: http.Header{"Content-Type": {tag}}}, []byte(repr))
 		if s := k6x.Printable(p.Detail); strings.ContainsAny(s, "\x1b\x07\r") {
 			t.Errorf("%q", s)
 		}

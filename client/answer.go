@@ -1,4 +1,4 @@
-package remote
+package client
 
 import (
 	"encoding/base64"
@@ -14,9 +14,9 @@ import (
 	"k6x"
 )
 
-const maxWords = 64 << 10 // bytes read of an answer that is no binary
+const maxAnswer = 64 << 10 // bytes read of an answer that is no binary
 
-// problem is what a service tells of a failure (RFC 9457, with members of the service's own).
+// problem is the description of a failure (RFC 9457, with members of the service's own).
 type problem struct {
 	Detail string `json:"detail"`
 	Title  string `json:"title"`
@@ -25,7 +25,7 @@ type problem struct {
 	Log    string `json:"log"`
 }
 
-// kinds is the way back from a status, where the answer names no kind (contract section 1).
+// kinds are those of errors by their status, for an answer that names no kind.
 var kinds = map[int]k6x.Kind{
 	http.StatusBadRequest:          k6x.Invalid,
 	http.StatusUnauthorized:        k6x.Unauthorized,
@@ -38,11 +38,11 @@ var kinds = map[int]k6x.Kind{
 	http.StatusInsufficientStorage: k6x.NoSpace,
 }
 
-// refused returns the error for an answer whose status says that it is none, in the words of the
+// refused returns the error for an answer that is not the one that was asked for, in the words of the
 // service if it has any.
 func refused(resp *http.Response) error {
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords)) // only words for the error
-	p := words(resp, body)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only words for the error
+	p := parseProblem(resp, body)
 	kind, known := kindNamed(p.Kind)
 	if !known {
 		var listed bool
@@ -51,9 +51,9 @@ func refused(resp *http.Response) error {
 		}
 	}
 	switch kind {
-	case k6x.Internal: // theirs, not ours
+	case k6x.Internal: // a fault of the service, not of this program
 		kind = k6x.Unavailable
-	case k6x.Canceled: // not by us
+	case k6x.Canceled: // by the service
 		kind = k6x.Busy
 	}
 	host := resp.Request.URL.Host
@@ -73,15 +73,15 @@ func refused(resp *http.Response) error {
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
 		e.RetryAfter = time.Duration(min(max(0, seconds), 3600)) * time.Second
 	}
-	if !passes(resp.StatusCode, kind) {
+	if !isTemporary(resp.StatusCode, kind) {
 		return e
 	}
 	return &temporary{e, e.RetryAfter}
 }
 
-// passes reports whether a failure may be gone the next time. One that took as long as the
+// isTemporary reports whether a failure may be gone the next time. One that took as long as the
 // service lets it take comes again after as long.
-func passes(status int, kind k6x.Kind) bool {
+func isTemporary(status int, kind k6x.Kind) bool {
 	switch status {
 	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
 		return true
@@ -91,8 +91,8 @@ func passes(status int, kind k6x.Kind) bool {
 	return false
 }
 
-// words reads the document, or the lines, that an answer explains itself with.
-func words(resp *http.Response, body []byte) problem {
+// parseProblem reads the document, or the lines, that an answer explains itself with.
+func parseProblem(resp *http.Response, body []byte) problem {
 	var p problem
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch media {

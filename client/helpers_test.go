@@ -1,4 +1,4 @@
-package remote
+package client
 
 import (
 	"bytes"
@@ -66,6 +66,12 @@ func list(t testing.TB, s string) k6x.List {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// fetch fetches a list for Linux into a file.
+func fetch(t *testing.T, c *Client, what string) (Binary, error) {
+	t.Helper()
+	return c.Fetch(t.Context(), linux, list(t, what), tempFile(t))
 }
 
 func tempFile(t *testing.T) *os.File {

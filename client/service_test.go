@@ -1,4 +1,4 @@
-package remote_test
+package client_test
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"k6x/builder"
 	"k6x/cache"
 	"k6x/cache/mem"
+	"k6x/client"
 	"k6x/internal/testmod"
-	"k6x/launcher/remote"
 	"k6x/resolver"
 	"k6x/service"
 )
@@ -41,8 +41,8 @@ func (g gated) Build(ctx context.Context, recipe k6x.Recipe, _ *k6x.Lock, w io.W
 	return k6x.Build{}, err
 }
 
-// realService starts the service, which builds for who has the token, and which nobody waits for longer than wait in
-// one request.
+// realService starts the service, which builds for clients with the token, and redirects a client to itself after it has
+// waited.
 func realService(t *testing.T, engine builder.Engine, wait time.Duration) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +57,7 @@ func realService(t *testing.T, engine builder.Engine, wait time.Duration) string
 	}
 	r, err := resolver.New(t.Context(), resolver.Config{
 		Registries: []string{registry}, Dir: filepath.Join(dir, "resolver"),
-		Env: append(os.Environ(), "GOPROXY="+testmod.Serve(t, "../../testdata/standin"), "GOSUMDB=off"),
+		Env: append(os.Environ(), "GOPROXY="+testmod.Serve(t, "../testdata/standin"), "GOSUMDB=off"),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -85,14 +85,15 @@ func realService(t *testing.T, engine builder.Engine, wait time.Duration) string
 func TestARealService(t *testing.T) {
 	gate := make(gated)
 	service := realService(t, gate, 500*time.Millisecond)
-	base, err := remote.ParseBase(service)
+	base, err := client.ParseBase(service)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var rounds []int
-	c := &remote.Client{Base: base, Token: "a-good-token", Tries: 1, Progress: func(e remote.Event) {
-		if e.Step == remote.Building {
-			if rounds = append(rounds, e.Round); e.Round == 2 {
+	var rounds []string
+	c := &client.Client{Base: base, Token: "a-good-token", Tries: 1, Progress: func(e client.Event) {
+		if e.Step == client.Building {
+			_, round, _ := strings.Cut(e.URL, "round=")
+			if rounds = append(rounds, round); round == "2" && e.Doing == "" {
 				close(gate)
 			}
 		}
@@ -106,26 +107,26 @@ func TestARealService(t *testing.T) {
 		return list
 	}
 	wish := parse("k6/x/hello@<0.2")
-	stranger := &remote.Client{Base: base}
-	if _, err := stranger.Resolve(t.Context(), platform, wish); k6x.KindOf(err) != k6x.Unauthorized {
+	stranger := &client.Client{Base: base}
+	if _, err := stranger.Fetch(t.Context(), platform, wish, temp(t)); k6x.KindOf(err) != k6x.Unauthorized {
 		t.Errorf("without a token: %v", err)
 	}
-	meant, err := c.Resolve(t.Context(), platform, wish)
+	pinned, err := stranger.Resolve(t.Context(), platform, wish)
+	if want := "k6@v1.1.0,k6/x/hello@v0.1.1"; err != nil || pinned.String() != want {
+		t.Errorf("resolved to %s, %v; want %s", pinned, err, want)
+	}
+	made, err := c.Fetch(t.Context(), platform, wish, temp(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := service + "linux/amd64/k6@v1.1.0,k6/x/hello@v0.1.1"; meant.URL != want || len(rounds) < 3 || !slices.IsSorted(rounds) {
-		t.Errorf("%s after rounds %v, want %s", meant.URL, rounds, want)
+	if want := service + "linux/amd64/k6@v1.1.0,k6/x/hello@v0.1.1"; made.URL != want || len(rounds) < 3 || !slices.IsSorted(rounds) {
+		t.Errorf("%s after rounds %v, want %s", made.URL, rounds, want)
 	}
-	file, err := os.Create(filepath.Join(t.TempDir(), "k6"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if got, err := stranger.Download(t.Context(), meant, file); err != nil || got.Digest != meant.Digest || got.Size != meant.Size {
+	file := temp(t)
+	if got, err := stranger.Fetch(t.Context(), platform, pinned, file); err != nil || got.Digest != made.Digest || got.Size != made.Size {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if info, err := file.Stat(); err != nil || info.Size() != meant.Size || meant.Size == 0 {
+	if info, err := file.Stat(); err != nil || info.Size() != made.Size || made.Size == 0 {
 		t.Errorf("%+v, %v", info, err)
 	}
 	for wish, want := range map[string]k6x.Error{
@@ -133,24 +134,34 @@ func TestARealService(t *testing.T) {
 		"k6/x/hello@>9": {Kind: k6x.NotFound, Message: "no version of k6/x/hello satisfies >9", Hint: "There are v0.1.1, v0.1.0."},
 		"k6/x/broken":   {Kind: k6x.BuildFailed, Message: "k6/x/broken (example.com/xk6-broken@v0.1.0) does not compile:\nx.go:1: no"},
 	} {
-		_, err = c.Resolve(t.Context(), platform, parse(wish))
+		_, err = c.Fetch(t.Context(), platform, parse(wish), temp(t))
 		if e := k6x.AsError(err); e.Kind != want.Kind || e.Message != want.Message || !strings.HasPrefix(e.Hint, want.Hint) {
 			t.Errorf("%s: %s: %q, hint %q", wish, e.Kind, e.Message, e.Hint)
 		}
 	}
 }
 
-// While a service builds, its client hears what it does.
-func TestAClientHearsWhatTheServiceDoes(t *testing.T) {
-	gate := make(gated)
-	base, err := remote.ParseBase(realService(t, gate, 0))
+func temp(t *testing.T) *os.File {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "k6"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var heard []string
-	c := &remote.Client{Base: base, Token: "a-good-token", Tries: 1, Progress: func(e remote.Event) {
-		if e.Step == remote.Building && e.Doing != "" {
-			if heard = append(heard, e.Doing); len(heard) == 1 {
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+// While a service builds, its client reports the steps of the build.
+func TestAClientReportsTheStepsOfABuild(t *testing.T) {
+	gate := make(gated)
+	base, err := client.ParseBase(realService(t, gate, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []string
+	c := &client.Client{Base: base, Token: "a-good-token", Tries: 1, Progress: func(e client.Event) {
+		if e.Step == client.Building && e.Doing != "" {
+			if steps = append(steps, e.Doing); len(steps) == 1 {
 				close(gate)
 			}
 		}
@@ -159,10 +170,10 @@ func TestAClientHearsWhatTheServiceDoes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Resolve(t.Context(), k6x.Platform{OS: "linux", Arch: "amd64"}, list); err != nil {
+	if _, err := c.Fetch(t.Context(), k6x.Platform{OS: "linux", Arch: "amd64"}, list, temp(t)); err != nil {
 		t.Fatal(err)
 	}
-	if len(heard) == 0 || heard[0] != "compiling" {
-		t.Errorf("heard %q", heard)
+	if len(steps) == 0 || steps[0] != "compiling" {
+		t.Errorf("steps %q", steps)
 	}
 }

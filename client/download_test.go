@@ -1,4 +1,4 @@
-package remote
+package client
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"k6x"
 )
 
-// from serves steps, then the binary, and notes what ranges were asked for.
-func from(t *testing.T, steps ...http.HandlerFunc) (*Client, Binary, *[]string) {
+// from serves steps, then the binary, and notes the ranges of requests.
+func from(t *testing.T, steps ...http.HandlerFunc) (*Client, *[]string) {
 	t.Helper()
 	ranges := new([]string)
 	c, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
@@ -26,13 +26,22 @@ func from(t *testing.T, steps ...http.HandlerFunc) (*Client, Binary, *[]string) 
 		}
 		serveData(w, r)
 	})
-	return c, Binary{URL: c.Base.JoinPath("linux/amd64", pinned).String(), Platform: linux, Digest: sumOf(data), Size: int64(len(data))}, ranges
+	return c, ranges
+}
+
+// wantBinary checks what is returned of the binary that is served.
+func wantBinary(t *testing.T, c *Client, got Binary, err error) {
+	t.Helper()
+	if want := c.Base.JoinPath("linux/amd64", pinned).String(); err != nil || got.URL != want || got.Platform != linux ||
+		got.List.String() != pinned || got.Digest != sumOf(data) || got.Size != int64(len(data)) {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestABrokenDownloadIsResumed(t *testing.T) {
 	for name, then := range map[string]func(*http.Request){"cut": cut, "stalled": stall} {
 		t.Run(name, func(t *testing.T) {
-			c, b, ranges := from(t, half(then), status(503, "", ""))
+			c, ranges := from(t, half(then), status(503, "", ""))
 			c.Stall = 200 * time.Millisecond
 			var last Event
 			c.Progress = func(e Event) {
@@ -41,14 +50,12 @@ func TestABrokenDownloadIsResumed(t *testing.T) {
 				}
 			}
 			file := tempFile(t)
-			got, err := c.Download(t.Context(), b, file)
-			if err != nil || got.Digest != b.Digest || got.Size != b.Size {
-				t.Fatalf("%+v, %v", got, err)
-			}
+			got, err := c.Fetch(t.Context(), linux, list(t, pinned), file)
+			wantBinary(t, c, got, err)
 			if want := []string{"", "bytes=500000-", "bytes=500000-"}; !slices.Equal(*ranges, want) {
 				t.Errorf("asked for %q, want %q", *ranges, want)
 			}
-			if last.Done != b.Size || last.Total != b.Size {
+			if last.Done != got.Size || last.Total != got.Size {
 				t.Errorf("told %+v", last)
 			}
 			wantBytes(t, file, data)
@@ -67,17 +74,16 @@ func TestWhatCannotBeResumedStartsAgain(t *testing.T) {
 		"no such part": status(416, "", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, b, _ := from(t, half(cut), step)
+			c, _ := from(t, half(cut), step)
 			file := tempFile(t)
-			if _, err := c.Download(t.Context(), b, file); err != nil {
-				t.Fatal(err)
-			}
+			got, err := c.Fetch(t.Context(), linux, list(t, pinned), file)
+			wantBinary(t, c, got, err)
 			wantBytes(t, file, data)
 		})
 	}
 }
 
-// Each of these is found out, and leaves nothing.
+// Each of these is found out after an answer that broke off, and leaves nothing.
 func TestWrongBytesAreAnErrorAndLeaveNothing(t *testing.T) {
 	wrong := append(slices.Clone(data[:len(data)-1]), 'x')
 	for name, c := range map[string]struct {
@@ -101,9 +107,9 @@ func TestWrongBytesAreAnErrorAndLeaveNothing(t *testing.T) {
 		"gone": {"404", status(404, "", "")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client, b, _ := from(t, slices.Repeat([]http.HandlerFunc{c.answer}, 10)...)
+			client, _ := from(t, append([]http.HandlerFunc{half(cut)}, slices.Repeat([]http.HandlerFunc{c.answer}, 10)...)...)
 			file := tempFile(t)
-			got, err := client.Download(t.Context(), b, file)
+			got, err := client.Fetch(t.Context(), linux, list(t, pinned), file)
 			if err == nil || !strings.Contains(err.Error(), c.words) {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -113,21 +119,40 @@ func TestWrongBytesAreAnErrorAndLeaveNothing(t *testing.T) {
 }
 
 func TestADigestIsNeeded(t *testing.T) {
-	c, b, _ := from(t)
-	b.Digest, b.Size = "", 0
+	c, _ := from(t)
+	got, err := fetch(t, c, pinned)
+	wantBinary(t, c, got, err)
+	c, _ = from(t, status(200, "text/html", "<html>"))
+	if got, err := fetch(t, c, pinned); err == nil || !strings.Contains(err.Error(), "does not answer as") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	c, _ = from(t)
+	c.MaxSize = 1000
+	if got, err := fetch(t, c, pinned); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A download by URL and digest may come from anywhere, which is given no credentials.
+func TestADownloadByDigest(t *testing.T) {
+	c, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "" {
+			t.Error("the token was sent with a download")
+		}
+		_, _ = w.Write(data)
+	})
 	file := tempFile(t)
-	if got, err := c.Download(t.Context(), b, file); err != nil || got.Digest != sumOf(data) || got.Size != int64(len(data)) {
+	got, err := c.Download(t.Context(), c.Base.String(), sumOf(data), file)
+	if err != nil || got.URL != c.Base.String() || got.Digest != sumOf(data) || got.Size != int64(len(data)) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	wantBytes(t, file, data)
-	c, b, _ = from(t, status(200, "text/html", "<html>"))
-	b.Digest, b.Size = "", 0
-	if got, err := c.Download(t.Context(), b, tempFile(t)); err == nil || !strings.Contains(err.Error(), "what digest") {
+	file = tempFile(t)
+	if got, err := c.Download(t.Context(), c.Base.String(), sumOf(nil), file); err == nil || !strings.Contains(err.Error(), "but it should have") {
 		t.Errorf("%+v, %v", got, err)
 	}
-	c, b, _ = from(t)
-	c.MaxSize, b.Size = 1000, 0
-	if got, err := c.Download(t.Context(), b, tempFile(t)); err == nil || !strings.Contains(err.Error(), "larger than") {
+	wantBytes(t, file, nil)
+	if got, err := c.Download(t.Context(), c.Base.String(), "", file); k6x.KindOf(err) != k6x.Invalid {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -154,19 +179,26 @@ func TestABucketBehindTheServiceWillDo(t *testing.T) {
 	}))
 	defer bucket.Close()
 	redirect := http.RedirectHandler(bucket.URL+"/x?signature=1", http.StatusTemporaryRedirect).ServeHTTP
-	c, b, _ := from(t, redirect, redirect)
+	c, ranges := from(t, redirect, serveData, redirect) // the second is the HEAD that asks for the digest
 	file := tempFile(t)
-	if _, err := c.Download(t.Context(), b, file); err != nil {
-		t.Fatal(err)
-	}
+	got, err := c.Fetch(t.Context(), linux, list(t, pinned), file)
+	wantBinary(t, c, got, err)
 	wantBytes(t, file, data)
+	if len(*ranges) != 3 {
+		t.Errorf("%d requests to the service", len(*ranges))
+	}
+	tries = 0
+	c, _ = from(t, redirect, status(200, "text/html", ""), redirect)
+	if got, err := fetch(t, c, pinned); err == nil || !strings.Contains(err.Error(), "does not answer as") {
+		t.Errorf("a service without digests: %+v, %v", got, err)
+	}
 }
 
 func TestAnInterruptedDownloadLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c, b, _ := from(t, half(func(r *http.Request) { cancel(); stall(r) }))
+	c, _ := from(t, half(func(r *http.Request) { cancel(); stall(r) }))
 	file := tempFile(t)
-	if _, err := c.Download(ctx, b, file); k6x.KindOf(err) != k6x.Canceled {
+	if _, err := c.Fetch(ctx, linux, list(t, pinned), file); k6x.KindOf(err) != k6x.Canceled {
 		t.Error(err)
 	}
 	wantBytes(t, file, nil)
@@ -174,18 +206,18 @@ func TestAnInterruptedDownloadLeavesNothing(t *testing.T) {
 
 // An error of the disk is told as it is, and not tried again.
 func TestAFileThatCannotBeWritten(t *testing.T) {
-	c, b, ranges := from(t)
+	c, ranges := from(t)
 	name := tempFile(t).Name()
 	file, err := os.Open(name) // to read
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := c.Download(t.Context(), b, file); err == nil || k6x.KindOf(err) == k6x.Unavailable || len(*ranges) > 1 {
+	if _, err := c.Fetch(t.Context(), linux, list(t, pinned), file); err == nil || k6x.KindOf(err) == k6x.Unavailable || len(*ranges) > 1 {
 		t.Errorf("%v after %d tries", err, len(*ranges))
 	}
 	full := errors.New("disk full")
-	if _, err := c.Download(t.Context(), b, fullFile{tempFile(t), full}); !errors.Is(err, full) || len(*ranges) > 1 {
+	if _, err := c.Fetch(t.Context(), linux, list(t, pinned), fullFile{tempFile(t), full}); !errors.Is(err, full) || len(*ranges) > 2 {
 		t.Errorf("%v after %d tries", err, len(*ranges))
 	}
 }
@@ -205,14 +237,14 @@ func TestTriesAreCountedFromTheLastProgress(t *testing.T) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
-	c, b, ranges := from(t, slices.Repeat([]http.HandlerFunc{part}, 8)...)
+	c, ranges := from(t, slices.Repeat([]http.HandlerFunc{part}, 8)...)
 	file := tempFile(t)
-	if _, err := c.Download(t.Context(), b, file); err != nil || len(*ranges) != 9 {
+	if _, err := c.Fetch(t.Context(), linux, list(t, pinned), file); err != nil || len(*ranges) != 9 {
 		t.Errorf("%v after %d tries", err, len(*ranges))
 	}
 	wantBytes(t, file, data)
-	c, b, ranges = from(t, slices.Repeat([]http.HandlerFunc{status(503, "", "")}, 100)...)
-	if _, err := c.Download(t.Context(), b, file); err == nil || len(*ranges) != 4 {
+	c, ranges = from(t, slices.Repeat([]http.HandlerFunc{status(503, "", "")}, 100)...)
+	if _, err := c.Fetch(t.Context(), linux, list(t, pinned), file); err == nil || len(*ranges) != 4 {
 		t.Errorf("%v after %d tries", err, len(*ranges))
 	}
 }
@@ -233,7 +265,7 @@ func (s *short) Write(p []byte) (int, error) {
 
 func TestURLsThatAreNone(t *testing.T) {
 	for _, u := range []string{"", "k6", "file:///etc/passwd", "http://", "http://a\x7f"} {
-		if _, err := new(Client).Download(t.Context(), Binary{URL: u}, tempFile(t)); k6x.KindOf(err) != k6x.Invalid {
+		if _, err := new(Client).Download(t.Context(), u, sumOf(nil), tempFile(t)); k6x.KindOf(err) != k6x.Invalid {
 			t.Errorf("%q: %v", u, err)
 		}
 		if _, err := ParseBase(u); k6x.KindOf(err) != k6x.Invalid {

@@ -12,9 +12,9 @@ const envDependencies = "K6_DEPENDENCIES"
 
 const maxEnv = 16 << 10 // bytes in that variable
 
-// parseWish reads a name with or without a constraint: "top", "k6>=0.52", "k6/x/faker > 0.2",
+// parseDependency reads a name with or without a constraint: "top", "k6>=0.52", "k6/x/faker > 0.2",
 // "k6/x/faker@v0.3.0". Errors are of kind [k6x.Invalid].
-func parseWish(text string) (k6x.Dependency, error) {
+func parseDependency(text string) (k6x.Dependency, error) {
 	text = strings.TrimSpace(text)
 	end := len(text)
 	for i, r := range text {
@@ -45,7 +45,7 @@ func parseEnv(text string) ([]k6x.Dependency, error) {
 		if strings.TrimSpace(item) == "" {
 			continue
 		}
-		dep, err := parseWish(item)
+		dep, err := parseDependency(item)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func parsePragma(text string) (dep k6x.Dependency, ok bool, err error) {
 		return dep, false, nil
 	}
 	if words := strings.Fields(rest); len(words) > 0 && words[0] == "with" {
-		dep, err = parseWish(strings.TrimPrefix(strings.TrimSpace(rest), "with"))
+		dep, err = parseDependency(strings.TrimPrefix(strings.TrimSpace(rest), "with"))
 	} else {
 		dep.Name = k6x.K6
 		dep.Constraint, err = k6x.ParseConstraint(rest)

@@ -1,16 +1,15 @@
-package remote
+package client
 
 import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"k6x"
 )
 
-// maxRedirects bounds a chain of redirects. The service sends a client that waits for a build
-// round less often than that.
+// maxRedirects bounds a chain of redirects. The service redirects a client that waits for a build
+// to itself less often than that.
 const maxRedirects = 10
 
 // once sends one request and follows no redirect.
@@ -38,7 +37,7 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, header htt
 	return resp, nil
 }
 
-// authorize adds what the service knows its user by, if it is the service that is asked.
+// authorize adds the user's credentials to a request to the service, and to no other.
 func (c *Client) authorize(req *http.Request) {
 	if c.Base == nil || req.URL.Scheme != c.Base.Scheme || req.URL.Host != c.Base.Host {
 		return
@@ -52,7 +51,28 @@ func (c *Client) authorize(req *http.Request) {
 	}
 }
 
-// redirect returns where resp sends its client to; nil if it does not.
+// follow calls send with u, and with each URL that an answer redirects to. It returns the first answer
+// that is no redirect; nil if send returned none.
+func follow(u *url.URL, send func(*url.URL) (*http.Response, error)) (*http.Response, error) {
+	for range maxRedirects + 1 {
+		resp, err := send(u)
+		if err != nil || resp == nil {
+			return nil, err
+		}
+		target, err := redirect(resp)
+		if target == nil && err == nil {
+			return resp, nil
+		}
+		resp.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		u = target
+	}
+	return nil, k6x.Errorf(k6x.Unavailable, "%s redirects too often", u.Host).WithHint("Is the URL of the service right?")
+}
+
+// redirect returns the URL that resp redirects to; nil if it does not.
 func redirect(resp *http.Response) (*url.URL, error) {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
@@ -67,38 +87,4 @@ func redirect(resp *http.Response) (*url.URL, error) {
 	}
 	to.User = nil
 	return to, nil
-}
-
-// follow sends a request, and again to where it is redirected.
-func (c *Client) follow(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
-	for range maxRedirects + 1 {
-		resp, err := c.once(ctx, method, u, header)
-		if err != nil {
-			return nil, err
-		}
-		to, err := redirect(resp)
-		if to == nil && err == nil {
-			return resp, nil
-		}
-		resp.Body.Close()
-		if err != nil {
-			return nil, err
-		}
-		u = to
-	}
-	return nil, tooManyRedirects(u.Host)
-}
-
-func tooManyRedirects(host string) error {
-	return k6x.Errorf(k6x.Unavailable, "%s redirects too often", host).WithHint("Is the URL of the service right?")
-}
-
-// clip shortens what is quoted of a stranger, and makes it printable.
-func clip(s string) string {
-	const most = 200
-	s = k6x.Printable(s)
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

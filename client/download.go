@@ -1,0 +1,267 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+// File is the file that a download goes to; an [os.File] will do. It has to be empty at first.
+type File interface {
+	io.Writer
+	io.Seeker
+	Truncate(size int64) error
+}
+
+// Download writes the bytes at location to file and checks that they have the digest. It is [Client.Fetch] for
+// a URL and digest that some other API has given; no credentials are sent.
+func (c *Client) Download(ctx context.Context, location, digest string, file File) (Binary, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return Binary{}, k6x.Errorf(k6x.Invalid, "%q is not a URL that a binary could be had from", clip(location))
+	}
+	if k6x.CheckKey(digest) != nil {
+		return Binary{}, k6x.Errorf(k6x.Invalid, "%q is not a digest", clip(digest))
+	}
+	anonymous := *c
+	anonymous.Base, anonymous.Token = nil, ""
+	d := anonymous.newDownload(file)
+	d.url, d.binary = u, Binary{URL: location, Digest: digest}
+	return d.run(ctx)
+}
+
+// download is one binary on its way into a file, over as many requests as that takes.
+type download struct {
+	client *Client
+	file   File
+	limit  int64       // bytes that may come
+	stall  *time.Timer // ends the current request
+
+	url       *url.URL // of the next request
+	list      k6x.List // that is asked for; nil: the bytes are asked for by their digest
+	canonical bool     // the last request was for the canonical URL
+	binary    Binary   // as far as it is known
+
+	began bool // something has come
+	size  int64
+	hash  hash.Hash // of the bytes that have come
+	etag  string    // by which they can be resumed; "": they cannot
+}
+
+func (c *Client) newDownload(file File) *download {
+	return &download{client: c, file: file, limit: cmp.Or(c.MaxSize, 1<<30), hash: sha256.New()}
+}
+
+// run requests the binary until all of it has come, and checks it.
+func (d *download) run(ctx context.Context) (Binary, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	late := time.AfterFunc(cmp.Or(d.client.MaxWait, defaultWait), func() {
+		cancel(context.DeadlineExceeded)
+	})
+	defer late.Stop()
+	err := d.client.retry(ctx, func() int64 { return d.size }, func() error { return d.fetch(ctx, late) })
+	if err == nil {
+		got := hex.EncodeToString(d.hash.Sum(nil))
+		if got == d.binary.Digest {
+			d.binary.Size = d.size
+			return d.binary, nil
+		}
+		err = k6x.Errorf(k6x.Unavailable, "the binary at %s has the digest %s, but it should have %s", d.url.Redacted(), got, d.binary.Digest).
+			WithHint("It was changed on its way, or the service is at fault. It was not kept.")
+	}
+	_ = d.restart() // the first error is the one to report
+	return Binary{}, err
+}
+
+// fileError is an error of the file, so that there is no use in another try.
+type fileError struct{ err error }
+
+func (e *fileError) Error() string { return e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
+
+func (d *download) Write(p []byte) (int, error) {
+	if d.size+int64(len(p)) > d.limit {
+		return 0, &fileError{k6x.Errorf(k6x.Unavailable, "the binary is larger than %d MiB", d.limit>>20)}
+	}
+	if d.binary.Size > 0 && d.size+int64(len(p)) > d.binary.Size {
+		return 0, &fileError{k6x.Errorf(k6x.Unavailable, "the binary is larger than the %d bytes that it should have", d.binary.Size)}
+	}
+	n, err := d.file.Write(p)
+	d.hash.Write(p[:n])
+	d.size += int64(n)
+	if err != nil {
+		err = &fileError{err}
+	}
+	return n, err
+}
+
+// restart forgets what has come.
+func (d *download) restart() error {
+	d.hash.Reset()
+	d.size, d.etag = 0, ""
+	err := d.file.Truncate(0)
+	if err == nil {
+		_, err = d.file.Seek(0, io.SeekStart)
+	}
+	return err
+}
+
+// touch gives the current request as long as it had at first.
+func (d *download) touch() { d.stall.Reset(d.client.stall()) }
+
+func (c *Client) stall() time.Duration { return cmp.Or(c.Stall, time.Minute) }
+
+// fetch requests what is missing, once. It stops late when the first byte has come.
+func (d *download) fetch(ctx context.Context, late *time.Timer) error {
+	if d.binary.Size > 0 && d.size == d.binary.Size { // only the end of the answer got lost
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.stall = time.AfterFunc(d.client.stall(), cancel)
+	defer d.stall.Stop()
+	header := http.Header{}
+	if d.size > 0 && d.etag != "" {
+		header.Set("Range", fmt.Sprintf("bytes=%d-", d.size))
+		header.Set("If-Range", d.etag)
+	} else if err := d.restart(); err != nil {
+		return err
+	}
+	resp, err := follow(d.url, func(u *url.URL) (*http.Response, error) { return d.request(ctx, u, header) })
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if err := d.accept(ctx, resp); err != nil {
+		return err
+	}
+	return d.receive(resp, func() {
+		late.Stop()
+		d.began = true
+		d.touch()
+		d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
+	})
+}
+
+// accept returns an error unless the head of an answer is that of the binary or of the part that is missing.
+func (d *download) accept(ctx context.Context, resp *http.Response) error {
+	host := resp.Request.URL.Host
+	again := func(format string, args ...any) error {
+		d.etag = "" // the next try takes it from the start
+		return &temporary{err: k6x.Errorf(k6x.Unavailable, format, args...)}
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		if err := d.restart(); err != nil {
+			return err
+		}
+	case http.StatusPartialContent:
+		if !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", d.size)) {
+			return again("%s sends another part of the binary than was asked for", host)
+		}
+	case http.StatusRequestedRangeNotSatisfiable:
+		return again("%s has less of the binary than it had before", host)
+	default:
+		return refused(resp)
+	}
+	if err := d.expect(ctx, resp); err != nil {
+		return err
+	}
+	if total := d.size + resp.ContentLength; resp.ContentLength >= 0 {
+		if d.binary.Size == 0 {
+			d.binary.Size = total
+		}
+		if total != d.binary.Size {
+			return k6x.Errorf(k6x.Unavailable, "%s sends a binary of %d bytes, but it should have %d", host, total, d.binary.Size).
+				WithHint("It was changed on its way, or the service is at fault. Nothing was kept.")
+		}
+	}
+	d.etag = ""
+	if tag := resp.Header.Get("Etag"); strings.HasPrefix(tag, `"`) {
+		d.etag = tag
+	}
+	return nil
+}
+
+// expect finds out which digest the binary has, and compares it with the one that the answer announces.
+func (d *download) expect(ctx context.Context, resp *http.Response) error {
+	digest, err := digestOf(resp.Header)
+	if err != nil {
+		return err
+	}
+	if d.binary.Digest == "" {
+		if d.binary.List != nil && !d.canonical { // a bucket knows nothing of digests, nor would it be asked for one
+			if d.binary.Digest, err = d.client.announced(ctx, d.url); err != nil {
+				return err
+			}
+		} else {
+			d.binary.Digest = digest
+		}
+		if d.binary.List == nil || d.binary.Digest == "" || resp.ContentLength == 0 {
+			d.binary.Digest = ""
+			return notAService(resp)
+		}
+	}
+	if resp.Header.Get("Repr-Digest") != "" && digest != d.binary.Digest {
+		return k6x.Errorf(k6x.Unavailable, "%s announces a binary with the digest %s, but it should have %s", resp.Request.URL.Host, digest, d.binary.Digest).
+			WithHint("The service is at fault. Nothing was kept.")
+	}
+	return nil
+}
+
+// announced asks the service for the digest of the binary at its canonical URL; "" if it does not say.
+func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, error) {
+	resp, err := c.once(ctx, http.MethodHead, canonical, nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= http.StatusBadRequest {
+		return "", refused(resp)
+	}
+	return digestOf(resp.Header)
+}
+
+// receive copies a body to the file, and calls progress after each read.
+func (d *download) receive(resp *http.Response, progress func()) error {
+	host := resp.Request.URL.Host
+	// Neither side brings a way to copy of its own.
+	_, err := io.CopyBuffer(struct{ io.Writer }{d}, &watchedReader{resp.Body, progress}, make([]byte, 256<<10))
+	if failed, ok := errors.AsType[*fileError](err); ok {
+		return failed.err
+	}
+	if err != nil {
+		return &temporary{err: k6x.Errorf(k6x.Unavailable, "the download from %s broke off: %w", host, err)}
+	}
+	if d.binary.Size > d.size { // an answer without a length can end too early
+		return &temporary{err: k6x.Errorf(k6x.Unavailable, "the download from %s broke off after %d of %d bytes", host, d.size, d.binary.Size)}
+	}
+	progress()
+	return nil
+}
+
+// watchedReader calls progress after each read.
+type watchedReader struct {
+	from     io.Reader
+	progress func()
+}
+
+func (w *watchedReader) Read(p []byte) (int, error) {
+	n, err := w.from.Read(p)
+	if n > 0 {
+		w.progress()
+	}
+	return n, err
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"runtime"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/cmd/internal/cli"
+)
+
+// requestOptions are the flags that say which k6 is built.
+type requestOptions struct {
+	k6        string
+	deps      []string // name, or name:constraint
+	platform  string
+	k6ModPath string
+	output    string
+	quiet     bool
+}
+
+func (o *requestOptions) addFlags(f *pflag.FlagSet, output string) {
+	f.StringVarP(&o.k6, "k6", "k", "*", "`version` of k6, or a constraint")
+	f.StringArrayVarP(&o.deps, "dependency", "d", nil, "`NAME[:CONSTRAINT]` of an extension; may be repeated")
+	f.StringVarP(&o.platform, "platform", "p", runtime.GOOS+"/"+runtime.GOARCH, "`GOOS/GOARCH` to build for")
+	f.StringVar(&o.k6ModPath, "k6modpath", "", "module `path` of k6: go.k6.io/k6 or go.k6.io/k6/v2 (default go.k6.io/k6)")
+	f.StringVarP(&o.output, "output", "o", output, "`file` to write the binary to")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no details of the binary, and no progress")
+}
+
+// dependency is a name and the versions that are allowed.
+type dependency struct {
+	Name        string `json:"name"`
+	Constraints string `json:"constraints,omitempty"`
+}
+
+// dependencies splits the values of --dependency at the colon; that of subcommand:NAME is part of the name.
+func (o *requestOptions) dependencies() []dependency {
+	list := make([]dependency, 0, len(o.deps))
+	for _, text := range o.deps {
+		rest, isSubcommand := strings.CutPrefix(text, "subcommand:")
+		name, constraints, _ := strings.Cut(rest, ":")
+		if isSubcommand {
+			name = "subcommand:" + name
+		}
+		list = append(list, dependency{strings.TrimSpace(name), strings.TrimSpace(constraints)})
+	}
+	return list
+}
+
+// list returns the dependency list, k6 included. The error is a usage error.
+func (o *requestOptions) list() (k6x.List, error) {
+	deps := append([]dependency{{k6x.K6, o.k6}}, o.dependencies()...)
+	parsed := make([]k6x.Dependency, 0, len(deps))
+	for _, dep := range deps {
+		constraint, err := k6x.ParseConstraint(dep.Constraints)
+		if err != nil {
+			e := k6x.AsError(err)
+			e.Message = dep.Name + ": " + e.Message
+			return nil, &cli.UsageError{Err: e}
+		}
+		parsed = append(parsed, k6x.Dependency{Name: dep.Name, Constraint: constraint})
+	}
+	list, err := k6x.NewList(parsed...)
+	if err != nil {
+		return nil, &cli.UsageError{Err: err}
+	}
+	return list, nil
+}
+
+// major returns the major version of k6 that its module path stands for.
+func (o *requestOptions) major() (int, error) {
+	switch o.k6ModPath {
+	case "", "go.k6.io/k6":
+		return 1, nil
+	case "go.k6.io/k6/v2":
+		return 2, nil
+	}
+	return 0, &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "--k6modpath is go.k6.io/k6 or go.k6.io/k6/v2, not %q", o.k6ModPath)}
+}
