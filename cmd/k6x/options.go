@@ -84,7 +84,7 @@ func (o *keepOptions) binaries(cacheDir string) binaries.Config {
 	if err != nil {
 		return binaries.Config{}
 	}
-	cfg := binaries.Place{BinDir: o.binDir, CacheDir: cacheDir}.Config()
+	cfg := binaries.Location{BinDir: o.binDir, CacheDir: cacheDir}.Config()
 	cfg.Size = int64(o.size)
 	return cfg
 }

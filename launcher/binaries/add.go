@@ -12,8 +12,7 @@ import (
 )
 
 // Add keeps the binary that fill writes, under the platform and versions of meta, and returns
-// it. A digest or size in meta has to be that of the bytes; where there is none, what comes is taken. If such
-// a binary is there already, fill is not called and the first one is returned; if another
+// it. If such a binary is there already, fill is not called and the first one is returned; if another
 // launcher is making it, that is waited for. Either all of it is kept or nothing. An error of fill is returned
 // as it is.
 //
@@ -32,10 +31,10 @@ func (d *Dir) Add(ctx context.Context, meta Meta, fill func(file *os.File) error
 		return Binary{}, err
 	}
 	defer lock.Close()
-	if first, err := d.first(ctx, id, secret); err == nil || ctx.Err() != nil {
+	if first, err := d.checked(ctx, id, secret); err == nil || ctx.Err() != nil {
 		return first, err
 	}
-	work := d.work("tmp", id) // ours alone; what is there was left by a launcher that was killed
+	work := d.work("tmp", id) // the lock is that of this directory; what is there was left by a launcher that was killed
 	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return Binary{}, fault(err)
 	}
@@ -58,11 +57,11 @@ func (d *Dir) Add(ctx context.Context, meta Meta, fill func(file *os.File) error
 	if err := d.exclusive(ctx, func() error { return d.place(ctx, work, id, r.Size) }); err != nil {
 		return Binary{}, err
 	}
-	return d.first(ctx, id, secret)
+	return d.checked(ctx, id, secret)
 }
 
-// first returns the entry of id if it is right.
-func (d *Dir) first(ctx context.Context, id string, secret []byte) (Binary, error) {
+// checked returns the entry of id if it is undamaged.
+func (d *Dir) checked(ctx context.Context, id string, secret []byte) (Binary, error) {
 	b, err := d.read(id, secret)
 	if err != nil {
 		return Binary{}, fault(err)
@@ -71,7 +70,7 @@ func (d *Dir) first(ctx context.Context, id string, secret []byte) (Binary, erro
 }
 
 // key is the file whose lock a launcher holds while it makes the binary of id. There are 256
-// for all ids, so that they need not be removed; those who share one wait for each other.
+// for all ids, so that they need not be removed; ids that share one wait for each other.
 func (d *Dir) key(id string) string { return d.work("keys", id[:2]) }
 
 // receive runs fill into a new file below work, makes it durable, and reads it back.
@@ -88,7 +87,7 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 	if err := errors.Join(file.Chmod(0o755), file.Sync(), file.Close()); err != nil {
 		return record{}, fault(err)
 	}
-	seen, err := identify(name)
+	info, err := os.Stat(name)
 	if err != nil {
 		return record{}, fault(err)
 	}
@@ -100,13 +99,8 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 		return record{}, fault(err)
 	case size == 0:
 		return record{}, k6x.Errorf(k6x.Unavailable, "the binary from %s is empty", meta.Source)
-	case meta.Digest != "" && meta.Digest != digest, meta.Size != 0 && meta.Size != size:
-		return record{}, k6x.Errorf(k6x.Unavailable, "the binary from %s has the digest %s, but it should have %s", meta.Source, digest, meta.Digest).
-			WithHint("It was changed on its way, or its maker is at fault. It was not kept.")
 	}
-	meta.Digest, meta.Size = digest, size
-	now := d.cfg.Clock().UTC()
-	return record{Meta: meta, Added: now, Stamp: stamp{seen, now}}, nil
+	return record{Meta: meta, Digest: digest, Size: size, Added: d.cfg.Clock().UTC(), Stamp: stamp{size, info.ModTime().UnixNano()}}, nil
 }
 
 // place brings what is in work to its place and makes room for it. It is called under exclusive.
@@ -115,7 +109,7 @@ func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
 	if err := d.makeRoom(ctx, id, size); err != nil {
 		return err
 	}
-	if _, err := d.discard(id, true); err != nil { // what cannot be read or is damaged
+	if _, err := d.discard(id, true); err != nil { // an entry that cannot be read or is damaged
 		return err
 	}
 	return fault(os.Rename(work, d.home(id)))

@@ -3,14 +3,17 @@
 //
 //	k6-<id>/k6[.exe]      the executable; id is a hash of its platform and versions
 //	k6-<id>/k6x.json      its record; the modification time is that of its last use
-//	k6-<id>/lock          held, shared, by those who are about to run it
+//	k6-<id>/lock          held, shared, by launchers that are about to run it
 //	.work/lock            held while an entry comes to its place or leaves it
 //	.work/keys/<nn>       held by the one launcher that makes the binary of an id
 //	.work/tmp/<id>/       where it makes it
 //
 // An entry is made below .work/tmp and comes to its place by one rename, so that it is there as a
-// whole or not at all. Names that are not of this form are left alone: the directory may be
-// anybody's.
+// whole or not at all. Names that are not of this form are left alone: they may belong to another program.
+//
+//	binaries.go  Dir, its locks      record.go  records       find.go   which binary has what is needed
+//	add.go       a new binary        seal.go    and seals     use.go    checks before a binary is run
+//	location.go  which directory                              limit.go  size limit, prune, clear
 package binaries
 
 import (
@@ -18,12 +21,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -51,6 +54,8 @@ const (
 	recordName = "k6x.json"
 	lockName   = "lock"
 	poll       = 25 * time.Millisecond // how often a lock is tried, as a wait for one cannot be interrupted
+
+	canMoveOpen = runtime.GOOS != "windows" // a directory with open files in it can be renamed
 )
 
 var (
@@ -82,11 +87,13 @@ func New(cfg Config) (*Dir, error) {
 // Binary is one executable that is kept.
 type Binary struct {
 	Meta
-	Path string    // of the executable
-	Used time.Time // when it was last used
+	Digest string    // hex SHA-256 of the bytes
+	Size   int64     // bytes
+	Path   string    // of the executable
+	Used   time.Time // when it was last used
 
-	id     string
-	record record
+	id      string
+	modTime int64 // of the executable when it was added, in nanoseconds since 1970
 }
 
 // Path returns the directory.
@@ -99,7 +106,7 @@ func (d *Dir) work(elements ...string) string {
 
 var homeSyntax = regexp.MustCompile(`^k6-([0-9a-f]{32})$`)
 
-// idOf names a binary by what it was asked for as.
+// idOf returns the id of a binary, which its platform and versions decide.
 func idOf(m Meta) string {
 	sum := sha256.Sum256([]byte(m.List().Path(m.Platform)))
 	return hex.EncodeToString(sum[:16])
@@ -116,7 +123,7 @@ func (d *Dir) exclusive(ctx context.Context, change func() error) error {
 }
 
 // prepare makes the directories to work in. A link in their place, which may have come with a
-// project as the rest of the directory, could lead anywhere, and things are removed below them.
+// project as the rest of the directory, could lead anywhere, and files are removed below them.
 func (d *Dir) prepare() error {
 	if err := os.MkdirAll(d.cfg.Dir, 0o755); err != nil {
 		return fault(err)
@@ -161,19 +168,8 @@ func (d *Dir) lock(ctx context.Context, name string, waiting func()) (*flock.Flo
 	return lock, nil
 }
 
-// remove takes an entry away if wanted still says so under the lock of the directory. Unless
-// it is forced, one that a launcher is about to run stays. It reports whether the entry is gone.
-func (d *Dir) remove(ctx context.Context, id string, force bool, wanted func() bool) (gone bool, err error) {
-	err = d.exclusive(ctx, func() error {
-		if wanted == nil || wanted() {
-			gone, err = d.discard(id, force)
-		}
-		return err
-	})
-	return gone, err
-}
-
-// discard is remove for those who hold the lock of the directory.
+// discard removes an entry. Unless it is forced, one that a launcher is about to run stays. It reports whether the entry is
+// gone, and is called under exclusive.
 func (d *Dir) discard(id string, force bool) (gone bool, err error) {
 	home := d.home(id)
 	if _, err := os.Lstat(home); errors.Is(err, fs.ErrNotExist) {
@@ -182,11 +178,11 @@ func (d *Dir) discard(id string, force bool) (gone bool, err error) {
 	if !force {
 		users := flock.New(filepath.Join(home, lockName), flock.SetFlag(os.O_RDWR))
 		defer users.Close()
-		ours, err := users.TryLock()
-		if err == nil && !ours {
+		free, err := users.TryLock()
+		if err == nil && !free {
 			return false, nil
 		}
-		if !canMoveOpen { // nobody can run it either, without opening the lock, which then keeps it here
+		if !canMoveOpen { // a launcher that opens the lock now keeps the directory here
 			_ = users.Close()
 		}
 	}
@@ -203,7 +199,7 @@ func (d *Dir) discard(id string, force bool) (gone bool, err error) {
 	return true, nil
 }
 
-// fault gives an error of the disk words for the user.
+// fault returns an error of the disk in words for the user.
 func fault(err error) error {
 	if err == nil {
 		return nil
@@ -220,10 +216,4 @@ func fault(err error) error {
 			WithHint("Choose another directory with --bin-dir.")
 	}
 	return k6x.Errorf(k6x.Internal, "the directory of binaries: %w", err)
-}
-
-// damaged is the error for a binary that was removed because of why.
-func damaged(b Binary, why error) error {
-	return k6x.Errorf(k6x.Internal, "the kept binary %s is not what it was", b.Path).
-		WithHint("It was removed; it will be fetched or built again.").WithCause(fmt.Errorf("%w: %w", ErrDamaged, why))
 }

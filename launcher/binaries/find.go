@@ -14,9 +14,9 @@ import (
 // maxEntries bounds how many entries are looked at.
 const maxEntries = 4096
 
-// Find returns the best binary for the platform that has what list asks for and nothing else: the
+// Find returns the best binary for the platform that has the dependencies of list and nothing else: the
 // one with the newest versions, of k6 first and then of the others in the order of the list. A list
-// without k6 means any release of it. What cannot be read is passed over.
+// without k6 means any release of it. Entries that cannot be read are passed over.
 func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, bool) {
 	return d.best(ctx, platform, list, func(b Binary) bool { return !hasMore(b, list) })
 }
@@ -60,7 +60,7 @@ func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, ma
 	}), true
 }
 
-// satisfies reports whether a binary has all that list asks for.
+// satisfies reports whether a binary has all dependencies of list.
 func satisfies(b Binary, list k6x.List) bool {
 	if _, asked := list.Lookup(k6x.K6); !asked && !(k6x.Constraint{}).Allows(b.Versions[k6x.K6]) {
 		return false
@@ -83,7 +83,7 @@ func compareVersions(a, b string) int {
 }
 
 // Binaries returns all binaries whose records can be read, those used last first. Whether their bytes are
-// right is for [Dir.Use] to say.
+// right is for [Dir.Use] to check.
 func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
 	ids, err := d.ids()
 	if err != nil || len(ids) == 0 {
@@ -109,7 +109,7 @@ func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
 	return all, nil
 }
 
-// ids returns the ids of all entries, whatever they are worth; none if there is no directory.
+// ids returns the ids of all entries, readable or not; none if there is no directory.
 func (d *Dir) ids() ([]string, error) {
 	dir, err := os.Open(d.cfg.Dir)
 	if os.IsNotExist(err) {

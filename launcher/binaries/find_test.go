@@ -27,7 +27,7 @@ func TestTheBestBinaryIsFound(t *testing.T) {
 	if _, err := d.Add(t.Context(), windows, write("for windows")); err != nil {
 		t.Fatal(err)
 	}
-	for wish, want := range map[string]string{
+	for needs, want := range map[string]string{
 		"k6":                              "k6@v1.8.1",
 		"k6/x/redis":                      "k6@v1.10.0,k6/x/redis@v0.3.5",
 		"k6@<1.10,k6/x/redis":             "k6@v1.8.1,k6/x/redis@v0.3.6",
@@ -42,25 +42,25 @@ func TestTheBestBinaryIsFound(t *testing.T) {
 		"k6/x/kafka":                      "",
 		"k6@v1.8.1,k6/x/redis@>=0.3,<0.4": "k6@v1.8.1,k6/x/redis@v0.3.6",
 	} {
-		b, ok := d.Find(t.Context(), linux, list(t, wish))
+		b, ok := d.Find(t.Context(), linux, list(t, needs))
 		if ok != (want != "") || ok && b.List().String() != want {
-			t.Errorf("%s: found %v %s, want %s", wish, ok, b.List(), want)
+			t.Errorf("%s: found %v %s, want %s", needs, ok, b.List(), want)
 		}
 	}
 	if b, ok := d.Find(t.Context(), linux, nil); !ok || b.List().String() != "k6@v1.8.1" {
 		t.Errorf("nothing: found %v %s", ok, b.List())
 	}
 	noTop := func(b Binary) bool { return b.Versions["top"] == "" }
-	for wish, want := range map[string]string{
+	for needs, want := range map[string]string{
 		"k6":                    "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5", // used last of those with that k6
 		"k6/x/faker":            "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
 		"k6@<1.10":              "k6@v1.8.1,k6/x/redis@v0.3.6",
 		"k6/x/faker@<0.4":       "", // may not be used
 		"k6/x/faker,k6/x/redis": "", // there is one with just that
 	} {
-		b, ok := d.FindMore(t.Context(), linux, list(t, wish), noTop)
+		b, ok := d.FindMore(t.Context(), linux, list(t, needs), noTop)
 		if ok != (want != "") || ok && b.List().String() != want {
-			t.Errorf("%s and more: found %v %s, want %s", wish, ok, b.List(), want)
+			t.Errorf("%s and more: found %v %s, want %s", needs, ok, b.List(), want)
 		}
 	}
 }
@@ -74,15 +74,15 @@ func TestWhereBinariesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		place  Place
+		place  Location
 		dir    string
 		sealed bool
 	}{
-		{Place{WorkDir: empty, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
-		{Place{WorkDir: file, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
-		{Place{WorkDir: project, CacheDir: "/c"}, filepath.Join(project, ".k6x"), true},
-		{Place{WorkDir: project, CacheDir: "/c", BinDir: "/b"}, "/b", false},
-		{Place{WorkDir: project, CacheDir: "/c", BinDir: "./.k6x/"}, filepath.Join(project, ".k6x"), true},
+		{Location{WorkDir: empty, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
+		{Location{WorkDir: file, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
+		{Location{WorkDir: project, CacheDir: "/c"}, filepath.Join(project, ".k6x"), true},
+		{Location{WorkDir: project, CacheDir: "/c", BinDir: "/b"}, "/b", false},
+		{Location{WorkDir: project, CacheDir: "/c", BinDir: "./.k6x/"}, filepath.Join(project, ".k6x"), true},
 	} {
 		if got := c.place.Config(); got.Dir != c.dir || (got.Secret != "") != c.sealed {
 			t.Errorf("%+v: %+v", c.place, got)

@@ -24,10 +24,10 @@ func TestBinariesOfTheFirstReleaseAreUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newDir(t, Config{Dir: root})
-	for wish, body := range map[string]string{"k6": "bare", "k6@v1.8.1,k6/x/redis": "with redis"} {
-		b, ok := d.Find(t.Context(), linux, list(t, wish))
+	for needs, body := range map[string]string{"k6": "bare", "k6@v1.8.1,k6/x/redis": "with redis"} {
+		b, ok := d.Find(t.Context(), linux, list(t, needs))
 		if !ok {
-			t.Errorf("nothing is found for %s", wish)
+			t.Errorf("nothing is found for %s", needs)
 			continue
 		}
 		mustUse(t, d, b)()

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Stats says what is kept.
+// Stats counts the binaries of a directory.
 type Stats struct {
 	Binaries int
 	Bytes    int64 // of all files of all entries, damaged ones included
 	Limit    int64 // bytes; 0: none
 }
 
-// Stats counts what is kept.
+// Stats counts the binaries that are kept.
 func (d *Dir) Stats(ctx context.Context) (Stats, error) {
 	stats := Stats{Limit: d.cfg.Size}
 	all, err := d.Binaries(ctx)
@@ -33,22 +33,22 @@ func (d *Dir) Stats(ctx context.Context) (Stats, error) {
 	return stats, nil
 }
 
-// Pruned says what was removed.
+// Pruned counts the binaries that were removed.
 type Pruned struct {
 	Removed int
 	Bytes   int64
-	InUse   int // what would have been removed, had nobody been about to run it
+	InUse   int // binaries that stay only because launchers are about to run them
 }
 
-// Prune removes what cannot be read, what was not used for longer than unused, if that is not 0, and
-// those unused for longest until all are within the limit.
+// Prune removes binaries that cannot be read or were not used for longer than unused, if that is not 0, and
+// then those unused for longest until all are within the limit.
 func (d *Dir) Prune(ctx context.Context, unused time.Duration) (Pruned, error) {
 	return d.prune(ctx, func(b Binary, readable bool) bool {
 		return !readable || unused > 0 && d.cfg.Clock().Sub(b.Used) > unused
 	})
 }
 
-// Clear removes everything that nobody is about to run.
+// Clear removes all binaries but those that launchers are about to run.
 func (d *Dir) Clear(ctx context.Context) (Pruned, error) {
 	return d.prune(ctx, func(Binary, bool) bool { return true })
 }
@@ -70,7 +70,7 @@ func (d *Dir) prune(ctx context.Context, unwanted func(b Binary, readable bool) 
 			if !unwanted(b, err == nil) {
 				continue
 			}
-			if err := d.prunes(id, &done); err != nil {
+			if err := d.pruneEntry(id, &done); err != nil {
 				return err
 			}
 		}
@@ -79,8 +79,8 @@ func (d *Dir) prune(ctx context.Context, unwanted func(b Binary, readable bool) 
 	return done, err
 }
 
-// prunes discards one entry, and counts it.
-func (d *Dir) prunes(id string, done *Pruned) error {
+// pruneEntry discards one entry, and counts it.
+func (d *Dir) pruneEntry(id string, done *Pruned) error {
 	size := d.sizeOf(id)
 	gone, err := d.discard(id, false)
 	switch {
@@ -95,7 +95,7 @@ func (d *Dir) prunes(id string, done *Pruned) error {
 	return nil
 }
 
-// makeRoom is shrink for the sake of a new entry, which is kept whatever its size: somebody is waiting for it.
+// makeRoom is shrink for a new entry, which is kept whatever its size: it is about to be run.
 func (d *Dir) makeRoom(ctx context.Context, id string, size int64) error {
 	var done Pruned
 	err := d.shrink(ctx, id, size, &done)
@@ -118,7 +118,7 @@ func (d *Dir) shrink(ctx context.Context, id string, size int64, done *Pruned) e
 	type entry struct {
 		id   string
 		size int64
-		used time.Time // zero of what cannot be read, so that it goes first
+		used time.Time // zero if it cannot be read, so that it goes first
 	}
 	var entries []entry
 	total := size
@@ -139,7 +139,7 @@ func (d *Dir) shrink(ctx context.Context, id string, size int64, done *Pruned) e
 			break
 		}
 		before := done.Removed
-		if err := d.prunes(e.id, done); err != nil {
+		if err := d.pruneEntry(e.id, done); err != nil {
 			d.cfg.Logger.Warn("binary cannot be removed to make room", "dir", d.home(e.id), "error", err)
 		}
 		if done.Removed > before {

@@ -2,13 +2,11 @@ package binaries
 
 import (
 	"bytes"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -22,13 +20,11 @@ const (
 	maxSource = 8 << 10
 )
 
-// Meta says what a binary is.
+// Meta describes a binary.
 type Meta struct {
 	Platform k6x.Platform      `json:"platform"`
 	Versions map[string]string `json:"versions"` // by name: k6 and all extensions, v-prefixed
-	Digest   string            `json:"digest"`   // hex SHA-256 of the bytes
-	Size     int64             `json:"size"`     // bytes
-	Source   string            `json:"source"`   // a URL, or words that say who made it
+	Source   string            `json:"source"`   // the builder that made it
 }
 
 // List returns the versions as a pinned list.
@@ -41,7 +37,7 @@ func (m Meta) List() k6x.List {
 	return list
 }
 
-// check is the door for what is added and for what is read. The error is of kind k6x.Invalid.
+// check returns an error of kind k6x.Invalid unless a binary may be added, or read, as m.
 func (m Meta) check() error {
 	if p, err := k6x.ParsePlatform(m.Platform.String()); err != nil || p != m.Platform {
 		return k6x.Errorf(k6x.Invalid, "a binary for no platform")
@@ -66,42 +62,23 @@ func (m Meta) check() error {
 	return nil
 }
 
-// record is what is kept beside a binary.
+// record describes a binary, in a file beside it.
 type record struct {
 	Meta
-	Added time.Time `json:"added"`
-	Stamp stamp     `json:"stamp"`
-	Seal  string    `json:"seal,omitempty"` // see seal
+	Digest string    `json:"digest"` // hex SHA-256 of the bytes
+	Size   int64     `json:"size"`   // bytes
+	Added  time.Time `json:"added"`
+	Stamp  stamp     `json:"stamp"`
+	Seal   string    `json:"seal,omitempty"`
 }
 
-// stamp is what a file looked like when all of it was read and found right.
+// stamp is the state of the file when it was added. It is not sealed.
 type stamp struct {
-	identity
-	Checked time.Time `json:"checked"`
+	Size    int64 `json:"size"`
+	ModTime int64 `json:"mod_time"` // nanoseconds since 1970
 }
 
-// identity changes whenever a file is written or replaced, as far as the file system can tell.
-type identity struct {
-	Size    int64  `json:"size"`
-	ModTime int64  `json:"mod_time"`         // nanoseconds since 1970
-	Inode   uint64 `json:"inode,omitempty"`  // where there are any
-	Change  int64  `json:"change,omitempty"` // ctime, nanoseconds since 1970: unlike the rest, nobody can set it
-}
-
-func identify(name string) (identity, error) {
-	info, err := os.Lstat(name)
-	if err != nil {
-		return identity{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return identity{}, fmt.Errorf("%s is no regular file", name)
-	}
-	id := identity{Size: info.Size(), ModTime: info.ModTime().UnixNano()}
-	id.Inode, id.Change = inodeOf(info)
-	return id, nil
-}
-
-// parseRecord reads a record that may be damaged, or made by anybody.
+// parseRecord reads a record that may be damaged, or forged.
 func parseRecord(data []byte) (record, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	var r record
@@ -130,31 +107,13 @@ func (r record) encode(secret []byte) ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// seal returns a proof that who has the secret added these bytes under these names; "" without one.
-func (r record) seal(secret []byte) string {
-	if len(secret) == 0 {
-		return ""
-	}
-	mac := hmac.New(sha256.New, secret)
-	fmt.Fprintf(mac, "%s\n%s\n%d\n", r.List().Path(r.Platform), r.Digest, r.Size)
-	return hex.EncodeToString(mac.Sum(nil))
-}
-
-// sealed reports whether the record may be trusted.
-func (r record) sealed(secret []byte) bool {
-	return hmac.Equal([]byte(r.seal(secret)), []byte(r.Seal)) || len(secret) == 0
-}
-
 // read returns the entry of an id. The error is an fs.ErrNotExist if there is none.
 func (d *Dir) read(id string, secret []byte) (Binary, error) {
 	name := d.home(id) + string(os.PathSeparator) + recordName
 	// Looked at first, as opening a pipe, which may have come with a project, would wait for its writer.
-	info, err := os.Lstat(name)
+	info, err := regularFile(name)
 	if err != nil {
 		return Binary{}, err
-	}
-	if !info.Mode().IsRegular() {
-		return Binary{}, fmt.Errorf("%s is no regular file", name)
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -175,5 +134,14 @@ func (d *Dir) read(id string, secret []byte) (Binary, error) {
 		return Binary{}, errors.New("record of a binary: it was not made by this user")
 	}
 	path := strings.TrimSuffix(name, recordName) + r.Platform.Executable()
-	return Binary{Meta: r.Meta, Path: path, Used: info.ModTime(), id: id, record: r}, nil
+	return Binary{Meta: r.Meta, Digest: r.Digest, Size: r.Size, Path: path, Used: info.ModTime(), id: id, modTime: r.Stamp.ModTime}, nil
+}
+
+// regularFile returns the state of a file, or an error unless it is a regular one.
+func regularFile(name string) (fs.FileInfo, error) {
+	info, err := os.Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", name)
+	}
+	return info, err
 }

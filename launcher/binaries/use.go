@@ -17,18 +17,13 @@ import (
 	"k6x"
 )
 
-// trusted is for how long a file that looks the same is taken to be the same.
-const trusted = 24 * time.Hour
-
 // Use checks a binary that is about to be run, notes the time of its use, and keeps it from
 // being removed until release is called or this process ends or becomes another (exec). A
 // damaged one is removed: the error then is an [ErrDamaged]; if it is no longer there, an [ErrGone].
 //
-// Not all bytes are read each time. A file that has size, modification time, inode and ctime
-// of when it was last read as a whole, at most a day ago, is taken to be right. That is
-// enough against accidents, which is all that a check here can be against: whoever could write the
-// file on purpose could write the record beside it as well. Writing to a file changes its ctime, which nothing
-// can set back; what a disk loses by itself is found within a day.
+// A file that has size and modification time of when it was added is taken to be undamaged without reading it. That is enough
+// against accidents; a program that writes the file and sets its time back could write the record beside it as well. It is not enough where
+// records are sealed, as a project could bring a file with any time: there all bytes are read each time.
 func (d *Dir) Use(ctx context.Context, b Binary) (release func(), err error) {
 	secret, err := d.secret()
 	if err != nil {
@@ -39,18 +34,12 @@ func (d *Dir) Use(ctx context.Context, b Binary) (release func(), err error) {
 		return nil, err
 	}
 	release = func() { _ = lock.Close() } // there is nothing left to do about a lock that does not close
-	current, err := d.read(b.id, secret)
-	var seen identity
-	if err == nil {
-		seen, err = d.check(ctx, current, secret)
-	}
-	switch {
-	case ctx.Err() != nil:
+	if err := d.check(ctx, b.id, secret); err != nil {
 		release()
-		return nil, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
-	case err != nil:
-		release()
-		return nil, d.drop(ctx, b, seen, err)
+		if ctx.Err() != nil {
+			return nil, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
+		}
+		return nil, d.drop(ctx, b, secret, err)
 	}
 	now := d.cfg.Clock()
 	if err := os.Chtimes(filepath.Join(d.home(b.id), recordName), now, now); err != nil {
@@ -59,7 +48,7 @@ func (d *Dir) Use(ctx context.Context, b Binary) (release func(), err error) {
 	return release, nil
 }
 
-// Check is [Dir.Use] for those who do not run the binary now.
+// Check is [Dir.Use] for a binary that is not run now.
 func (d *Dir) Check(ctx context.Context, b Binary) error {
 	release, err := d.Use(ctx, b)
 	if err == nil {
@@ -72,18 +61,18 @@ func (d *Dir) Check(ctx context.Context, b Binary) error {
 func (d *Dir) hold(b Binary) (*flock.Flock, error) {
 	name := filepath.Join(d.home(b.id), lockName)
 	lock := flock.New(name, flock.SetFlag(os.O_RDONLY)) // not made: it is part of the entry
-	held, err := lock.TryRLock()
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !held { // who has it alone is removing it
+	ok, err := lock.TryRLock()
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !ok { // another launcher holds it alone, to remove it
 		return nil, errors.Join(gone(b), lock.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(fault(err), lock.Close())
 	}
 	// Between opening and locking it may have been moved away.
-	ours, err := lock.Stat()
+	held, err := lock.Stat()
 	if err == nil {
 		var there fs.FileInfo
-		if there, err = os.Stat(name); err == nil && !os.SameFile(ours, there) {
+		if there, err = os.Stat(name); err == nil && !os.SameFile(held, there) {
 			err = fs.ErrNotExist
 		}
 	}
@@ -97,79 +86,55 @@ func gone(b Binary) error {
 	return k6x.Errorf(k6x.Busy, "the kept binary %s was just removed", b.Path).WithHint("Try again.").WithCause(ErrGone)
 }
 
-// check compares a file with its record. If all of it had to be read, the record is renewed. It
-// returns what the file looked like.
-func (d *Dir) check(ctx context.Context, b Binary, secret []byte) (identity, error) {
-	seen, err := identify(b.Path)
+// check returns an error unless the file of an entry is the one that its record describes.
+func (d *Dir) check(ctx context.Context, id string, secret []byte) error {
+	b, err := d.read(id, secret)
 	if err != nil {
-		return seen, err
+		return err
 	}
-	age := d.cfg.Clock().Sub(b.record.Stamp.Checked)
-	if seen == b.record.Stamp.identity && 0 <= age && age < trusted && seen.Size == b.Size {
-		return seen, nil
+	info, err := regularFile(b.Path)
+	if err != nil {
+		return err
 	}
-	if seen, err = makeExecutable(b.Path, seen); err != nil {
-		return seen, err
+	added := time.Unix(0, b.modTime)
+	executable := info.Mode()&0o100 != 0 || filepath.Ext(b.Path) == ".exe"
+	if executable && info.Size() == b.Size && info.ModTime().Equal(added) && secret == nil {
+		return nil
+	}
+	if !executable { // the permission was lost where the file was copied
+		if err := os.Chmod(b.Path, 0o755); err != nil {
+			return err
+		}
 	}
 	digest, size, err := digestOf(ctx, b.Path)
 	if err == nil && (digest != b.Digest || size != b.Size) {
 		err = fmt.Errorf("%d bytes with digest %s, want %d with %s", size, digest, b.Size, b.Digest)
 	}
 	if err != nil {
-		return seen, err
-	}
-	if after, err := identify(b.Path); err != nil || after != seen {
-		return seen, errors.Join(errors.New("it changed while it was read"), err)
-	}
-	b.record.Stamp = stamp{seen, d.cfg.Clock().UTC()}
-	if err := d.renew(b, secret); err != nil { // as in a directory that is read only
-		d.cfg.Logger.Debug("record cannot be renewed", "path", b.Path, "error", err)
-	}
-	return seen, nil
-}
-
-// makeExecutable gives a file the permission back that it may have lost where it was copied.
-func makeExecutable(name string, seen identity) (identity, error) {
-	info, err := os.Lstat(name)
-	if err != nil || info.Mode()&0o100 != 0 || filepath.Ext(name) == ".exe" {
-		return seen, err
-	}
-	if err := os.Chmod(name, 0o755); err != nil {
-		return seen, err
-	}
-	return identify(name)
-}
-
-// renew writes the record again. The caller holds the entry, so that it is still the one of these bytes.
-func (d *Dir) renew(b Binary, secret []byte) error {
-	data, err := b.record.encode(secret)
-	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(d.home(b.id), "."+recordName+"-")
-	if err != nil {
-		return err
+	if err := os.Chtimes(b.Path, added, added); err != nil { // as in a directory that is read only
+		d.cfg.Logger.Debug("modification time cannot be set", "path", b.Path, "error", err)
 	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(data)
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), filepath.Join(d.home(b.id), recordName))
+	return nil
 }
 
 // drop removes a damaged entry, unless another launcher has put a new one in its place.
-func (d *Dir) drop(ctx context.Context, b Binary, seen identity, why error) error {
-	_, err := d.remove(ctx, b.id, true, func() bool {
-		now, _ := identify(b.Path)
-		return now == seen
+func (d *Dir) drop(ctx context.Context, b Binary, secret []byte, why error) error {
+	err := d.exclusive(ctx, func() error {
+		if d.check(ctx, b.id, secret) == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		_, err := d.discard(b.id, true)
+		return err
 	})
 	d.cfg.Logger.Warn("damaged binary", "path", b.Path, "cause", why, "not removed", err)
 	if err != nil {
 		return k6x.Errorf(k6x.Internal, "the kept binary %s is not what it was, and cannot be removed", b.Path).
 			WithHint("Remove %s, or choose another directory with --bin-dir.", d.home(b.id)).WithCause(errors.Join(ErrDamaged, why, err))
 	}
-	return damaged(b, why)
+	return k6x.Errorf(k6x.Internal, "the kept binary %s is not what it was", b.Path).
+		WithHint("It was removed; it will be fetched or built again.").WithCause(fmt.Errorf("%w: %w", ErrDamaged, why))
 }
 
 // digestOf reads a whole file.

@@ -27,13 +27,6 @@ func TestADamagedBinaryIsNoticedAndRemoved(t *testing.T) {
 		"fewer bytes":    func(path string) error { return os.Truncate(path, 3) },
 		"gone":           os.Remove,
 		"a link instead": func(path string) error { return errors.Join(os.Remove(path), os.Symlink("/bin/sh", path)) },
-		"other bytes, and the time put back": func(path string) error {
-			info, err := os.Stat(path)
-			if err != nil {
-				return err
-			}
-			return errors.Join(overwrite(path, "binarY"), os.Chtimes(path, info.ModTime(), info.ModTime()))
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if runtime.GOOS == "windows" && name != "other bytes" && name != "fewer bytes" {
@@ -56,69 +49,61 @@ func TestADamagedBinaryIsNoticedAndRemoved(t *testing.T) {
 	}
 }
 
-// All bytes are read again once a day, and when the file looks different; then the record says so.
-func TestAllIsReadAgainAfterADay(t *testing.T) {
-	now := start
-	d := newDir(t, Config{Clock: func() time.Time { return now }})
+// All bytes are read again when the file looks different, after which it looks as before.
+func TestABinaryThatWasCopiedIsReadOnce(t *testing.T) {
+	d := newDir(t, Config{Clock: func() time.Time { return start }})
 	b := mustAdd(t, d, one, "binary")
-	checked := func() time.Time {
-		t.Helper()
-		mustUse(t, d, b)()
-		again, err := d.read(b.id, nil)
-		if err != nil || !again.Used.Equal(now) {
-			t.Fatalf("used %v (%v), want %v", again.Used, err, now)
+	added := time.Unix(0, b.modTime)
+	for name, change := range map[string]func() error{
+		"time":       func() error { return os.Chtimes(b.Path, start, start) },
+		"permission": func() error { return os.Chmod(b.Path, 0o644) }, // as some archives do
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
 		}
-		return again.record.Stamp.Checked
+		mustUse(t, d, b)()
+		if info, err := os.Stat(b.Path); err != nil || !info.ModTime().Equal(added) {
+			t.Errorf("%s: modified at %v, want %v (%v)", name, info.ModTime(), added, err)
+		}
+		if again, err := d.read(b.id, nil); err != nil || !again.Used.Equal(start) {
+			t.Errorf("%s: used at %v (%v), want %v", name, again.Used, err, start)
+		}
+		wantBody(t, b, "binary")
 	}
-	now = start.Add(trusted - time.Second)
-	if got := checked(); !got.Equal(start) {
-		t.Errorf("read again after %v", got.Sub(start))
-	}
-	now = start.Add(trusted)
-	if got := checked(); !got.Equal(now) {
-		t.Errorf("last read at %v", got)
-	}
-	now = start.Add(-time.Hour) // the clock was wrong
-	if got := checked(); !got.Equal(now) {
-		t.Errorf("last read at %v", got)
-	}
-	now = now.Add(time.Minute)
-	if err := os.Chtimes(b.Path, now, now); err != nil {
-		t.Fatal(err)
-	}
-	if got := checked(); !got.Equal(now) {
-		t.Errorf("last read at %v", got)
-	}
-	if err := os.Chmod(b.Path, 0o644); err != nil { // as some archives do
-		t.Fatal(err)
-	}
-	checked()
-	wantBody(t, b, "binary")
 	wantTidy(t, d, 1)
+}
+
+// Where records are sealed, the time of a file proves nothing.
+func TestAFileWithTheTimePutBackIsNoticedInAProject(t *testing.T) {
+	d := newDir(t, Config{Secret: filepath.Join(t.TempDir(), "secret")})
+	b := mustAdd(t, d, one, "binary")
+	added := time.Unix(0, b.modTime)
+	if err := errors.Join(os.WriteFile(b.Path, []byte("binarY"), 0o755), os.Chtimes(b.Path, added, added)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Use(t.Context(), b); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+	wantTidy(t, d, 0)
 }
 
 // A damaged binary that was replaced in the meantime stays.
 func TestWhatWasReplacedIsNotRemoved(t *testing.T) {
 	d := newDir(t, Config{})
 	b := mustAdd(t, d, one, "binary")
-	old, err := identify(b.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.discard(b.id, true); err != nil {
-		t.Fatal(err)
-	}
-	b = mustAdd(t, d, one, "binary")
-	if err := d.drop(t.Context(), b, old, errors.New("seen before")); !errors.Is(err, ErrDamaged) {
+	if err := d.drop(t.Context(), b, nil, errors.New("seen before")); !errors.Is(err, ErrDamaged) {
 		t.Error(err)
 	}
 	mustUse(t, d, b)()
 }
 
 func TestADirectoryThatIsReadOnlyIsUsed(t *testing.T) {
-	d := newDir(t, Config{Clock: (&clock{now: time.Now().Add(48 * time.Hour)}).Now})
+	d := newDir(t, Config{})
 	b := mustAdd(t, d, one, "binary")
-	later := newDir(t, Config{Dir: d.Path(), Clock: func() time.Time { return time.Now().Add(96 * time.Hour) }})
+	if err := os.Chtimes(b.Path, start, start); err != nil {
+		t.Fatal(err)
+	}
+	later := newDir(t, Config{Dir: d.Path()})
 	for _, dir := range []string{filepath.Dir(b.Path), d.Path()} {
 		if err := os.Chmod(dir, 0o555); err != nil {
 			t.Fatal(err)
@@ -154,9 +139,9 @@ func BenchmarkFindAndUse(b *testing.B) {
 	for _, pinned := range []string{"k6@v1.8.1", "k6@v1.8.0", "k6@v1.7.0", one} {
 		mustAdd(b, d, pinned, string(make([]byte, 60<<20)))
 	}
-	wish := list(b, "k6/x/redis")
+	needs := list(b, "k6/x/redis")
 	for b.Loop() {
-		found, _ := d.Find(b.Context(), linux, wish)
+		found, _ := d.Find(b.Context(), linux, needs)
 		mustUse(b, d, found)()
 	}
 }

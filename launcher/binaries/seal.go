@@ -1,8 +1,12 @@
 package binaries
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,7 +17,22 @@ import (
 
 const secretSize = 32 // bytes
 
-// secret returns what records are sealed with; nil if they are not.
+// seal returns a proof that the holder of the secret added these bytes under these names; "" without a secret.
+func (r record) seal(secret []byte) string {
+	if len(secret) == 0 {
+		return ""
+	}
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%s\n%s\n%d\n", r.List().Path(r.Platform), r.Digest, r.Size)
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// sealed reports whether the record may be trusted.
+func (r record) sealed(secret []byte) bool {
+	return hmac.Equal([]byte(r.seal(secret)), []byte(r.Seal)) || len(secret) == 0
+}
+
+// secret returns the secret that records are sealed with; nil if they are not.
 func (d *Dir) secret() ([]byte, error) {
 	name := d.cfg.Secret
 	if name == "" {
