@@ -8,7 +8,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -166,8 +165,7 @@ func warmDir(t testing.TB) string {
 
 var warming sync.Mutex // guards the warm directory while it is cold
 
-// warmUp starts from the Go caches of the service that built the real k6 with nothing at hand, in this process or another one.
-// What k6x has learned there is not taken over, as it may be the program of yesterday.
+// warmUp starts from the Go caches of a service that built the real k6 with nothing at hand, in this process or an earlier one.
 func warmUp(t testing.TB) {
 	t.Helper()
 	warming.Lock()
@@ -175,27 +173,15 @@ func warmUp(t testing.TB) {
 	if _, err := os.Stat(world.warm()); err == nil {
 		return
 	}
-	err := warmcache.Copy(world.warm(), "k6", "v1.8.1", func(shared string) error {
-		cold := shared + "-cold"
-		defer removeAll(cold)
-		s := start(t, cold)
-		fetch(t, s.url+host+redisList)
-		s.stop(t)
-		if found := leftovers(t, cold); len(found) > 0 {
-			t.Errorf("left over: %v", found)
-		}
-		err := os.MkdirAll(filepath.Join(shared, "go"), 0o755)
-		for _, part := range []string{"gocache", "modcache"} {
-			err = errors.Join(err, os.Rename(filepath.Join(cold, "go", part), filepath.Join(shared, "go", part)))
-		}
-		return err
-	})
-	if err != nil {
+	if err := warmcache.CopyK6(world.warm(), world.program); err != nil {
 		t.Fatal(err)
 	}
 	s := start(t, world.warm())
 	fetch(t, s.url+host+redisList)
 	s.stop(t)
+	if found := leftovers(t, world.warm()); len(found) > 0 {
+		t.Errorf("left over: %v", found)
+	}
 }
 
 // start starts a service on a cache directory and waits until it listens.

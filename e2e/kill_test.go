@@ -16,7 +16,7 @@ import (
 // A service that is killed at any moment of a build gives the right bytes when it is
 // started again, and leaves nothing behind.
 func TestKilledServiceRecovers(t *testing.T) {
-	rounds := 2
+	rounds := 1
 	if nightly {
 		rounds = 70
 	}

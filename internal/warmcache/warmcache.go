@@ -40,28 +40,41 @@ func CopyStandard(dir string) error {
 // Copy copies the shared directory called name, of this version and Go toolchain, to dir. If there is none, fill makes it:
 // it gets the path of a directory that does not exist. One process does so, and the others wait. Other versions of it go.
 func Copy(dir, name, version string, fill func(shared string) error) error {
-	all, err := directory()
+	shared, release, err := ensure(name, version, fill)
 	if err != nil {
 		return err
 	}
+	return errors.Join(os.CopyFS(dir, os.DirFS(shared)), release())
+}
+
+// ensure returns the shared directory, which stays until release is called.
+func ensure(name, version string, fill func(shared string) error) (shared string, release func() error, err error) {
+	all, err := directory()
+	if err != nil {
+		return "", nil, err
+	}
 	if err := os.MkdirAll(all, 0o755); err != nil {
-		return err
+		return "", nil, err
 	}
 	lock := flock.New(filepath.Join(all, name+".lock"))
-	defer lock.Close()
-	shared := filepath.Join(all, name+"-"+version+runtime.Version())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	shared = filepath.Join(all, name+"-"+version+runtime.Version())
 	for {
-		if err := lock.RLock(); err != nil { // nobody removes what is copied
-			return err
+		if err := lock.RLock(); err != nil { // it is not removed while it is used
+			return "", nil, err
 		}
 		if _, err := os.Stat(shared); err == nil {
-			return os.CopyFS(dir, os.DirFS(shared))
+			return shared, lock.Close, nil
 		}
 		if err := lock.Unlock(); err != nil {
-			return err
+			return "", nil, err
 		}
 		if err := create(lock, filepath.Join(all, name), shared, fill); err != nil {
-			return err
+			return "", nil, err
 		}
 	}
 }
