@@ -29,8 +29,8 @@ type Dependency struct {
 // slash follows, as without one a list could not tell it from a part of a constraint.
 var nameSyntax = regexp.MustCompile(`^(subcommand:)?([A-Za-z][\w~.-]*|[0-9][\w~.-]*/[\w~-][\w~.-]*)(/[\w~-][\w~.-]*)*$`)
 
-// CheckName reports whether name has the form of a dependency's name (contract
-// section 2). The error is of kind [Invalid].
+// CheckName returns an error of kind [Invalid] unless name has the form of a dependency's name
+// (docs/contracts.md, section 2).
 func CheckName(name string) error {
 	switch {
 	case name == "":

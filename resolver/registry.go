@@ -21,7 +21,7 @@ const (
 	maxVersions = 10_000 // versions of one module
 )
 
-// fields are what a registry entry may say, in any of the shapes (contract section 3).
+// fields are what a registry entry may say, in any of the shapes (docs/contracts.md, section 3).
 type fields struct {
 	Module      string   `json:"module"`
 	Imports     []string `json:"imports"`

@@ -17,7 +17,7 @@ import (
 	"k6x"
 )
 
-// statuses is the one table from error kind to HTTP status (contract section 1).
+// statuses is the one table from error kind to HTTP status (docs/contracts.md, section 1).
 var statuses = map[k6x.Kind]int{
 	k6x.Internal:     http.StatusInternalServerError,
 	k6x.Invalid:      http.StatusBadRequest,

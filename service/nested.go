@@ -24,7 +24,7 @@ func unsatisfied(kind k6x.Kind) bool {
 	return kind == k6x.Invalid || kind == k6x.NotFound || kind == k6x.Forbidden || kind == k6x.Conflict
 }
 
-// told is the one table from an error to how the build API tells it (contract sections 4
+// told is the one table from an error to how the build API tells it (docs/contracts.md, sections 4
 // and 6): the status, and the words around the reason. Whatever came of a request that
 // could be read has status 200, also if the queue is full or the fault is ours: k6 shows its
 // user the body of no other status, and does not try again. For those who do, a

@@ -31,7 +31,7 @@ type ObjectsConfig struct {
 	Stall       time.Duration  // how long a client may take for a few megabytes, either way; 0: 5 minutes
 }
 
-// Objects is a server of blobs with ids that their owners choose (contract section 5). Each
+// Objects is a server of blobs with ids that their owners choose (docs/contracts.md, section 5). Each
 // is stored once and never changes.
 //
 // A second upload of an id is answered with 409 and says "duplicate object", with the object

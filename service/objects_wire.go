@@ -13,7 +13,7 @@ import (
 	"k6x/cache/objects"
 )
 
-// objectAnswer is what the server of objects says (contract section 5).
+// objectAnswer is what the server of objects says (docs/contracts.md, section 5).
 type objectAnswer struct {
 	Error  any // "", or a *wireError
 	Object wireObject

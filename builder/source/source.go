@@ -1,5 +1,5 @@
 // Package source reads what a user writes to have a module replaced by code from elsewhere
-// (contract section 7): a directory, another module, or a branch, tag or commit of a git
+// (docs/contracts.md, section 7): a directory, another module, or a branch, tag or commit of a git
 // repository, which [Git] fetches. Package builder/native builds with it.
 package source
 
