@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,19 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
+// MarshalText implements [encoding.TextMarshaler].
+func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText implements [encoding.TextUnmarshaler].
+func (k *Kind) UnmarshalText(text []byte) error {
+	i := slices.Index(kindNames[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("%q is not a kind of error", text)
+	}
+	*k = Kind(i)
+	return nil
+}
+
 // Lasting reports whether a failure of this kind would come again if the same was asked for, so
 // that it may be remembered for a while.
 func (k Kind) Lasting() bool {
@@ -53,13 +67,13 @@ func (k Kind) Lasting() bool {
 // Error is a failure with a kind and with words for the user. What Message, Hint
 // and Output hold may be shown to anyone; Err is for the log.
 type Error struct {
-	Kind       Kind
-	Message    string        // what went wrong and with which input, in one sentence or a few lines
-	Hint       string        // what to do about it; may be empty
-	Output     string        // the whole output of a failed build; may be empty
-	RetryAfter time.Duration // when to try again; 0 if unknown
-	Limit      Limit         // the bound that a build ran into; the zero value: none
-	Err        error         // the cause; may be nil
+	Kind       Kind          `json:"kind"`
+	Message    string        `json:"message"`               // what went wrong and with which input, in one sentence or a few lines
+	Hint       string        `json:"hint,omitempty"`        // what to do about it; may be empty
+	Output     string        `json:"output,omitempty"`      // the whole output of a failed build; may be empty
+	RetryAfter time.Duration `json:"retry_after,omitempty"` // when to try again; 0 if unknown
+	Limit      Limit         `json:"limit,omitzero"`        // the bound that a build ran into; the zero value: none
+	Err        error         `json:"-"`                     // the cause; may be nil
 }
 
 // Errorf returns an error of the given kind. A %w in the format keeps the cause,

@@ -15,7 +15,7 @@ func ran(next *fake, n int) string {
 	var versions []string
 	for range n {
 		r := <-next.started
-		versions = append(versions, r.recipe.K6.Version)
+		versions = append(versions, r.job.Recipe.K6.Version)
 		r.answer <- nil
 	}
 	synctest.Wait()
@@ -23,8 +23,8 @@ func ran(next *fake, n int) string {
 }
 
 // begin starts a build and lets it come as far as it does.
-func begin(ctx context.Context, b Builder, version string) <-chan error {
-	done := call(ctx, b, recipe(version))
+func begin(ctx context.Context, b Builder, job Job) <-chan error {
+	done := call(ctx, b, job)
 	synctest.Wait()
 	return done
 }
@@ -33,12 +33,11 @@ func TestBackgroundBuildsWaitForAllOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1})
-		behind := WithBackground(WithClient(t.Context(), "preload"))
-		begin(t.Context(), l, "first")
-		begin(behind, l, "p1")
-		begin(behind, l, "p2")
-		begin(WithClient(t.Context(), "a"), l, "a1")
-		begin(WithClient(t.Context(), "a"), l, "a2")
+		begin(t.Context(), l, job("", "first"))
+		begin(t.Context(), l, behind("p1"))
+		begin(t.Context(), l, behind("p2"))
+		begin(t.Context(), l, job("a", "a1"))
+		begin(t.Context(), l, job("a", "a2"))
 		if got, want := l.Stats(), (LimitStats{Running: 1, Waiting: 2, Behind: 2}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
@@ -56,15 +55,14 @@ func TestBackgroundBuildsLeaveASlotFree(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			next := newFake()
 			l := NewLimit(next, LimitConfig{Slots: slots})
-			behind := WithBackground(t.Context())
 			for range 10 {
-				begin(behind, l, "v1.0.0")
+				begin(t.Context(), l, behind("v1.0.0"))
 			}
 			if got := l.Stats().Running; got != want {
 				t.Errorf("%d run in the background with %d slots, want %d", got, slots, want)
 			}
 			if slots > 1 {
-				begin(t.Context(), l, "v1.1.0")
+				begin(t.Context(), l, job("", "v1.1.0"))
 				if got := l.Stats(); got.Running != want+1 || got.Waiting != 0 {
 					t.Errorf("with %d slots: %+v, want the build of a person to run", slots, got)
 				}
@@ -79,14 +77,13 @@ func TestBackgroundBuildsTurnNobodyAwayAndAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1, Queue: 4})
-		begin(t.Context(), l, "v1.0.0")
-		behind := WithBackground(t.Context())
+		begin(t.Context(), l, job("", "v1.0.0"))
 		for range 4 {
-			begin(behind, l, "v1.1.0")
+			begin(t.Context(), l, behind("v1.1.0"))
 		}
-		wantKind(t, <-begin(behind, l, "v1.1.0"), k6x.Busy)
+		wantKind(t, <-begin(t.Context(), l, behind("v1.1.0")), k6x.Busy)
 		for _, client := range []string{"a", "b", "c", "d"} {
-			begin(WithClient(t.Context(), client), l, "v1.2.0")
+			begin(t.Context(), l, job(client, "v1.2.0"))
 		}
 		if got := l.Stats().Waiting; got != 4 {
 			t.Errorf("%d wait, want all four", got)
@@ -100,25 +97,24 @@ func TestABackgroundBuildThatSomebodyWaitsForIsTheirs(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1, Queue: 8})
 		d := NewDedup(l, DedupConfig{})
-		behind := WithBackground(WithClient(t.Context(), "preload"))
-		begin(t.Context(), d, "first")
-		begin(behind, d, "p1")
-		preloaded := begin(behind, d, "p2")
-		begin(behind, d, "p3")
-		begin(WithClient(t.Context(), "a"), d, "a1")
-		begin(WithClient(t.Context(), "a"), d, "a2")
-		begin(WithClient(t.Context(), "a"), d, "a3") // is turned away: a may have two waiting
-		asked := begin(WithClient(t.Context(), "b"), d, "p2")
+		begin(t.Context(), d, job("", "first"))
+		begin(t.Context(), d, behind("p1"))
+		preloaded := begin(t.Context(), d, behind("p2"))
+		begin(t.Context(), d, behind("p3"))
+		begin(t.Context(), d, job("a", "a1"))
+		begin(t.Context(), d, job("a", "a2"))
+		begin(t.Context(), d, job("a", "a3")) // is turned away: a may have two waiting
+		asked := begin(t.Context(), d, job("b", "p2"))
 		if got, want := l.Stats(), (LimitStats{Running: 1, Waiting: 3, Behind: 2}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
-		begin(behind, d, "p2") // makes nothing of it again
+		begin(t.Context(), d, behind("p2")) // makes nothing of it again
 		if got, want := ran(next, 2), "first a1"; got != want {
 			t.Errorf("ran %s, want %s", got, want)
 		}
 		r := <-next.started
-		if r.recipe.K6.Version != "p2" || Client(r.ctx) != "b" || Background(r.ctx) {
-			t.Errorf("then ran %s of client %q, want p2 in the turn of b", r.recipe.K6.Version, Client(r.ctx))
+		if r.job.Recipe.K6.Version != "p2" || r.job.Client != "b" || r.job.Priority != Foreground {
+			t.Errorf("then ran %+v, want p2 in the turn of b", r.job)
 		}
 		r.answer <- nil
 		for _, done := range []<-chan error{preloaded, asked} {
@@ -129,9 +125,6 @@ func TestABackgroundBuildThatSomebodyWaitsForIsTheirs(t *testing.T) {
 		if got, want := ran(next, 3), "a2 p1 p3"; got != want {
 			t.Errorf("then ran %s, want %s", got, want)
 		}
-		if !Background(behind) {
-			t.Error("the other builds of the caller are in the background no more")
-		}
 	})
 }
 
@@ -141,12 +134,12 @@ func TestABackgroundBuildThatSomebodyWaitsForTakesTheLastSlot(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 2})
 		d := NewDedup(l, DedupConfig{})
-		begin(t.Context(), d, "v1.0.0")
-		begin(WithBackground(t.Context()), d, "v1.1.0")
+		begin(t.Context(), d, job("", "v1.0.0"))
+		begin(t.Context(), d, behind("v1.1.0"))
 		if got, want := l.Stats(), (LimitStats{Running: 1, Behind: 1}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
-		begin(t.Context(), d, "v1.1.0")
+		begin(t.Context(), d, job("", "v1.1.0"))
 		if got, want := l.Stats(), (LimitStats{Running: 2}); got != want {
 			t.Errorf("%+v once somebody waits for it, want %+v", got, want)
 		}
@@ -158,9 +151,9 @@ func TestLeavingTheBackgroundFreesThePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1})
-		begin(t.Context(), l, "v1.0.0")
-		ctx, cancel := context.WithCancel(WithBackground(t.Context()))
-		done := begin(ctx, l, "v1.1.0")
+		begin(t.Context(), l, job("", "v1.0.0"))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := begin(ctx, l, behind("v1.1.0"))
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
 			t.Errorf("who left got %v", err)
@@ -188,17 +181,17 @@ func TestABackgroundBuildTakesNoLeaseBeforeItCanStart(t *testing.T) {
 		left int
 	}{
 		"until a slot is free": {func(t *testing.T, d *Dedup, next *fake) { finish(next, 1) }, 1},
-		"until somebody waits": {func(t *testing.T, d *Dedup, next *fake) { begin(t.Context(), d, "v1.1.0") }, 2},
+		"until somebody waits": {func(t *testing.T, d *Dedup, next *fake) { begin(t.Context(), d, job("", "v1.1.0")) }, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				next := newFake()
-				l := NewLimit(next, LimitConfig{Slots: 1})
-				begin(t.Context(), l, "v1.0.0")
 				lease := &leaseOnce{make(chan struct{}), make(chan struct{})}
 				close(lease.free)
-				d := NewDedup(Lease(l, lease), DedupConfig{})
-				done := begin(WithBackground(t.Context()), d, "v1.1.0")
+				l := NewLimit(next, LimitConfig{Slots: 1, Leases: lease})
+				begin(t.Context(), l, again("v1.0.0")) // which takes none
+				d := NewDedup(l, DedupConfig{})
+				done := begin(t.Context(), d, behind("v1.1.0"))
 				nothing(t, lease.taken, "the lease is held by a build that waits")
 				how.act(t, d, next)
 				<-lease.taken
@@ -215,15 +208,16 @@ func TestABackgroundBuildTakesNoLeaseBeforeItCanStart(t *testing.T) {
 func TestABackgroundBuildThatHoldsALeaseIsLikeOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
-		l := NewLimit(next, LimitConfig{Slots: 1})
 		lease := &leaseOnce{make(chan struct{}), make(chan struct{})}
-		d := NewDedup(Lease(l, lease), DedupConfig{})
-		begin(WithBackground(t.Context()), d, "p1")
+		l := NewLimit(next, LimitConfig{Slots: 1, Leases: lease})
+		d := NewDedup(l, DedupConfig{})
+		begin(t.Context(), d, behind("p1"))
 		<-lease.taken
-		begin(WithClient(t.Context(), "a"), l, "a1")
+		// Rebuilds take no lease.
+		begin(t.Context(), l, Job{Recipe: recipe("a1"), Client: "a", Rebuild: true})
 		close(lease.free)
 		synctest.Wait()
-		begin(WithClient(t.Context(), "a"), l, "a2")
+		begin(t.Context(), l, Job{Recipe: recipe("a2"), Client: "a", Rebuild: true})
 		if got, want := ran(next, 3), "a1 p1 a2"; got != want {
 			t.Errorf("ran %s, want %s", got, want)
 		}

@@ -3,6 +3,7 @@ package builder
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -12,38 +13,48 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"k6x"
+	"k6x/event"
 )
 
-// DedupConfig says how long builds and failures outlive those who asked.
+// DedupConfig says how long builds and failures outlive their callers.
 type DedupConfig struct {
-	Linger      time.Duration // how long a build goes on when nobody waits for it; 0: 2 minutes
+	Linger      time.Duration // how long a build goes on when no client waits for it; 0: 2 minutes
 	FailureLife time.Duration // how long a failure is answered from memory; 0: 1 minute
 	Failures    int           // how many failures are remembered; 0: 64
+	Events      event.Sink    // takes those of type Resolved, Stored and Failed; nil: no events are wanted
 }
 
-// Dedup is a [Builder] that makes one build of all that ask for one key. The build
+// Dedup is a [Builder] that makes one build of all that ask for one key, and gives its job an id. The build
 // has a context of its own with the values of the first caller's: a caller that leaves
-// ends nothing, until nobody has waited for Linger. Those who ask again before that
+// ends nothing, until none has waited for Linger. Callers that ask again before that
 // join the same build.
 //
 // A failure that would come again ([k6x.Kind.Lasting]) is remembered for FailureLife. A panic
 // of the build becomes an error of kind Internal.
 //
-// A build that was started with a ctx of [WithBackground] is promoted when somebody without it
-// joins: then it counts as a build of that client.
+// A job in the [Background] is promoted when a client asks for the same in the foreground, if next can do that, as
+// [Limit] can: then it counts as a job of that client.
 //
-// Those who ask with a ctx of [WithRebuild] share a build of their own. Failures that are
+// Jobs with Rebuild share a build of their own. Failures that are
 // remembered do not count for it, and its own is not remembered.
+//
+// It is not made of golang.org/x/sync/singleflight, which has no place for waiters that are counted, a build that is
+// promoted, cancelled or waited for at the end: the map of flights would stay, beside the group.
 type Dedup struct {
 	next Builder
 	cfg  DedupConfig
 
-	mu       sync.Mutex // guards what is below and the waiting and idle of each flight
+	mu       sync.Mutex // guards what is below and job, waiting and idle of each flight
 	closed   bool
 	flights  map[flightKey]*flight // one that is being cancelled for want of waiters is not here
 	running  map[*flight]struct{}  // all whose build has not returned
 	failures *simplelru.LRU[string, failure]
 	drained  chan struct{} // closed when closed and nothing is running
+}
+
+// promoter is a [Builder] that takes a job out of the background.
+type promoter interface {
+	Promote(job, client string)
 }
 
 type flightKey struct {
@@ -54,10 +65,10 @@ type flightKey struct {
 // flight is one build under way.
 type flight struct {
 	flightKey
+	job     Job
 	cancel  context.CancelCauseFunc
-	promote func(client string) // says that client waits for it
 	waiting int
-	idle    *time.Timer // runs while nobody waits
+	idle    *time.Timer // runs while no caller waits
 
 	done     chan struct{} // closed when artifact and err are set
 	artifact k6x.Artifact
@@ -70,7 +81,7 @@ type failure struct {
 }
 
 var (
-	errAbandoned = errors.New("nobody waits for this build any more")
+	errAbandoned = errors.New("no client waits for this build any more")
 	errClosing   = errors.New("the service is about to stop")
 )
 
@@ -94,13 +105,13 @@ func NewDedup(next Builder, cfg DedupConfig) *Dedup {
 	}
 }
 
-// Build joins the build of the recipe's key or starts one. When ctx ends it returns
+// Build joins the build of the job's key or starts one. When ctx ends it returns
 // the error of ctx at once.
-func (d *Dedup) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
+func (d *Dedup) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 	if err := ctx.Err(); err != nil {
 		return k6x.Artifact{}, err
 	}
-	f, err := d.join(ctx, recipe)
+	f, err := d.join(ctx, job)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
@@ -113,15 +124,15 @@ func (d *Dedup) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, err
 	}
 }
 
-// Forget clears the remembered failure of key, so that the next who asks starts a build.
+// Forget clears the remembered failure of key, so that the next caller starts a build.
 func (d *Dedup) Forget(key string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failures.Remove(key)
 }
 
-// Close cancels all builds, whose callers get an error of kind Busy, as does who
-// comes later. It returns when the last build has returned, or the error of ctx.
+// Close cancels all builds, whose callers get an error of kind Busy, as do those that
+// come later. It returns when the last build has returned, or the error of ctx.
 func (d *Dedup) Close(ctx context.Context) error {
 	d.mu.Lock()
 	if !d.closed {
@@ -142,8 +153,8 @@ func (d *Dedup) Close(ctx context.Context) error {
 	}
 }
 
-func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
-	key := flightKey{recipe.Key(), Rebuild(ctx)}
+func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
+	key := flightKey{job.Recipe.Key(), job.Rebuild}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
@@ -157,14 +168,17 @@ func (d *Dedup) join(ctx context.Context, recipe k6x.Recipe) (*flight, error) {
 			}
 			d.failures.Remove(key.key)
 		}
-		alone, promote := promotable(ctx)
-		alone, cancel := context.WithCancelCause(context.WithoutCancel(alone))
-		f = &flight{flightKey: key, cancel: cancel, promote: promote, done: make(chan struct{})}
+		alone, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+		job.ID = rand.Text()
+		f = &flight{flightKey: key, job: job, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
-		go d.fly(alone, f, recipe)
-	} else if !Background(ctx) {
-		f.promote(Client(ctx))
+		go d.fly(alone, f, job)
+	} else if f.job.Priority == Background && job.Priority != Background {
+		f.job.Priority, f.job.Client = job.Priority, job.Client
+		if next, ok := d.next.(promoter); ok {
+			next.Promote(f.job.ID, job.Client)
+		}
 	}
 	f.waiting++
 	if f.idle != nil {
@@ -185,11 +199,11 @@ func (d *Dedup) leave(f *flight) {
 	idle = time.AfterFunc(d.cfg.Linger, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if f.idle != idle { // someone came, or the build is done
+		if f.idle != idle { // a caller came, or the build is done
 			return
 		}
 		f.cancel(errAbandoned)
-		if d.flights[f.flightKey] == f { // who comes now starts anew
+		if d.flights[f.flightKey] == f { // a caller that comes now starts anew
 			delete(d.flights, f.flightKey)
 		}
 	})
@@ -197,12 +211,14 @@ func (d *Dedup) leave(f *flight) {
 }
 
 // fly runs the build of f to its end.
-func (d *Dedup) fly(ctx context.Context, f *flight, recipe k6x.Recipe) {
+func (d *Dedup) fly(ctx context.Context, f *flight, job Job) {
 	defer f.cancel(nil)
-	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, recipe) })
+	d.cfg.Events.Send(job.event(event.Resolved))
+	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, job) })
 	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		f.err = closing()
 	}
+	d.cfg.Events.Send(d.ended(f))
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -223,6 +239,21 @@ func (d *Dedup) fly(ctx context.Context, f *flight, recipe k6x.Recipe) {
 	}
 }
 
+// ended returns the last event of a flight, for the client that it was made for in the end.
+func (d *Dedup) ended(f *flight) event.Event {
+	d.mu.Lock()
+	job := f.job
+	d.mu.Unlock()
+	if failure := failureOf(f.err); failure != nil {
+		e := job.event(event.Failed)
+		e.Failure = failure
+		return e
+	}
+	e := job.event(event.Stored)
+	e.Digest, e.Size = f.artifact.Digest, f.artifact.Size
+	return e
+}
+
 // safely turns a panic of build into an error.
 func safely(build func() (k6x.Artifact, error)) (artifact k6x.Artifact, err error) {
 	defer func() {
@@ -234,7 +265,7 @@ func safely(build func() (k6x.Artifact, error)) (artifact k6x.Artifact, err erro
 	return build()
 }
 
-// own returns a copy of err for one caller, who may add to its words.
+// own returns a copy of err for one caller, which may add to its words.
 func own(err error) error {
 	if e, ok := err.(*k6x.Error); ok {
 		clone := *e

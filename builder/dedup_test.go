@@ -17,9 +17,9 @@ func TestDedupMakesOneBuildOfAllWhoAskForAKey(t *testing.T) {
 		d := NewDedup(next, DedupConfig{})
 		var calls []<-chan error
 		for range 50 {
-			calls = append(calls, call(t.Context(), d, recipe("v1.0.0")))
+			calls = append(calls, call(t.Context(), d, job("", "v1.0.0")))
 		}
-		other := call(t.Context(), d, recipe("v1.1.0"))
+		other := call(t.Context(), d, job("", "v1.1.0"))
 		synctest.Wait()
 		if n := next.count.Load(); n != 2 {
 			t.Fatalf("%d builds for two keys", n)
@@ -35,16 +35,18 @@ func TestDedupMakesOneBuildOfAllWhoAskForAKey(t *testing.T) {
 	})
 }
 
+type aValue struct{}
+
 func TestDedupBuildKeepsTheValuesOfItsFirstCallerOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		d := NewDedup(next, DedupConfig{})
-		ctx, cancel := context.WithTimeout(WithClient(t.Context(), "alice"), time.Second)
+		ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), aValue{}, "kept"), time.Second)
 		defer cancel()
-		done := call(ctx, d, recipe("v1.0.0"))
+		done := call(ctx, d, job("alice", "v1.0.0"))
 		r := <-next.started
-		if got := Client(r.ctx); got != "alice" {
-			t.Errorf("the client of the build is %q", got)
+		if r.job.Client != "alice" || r.job.ID == "" || r.ctx.Value(aValue{}) != "kept" {
+			t.Errorf("the build is %+v", r.job)
 		}
 		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller whose time was up got %v", err)
@@ -61,8 +63,8 @@ func TestDedupLeavingCallerCancelsNothing(t *testing.T) {
 		next := newFake()
 		d := NewDedup(next, DedupConfig{Linger: time.Minute})
 		first, cancel := context.WithCancel(t.Context())
-		leaver := call(first, d, recipe("v1.0.0"))
-		stayer := call(t.Context(), d, recipe("v1.0.0"))
+		leaver := call(first, d, job("", "v1.0.0"))
+		stayer := call(t.Context(), d, job("", "v1.0.0"))
 		synctest.Wait()
 		cancel()
 		if err := <-leaver; !errors.Is(err, context.Canceled) {
@@ -87,7 +89,7 @@ func TestDedupAbandonedBuildLingersThenIsCancelled(t *testing.T) {
 		visit := func(stay time.Duration) {
 			ctx, cancel := context.WithTimeout(t.Context(), stay)
 			defer cancel()
-			if _, err := d.Build(ctx, recipe("v1.0.0")); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := d.Build(ctx, job("", "v1.0.0")); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v", err)
 			}
 		}
@@ -110,22 +112,22 @@ func TestDedupStartsAnewWhileACancelledBuildIsStillEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
 		builds := 0
-		d := NewDedup(builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+		d := NewDedup(builderFunc(func(ctx context.Context, job Job) (k6x.Artifact, error) {
 			builds++
 			if builds == 1 {
 				<-ctx.Done()
 				<-stop // takes long to end
 				return k6x.Artifact{}, ctx.Err()
 			}
-			return k6x.Artifact{Digest: r.Key()}, nil
+			return k6x.Artifact{Digest: job.Recipe.Key()}, nil
 		}), DedupConfig{Linger: time.Second})
 		ctx, cancel := context.WithCancel(t.Context())
-		leaver := call(ctx, d, recipe("v1.0.0"))
+		leaver := call(ctx, d, job("", "v1.0.0"))
 		synctest.Wait()
 		cancel()
 		<-leaver
 		time.Sleep(2 * time.Second)
-		if err := <-call(t.Context(), d, recipe("v1.0.0")); err != nil {
+		if err := <-call(t.Context(), d, job("", "v1.0.0")); err != nil {
 			t.Errorf("who came while the old build ended got %v", err)
 		}
 		close(stop)
@@ -145,7 +147,7 @@ func TestDedupRemembersOnlyFailuresThatWouldComeAgain(t *testing.T) {
 				d := NewDedup(next, DedupConfig{FailureLife: time.Minute})
 				fail := func() {
 					t.Helper()
-					c := call(t.Context(), d, recipe("v1.0.0"))
+					c := call(t.Context(), d, job("", "v1.0.0"))
 					(<-next.started).answer <- k6x.Errorf(kind, "no")
 					wantKind(t, <-c, kind)
 				}
@@ -155,7 +157,7 @@ func TestDedupRemembersOnlyFailuresThatWouldComeAgain(t *testing.T) {
 					return
 				}
 				time.Sleep(59 * time.Second)
-				wantKind(t, <-call(t.Context(), d, recipe("v1.0.0")), kind)
+				wantKind(t, <-call(t.Context(), d, job("", "v1.0.0")), kind)
 				nothing(t, next.started, "a remembered failure was built again")
 				d.Forget(recipe("v1.0.0").Key())
 				fail()
@@ -169,14 +171,14 @@ func TestDedupRemembersOnlyFailuresThatWouldComeAgain(t *testing.T) {
 func TestDedupRemembersTheLimitWithTheFailure(t *testing.T) {
 	limit := k6x.Limit{Name: k6x.LimitMemory, Value: 4 << 30}
 	builds := 0
-	d := NewDedup(builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) {
+	d := NewDedup(builderFunc(func(context.Context, Job) (k6x.Artifact, error) {
 		builds++
 		e := k6x.Errorf(k6x.BuildFailed, "no")
 		e.Limit = limit
 		return k6x.Artifact{}, e
 	}), DedupConfig{})
 	for range 2 {
-		if e := wantKind(t, <-call(t.Context(), d, recipe("v1.0.0")), k6x.BuildFailed); e.Limit != limit {
+		if e := wantKind(t, <-call(t.Context(), d, job("", "v1.0.0")), k6x.BuildFailed); e.Limit != limit {
 			t.Errorf("limit %+v, want %+v", e.Limit, limit)
 		}
 	}
@@ -188,18 +190,18 @@ func TestDedupRemembersTheLimitWithTheFailure(t *testing.T) {
 func TestDedupBoundsTheRememberedFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		builds := 0
-		d := NewDedup(builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) {
+		d := NewDedup(builderFunc(func(context.Context, Job) (k6x.Artifact, error) {
 			builds++
 			return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "no")
 		}), DedupConfig{Failures: 10})
 		for i := range 100 {
-			<-call(t.Context(), d, recipe(fmt.Sprintf("v1.%d.0", i)))
+			<-call(t.Context(), d, job("", fmt.Sprintf("v1.%d.0", i)))
 		}
 		if n := d.failures.Len(); n != 10 {
 			t.Errorf("%d failures are remembered, want 10", n)
 		}
-		<-call(t.Context(), d, recipe("v1.99.0"))
-		<-call(t.Context(), d, recipe("v1.0.0"))
+		<-call(t.Context(), d, job("", "v1.99.0"))
+		<-call(t.Context(), d, job("", "v1.0.0"))
 		if builds != 101 {
 			t.Errorf("%d builds, want 101: the newest failure is remembered, the oldest is not", builds)
 		}
@@ -210,10 +212,10 @@ func TestDedupGivesEachCallerItsOwnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		d := NewDedup(next, DedupConfig{})
-		a, b := call(t.Context(), d, recipe("v1.0.0")), call(t.Context(), d, recipe("v1.0.0"))
+		a, b := call(t.Context(), d, job("", "v1.0.0")), call(t.Context(), d, job("", "v1.0.0"))
 		(<-next.started).answer <- k6x.Errorf(k6x.BuildFailed, "no")
 		k6x.AsError(<-a).Message += " (for a)"
-		for _, c := range []<-chan error{b, call(t.Context(), d, recipe("v1.0.0"))} {
+		for _, c := range []<-chan error{b, call(t.Context(), d, job("", "v1.0.0"))} {
 			if err := <-c; err.Error() != "no" {
 				t.Errorf("another caller reads %q", err)
 			}
@@ -224,11 +226,11 @@ func TestDedupGivesEachCallerItsOwnError(t *testing.T) {
 func TestDedupTurnsAPanicIntoAnInternalErrorForAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := make(chan struct{})
-		d := NewDedup(builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) {
+		d := NewDedup(builderFunc(func(context.Context, Job) (k6x.Artifact, error) {
 			<-begin
 			panic("secret of the inside")
 		}), DedupConfig{})
-		a, b := call(t.Context(), d, recipe("v1.0.0")), call(t.Context(), d, recipe("v1.0.0"))
+		a, b := call(t.Context(), d, job("", "v1.0.0")), call(t.Context(), d, job("", "v1.0.0"))
 		synctest.Wait()
 		close(begin)
 		for _, c := range []<-chan error{a, b} {
@@ -243,12 +245,12 @@ func TestDedupTurnsAPanicIntoAnInternalErrorForAll(t *testing.T) {
 func TestDedupCloseCancelsAndAwaitsBuilds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := make(chan struct{})
-		d := NewDedup(builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+		d := NewDedup(builderFunc(func(ctx context.Context, job Job) (k6x.Artifact, error) {
 			<-ctx.Done()
 			<-stop
 			return k6x.Artifact{}, ctx.Err()
 		}), DedupConfig{})
-		waiter := call(t.Context(), d, recipe("v1.0.0"))
+		waiter := call(t.Context(), d, job("", "v1.0.0"))
 		synctest.Wait()
 
 		short, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -264,7 +266,7 @@ func TestDedupCloseCancelsAndAwaitsBuilds(t *testing.T) {
 		if err := <-closed; err != nil {
 			t.Error(err)
 		}
-		for _, err := range []error{<-waiter, <-call(t.Context(), d, recipe("v1.1.0"))} {
+		for _, err := range []error{<-waiter, <-call(t.Context(), d, job("", "v1.1.0"))} {
 			if e := wantKind(t, err, k6x.Busy); e.RetryAfter <= 0 {
 				t.Error("Busy does not say when to try again")
 			}

@@ -18,30 +18,28 @@ type fake struct {
 // running is a build of fake that waits for its answer.
 type running struct {
 	ctx    context.Context
-	recipe k6x.Recipe
+	job    Job
 	answer chan error // nil is success
 }
 
 func newFake() *fake { return &fake{started: make(chan *running, 100)} }
 
-func (f *fake) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
+func (f *fake) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 	f.count.Add(1)
-	r := &running{ctx: ctx, recipe: recipe, answer: make(chan error, 1)}
+	r := &running{ctx: ctx, job: job, answer: make(chan error, 1)}
 	f.started <- r
 	select {
 	case err := <-r.answer:
-		return k6x.Artifact{Recipe: recipe, Digest: recipe.Key()}, err
+		return k6x.Artifact{Recipe: job.Recipe, Digest: job.Recipe.Key()}, err
 	case <-ctx.Done():
 		return k6x.Artifact{}, ctx.Err()
 	}
 }
 
 // builderFunc is a function as a [Builder].
-type builderFunc func(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error)
+type builderFunc func(ctx context.Context, job Job) (k6x.Artifact, error)
 
-func (f builderFunc) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
-	return f(ctx, recipe)
-}
+func (f builderFunc) Build(ctx context.Context, job Job) (k6x.Artifact, error) { return f(ctx, job) }
 
 func recipe(version string) k6x.Recipe {
 	return k6x.Recipe{
@@ -50,12 +48,23 @@ func recipe(version string) k6x.Recipe {
 	}
 }
 
-// call runs b.Build in the background.
-func call(ctx context.Context, b Builder, r k6x.Recipe) <-chan error {
+// job returns the job of a client.
+func job(client, version string) Job { return Job{Recipe: recipe(version), Client: client} }
+
+// behind returns a job in the background.
+func behind(version string) Job {
+	return Job{Recipe: recipe(version), Client: "preload", Priority: Background}
+}
+
+// again returns a job that builds what is there.
+func again(version string) Job { return Job{Recipe: recipe(version), Rebuild: true} }
+
+// call starts b.Build.
+func call(ctx context.Context, b Builder, job Job) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		artifact, err := b.Build(ctx, r)
-		if err == nil && artifact.Digest != r.Key() {
+		artifact, err := b.Build(ctx, job)
+		if err == nil && artifact.Digest != job.Recipe.Key() {
 			err = errors.New("the artifact is of another recipe")
 		}
 		done <- err

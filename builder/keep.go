@@ -9,66 +9,60 @@ import (
 	"io"
 
 	"k6x"
+	"k6x/cache"
+	"k6x/event"
 )
 
-// keeper is what [Keep] needs of a store; *dir.Store and *mem.Store of package cache
-// are some. E is the store's open binary.
-type keeper[E io.Closer] interface {
-	// Open fails if the bytes are not there.
-	Open(ctx context.Context, key string) (E, error)
-	// Record returns the record, also if the bytes were removed to make room.
-	Record(ctx context.Context, key string) (k6x.Artifact, error)
-	// Put stores what fill writes; if a whole artifact is there first, that one stays.
-	Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error)
-}
+// ErrDiffers is the error, for errors.Is, of a rebuild that gave other bytes than those
+// that are kept. The artifact that comes with it is the kept one, which stays.
+var ErrDiffers = errors.New("building it again gives other bytes than those that are kept")
 
 // Keep returns a builder that makes with engine what store does not have. What was
-// there once and had to make room is made again with the lock of its record. Missing
-// is the error, for errors.Is, of the store's Record for a key that it never had.
+// there once and had to make room is made again with the lock of its record.
 //
-// With a ctx of [WithRebuild], what is there is built again and compared. If the bytes differ,
-// Build returns the record of those that are kept and [ErrDiffers].
-func Keep[E io.Closer](engine Engine, store keeper[E], missing error) Builder {
-	return &kept[E]{engine: engine, store: store, missing: missing}
+// A job with Rebuild builds what is there again and compares; nothing that is kept changes. If the bytes
+// differ, Build returns the record of those that are kept and [ErrDiffers].
+//
+// Events takes those from Started to Finished; nil: no events are wanted.
+func Keep(engine Engine, store cache.Store, events event.Sink) Builder {
+	return &kept{engine: engine, store: store, events: events}
 }
 
-type kept[E io.Closer] struct {
-	engine  Engine
-	store   keeper[E]
-	missing error
+type kept struct {
+	engine Engine
+	store  cache.Store
+	events event.Sink
 }
 
-func (k *kept[E]) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
-	key := recipe.Key()
-	var lock *k6x.Lock
+func (k *kept) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
+	key := job.Recipe.Key()
 	record, err := k.store.Record(ctx, key)
 	switch {
-	case errors.Is(err, k.missing):
+	case errors.Is(err, cache.ErrNotFound):
 	case err != nil:
 		return k6x.Artifact{}, err
 	default:
+		job.Lock = &record.Build.Lock
 		// The record alone does not tell whether the bytes are still there.
 		if entry, err := k.store.Open(ctx, key); err == nil {
-			if err := entry.Close(); err != nil || !Rebuild(ctx) {
+			if err := entry.Close(); err != nil || !job.Rebuild {
 				return record, err
 			}
-			return record, k.compare(ctx, record)
+			job.Recipe = record.Recipe
+			return record, k.compare(ctx, job, record.Digest)
 		}
-		lock = &record.Build.Lock
 	}
-	return k.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
-		return k.engine.Build(ctx, recipe, lock, w)
-	})
+	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return k.run(ctx, job, w) })
 }
 
-// compare builds what the record says again, and returns ErrDiffers if that gives other bytes.
-func (k *kept[E]) compare(ctx context.Context, record k6x.Artifact) error {
-	digest := sha256.New()
-	if _, err := k.engine.Build(ctx, record.Recipe, &record.Build.Lock, digest); err != nil {
+// compare builds a job, and returns ErrDiffers unless that gives the bytes of that digest.
+func (k *kept) compare(ctx context.Context, job Job, digest string) error {
+	hash := sha256.New()
+	if _, err := k.run(ctx, job, hash); err != nil {
 		return err
 	}
-	if again := hex.EncodeToString(digest.Sum(nil)); again != record.Digest {
-		return fmt.Errorf("%w: %s, kept is %s", ErrDiffers, again, record.Digest)
+	if again := hex.EncodeToString(hash.Sum(nil)); again != digest {
+		return fmt.Errorf("%w: %s, kept is %s", ErrDiffers, again, digest)
 	}
 	return nil
 }

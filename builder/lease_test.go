@@ -10,15 +10,15 @@ import (
 
 	"k6x"
 	"k6x/builder"
-	"k6x/cache"
 	"k6x/cache/bucket"
 	"k6x/cache/cachetest"
+	"k6x/event"
 )
 
 // engineFunc is a function as a [builder.Engine].
 type engineFunc func(ctx context.Context, w io.Writer) (k6x.Build, error)
 
-func (f engineFunc) Build(ctx context.Context, _ k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+func (f engineFunc) Build(ctx context.Context, _ builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
 	return f(ctx, w)
 }
 
@@ -30,9 +30,9 @@ func replica(t *testing.T, url string, engine builder.Engine) builder.Builder {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	keep := builder.Keep(engine, store, cache.ErrNotFound)
+	keep := builder.Keep(engine, store, nil)
 	leases := bucket.NewLeases(store, bucket.LeaseConfig{})
-	return builder.NewDedup(builder.Lease(builder.NewLimit(keep, builder.LimitConfig{}), leases), builder.DedupConfig{})
+	return builder.NewDedup(builder.NewLimit(keep, builder.LimitConfig{Leases: leases}), builder.DedupConfig{})
 }
 
 // build has n callers at each of two replicas build one recipe with engine, and returns their errors.
@@ -45,7 +45,7 @@ func build(t *testing.T, n int, engine builder.Engine) (failed []error) {
 		service := replica(t, url, engine)
 		for range n {
 			done.Go(func() {
-				artifact, err := service.Build(t.Context(), cachetest.Recipe(1))
+				artifact, err := service.Build(t.Context(), builder.Job{Recipe: cachetest.Recipe(1)})
 				if err == nil && artifact.Size != 6 {
 					err = errors.New("it is another artifact")
 				}
@@ -96,14 +96,14 @@ func TestServicesOnOneBucketDoNotRememberATimeout(t *testing.T) {
 	slow := replica(t, url, engineFunc(func(context.Context, io.Writer) (k6x.Build, error) {
 		return k6x.Build{}, k6x.Errorf(k6x.Timeout, "the build took longer than 10m0s")
 	}))
-	if _, err := slow.Build(t.Context(), cachetest.Recipe(1)); k6x.KindOf(err) != k6x.Timeout {
+	if _, err := slow.Build(t.Context(), builder.Job{Recipe: cachetest.Recipe(1)}); k6x.KindOf(err) != k6x.Timeout {
 		t.Errorf("got %v, want Timeout", err)
 	}
 	works := replica(t, url, engineFunc(func(_ context.Context, w io.Writer) (k6x.Build, error) {
 		_, err := io.WriteString(w, "binary")
 		return k6x.Build{}, err
 	}))
-	if _, err := works.Build(t.Context(), cachetest.Recipe(1)); err != nil {
+	if _, err := works.Build(t.Context(), builder.Job{Recipe: cachetest.Recipe(1)}); err != nil {
 		t.Error(err)
 	}
 }
@@ -111,14 +111,14 @@ func TestServicesOnOneBucketDoNotRememberATimeout(t *testing.T) {
 func TestPanicGivesTheLeaseBack(t *testing.T) {
 	url := "file://" + t.TempDir()
 	panics := replica(t, url, engineFunc(func(context.Context, io.Writer) (k6x.Build, error) { panic("a bug") }))
-	if _, err := panics.Build(t.Context(), cachetest.Recipe(1)); k6x.KindOf(err) != k6x.Internal {
+	if _, err := panics.Build(t.Context(), builder.Job{Recipe: cachetest.Recipe(1)}); k6x.KindOf(err) != k6x.Internal {
 		t.Errorf("got %v, want Internal", err)
 	}
 	works := replica(t, url, engineFunc(func(_ context.Context, w io.Writer) (k6x.Build, error) {
 		_, err := io.WriteString(w, "binary")
 		return k6x.Build{}, err
 	}))
-	if _, err := works.Build(t.Context(), cachetest.Recipe(1)); err != nil {
+	if _, err := works.Build(t.Context(), builder.Job{Recipe: cachetest.Recipe(1)}); err != nil {
 		t.Error(err)
 	}
 }

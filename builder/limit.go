@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/event"
 )
 
 // Bounds of what a client that is turned away is told to wait.
@@ -17,38 +18,49 @@ const (
 
 // LimitConfig says how many builds may run and wait.
 type LimitConfig struct {
-	Slots int // builds that run at once; 0: 1
-	Queue int // builds that wait, and as many in the background; 0: 100, negative: none may wait
+	Slots  int        // builds that run at once; 0: 1
+	Queue  int        // builds that wait, and as many in the background; 0: 100, negative: none may wait
+	Leases Leaser     // of services that share a store; nil: no other builds for it
+	Events event.Sink // takes those of type Queued; nil: no events are wanted
 }
 
 // Limit is a [Builder] that runs so many builds at once and lets so many wait. The
-// next to run is taken from the clients ([WithClient]) in turn, so that one with many
+// next to run is taken from the clients in turn, so that one with many
 // builds does not keep the others waiting; builds of one client run in the order they came.
 //
 // When the queue is full the error is of kind [k6x.Busy]; when one client has more than
 // a quarter of the queue waiting it is of kind [k6x.Quota]. Both say when to try again.
 //
-// A build in the background ([WithBackground]) waits in a line of its own, which is as long. It
+// A job in the [Background] waits in a line of its own, which is as long. It
 // starts when no other build waits, and only if it leaves a slot free or is alone: it may run for
-// minutes and is not stopped, and whoever comes meanwhile should find a slot. Once somebody waits
-// for it, it moves to that client's line, full or not.
+// minutes and is not stopped, and a client that comes meanwhile should find a slot. Once a client waits
+// for it ([Limit.Promote]), it moves to that client's line, full or not.
+//
+// With leases, a key is built only while no other service builds it. No build that waits for another service takes up
+// a slot. Next has to look into the store first, as [Keep] does. A rebuild needs no lease: it changes nothing.
 type Limit struct {
-	next  Builder
-	slots int
-	queue int
+	next   Builder
+	slots  int
+	queue  int
+	leases Leaser
+	events event.Sink
 
-	mu      sync.Mutex // guards what is below
-	running int
-	waiting line          // builds that somebody waits for
-	behind  line          // builds in the background
-	average time.Duration // of recent builds
+	mu         sync.Mutex // guards what is below, and all tickets
+	running    int
+	waiting    line               // builds that a client waits for
+	behind     line               // builds in the background
+	promotable map[string]*ticket // of jobs that came in the background, by id
+	average    time.Duration      // of recent builds
 }
 
 var _ Builder = (*Limit)(nil)
 
 // NewLimit returns a limited next.
 func NewLimit(next Builder, cfg LimitConfig) *Limit {
-	return &Limit{next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100))}
+	return &Limit{
+		next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100)), leases: cfg.Leases, events: cfg.Events,
+		promotable: make(map[string]*ticket),
+	}
 }
 
 // LimitStats counts builds.
@@ -66,94 +78,135 @@ func (l *Limit) Stats() LimitStats {
 }
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
-func (l *Limit) Build(ctx context.Context, recipe k6x.Recipe) (k6x.Artifact, error) {
-	if err := l.acquire(ctx); err != nil {
+func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
+	t := &ticket{client: job.Client, background: job.Priority == Background}
+	if t.background && job.ID != "" {
+		l.mu.Lock()
+		l.promotable[job.ID] = t
+		l.mu.Unlock()
+		defer func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			delete(l.promotable, job.ID)
+		}()
+	}
+	if l.leases != nil && !job.Rebuild {
+		return l.leased(ctx, job, t)
+	}
+	return l.run(ctx, job, t)
+}
+
+// Promote says that client waits for a job in the background. The first client counts. A job that is not known, as it
+// has ended, is left as it is.
+func (l *Limit) Promote(job, client string) {
+	l.mu.Lock()
+	t := l.promotable[job]
+	l.mu.Unlock()
+	if t != nil {
+		l.promote(t, client)
+	}
+}
+
+// promote makes a ticket one of client's, or leaves it to its own client if that is "".
+func (l *Limit) promote(t *ticket, client string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !t.background {
+		return
+	}
+	waits := l.behind.remove(t)
+	t.client, t.background = cmp.Or(client, t.client), false
+	switch {
+	case waits && t.slots == 0: // it need not wait for room
+		close(t.turn)
+	case waits:
+		l.waiting.add(t)
+		l.advance()
+	}
+}
+
+// run waits for a slot and builds.
+func (l *Limit) run(ctx context.Context, job Job, t *ticket) (k6x.Artifact, error) {
+	if err := ctx.Err(); err != nil {
+		return k6x.Artifact{}, err
+	}
+	if err := l.enter(t, 1); err != nil {
+		return k6x.Artifact{}, err
+	}
+	select {
+	case <-t.turn:
+	default:
+		l.events.Send(job.event(event.Queued))
+	}
+	if err := l.wait(ctx, t); err != nil {
+		l.leave(t)
 		return k6x.Artifact{}, err
 	}
 	start := time.Now()
 	defer func() { l.release(time.Since(start)) }()
-	return l.next.Build(ctx, recipe)
+	job.Client, job.Priority = l.owner(t)
+	return l.next.Build(ctx, job)
 }
 
-func (l *Limit) acquire(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return err
+// owner returns the client that a ticket is of by now, and with which priority.
+func (l *Limit) owner(t *ticket) (client string, priority Priority) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.background {
+		return t.client, Background
 	}
-	wanted := wanted(ctx)
-	t, err := l.enter(Client(ctx), Background(ctx), 1)
-	if err != nil {
-		return err
-	}
-	for {
-		select {
-		case <-t.turn:
-			return nil
-		case <-wanted:
-			l.promote(t, Client(ctx))
-			wanted = nil
-		case <-ctx.Done():
-			l.leave(t)
-			return ctx.Err()
-		}
-	}
+	return t.client, Foreground
 }
 
-// room waits until a build of ctx, if it is in the background, could start now, or somebody waits
-// for it. It takes no slot.
-func (l *Limit) room(ctx context.Context) error {
-	if !Background(ctx) {
-		return ctx.Err()
-	}
-	t, err := l.enter(Client(ctx), true, 0)
-	if err != nil {
-		return err
-	}
+// wait waits for the turn of a ticket.
+func (l *Limit) wait(ctx context.Context, t *ticket) error {
 	select {
 	case <-t.turn:
-	case <-wanted(ctx):
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
-	l.leave(t)
-	return ctx.Err()
 }
 
-// enter takes a place in a line, which may have its turn at once.
-func (l *Limit) enter(client string, background bool, slots int) (*ticket, error) {
+// room waits until a build in the background could start now, or is not in the background any more. It takes no slot.
+func (l *Limit) room(ctx context.Context, t *ticket) error {
+	if _, priority := l.owner(t); priority != Background {
+		return ctx.Err()
+	}
+	if err := l.enter(t, 0); err != nil {
+		return err
+	}
+	err := l.wait(ctx, t)
+	l.leave(t)
+	return err
+}
+
+// enter takes a place in a line, which may have its turn at once. The turn takes so many slots.
+func (l *Limit) enter(t *ticket, slots int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mine, free := &l.waiting, l.running < l.slots
-	if background {
+	if t.background {
 		mine, free = &l.behind, l.spare()
 	}
-	if !free && l.queue > 0 && !background {
-		if n := mine.of(client); n >= max(1, l.queue/4) {
+	if !free && l.queue > 0 && !t.background {
+		if n := mine.of(t.client); n >= max(1, l.queue/4) {
 			e := k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", n).
 				WithHint("Try again when one of them is done.")
 			e.RetryAfter = l.retryAfter()
-			return nil, e
+			return e
 		}
 	}
 	if !free && mine.count >= l.queue {
 		e := k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, mine.count).
 			WithHint("Try again a little later.")
 		e.RetryAfter = l.retryAfter()
-		return nil, e
+		return e
 	}
-	t := &ticket{client: client, slots: slots, turn: make(chan struct{})}
+	t.slots, t.turn = slots, make(chan struct{})
 	mine.add(t)
 	l.advance()
-	return t, nil
-}
-
-// promote moves a ticket that still waits in the background to the line of client.
-func (l *Limit) promote(t *ticket, client string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.behind.remove(t) {
-		t.client = client
-		l.waiting.add(t)
-		l.advance()
-	}
+	return nil
 }
 
 // leave gives up a place, or the slot if one was handed over meanwhile.

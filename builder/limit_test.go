@@ -18,7 +18,7 @@ func TestLimitRunsNoMoreThanItsSlots(t *testing.T) {
 		l := NewLimit(next, LimitConfig{Slots: 2, Queue: 8})
 		var calls []<-chan error
 		for _, client := range []string{"a", "b", "c", "d", "e"} {
-			calls = append(calls, call(WithClient(t.Context(), client), l, recipe("v1.0.0")))
+			calls = append(calls, call(t.Context(), l, job(client, "v1.0.0")))
 		}
 		synctest.Wait()
 		if got, want := l.Stats(), (LimitStats{Running: 2, Waiting: 3}); got != want {
@@ -46,10 +46,10 @@ func TestLimitRunsNoMoreThanItsSlots(t *testing.T) {
 // build and returns them in the order they ran.
 func order(t *testing.T, l *Limit, next *fake, names ...string) string {
 	t.Helper()
-	first := call(t.Context(), l, recipe("v0.0.0"))
+	first := call(t.Context(), l, job("", "v0.0.0"))
 	synctest.Wait()
 	for _, name := range names {
-		call(WithClient(t.Context(), name[:1]), l, recipe(name))
+		call(t.Context(), l, job(name[:1], name))
 		synctest.Wait()
 	}
 	(<-next.started).answer <- nil
@@ -57,7 +57,7 @@ func order(t *testing.T, l *Limit, next *fake, names ...string) string {
 	var ran []string
 	for range names {
 		r := <-next.started
-		ran = append(ran, r.recipe.K6.Version)
+		ran = append(ran, r.job.Recipe.K6.Version)
 		r.answer <- nil
 	}
 	return strings.Join(ran, " ")
@@ -78,18 +78,17 @@ func TestLimitTurnsAwayWhoHasMoreThanItsShareWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1, Queue: 8})
-		call(t.Context(), l, recipe("v1.0.0"))
+		call(t.Context(), l, job("", "v1.0.0"))
 		synctest.Wait()
-		greedy := WithClient(t.Context(), "greedy")
 		for range 2 {
-			call(greedy, l, recipe("v1.0.0"))
+			call(t.Context(), l, job("greedy", "v1.0.0"))
 		}
 		synctest.Wait()
-		e := wantKind(t, <-call(greedy, l, recipe("v1.0.0")), k6x.Quota)
+		e := wantKind(t, <-call(t.Context(), l, job("greedy", "v1.0.0")), k6x.Quota)
 		if e.RetryAfter < time.Second || e.RetryAfter > time.Minute {
 			t.Errorf("retry after %v", e.RetryAfter)
 		}
-		call(WithClient(t.Context(), "modest"), l, recipe("v1.0.0"))
+		call(t.Context(), l, job("modest", "v1.0.0"))
 		synctest.Wait()
 		if got := l.Stats().Waiting; got != 3 {
 			t.Errorf("%d wait, want the two of one and the one of another", got)
@@ -106,10 +105,10 @@ func TestLimitIsBusyWhenTheQueueIsFull(t *testing.T) {
 				l := NewLimit(next, LimitConfig{Slots: 1, Queue: queue})
 				waiting := max(queue, 0)
 				for i := range 1 + waiting {
-					call(WithClient(t.Context(), string(rune('a'+i))), l, recipe("v1.0.0"))
+					call(t.Context(), l, job(string(rune('a'+i)), "v1.0.0"))
 				}
 				synctest.Wait()
-				e := wantKind(t, <-call(WithClient(t.Context(), "late"), l, recipe("v1.0.0")), k6x.Busy)
+				e := wantKind(t, <-call(t.Context(), l, job("late", "v1.0.0")), k6x.Busy)
 				if e.RetryAfter < time.Second || e.RetryAfter > time.Minute {
 					t.Errorf("retry after %v", e.RetryAfter)
 				}
@@ -128,14 +127,14 @@ func TestLimitGuessesTheWaitFromRecentBuilds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			next := newFake()
 			l := NewLimit(next, LimitConfig{Slots: 1, Queue: -1})
-			done := call(t.Context(), l, recipe("v1.0.0"))
+			done := call(t.Context(), l, job("", "v1.0.0"))
 			r := <-next.started
 			time.Sleep(c.build)
 			r.answer <- nil
 			<-done
-			call(t.Context(), l, recipe("v1.0.0"))
+			call(t.Context(), l, job("", "v1.0.0"))
 			synctest.Wait()
-			e := wantKind(t, <-call(t.Context(), l, recipe("v1.0.0")), k6x.Busy)
+			e := wantKind(t, <-call(t.Context(), l, job("", "v1.0.0")), k6x.Busy)
 			if e.RetryAfter != c.want {
 				t.Errorf("builds take %v: retry after %v, want %v", c.build, e.RetryAfter, c.want)
 			}
@@ -148,14 +147,14 @@ func TestLimitLeavingFreesThePlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Slots: 1, Queue: 16})
-		call(t.Context(), l, recipe("v1.0.0"))
+		call(t.Context(), l, job("", "v1.0.0"))
 		synctest.Wait()
 		var leave []context.CancelFunc
 		var calls []<-chan error
 		for _, name := range []string{"a1", "a2", "a3", "b1"} {
-			ctx, cancel := context.WithCancel(WithClient(t.Context(), name[:1]))
+			ctx, cancel := context.WithCancel(t.Context())
 			leave = append(leave, cancel)
-			calls = append(calls, call(ctx, l, recipe(name)))
+			calls = append(calls, call(ctx, l, job(name[:1], name)))
 			synctest.Wait()
 		}
 		for _, i := range []int{1, 3} {
@@ -171,7 +170,7 @@ func TestLimitLeavingFreesThePlace(t *testing.T) {
 		var ran []string
 		for range 2 {
 			r := <-next.started
-			ran = append(ran, r.recipe.K6.Version)
+			ran = append(ran, r.job.Recipe.K6.Version)
 			r.answer <- nil
 		}
 		if want := []string{"a1", "a3"}; !slices.Equal(ran, want) {
@@ -189,12 +188,11 @@ func TestLimitLeavingFreesThePlace(t *testing.T) {
 
 func TestLimitLosesNoSlotWhenATurnAndALeaveMeet(t *testing.T) {
 	l := NewLimit(newFake(), LimitConfig{Slots: 1, Queue: 16})
-	if _, err := l.enter("a", false, 1); err != nil {
-		t.Fatal(err)
-	}
-	place, err := l.enter("b", false, 1)
-	if err != nil {
-		t.Fatal(err)
+	place := &ticket{client: "b"}
+	for _, next := range []*ticket{{client: "a"}, place} {
+		if err := l.enter(next, 1); err != nil {
+			t.Fatal(err)
+		}
 	}
 	l.release(time.Second) // hands the slot to b,
 	l.leave(place)         // which has just left
@@ -204,10 +202,10 @@ func TestLimitLosesNoSlotWhenATurnAndALeaveMeet(t *testing.T) {
 }
 
 func TestLimitFreesTheSlotOfABuildThatPanics(t *testing.T) {
-	l := NewLimit(builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) { panic("no") }), LimitConfig{})
+	l := NewLimit(builderFunc(func(context.Context, Job) (k6x.Artifact, error) { panic("no") }), LimitConfig{})
 	func() {
 		defer func() { _ = recover() }()
-		_, _ = l.Build(t.Context(), recipe("v1.0.0"))
+		_, _ = l.Build(t.Context(), job("", "v1.0.0"))
 	}()
 	if got := l.Stats(); got != (LimitStats{}) {
 		t.Errorf("%+v after a panic", got)

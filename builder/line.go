@@ -12,9 +12,10 @@ type line struct {
 
 // ticket is a place in a line.
 type ticket struct {
-	client string
-	slots  int           // that it takes: 1, or 0 to be told when there is one
-	turn   chan struct{} // closed when its turn has come, and the slot is its own
+	client     string
+	background bool
+	slots      int           // that its turn takes: 1, or 0 to wait until there is one
+	turn       chan struct{} // closed when its turn has come, and the slots are its own
 }
 
 // of returns how many builds of client wait.
@@ -31,7 +32,7 @@ func (q *line) add(t *ticket) {
 	q.count++
 }
 
-// next takes out whose turn it is; nil if nobody waits.
+// next takes out the ticket whose turn it is; nil if none waits.
 func (q *line) next() *ticket {
 	if q.count == 0 {
 		return nil

@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,9 +15,9 @@ func TestDedupGivesRebuildsAFlightOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		d := NewDedup(next, DedupConfig{FailureLife: time.Hour})
-		calls := []<-chan error{call(t.Context(), d, recipe("v1.0.0"))}
+		calls := []<-chan error{call(t.Context(), d, job("", "v1.0.0"))}
 		for range 5 {
-			calls = append(calls, call(WithRebuild(t.Context()), d, recipe("v1.0.0")))
+			calls = append(calls, call(t.Context(), d, again("v1.0.0")))
 		}
 		synctest.Wait()
 		if n := next.count.Load(); n != 2 {
@@ -27,7 +26,7 @@ func TestDedupGivesRebuildsAFlightOfTheirOwn(t *testing.T) {
 		rebuilds := 0
 		for range 2 {
 			r := <-next.started
-			if Rebuild(r.ctx) {
+			if r.job.Rebuild {
 				rebuilds++
 			}
 			r.answer <- nil
@@ -47,8 +46,8 @@ func TestDedupPassesOverARememberedFailureForARebuildAndRemembersNoneOfIt(t *tes
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
 		d := NewDedup(next, DedupConfig{FailureLife: time.Hour})
-		fail := func(ctx context.Context) {
-			done := call(ctx, d, recipe("v1.0.0"))
+		fail := func(job Job) {
+			done := call(t.Context(), d, job)
 			synctest.Wait()
 			select {
 			case r := <-next.started:
@@ -57,16 +56,16 @@ func TestDedupPassesOverARememberedFailureForARebuildAndRemembersNoneOfIt(t *tes
 			}
 			wantKind(t, <-done, k6x.BuildFailed)
 		}
-		fail(WithRebuild(t.Context()))
-		fail(t.Context()) // it knew of no failure
+		fail(again("v1.0.0"))
+		fail(job("", "v1.0.0")) // it knew of no failure
 		if n := next.count.Load(); n != 2 {
 			t.Fatalf("%d builds: the failure of a rebuild was remembered", n)
 		}
-		fail(t.Context())
+		fail(job("", "v1.0.0"))
 		if n := next.count.Load(); n != 2 {
 			t.Fatalf("%d builds: the failure was not remembered", n)
 		}
-		fail(WithRebuild(t.Context()))
+		fail(again("v1.0.0"))
 		if n := next.count.Load(); n != 3 {
 			t.Fatalf("%d builds: a rebuild got the remembered failure", n)
 		}
@@ -75,29 +74,28 @@ func TestDedupPassesOverARememberedFailureForARebuildAndRemembersNoneOfIt(t *tes
 
 func TestKeepComparesARebuildAndKeepsWhatIsThere(t *testing.T) {
 	s, e := &shelf{}, &engine{}
-	b := Keep(e, store(s), errMissing)
-	ctx := WithRebuild(t.Context())
-	first, err := b.Build(ctx, recipe("v1.0.0")) // nothing is there: an ordinary build
+	b := Keep(e, s, nil)
+	first, err := b.Build(t.Context(), again("v1.0.0")) // nothing is there: an ordinary build
 	if err != nil || e.lock != nil {
 		t.Fatal(err)
 	}
 	s.record.Digest = "of other bytes"
-	again, err := b.Build(ctx, recipe("v1.0.0"))
-	if !errors.Is(err, ErrDiffers) || again.Recipe.Key() != first.Recipe.Key() || e.lock == nil {
-		t.Errorf("%v with %+v, lock %v", err, again, e.lock)
+	second, err := b.Build(t.Context(), again("v1.0.0"))
+	if !errors.Is(err, ErrDiffers) || second.Recipe.Key() != first.Recipe.Key() || e.lock == nil {
+		t.Errorf("%v with %+v, lock %v", err, second, e.lock)
 	}
 	if e.builds != 2 || string(s.bytes) != "v1.0.0" {
 		t.Errorf("%d builds, bytes %q", e.builds, s.bytes)
 	}
 	s.record.Digest = digestOf(t, e)
-	if _, err := b.Build(ctx, recipe("v1.0.0")); err != nil {
+	if _, err := b.Build(t.Context(), again("v1.0.0")); err != nil {
 		t.Errorf("the same bytes: %v", err)
 	}
 	e.err = errBroken
-	if _, err := b.Build(ctx, recipe("v1.0.0")); err != errBroken {
+	if _, err := b.Build(t.Context(), again("v1.0.0")); err != errBroken {
 		t.Errorf("a rebuild that fails: %v", err)
 	}
-	if _, err := b.Build(t.Context(), recipe("v1.0.0")); err != nil {
+	if _, err := b.Build(t.Context(), job("", "v1.0.0")); err != nil {
 		t.Errorf("who asks for no rebuild: %v", err)
 	}
 }
@@ -106,7 +104,7 @@ func TestKeepComparesARebuildAndKeepsWhatIsThere(t *testing.T) {
 func digestOf(t *testing.T, e *engine) string {
 	t.Helper()
 	hash := sha256.New()
-	if _, err := e.Build(t.Context(), recipe("v1.0.0"), nil, hash); err != nil {
+	if _, err := e.Build(t.Context(), job("", "v1.0.0"), nil, hash); err != nil {
 		t.Fatal(err)
 	}
 	return hex.EncodeToString(hash.Sum(nil))

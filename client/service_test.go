@@ -17,6 +17,7 @@ import (
 	"k6x/cache"
 	"k6x/cache/mem"
 	"k6x/client"
+	"k6x/event"
 	"k6x/internal/testmod"
 	"k6x/resolver"
 	"k6x/service"
@@ -25,19 +26,19 @@ import (
 // gated is an engine that takes no compiler, and begins when it is told to.
 type gated chan struct{}
 
-func (g gated) Build(ctx context.Context, recipe k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
-	builder.Report(ctx, builder.Progress{Step: builder.Compiling, Done: 1, Total: 3})
+func (g gated) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	report.Progress(event.Compiling, "", 1, 3)
 	select {
 	case <-g:
 	case <-ctx.Done():
 		return k6x.Build{}, ctx.Err()
 	}
-	for _, m := range recipe.Extensions {
+	for _, m := range job.Recipe.Extensions {
 		if strings.HasSuffix(m.Path, "broken") {
 			return k6x.Build{}, k6x.Errorf(k6x.BuildFailed, "%s does not compile:\nx.go:1: no", m.Label())
 		}
 	}
-	_, err := w.Write(bytes.Repeat([]byte(recipe.Path()), 10_000))
+	_, err := w.Write(bytes.Repeat([]byte(job.Recipe.Path()), 10_000))
 	return k6x.Build{}, err
 }
 
@@ -71,11 +72,11 @@ func realService(t *testing.T, engine builder.Engine, wait time.Duration) string
 		t.Fatal(err)
 	}
 	store := mem.New(mem.Config{})
-	var board builder.Board
+	var events event.Stream
 	server := httptest.NewServer(service.New(service.Config{
 		Resolver: r, Logs: logs, Store: store, MaxWait: wait, Tokens: allowed,
-		Builder:  builder.NewDedup(builder.Keep(board.Watch(engine), store, cache.ErrNotFound), builder.DedupConfig{}),
-		Settings: k6x.Settings{Toolchain: "go1.26.0"}, Progress: board.Progress,
+		Builder:  builder.NewDedup(builder.Keep(engine, store, events.Publish), builder.DedupConfig{}),
+		Settings: k6x.Settings{Toolchain: "go1.26.0"}, Progress: events.Running,
 	}))
 	t.Cleanup(server.Close)
 	return server.URL + "/"

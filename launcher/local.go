@@ -7,6 +7,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/event"
 )
 
 // Local is a Source that resolves and builds here, with any engine.
@@ -15,6 +16,8 @@ type Local struct {
 
 	// Make is called by Open.
 	Make func(ctx context.Context) (Workshop, error)
+
+	Report event.Sink // takes how far the builds of Fetch are; may be nil
 
 	shop Workshop
 }
@@ -51,15 +54,15 @@ func (l *Local) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Lis
 
 // Fetch builds.
 func (l *Local) Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.List, file *os.File) error {
-	_, err := l.Build(ctx, platform, pinned, file)
+	_, err := l.Build(ctx, platform, pinned, l.Report, file)
 	return err
 }
 
-// Build resolves list and writes its binary to w.
-func (l *Local) Build(ctx context.Context, platform k6x.Platform, list k6x.List, w io.Writer) (k6x.Recipe, error) {
+// Build resolves list and writes its binary to w. Report takes how far it is; may be nil.
+func (l *Local) Build(ctx context.Context, platform k6x.Platform, list k6x.List, report event.Sink, w io.Writer) (k6x.Recipe, error) {
 	recipe, err := l.recipe(ctx, platform, list)
 	if err == nil {
-		_, err = l.shop.Engine.Build(ctx, recipe, nil, w)
+		_, err = l.shop.Engine.Build(ctx, builder.Job{Recipe: recipe}, report, w)
 	}
 	return recipe, err
 }

@@ -17,8 +17,8 @@ import (
 
 	"k6x"
 	"k6x/builder"
-	"k6x/cache"
 	"k6x/cache/dir"
+	"k6x/event"
 	"k6x/service"
 )
 
@@ -31,7 +31,7 @@ func sized(b *testing.B, size int64) (*httptest.Server, *service.Service) {
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	return newServer(b, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-		return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+		return builder.Keep(engineOfZeros(size), store, nil)
 	}})
 }
 
@@ -91,7 +91,7 @@ func BenchmarkHandler(b *testing.B) {
 // engineOfZeros makes binaries of so many zeros: the subject is how they are sent.
 type engineOfZeros int64
 
-func (n engineOfZeros) Build(_ context.Context, _ k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+func (n engineOfZeros) Build(_ context.Context, _ builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
 	zeros := make([]byte, 1<<20)
 	for left := int64(n); left > 0; left -= int64(len(zeros)) {
 		if _, err := w.Write(zeros[:min(left, int64(len(zeros)))]); err != nil {
@@ -113,7 +113,7 @@ func BenchmarkAnswer(b *testing.B) {
 	server, _ := newServer(b, parts{
 		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 		builder: func(builder.Builder) builder.Builder {
-			return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+			return builder.Keep(engineOfZeros(size), store, nil)
 		},
 	})
 	resp, body := do(b, "GET", server.URL+helloPath)

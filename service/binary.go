@@ -18,7 +18,7 @@ import (
 
 const yearLong = "public, max-age=31536000, immutable"
 
-// binary answers GET and HEAD of /{goos}/{goarch}/{list} (contract section 1).
+// binary answers GET and HEAD of /{goos}/{goarch}/{list} (docs/contracts.md, section 1).
 func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
 		return notFound(w, r)
@@ -49,7 +49,6 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		}
 	}
 	return s.waiting(w, r, canonical, func(ctx context.Context) error {
-		ctx = builder.WithClient(ctx, w.client)
 		path, err := s.resolve(ctx, platform, list, anyMajor)
 		if err != nil {
 			return err
@@ -69,7 +68,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 				return err
 			}
 		}
-		entry, err := s.build(ctx, path)
+		entry, err := s.build(ctx, path, builder.Job{Client: w.client})
 		if err != nil {
 			return err
 		}

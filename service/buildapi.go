@@ -16,7 +16,7 @@ import (
 	"k6x/cache"
 )
 
-// The paths of the k6build API (contract section 4).
+// The paths of the k6build API (docs/contracts.md, section 4).
 const (
 	buildPath   = "/build"
 	resolvePath = "/resolve"
@@ -145,7 +145,7 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	}
 	var made product
 	err = s.untilDrained(r.Context(), func(ctx context.Context) (err error) {
-		made, err = s.produce(builder.WithClient(ctx, w.client), w, req)
+		made, err = s.produce(ctx, w, req)
 		return err
 	})
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	location := s.absolute(r, made.canonical)
 	if s.cfg.Publish != nil {
 		location, err = s.cfg.Publish(r.Context(), made.digest, func(ctx context.Context) (*cache.Entry, error) {
-			return s.build(ctx, made.resolved)
+			return s.build(ctx, made.resolved, builder.Job{Client: w.client})
 		})
 		if err != nil {
 			return nil, err
@@ -191,10 +191,7 @@ func (s *Service) produce(ctx context.Context, w *response, req buildRequest) (p
 			return product{}, err
 		}
 	}
-	if req.nocache {
-		ctx = builder.WithRebuild(ctx)
-	}
-	artifact, err := s.obtain(ctx, want)
+	artifact, err := s.obtain(ctx, want, builder.Job{Client: w.client, Rebuild: req.nocache})
 	differs := errors.Is(err, builder.ErrDiffers)
 	if differs {
 		s.cfg.Logger.Error("a rebuild gave other bytes than those that are kept", "id", w.id, "path", want.canonical, "error", err)

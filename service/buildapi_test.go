@@ -17,8 +17,8 @@ import (
 
 	"k6x"
 	"k6x/builder"
-	"k6x/cache"
 	"k6x/cache/mem"
+	"k6x/event"
 	"k6x/service"
 )
 
@@ -170,10 +170,11 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 
 func TestBuildMetricsCountWithTheNamesOfK6build(t *testing.T) {
 	m, store := service.NewMetrics(), mem.New(mem.Config{})
-	m.ObserveBuild(builder.Outcome{Duration: time.Second})
-	m.ObserveBuild(builder.Outcome{Duration: time.Second, Err: errors.New("no")})
+	m.Count(event.Event{Type: event.Finished, Duration: time.Second})
+	m.Count(event.Event{Type: event.Finished, Duration: time.Second, Failure: k6x.Errorf(k6x.Internal, "no")})
+	m.Count(event.Event{Type: event.Failed, Failure: k6x.Errorf(k6x.Internal, "no")}) // which is no end of a build
 	server, _ := newServer(t, parts{config: service.Config{Metrics: m, Store: store}, builder: func(builder.Builder) builder.Builder {
-		return builder.Keep(&wavering{}, store, cache.ErrNotFound)
+		return builder.Keep(&wavering{}, store, nil)
 	}})
 	for range 2 {
 		post(t, server.URL+"/build", helloBody)
@@ -240,9 +241,9 @@ func TestIdenticalRequestsThatFailCostOneBuildAndTheFailureIsForgotten(t *testin
 			requests = 2
 		}
 		server, _ := newServer(t, parts{builder: func(real builder.Builder) builder.Builder {
-			return builder.NewDedup(builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+			return builder.NewDedup(builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
 				builds.Add(1)
-				return real.Build(ctx, r)
+				return real.Build(ctx, job)
 			}), builder.DedupConfig{FailureLife: life})
 		}})
 		reasons := make(chan string, requests)
@@ -274,7 +275,7 @@ type wavering struct {
 	differ bool
 }
 
-func (e *wavering) Build(_ context.Context, _ k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+func (e *wavering) Build(_ context.Context, _ builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
 	n := e.builds.Add(1)
 	if !e.differ {
 		n = 0
@@ -287,7 +288,7 @@ func TestNocacheBuildsAgainAndChangesNothing(t *testing.T) {
 	for _, differ := range []bool{false, true} {
 		engine, store := &wavering{differ: differ}, mem.New(mem.Config{})
 		server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-			return builder.NewDedup(builder.Keep(engine, store, cache.ErrNotFound), builder.DedupConfig{})
+			return builder.NewDedup(builder.Keep(engine, store, nil), builder.DedupConfig{})
 		}})
 		_, answer := post(t, server.URL+"/build", strings.TrimSuffix(helloBody, "}")+`, "nocache": true}`)
 		first := artifactOf(t, answer) // there was nothing: an ordinary build
@@ -312,7 +313,7 @@ func TestNocacheBuildsAgainAndChangesNothing(t *testing.T) {
 func TestDrainSendsWaitersOfTheAPIAway(t *testing.T) {
 	waits := make(chan struct{})
 	server, s := newServer(t, parts{builder: func(builder.Builder) builder.Builder {
-		return builderFunc(func(ctx context.Context, _ k6x.Recipe) (k6x.Artifact, error) {
+		return builderFunc(func(ctx context.Context, _ builder.Job) (k6x.Artifact, error) {
 			close(waits)
 			<-ctx.Done()
 			return k6x.Artifact{}, ctx.Err()

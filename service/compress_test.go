@@ -22,15 +22,16 @@ import (
 	"k6x/cache"
 	"k6x/cache/dir"
 	"k6x/cache/mem"
+	"k6x/event"
 	"k6x/service"
 )
 
 // lines makes binaries that can be compressed.
 type lines struct{}
 
-func (lines) Build(_ context.Context, r k6x.Recipe, _ *k6x.Lock, w io.Writer) (k6x.Build, error) {
+func (lines) Build(_ context.Context, job builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
 	for n := range 20_000 {
-		if _, err := fmt.Fprintf(w, "%s %d\n", r.Platform, n); err != nil {
+		if _, err := fmt.Fprintf(w, "%s %d\n", job.Recipe.Platform, n); err != nil {
 			return k6x.Build{}, err
 		}
 	}
@@ -41,7 +42,7 @@ func (lines) Build(_ context.Context, r k6x.Recipe, _ *k6x.Lock, w io.Writer) (k
 func compressing(t *testing.T, store cache.Store, codings ...string) (*httptest.Server, *service.Service) {
 	t.Helper()
 	return newServer(t, parts{config: service.Config{Store: store, Compress: codings}, builder: func(builder.Builder) builder.Builder {
-		return builder.Keep(lines{}, store, cache.ErrNotFound)
+		return builder.Keep(lines{}, store, nil)
 	}})
 }
 

@@ -2,12 +2,13 @@ package service
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 
 	"k6x"
-	"k6x/builder"
 	"k6x/cache"
+	"k6x/event"
 )
 
 // loggedError is a failed build whose whole log is at path.
@@ -28,13 +29,16 @@ func (s *Service) logged(key string, err error) error {
 	return &loggedError{err: e, path: "/logs/" + key}
 }
 
-// KeepLog keeps the output of a build that failed. It is for the observer of
-// [builder.Record], since a failure that is remembered is told to many.
-func KeepLog(logs *cache.Logs, built builder.Outcome) error {
-	if e, ok := errors.AsType[*k6x.Error](built.Err); ok && e.Output != "" {
-		return logs.Put(built.Recipe.Key(), e.Output)
+// KeepLogs returns a sink that keeps the output of builds that fail.
+func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
+	return func(e event.Event) {
+		if e.Type != event.Output {
+			return
+		}
+		if err := logs.Put(e.Key, e.Output); err != nil {
+			logger.Warn("the log of a failed build cannot be kept", "key", e.Key, "error", err)
+		}
 	}
-	return nil
 }
 
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.

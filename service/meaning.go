@@ -80,12 +80,12 @@ func (s *Service) recorded(ctx context.Context, canonical string) (k6x.Recipe, e
 	return artifact.Recipe, err
 }
 
-// build makes sure that the binary is stored, binds its path and opens it.
-func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error) {
+// build makes sure that the binary is stored, binds its path and opens it. The job lacks the recipe only.
+func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*cache.Entry, error) {
 	// An artifact may be evicted between the end of its build and its being opened,
 	// when the store is small and busy; then one more try is due.
 	for attempt := 0; ; attempt++ {
-		artifact, err := s.obtain(ctx, want)
+		artifact, err := s.obtain(ctx, want, job)
 		if err != nil {
 			return nil, err
 		}
@@ -100,11 +100,12 @@ func (s *Service) build(ctx context.Context, want resolved) (*cache.Entry, error
 	}
 }
 
-// obtain makes sure that the binary is stored and binds its path. It returns the record
+// obtain makes sure that the binary is stored and binds its path. The job lacks the recipe only. It returns the record
 // of what the path is bound to; with [builder.ErrDiffers] that is good too.
-func (s *Service) obtain(ctx context.Context, want resolved) (k6x.Artifact, error) {
+func (s *Service) obtain(ctx context.Context, want resolved, job builder.Job) (k6x.Artifact, error) {
 	key := want.recipe.Key()
-	artifact, err := s.cfg.Builder.Build(ctx, want.recipe)
+	job.Recipe = want.recipe
+	artifact, err := s.cfg.Builder.Build(ctx, job)
 	differs := errors.Is(err, builder.ErrDiffers)
 	if err != nil && !differs {
 		return k6x.Artifact{}, s.logged(key, err)

@@ -8,8 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"k6x"
-	"k6x/builder"
+	"k6x/event"
 )
 
 // Metrics are the counters of a service, in a registry of their own.
@@ -87,15 +86,18 @@ func (m *Metrics) preload(waiting, done, failed int) {
 	m.wishes.WithLabelValues("failed").Set(float64(failed))
 }
 
-// ObserveBuild counts a build that has ended.
-func (m *Metrics) ObserveBuild(built builder.Outcome) {
+// Count is a sink that counts builds.
+func (m *Metrics) Count(e event.Event) {
+	if e.Type != event.Finished {
+		return
+	}
 	m.builds.Inc()
-	m.buildDuration.Observe(built.Duration.Seconds())
+	m.buildDuration.Observe(e.Duration.Seconds())
 	m.k6build.builds.Inc()
-	m.k6build.buildDuration.Observe(built.Duration.Seconds())
-	if built.Err != nil {
+	m.k6build.buildDuration.Observe(e.Duration.Seconds())
+	if e.Failure != nil {
 		m.k6build.failed.Inc()
-		m.failures.WithLabelValues(k6x.KindOf(built.Err).String()).Inc()
+		m.failures.WithLabelValues(e.Failure.Kind.String()).Inc()
 	}
 }
 
@@ -124,7 +126,7 @@ func buildBuckets() []float64 {
 	return []float64{1, 2, 3, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 900}
 }
 
-// k6buildMetrics are the counters that dashboards of k6build read (contract section 4).
+// k6buildMetrics are the counters that dashboards of k6build read (docs/contracts.md, section 4).
 type k6buildMetrics struct {
 	requests, hits, builds, failed, invalid prometheus.Counter
 	duration, buildDuration                 prometheus.Histogram

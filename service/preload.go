@@ -63,14 +63,13 @@ const (
 	maxPreloadPause = 8 * time.Minute
 )
 
-// Preload builds and pins each wish, one after another and in the background ([builder.WithBackground]),
+// Preload builds and pins each wish, one after another and in the [builder.Background],
 // until all is done or ctx ends. What is stored is not built again. What fails for good is logged and
 // passed over; what may work later is tried again, after the others.
 func (s *Service) Preload(ctx context.Context, wishes []Wish) {
 	if len(wishes) == 0 {
 		return
 	}
-	ctx = builder.WithBackground(builder.WithClient(ctx, "preload"))
 	done, failed := 0, 0
 	s.cfg.Metrics.preload(len(wishes), done, failed)
 	for wait := preloadPause; ; wait = min(2*wait, maxPreloadPause) {
@@ -115,7 +114,7 @@ func (s *Service) preload(ctx context.Context, wish Wish) error {
 		entry, err = s.cfg.Store.Open(ctx, want.recipe.Key())
 	}
 	if err != nil || !want.bound {
-		if entry, err = s.build(ctx, want); err != nil {
+		if entry, err = s.build(ctx, want, builder.Job{Client: "preload", Priority: builder.Background}); err != nil {
 			return err
 		}
 	}

@@ -55,15 +55,15 @@ func TestPreloadGoesOnWhereItWasStopped(t *testing.T) {
 		defer stop()
 		before := engine.builds.Load()
 		server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-			keep := builder.Keep(engine, store, cache.ErrNotFound)
-			return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
-				if !builder.Background(ctx) {
+			keep := builder.Keep(engine, store, nil)
+			return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+				if job.Priority != builder.Background {
 					t.Error("a preload is built before what somebody waits for")
 				}
 				if engine.builds.Load()-before == n {
 					stop()
 				}
-				return keep.Build(ctx, r)
+				return keep.Build(ctx, job)
 			})
 		}})
 		s.Preload(ctx, wishes(t, "k6@latest:linux/arm64,k6,k6/x/hello@v0.1.1:linux/amd64,k6@v1.0.0"))
@@ -98,8 +98,9 @@ func TestPreloadOfServicesOnOneBucketBuildsOnce(t *testing.T) {
 		}
 		defer store.Close()
 		server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-			limit := builder.NewLimit(builder.Keep(engine, store, cache.ErrNotFound), builder.LimitConfig{})
-			return builder.NewDedup(builder.Lease(limit, bucket.NewLeases(store, bucket.LeaseConfig{})), builder.DedupConfig{})
+			return builder.NewDedup(builder.NewLimit(builder.Keep(engine, store, nil), builder.LimitConfig{
+				Leases: bucket.NewLeases(store, bucket.LeaseConfig{}),
+			}), builder.DedupConfig{})
 		}})
 		servers = append(servers, server.URL)
 		all.Go(func() { s.Preload(t.Context(), wishes(t, "k6,k6/x/hello:linux/amd64,k6,k6/x/hello:linux/arm64,k6")) })
@@ -136,9 +137,9 @@ func TestAWishThatHasToWaitHoldsUpNoOther(t *testing.T) {
 	down := 3 // how often the first is tried in vain
 	bind := true
 	p.builder = func(builder.Builder) builder.Builder {
-		keep := builder.Keep(&wavering{}, store.Store, cache.ErrNotFound)
-		return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
-			tried := r.Platform.Arch + " " + r.K6.Version
+		keep := builder.Keep(&wavering{}, store.Store, nil)
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			tried := job.Recipe.Platform.Arch + " " + job.Recipe.K6.Version
 			if !bind {
 				tries = append(tries, tried)
 				switch {
@@ -148,9 +149,9 @@ func TestAWishThatHasToWaitHoldsUpNoOther(t *testing.T) {
 				case tried == "arm64 v1.0.0":
 					return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "it does not compile")
 				}
-				store.there.Store(r.Key(), true)
+				store.there.Store(job.Recipe.Key(), true)
 			}
-			return keep.Build(ctx, r)
+			return keep.Build(ctx, job)
 		})
 	}
 	server, s := newServer(t, p)
@@ -186,7 +187,7 @@ func TestAWishWaitsForARegistryThatCannotBeRead(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			second := make(chan struct{})
 			p.builder = func(builder.Builder) builder.Builder {
-				return builderFunc(func(ctx context.Context, _ k6x.Recipe) (k6x.Artifact, error) {
+				return builderFunc(func(ctx context.Context, _ builder.Job) (k6x.Artifact, error) {
 					close(second)
 					<-ctx.Done()
 					return k6x.Artifact{}, ctx.Err()
@@ -207,7 +208,7 @@ func TestRequestsAreAnsweredDuringAPreload(t *testing.T) {
 	var asked atomic.Bool
 	begun, end := make(chan struct{}), make(chan struct{})
 	server, s := newServer(t, parts{builder: func(builder.Builder) builder.Builder {
-		return builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) {
+		return builderFunc(func(context.Context, builder.Job) (k6x.Artifact, error) {
 			if !asked.Swap(true) {
 				close(begun)
 			}

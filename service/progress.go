@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"k6x"
+	"k6x/event"
 )
 
 // progressPath is where clients that wait for a binary may ask how far it is, with the binary's path
@@ -31,11 +32,11 @@ func (s *Service) progress(w *response, r *http.Request) error {
 	if s.cfg.Progress == nil {
 		return notFound(w, r)
 	}
-	p, ok := s.cfg.Progress(list.Path(platform))
+	e, ok := s.cfg.Progress(list.Path(platform))
 	if !ok {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(buildProgress{Step: p.Step.String(), Done: p.Done, Total: p.Total})
+	return json.NewEncoder(w).Encode(buildProgress{Step: max(e.Step, event.Preparing).String(), Done: e.Done, Total: e.Total})
 }

@@ -24,6 +24,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/event"
 	"k6x/resolver"
 )
 
@@ -65,8 +66,9 @@ type Config struct {
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
 
-	// Progress returns how far the build of a canonical path is, and whether one runs; nil: nobody knows.
-	Progress func(path string) (builder.Progress, bool)
+	// Progress returns how far the build of a canonical path is, and whether one runs, as [event.Stream.Running] does;
+	// nil: that is not known.
+	Progress func(path string) (event.Event, bool)
 }
 
 // Service answers requests.

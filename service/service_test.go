@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -76,12 +77,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	if c.Store == nil {
 		c.Store = mem.New(mem.Config{})
 	}
-	recorded := builder.Record(engine, func(_ context.Context, built builder.Outcome) {
-		if err := service.KeepLog(logs, built); err != nil {
-			t.Error(err)
-		}
-	})
-	c.Builder = builder.Keep(recorded, c.Store, cache.ErrNotFound)
+	c.Builder = builder.Keep(engine, c.Store, service.KeepLogs(logs, slog.New(slog.DiscardHandler)))
 	if p.builder != nil {
 		c.Builder = p.builder(c.Builder)
 	}
@@ -111,14 +107,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-type builderFunc func(context.Context, k6x.Recipe) (k6x.Artifact, error)
+type builderFunc func(context.Context, builder.Job) (k6x.Artifact, error)
 
-func (f builderFunc) Build(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) { return f(ctx, r) }
+func (f builderFunc) Build(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+	return f(ctx, job)
+}
 
 // failing returns a builder that fails with err.
 func failing(err error) func(builder.Builder) builder.Builder {
 	return func(builder.Builder) builder.Builder {
-		return builderFunc(func(context.Context, k6x.Recipe) (k6x.Artifact, error) { return k6x.Artifact{}, err })
+		return builderFunc(func(context.Context, builder.Job) (k6x.Artifact, error) { return k6x.Artifact{}, err })
 	}
 }
 
@@ -289,12 +287,12 @@ func TestFailuresOfABuildOnTheWire(t *testing.T) {
 func TestAPanicIsAFaultOfOursAndTheNextRequestWorks(t *testing.T) {
 	panics := true
 	server, _ := newServer(t, parts{builder: func(real builder.Builder) builder.Builder {
-		return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
 			if panics {
 				panics = false
 				panic("secret")
 			}
-			return real.Build(ctx, r)
+			return real.Build(ctx, job)
 		})
 	}})
 	if resp, body := do(t, "GET", server.URL+helloPath); resp.StatusCode != 500 || strings.Contains(string(body), "secret") {
@@ -335,9 +333,9 @@ func TestDrainSendsWaitersAwayAndLetsHitsPass(t *testing.T) {
 	store := mem.New(mem.Config{})
 	server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(b builder.Builder) builder.Builder {
 		real = b
-		return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
-			if r.Platform.OS == "linux" {
-				return real.Build(ctx, r)
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			if job.Recipe.Platform.OS == "linux" {
+				return real.Build(ctx, job)
 			}
 			close(waits)
 			<-ctx.Done()
@@ -370,7 +368,7 @@ func TestDrainSendsWaitersAwayAndLetsHitsPass(t *testing.T) {
 
 func TestMaxWaitRedirectsToItselfAndGivesUpInTheEnd(t *testing.T) {
 	server, _ := newServer(t, parts{config: service.Config{MaxWait: time.Millisecond}, builder: func(builder.Builder) builder.Builder {
-		return builderFunc(func(ctx context.Context, _ k6x.Recipe) (k6x.Artifact, error) {
+		return builderFunc(func(ctx context.Context, _ builder.Job) (k6x.Artifact, error) {
 			<-ctx.Done()
 			return k6x.Artifact{}, ctx.Err()
 		})
@@ -416,9 +414,9 @@ func TestNotModifiedWithoutTheBytes(t *testing.T) {
 	store := mem.New(mem.Config{Size: 30_000_000}) // room for a few of the small binaries
 	built := 0
 	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-		return builderFunc(func(ctx context.Context, r k6x.Recipe) (k6x.Artifact, error) {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
 			built++
-			return builder.Keep(engineOfZeros(20_000_000), store, cache.ErrNotFound).Build(ctx, r)
+			return builder.Keep(engineOfZeros(20_000_000), store, nil).Build(ctx, job)
 		})
 	}})
 	resp, _ := do(t, "GET", server.URL+helloPath)

@@ -43,7 +43,7 @@ func TestADownloadHasToMoveOnAndMayBeSlow(t *testing.T) {
 	server, s := newServer(t, parts{
 		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(log, nil))},
 		builder: func(builder.Builder) builder.Builder {
-			return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+			return builder.Keep(engineOfZeros(size), store, nil)
 		},
 	})
 	do(t, "GET", server.URL+helloPath)
@@ -119,7 +119,7 @@ func TestAFileReachesTheConnectionAsAFile(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = store.Close() })
 	server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
-		return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+		return builder.Keep(engineOfZeros(size), store, nil)
 	}})
 	do(t, "GET", server.URL+helloPath)
 	for header, want := range map[string]int{"": size, "bytes=1000-": size - 1000} {
@@ -166,7 +166,7 @@ func TestAStalledDownloadIsCutOffAndHoldsNothing(t *testing.T) {
 	server, s := newServer(t, parts{
 		config: service.Config{Store: store, Stall: time.Second},
 		builder: func(builder.Builder) builder.Builder {
-			return builder.Keep(engineOfZeros(size), store, cache.ErrNotFound)
+			return builder.Keep(engineOfZeros(size), store, nil)
 		},
 	})
 	do(t, "GET", server.URL+helloPath)

@@ -26,6 +26,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
+	"k6x/event"
 )
 
 // DefaultImage is the smaller one of the official Go images, a third of the other. It has no C
@@ -104,9 +105,9 @@ func (e *Engine) Close() error { return e.client.Close() }
 func (e *Engine) Host() string { return e.client.DaemonHost() }
 
 // Settings returns what this engine adds to a request to make a recipe of it. The toolchain is
-// that of the image, which is pulled if it is not there. Errors are those of a build.
-func (e *Engine) Settings(ctx context.Context) (k6x.Settings, error) {
-	image, err := e.image(ctx)
+// that of the image, which is pulled if it is not there; report is that of a build. Errors are those of a build.
+func (e *Engine) Settings(ctx context.Context, report event.Sink) (k6x.Settings, error) {
+	image, err := e.image(ctx, report)
 	if err != nil {
 		return k6x.Settings{}, err
 	}
@@ -116,15 +117,16 @@ func (e *Engine) Settings(ctx context.Context) (k6x.Settings, error) {
 // Build makes the binary as [builder.Engine] says. A recipe that this engine cannot follow to
 // the letter is an error of kind Invalid, or Unavailable if another version of k6x could. A
 // daemon that fails is an error of kind Unavailable.
-func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {
+func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	recipe := job.Recipe
 	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
 		return k6x.Build{}, err
 	}
-	files, err := gobuild.Files(recipe, lock, "")
+	files, err := gobuild.Files(recipe, job.Lock, "")
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	image, err := e.image(ctx)
+	image, err := e.image(ctx, report)
 	if err != nil {
 		return k6x.Build{}, err
 	}
@@ -138,17 +140,17 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 		}
 	}()
 	started := time.Now()
-	b := &build{e: e, image: image, recipe: recipe, files: files, workDir: workDir(files), locked: lock != nil, dir: dir}
-	report, err := b.make(ctx)
+	b := &build{e: e, image: image, recipe: recipe, files: files, workDir: workDir(files), locked: job.Lock != nil, dir: dir, report: report}
+	made, err := b.make(ctx)
 	if err != nil {
 		return k6x.Build{}, err
 	}
 	if err := gobuild.CopyBinary(ctx, w, b.output()); err != nil {
 		return k6x.Build{}, err
 	}
-	report.Started = started.UTC()
-	report.Duration = time.Since(started)
-	return report, nil
+	made.Started = started.UTC()
+	made.Duration = time.Since(started)
+	return made, nil
 }
 
 // build is one build.
@@ -160,6 +162,7 @@ type build struct {
 	workDir string            // in the container, for files
 	locked  bool              // go.mod and go.sum are those of an earlier build
 	dir     string            // on this machine, for what comes out
+	report  event.Sink
 }
 
 var errTimeout = errors.New("the build's time is up")
@@ -168,8 +171,8 @@ var errTimeout = errors.New("the build's time is up")
 func (b *build) make(ctx context.Context) (k6x.Build, error) {
 	running, stop := context.WithTimeoutCause(ctx, b.e.cfg.Timeout, errTimeout)
 	defer stop()
-	builder.Report(ctx, builder.Progress{Step: builder.Preparing})
-	watch := watcher{ctx: ctx}
+	b.report.Progress(event.Preparing, "", 0, 0)
+	watch := watcher{report: b.report}
 	job := b.job(buildScript, gobuild.Arguments(b.recipe, b.locked, watch.flags()...)...)
 	job.live = func(line string) (kill bool) {
 		watch.line(line)

@@ -27,6 +27,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/native"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/podmantest"
 	"k6x/internal/testmod"
@@ -79,7 +80,7 @@ func newEngine(t *testing.T, cfg Config) *Engine {
 
 func (e *Engine) recipe(t *testing.T, k6 string, extensions ...string) k6x.Recipe {
 	t.Helper()
-	settings, err := e.Settings(t.Context())
+	settings, err := e.Settings(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +95,7 @@ func (e *Engine) recipe(t *testing.T, k6 string, extensions ...string) k6x.Recip
 func mustBuild(t *testing.T, e builder.Engine, recipe k6x.Recipe, lock *k6x.Lock) ([]byte, k6x.Build) {
 	t.Helper()
 	var buf bytes.Buffer
-	report, err := e.Build(t.Context(), recipe, lock, &buf)
+	report, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: lock}, nil, &buf)
 	if err != nil {
 		t.Fatalf("%v\n%s\n%v", err, k6x.AsError(err).Output, k6x.AsError(err).Err)
 	}
@@ -177,8 +178,8 @@ func TestContainerAndNativeEngineAgree(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			recipe := e.recipe(t, "v1.0.0", items...)
-			_, err := e.Build(t.Context(), recipe, nil, io.Discard)
-			_, wantErr := n.Build(t.Context(), recipe, nil, io.Discard)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
+			_, wantErr := n.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
 			if err == nil || wantErr == nil {
 				t.Fatalf("got %v, native says %v", err, wantErr)
 			}
@@ -200,21 +201,21 @@ func TestBuildForAnotherPlatformTellsHowFarItIs(t *testing.T) {
 	e := newEngine(t, Config{})
 	recipe := e.recipe(t, "v1.0.0", "out@v0.1.0") // which is in no other test
 	recipe.Platform = k6x.Platform{OS: "windows", Arch: "arm64"}
-	seen := make(map[builder.Step][]string)
-	ctx := builder.WithProgress(t.Context(), func(p builder.Progress) { seen[p.Step] = append(seen[p.Step], p.What) })
+	seen := make(map[event.Step][]string)
+	sink := func(p event.Event) { seen[p.Step] = append(seen[p.Step], p.Item) }
 	var buf bytes.Buffer
-	if _, err := e.Build(ctx, recipe, nil, &buf); err != nil {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, sink, &buf); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.HasPrefix(buf.Bytes(), []byte("MZ")) {
 		t.Error("it is no program for Windows")
 	}
-	packages := slices.Sorted(slices.Values(seen[builder.Compiling]))
+	packages := slices.Sorted(slices.Values(seen[event.Compiling]))
 	if all := len(packages); len(slices.Compact(packages)) != all {
-		t.Errorf("a package was told twice: %q", seen[builder.Compiling])
+		t.Errorf("a package was told twice: %q", seen[event.Compiling])
 	}
-	for step, want := range map[builder.Step]string{
-		builder.Fetching: "example.com/xk6-out v0.1.0", builder.Compiling: "example.com/xk6-out", builder.Linking: "",
+	for step, want := range map[event.Step]string{
+		event.Fetching: "example.com/xk6-out v0.1.0", event.Compiling: "example.com/xk6-out", event.Linking: "",
 	} {
 		if !slices.Contains(seen[step], want) {
 			t.Errorf("while %v there was nothing of %q: %q", step, want, seen[step])
@@ -231,7 +232,7 @@ func TestTwoBuildsAtOnceShareTheVolume(t *testing.T) {
 	var group sync.WaitGroup
 	for _, recipe := range recipes {
 		group.Go(func() {
-			if _, err := e.Build(t.Context(), recipe, nil, io.Discard); err != nil {
+			if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard); err != nil {
 				t.Error(err)
 			}
 		})
@@ -260,7 +261,7 @@ func TestCancelEndsAndRemovesTheContainer(t *testing.T) {
 		<-asked
 		cancel()
 	}()
-	if _, err := e.Build(ctx, recipe, nil, io.Discard); k6x.KindOf(err) != k6x.Canceled {
+	if _, err := e.Build(ctx, builder.Job{Recipe: recipe}, nil, io.Discard); k6x.KindOf(err) != k6x.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -270,7 +271,7 @@ func TestTimeoutEndsAndRemovesTheContainer(t *testing.T) {
 	e := newEngine(t, Config{Env: env, Volume: "k6x-timeout"})
 	recipe := e.recipe(t, "v1.0.0")
 	e.cfg.Timeout = 5 * time.Second
-	_, err := e.Build(t.Context(), recipe, nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
 	if k6x.KindOf(err) != k6x.Timeout || !strings.Contains(err.Error(), "5s") {
 		t.Errorf("got %v", err)
 	}
@@ -278,7 +279,7 @@ func TestTimeoutEndsAndRemovesTheContainer(t *testing.T) {
 
 func TestContainerEndsByItselfWhenNobodyIsThereToEndIt(t *testing.T) {
 	e := newEngine(t, Config{})
-	image, err := e.image(t.Context())
+	image, err := e.image(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +293,7 @@ func TestContainerEndsByItselfWhenNobodyIsThereToEndIt(t *testing.T) {
 
 func TestSweepRemovesWhatIsLeftOfTheDead(t *testing.T) {
 	e := newEngine(t, Config{})
-	image, err := e.image(t.Context())
+	image, err := e.image(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +339,7 @@ func TestLimitsAreDoneWithoutWhereTheDaemonRefusesThem(t *testing.T) {
 	defer server.Close()
 	e := newEngine(t, Config{Host: "tcp://" + server.Listener.Addr().String()})
 	for range 2 {
-		if _, err := e.Settings(t.Context()); err != nil {
+		if _, err := e.Settings(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		clear(e.images)

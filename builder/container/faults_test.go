@@ -17,6 +17,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
+	"k6x/event"
 )
 
 // entry is one of a tar.
@@ -164,7 +165,7 @@ func TestPullFailuresSayWhatToDo(t *testing.T) {
 				}
 				http.Error(w, `{"message":"No such image"}`, http.StatusNotFound)
 			})
-			_, err := e.Settings(t.Context())
+			_, err := e.Settings(t.Context(), nil)
 			if k6x.KindOf(err) != c.kind || err == nil || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("got %v: %v\nwant %v: %s", k6x.KindOf(err), err, c.kind, c.message)
 			}
@@ -190,12 +191,11 @@ func TestPullTellsHowFarItIs(t *testing.T) {
 			http.Error(w, `{"message":"nothing here"}`, http.StatusNotFound)
 		}
 	})
-	var last builder.Progress
-	ctx := builder.WithProgress(t.Context(), func(p builder.Progress) { last = p })
-	if _, err := e.Settings(ctx); err == nil || !strings.Contains(err.Error(), "making a container") {
+	var last event.Event
+	if _, err := e.Settings(t.Context(), func(p event.Event) { last = p }); err == nil || !strings.Contains(err.Error(), "making a container") {
 		t.Errorf("got %v", err)
 	}
-	if want := (builder.Progress{Step: builder.Pulling, What: "example.com/go:1.26", Done: 105, Total: 150}); last != want {
+	if want := (event.Event{Time: last.Time, Type: event.Progress, Step: event.Pulling, Item: "example.com/go:1.26", Done: 105, Total: 150}); last != want {
 		t.Errorf("the last was %+v, want %+v", last, want)
 	}
 }
@@ -211,7 +211,7 @@ func TestCancelEndsACallThatHangs(t *testing.T) {
 		<-asked
 		cancel()
 	}()
-	if _, err := e.Settings(ctx); k6x.KindOf(err) != k6x.Canceled {
+	if _, err := e.Settings(ctx, nil); k6x.KindOf(err) != k6x.Canceled {
 		t.Errorf("got %v", err)
 	}
 }
@@ -283,16 +283,16 @@ func TestBuildOfADamagedLockOrAnotherLayoutAsksNoDaemon(t *testing.T) {
 	e := fakeDaemon(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("%s was asked", r.URL) })
 	recipe := k6x.NewRecipe(k6x.Platform{OS: "linux", Arch: "amd64"}, []k6x.Module{{Path: "go.k6.io/k6", Version: "v1.0.0"}}, false,
 		gobuild.Settings("go1.26.8", nil))
-	if _, err := e.Build(t.Context(), recipe, &k6x.Lock{GoMod: "module k6\nreplace a => b\n"}, io.Discard); k6x.KindOf(err) != k6x.Internal {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: &k6x.Lock{GoMod: "module k6\nreplace a => b\n"}}, nil, io.Discard); k6x.KindOf(err) != k6x.Internal {
 		t.Errorf("a damaged lock: %v", err)
 	}
 	recipe.Layout++
-	if _, err := e.Build(t.Context(), recipe, nil, io.Discard); k6x.KindOf(err) != k6x.Unavailable {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard); k6x.KindOf(err) != k6x.Unavailable {
 		t.Errorf("another layout: %v", err)
 	}
 	recipe.Layout--
 	recipe.Cgo = true
-	if _, err := e.Build(t.Context(), recipe, nil, io.Discard); k6x.KindOf(err) != k6x.Forbidden {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard); k6x.KindOf(err) != k6x.Forbidden {
 		t.Errorf("cgo: %v", err)
 	}
 }

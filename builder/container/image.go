@@ -12,6 +12,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/event"
 	"k6x/gotool"
 )
 
@@ -25,7 +26,7 @@ type goImage struct {
 
 // image returns the image, which is pulled if it is not there. What is in an image is asked
 // once.
-func (e *Engine) image(ctx context.Context) (goImage, error) {
+func (e *Engine) image(ctx context.Context, report event.Sink) (goImage, error) {
 	inspect := func() (goImage, error) {
 		timed, stop := context.WithTimeoutCause(ctx, callTime, errSilent)
 		defer stop()
@@ -41,7 +42,7 @@ func (e *Engine) image(ctx context.Context) (goImage, error) {
 	}
 	image, err := inspect()
 	if cerrdefs.IsNotFound(err) {
-		if err := e.pull(ctx); err != nil {
+		if err := e.pull(ctx, report); err != nil {
 			return goImage{}, err
 		}
 		image, err = inspect()

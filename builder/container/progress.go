@@ -1,22 +1,21 @@
 package container
 
 import (
-	"context"
 	"strings"
 
-	"k6x/builder"
+	"k6x/event"
 )
 
-// watcher tells whoever watches a build what the go command says that it does.
+// watcher reports what the go command says that it does.
 type watcher struct {
-	ctx      context.Context // of the build that is watched
+	report   event.Sink // nil: no progress is wanted
 	fetched  int64
 	compiled int64
 }
 
 // flags returns those that make the go command say what it compiles.
 func (w *watcher) flags() []string {
-	if !builder.Watched(w.ctx) {
+	if w.report == nil {
 		return nil
 	}
 	return []string{"-v"}
@@ -24,20 +23,20 @@ func (w *watcher) flags() []string {
 
 // line reads a line of the go command's output.
 func (w *watcher) line(line string) {
-	if what, ok := strings.CutPrefix(line, "go: downloading "); ok {
+	if item, ok := strings.CutPrefix(line, "go: downloading "); ok {
 		w.fetched++
-		builder.Report(w.ctx, builder.Progress{Step: builder.Fetching, What: what, Done: w.fetched})
+		w.report.Progress(event.Fetching, item, w.fetched, 0)
 		return
 	}
-	if !builder.Watched(w.ctx) || !isPackage(line) {
+	if w.report == nil || !isPackage(line) {
 		return
 	}
 	w.compiled++
 	if line == mainPackage {
-		builder.Report(w.ctx, builder.Progress{Step: builder.Linking})
+		w.report.Progress(event.Linking, "", 0, 0)
 		return
 	}
-	builder.Report(w.ctx, builder.Progress{Step: builder.Compiling, What: line, Done: w.compiled})
+	w.report.Progress(event.Compiling, line, w.compiled, 0)
 }
 
 // mainPackage is what the go command calls the package that it compiles last.
@@ -51,7 +50,7 @@ func isPackage(line string) bool {
 // withoutPackages returns the output without what the go command said because of flags: packages, and
 // how it found or did not find a module's repository.
 func (w *watcher) withoutPackages(text string) string {
-	if !builder.Watched(w.ctx) {
+	if w.report == nil {
 		return text
 	}
 	var b strings.Builder

@@ -12,8 +12,8 @@ import (
 	"github.com/moby/moby/client"
 
 	"k6x"
-	"k6x/builder"
 	"k6x/builder/internal/gobuild"
+	"k6x/event"
 )
 
 const (
@@ -24,9 +24,9 @@ const (
 var errStalled = errors.New("nothing was heard of the pull for a while")
 
 // pull fetches the image.
-func (e *Engine) pull(ctx context.Context) error {
+func (e *Engine) pull(ctx context.Context, report event.Sink) error {
 	e.log.Info("pulling an image", "image", e.cfg.Image)
-	builder.Report(ctx, builder.Progress{Step: builder.Pulling, What: e.cfg.Image})
+	report.Progress(event.Pulling, e.cfg.Image, 0, 0)
 	pulling, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stall := time.AfterFunc(stallTime, func() { cancel(errStalled) })
@@ -52,12 +52,12 @@ func (e *Engine) pull(ctx context.Context) error {
 		if _, ok := layers[message.ID]; ok || len(layers) < maxLayers {
 			layers[message.ID] = *message.Progress
 		}
-		p := builder.Progress{Step: builder.Pulling, What: e.cfg.Image}
+		var done, total int64
 		for _, layer := range layers {
-			p.Done += layer.Current
-			p.Total += layer.Total
+			done += layer.Current
+			total += layer.Total
 		}
-		builder.Report(ctx, p)
+		report.Progress(event.Pulling, e.cfg.Image, done, total)
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
 	"k6x/internal/warmcache"
@@ -140,7 +141,7 @@ func TestModulesReadNoFileOfTheHost(t *testing.T) {
 			if text := raw(t, first); strings.Contains(text, words) || !strings.Contains(text, "#include: open ") {
 				t.Errorf("inside: %s", text)
 			}
-			_, err := first.Build(t.Context(), first.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			_, err := first.Build(t.Context(), builder.Job{Recipe: first.recipe("v1.0.0", "hostile@v0.1.0")}, nil, io.Discard)
 			if e := k6x.AsError(err); err == nil || strings.Contains(e.Message+e.Hint+e.Output, words) {
 				t.Errorf("a client reads %v\n%s", err, k6x.AsError(err).Output)
 			}
@@ -175,7 +176,7 @@ func TestModulesTakeNoMoreThanTheLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := hostileEngine(t, hostile{"x.go": test.source}.serve(t), Config{Cage: c})
-			_, err = e.Build(t.Context(), e.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			_, err = e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hostile@v0.1.0")}, nil, io.Discard)
 			if k6x.KindOf(err) != k6x.BuildFailed {
 				t.Fatalf("%v: %v", k6x.KindOf(err), err)
 			}
@@ -215,7 +216,7 @@ func TestModulesThatGoRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := hostileEngine(t, test.files.serve(t), Config{})
-			_, err := e.Build(t.Context(), e.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hostile@v0.1.0")}, nil, io.Discard)
 			if k6x.KindOf(err) != test.kind || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v: %v", k6x.KindOf(err), err)
 			}
@@ -301,7 +302,7 @@ func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := hostileEngine(t, serveHostile(t, goMod, test.write), Config{})
-			_, err := e.Build(t.Context(), e.recipe("v1.0.0", "hostile@v0.1.0"), nil, io.Discard)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hostile@v0.1.0")}, nil, io.Discard)
 			e.Settle(t.Context())
 			test.check(t, e, err)
 		})

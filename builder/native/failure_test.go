@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/internal/testmod"
 )
 
@@ -100,7 +101,7 @@ func TestFailuresNameWhoIsAtFault(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, Config{})
 			var buf bytes.Buffer
-			_, err := e.Build(t.Context(), e.recipe(c.k6, c.extensions...), nil, &buf)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe(c.k6, c.extensions...)}, nil, &buf)
 			c.want.check(t, err)
 			if buf.Len() > 0 {
 				t.Errorf("%d bytes were written", buf.Len())
@@ -113,7 +114,7 @@ func TestNoGoForThePlatform(t *testing.T) {
 	e := newEngine(t, Config{})
 	recipe := e.recipe("v1.0.0")
 	recipe.Platform.Arch = "abacus"
-	_, err := e.Build(t.Context(), recipe, nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
 	failure{kind: k6x.NotFound, message: []string{"/abacus"}}.check(t, err)
 }
 
@@ -121,7 +122,7 @@ func TestToolchainThatIsNotToBeHad(t *testing.T) {
 	e := newEngine(t, Config{})
 	recipe := e.recipe("v1.0.0")
 	recipe.Toolchain = "go1.21.99"
-	_, err := e.Build(t.Context(), recipe, nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
 	failure{kind: k6x.Unavailable, message: []string{"go1.21.99"}}.check(t, err)
 }
 
@@ -143,14 +144,14 @@ func TestProxyThatDoesNotAnswer(t *testing.T) {
 			}))
 			defer proxy.Close()
 			e := newEngine(t, Config{Tool: standinTool(t, proxy.URL)})
-			_, err := e.Build(t.Context(), e.recipe("v1.77.0"), nil, io.Discard)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.77.0")}, nil, io.Discard)
 			failure{kind: kind, message: []string{"k6 (go.k6.io/k6@v1.77.0)"}}.check(t, err)
 		})
 	}
 	for name, proxy := range map[string]string{"off": "off", "nobody there": "http://127.0.0.1:1"} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, Config{Tool: standinTool(t, proxy)})
-			_, err := e.Build(t.Context(), e.recipe("v1.77.0"), nil, io.Discard)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.77.0")}, nil, io.Discard)
 			failure{kind: k6x.Unavailable}.check(t, err)
 		})
 	}
@@ -160,6 +161,6 @@ func TestChecksumDatabaseThatDoesNotVouch(t *testing.T) {
 	db := httptest.NewServer(http.NotFoundHandler())
 	defer db.Close()
 	e := newEngine(t, Config{Dir: emptyDir(t), Tool: standinTool(t, testmod.Serve(t, "../../testdata/standin"), "GOSUMDB=sum.golang.org "+db.URL)})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 	failure{kind: k6x.Unavailable, message: []string{"does not vouch for k6 (go.k6.io/k6@v1.0.0)"}}.check(t, err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
 )
@@ -99,7 +100,7 @@ func TestIncludesFromOutsideAreRefused(t *testing.T) {
 			e := newEngine(t, Config{Cage: new(cage.Cage), Tool: standinTool(t, serveExtension(t, name, c.files(secret), dep)), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			var buf bytes.Buffer
 			for range 2 { // what was refused is not taken for checked
-				_, err := e.Build(t.Context(), e.recipe("v1.0.0", name+"@v0.1.0"), nil, &buf)
+				_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", name+"@v0.1.0")}, nil, &buf)
 				checkRefused(t, err, "leak.")
 			}
 			if buf.Len() > 0 {
@@ -129,14 +130,14 @@ func checkRefused(t *testing.T, err error, file string) {
 
 func TestOutputOfTheAssemblerIsShown(t *testing.T) {
 	e := newEngine(t, Config{Tool: standinTool(t, serveExtension(t, "typo", []string{"a.h", "#define WORD MOOV\n", "a.s", "#include \"textflag.h\"\n#include \"a.h\"\nWORD\n"}, nil))})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0", "typo@v0.1.0"), nil, &bytes.Buffer{})
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "typo@v0.1.0")}, nil, &bytes.Buffer{})
 	failure{kind: k6x.BuildFailed, message: []string{"k6/x/typo (example.com/xk6-typo@v0.1.0) does not compile"},
 		output: `example.com/xk6-typo@v0.1.0/a.s:3: unrecognized instruction "MOOV"`}.check(t, err)
 }
 
 func TestLinesAboutFilesFromOutsideAreNotShown(t *testing.T) {
 	e := newEngine(t, Config{Tool: standinTool(t, serveExtension(t, "lines", []string{"a.go", "package ext\n\nvar a int = 0.5\n\n//line /etc/hosts:1\nvar b int = " + secretWord + "\n"}, nil))})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0", "lines@v0.1.0"), nil, &bytes.Buffer{})
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "lines@v0.1.0")}, nil, &bytes.Buffer{})
 	failure{kind: k6x.BuildFailed, message: []string{"xk6-lines@v0.1.0/a.go:3:13: "}, output: "lines left out, as they are about files that are not of the build: 1"}.check(t, err)
 	if failed := k6x.AsError(err); strings.Contains(failed.Message+failed.Output, secretWord) || !strings.Contains(failed.Err.Error(), secretWord) {
 		t.Errorf("told is %s\n%s\nthe log gets %v", failed.Message, failed.Output, failed.Err)
@@ -228,7 +229,7 @@ func TestIncludesOfReplacementsAreChecked(t *testing.T) {
 	by := Replacement{Path: "example.com/xk6-instead"}
 	by.With.Path, by.With.Version = "example.com/xk6-instead", "v0.1.0"
 	var buf bytes.Buffer
-	_, err := e.BuildReplaced(t.Context(), recipe, []Replacement{by}, &buf)
+	_, err := e.BuildReplaced(t.Context(), recipe, []Replacement{by}, nil, &buf)
 	if checkRefused(t, err, "leak.s"); buf.Len() > 0 {
 		t.Error("something was written")
 	}
@@ -250,7 +251,7 @@ func TestIncludesOfCgoAreRefused(t *testing.T) {
 		recipe := e.recipe("v1.0.0", name+"@v0.1.0")
 		recipe.Cgo = true
 		var buf bytes.Buffer
-		_, err := e.Build(t.Context(), recipe, nil, &buf)
+		_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &buf)
 		if checkRefused(t, err, "leak.go"); buf.Len() > 0 {
 			t.Error("something was written")
 		}

@@ -3,7 +3,7 @@
 // For each build it writes a main module of its own (workspace.go), runs one go build
 // in it (run.go) without a network, fetches what that lacks (fetch.go) and builds again, reads the binary and the module versions that were selected
 // (verify.go), and copies it out. When the go command fails, package gobuild finds out why
-// and who is at fault, with what is in the module cache (blame.go). Whoever watches is told how far it is (progress.go).
+// and who is at fault, with what is in the module cache (blame.go). What it prints says how far it is (progress.go).
 //
 // From a go build that succeeded it learns (learn.go) what was compiled into which files
 // (kit.go). A later combination of packages that are all known needs no go build: the versions
@@ -28,6 +28,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/workdir"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
 )
@@ -148,8 +149,8 @@ func (e *Engine) Exclusive(ctx context.Context, f func() error) error {
 // Build makes the binary as [builder.Engine] says. A recipe that this engine cannot
 // follow to the letter is an error of kind Invalid, or Unavailable if another version of
 // k6x could.
-func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {
-	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
+func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	if err := gobuild.Check(job.Recipe, e.cfg.Cgo); err != nil {
 		return k6x.Build{}, err
 	}
 	leave, err := e.begin(ctx)
@@ -159,7 +160,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	defer leave()
 
 	started := time.Now()
-	ws, err := newWorkspace(e.work.Path, recipe, lock, e.sums.known())
+	ws, err := newWorkspace(e.work.Path, job.Recipe, job.Lock, e.sums.known())
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("writing the main module", err)
 	}
@@ -170,7 +171,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 			ws.remove(e.log)
 		}
 	}()
-	ws.progress = watch(ctx)
+	ws.progress = watch(report)
 	build, assembled, err := e.make(ctx, ws)
 	if err != nil {
 		return k6x.Build{}, err

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/internal/workdir"
 	"k6x/gotool"
 	"k6x/internal/cage"
@@ -140,7 +141,7 @@ func (e *Engine) recipe(k6 string, extensions ...string) k6x.Recipe {
 func build(t *testing.T, e *Engine, recipe k6x.Recipe, lock *k6x.Lock) ([]byte, k6x.Build) {
 	t.Helper()
 	var buf bytes.Buffer
-	report, err := e.Build(t.Context(), recipe, lock, &buf)
+	report, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: lock}, nil, &buf)
 	e.Settle(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
@@ -271,7 +272,7 @@ func TestBuildKeepsToTheLock(t *testing.T) {
 				t.Fatal("the lock was not changed")
 			}
 			var buf bytes.Buffer
-			if _, err := e.Build(t.Context(), recipe, &lock, &buf); k6x.KindOf(err) != c.kind || err == nil {
+			if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: &lock}, nil, &buf); k6x.KindOf(err) != c.kind || err == nil {
 				t.Errorf("got %v", err)
 			}
 			if buf.Len() > 0 {
@@ -313,7 +314,7 @@ func TestBuildRefusesRecipesThatItWouldNotFollow(t *testing.T) {
 			case "layout", "flags": // another version of k6x could follow these
 				want = k6x.Unavailable
 			}
-			if _, err := e.Build(t.Context(), recipe, nil, &bytes.Buffer{}); k6x.KindOf(err) != want {
+			if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &bytes.Buffer{}); k6x.KindOf(err) != want {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -338,7 +339,7 @@ func TestBuildWithCgo(t *testing.T) {
 	off := newEngine(t, Config{})
 	recipe := off.recipe("v1.0.0", "cgo@v0.1.0")
 	recipe.Cgo = true
-	_, err := off.Build(t.Context(), recipe, nil, &bytes.Buffer{})
+	_, err := off.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &bytes.Buffer{})
 	if k6x.KindOf(err) != k6x.Forbidden || !strings.Contains(err.Error(), "k6/x/cgo") {
 		t.Errorf("cgo is off: %v", err)
 	}
@@ -356,7 +357,7 @@ func TestBuildWithCgo(t *testing.T) {
 	}
 	broken := newEngine(t, Config{Cgo: true, Tool: standinTool(t, testmod.Serve(t, "../../testdata/standin"), "CC=no-such-compiler")})
 	recipe.Settings = broken.Settings()
-	_, err = broken.Build(t.Context(), recipe, nil, &bytes.Buffer{})
+	_, err = broken.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &bytes.Buffer{})
 	if k6x.KindOf(err) != k6x.BuildFailed || !strings.Contains(err.Error(), "no C compiler") {
 		t.Errorf("no compiler: %v", err)
 	}
@@ -379,7 +380,7 @@ func TestExclusiveRunsWhileNoBuildDoes(t *testing.T) {
 	if err := e.Exclusive(t.Context(), func() error {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.Canceled {
+		if _, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.Canceled {
 			t.Errorf("a build meanwhile got %v", err)
 		}
 		return nil

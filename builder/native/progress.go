@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/mod/module"
 
-	"k6x/builder"
+	"k6x/event"
 )
 
 // manyPackages have to be compiled before it is worth half a second to find out how many
@@ -23,36 +23,35 @@ const mainPackage = "k6"
 
 const downloading = "go: downloading " // a module and its version
 
-// progress tells whoever watches a build how far it is. No step and no count goes back. It
-// may be nil, if nobody watches.
+// progress reports how far a build is. No step and no count goes back. It
+// may be nil, if no progress is wanted.
 type progress struct {
-	tell func(builder.Progress)
+	sink event.Sink
 	many chan struct{} // closed when manyPackages have been compiled
 
 	mu       sync.Mutex // guards what is below and lets one report out at a time
-	step     builder.Step
+	step     event.Step
 	fetched  int64
 	compiled map[string]bool
 	total    int64 // packages to compile; 0 if that is not known
 }
 
-// watch returns the progress of a build with ctx, nil if nobody watches it.
-func watch(ctx context.Context) *progress {
-	if !builder.Watched(ctx) {
+// watch returns the progress of a build that goes to sink, nil if there is no sink.
+func watch(sink event.Sink) *progress {
+	if sink == nil {
 		return nil
 	}
-	tell := func(at builder.Progress) { builder.Report(ctx, at) }
-	tell(builder.Progress{Step: builder.Preparing})
-	return &progress{tell: tell, many: make(chan struct{}), compiled: make(map[string]bool)}
+	sink.Progress(event.Preparing, "", 0, 0)
+	return &progress{sink: sink, many: make(chan struct{}), compiled: make(map[string]bool)}
 }
 
-// report tells how far the build is, unless the build is beyond that. The caller holds mu.
-func (p *progress) report(at builder.Progress) {
-	if at.Step < p.step {
+// report sends how far the build is, unless the build is beyond that. The caller holds mu.
+func (p *progress) report(step event.Step, item string, done, total int64) {
+	if step < p.step {
 		return
 	}
-	p.step = at.Step
-	p.tell(at)
+	p.step = step
+	p.sink.Progress(step, item, done, total)
 }
 
 // line reads a line that go build -v prints.
@@ -62,20 +61,20 @@ func (p *progress) line(line string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if what, ok := strings.CutPrefix(line, downloading); ok {
+	if item, ok := strings.CutPrefix(line, downloading); ok {
 		p.fetched++
-		p.report(builder.Progress{Step: builder.Fetching, What: what, Done: p.fetched})
+		p.report(event.Fetching, item, p.fetched, 0)
 		return
 	}
 	switch {
 	case line == mainPackage:
-		p.report(builder.Progress{Step: builder.Linking})
+		p.report(event.Linking, "", 0, 0)
 	case !p.compiled[line] && module.CheckImportPath(line) == nil && len(p.compiled) < maxGraph:
 		p.compiled[line] = true
 		if len(p.compiled) == manyPackages {
 			close(p.many)
 		}
-		p.report(builder.Progress{Step: builder.Compiling, What: line, Done: int64(len(p.compiled)), Total: p.total})
+		p.report(event.Compiling, line, int64(len(p.compiled)), p.total)
 	}
 }
 
@@ -86,7 +85,7 @@ func (p *progress) linking() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.report(builder.Progress{Step: builder.Linking})
+	p.report(event.Linking, "", 0, 0)
 }
 
 // count learns which packages were not compiled at some moment after the build began.
@@ -99,10 +98,10 @@ func (p *progress) count(stale []string) {
 			p.total++
 		}
 	}
-	p.report(builder.Progress{Step: builder.Compiling, Done: int64(len(p.compiled)), Total: p.total})
+	p.report(event.Compiling, "", int64(len(p.compiled)), p.total)
 }
 
-// isNews reports whether the go command printed a line only because somebody watches.
+// isNews reports whether the go command printed a line only because progress is wanted.
 func (p *progress) isNews(line string) bool {
 	if p == nil {
 		return false

@@ -2,7 +2,6 @@ package native
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -11,17 +10,17 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/event"
 )
 
-// watched returns a ctx whose builds are watched, and what they report, to be read when
-// they are done.
-func watched(ctx context.Context) (context.Context, *[]builder.Progress) {
-	var seen []builder.Progress
-	return builder.WithProgress(ctx, func(p builder.Progress) { seen = append(seen, p) }), &seen
+// watched returns a sink, and what it was sent, to be read when the build is done.
+func watched() (event.Sink, *[]event.Event) {
+	var seen []event.Event
+	return func(e event.Event) { seen = append(seen, e) }, &seen
 }
 
 // wantForward fails the test if a step or count goes back.
-func wantForward(t *testing.T, seen []builder.Progress) {
+func wantForward(t *testing.T, seen []event.Event) {
 	t.Helper()
 	for i, p := range seen[1:] {
 		before := seen[i]
@@ -31,8 +30,8 @@ func wantForward(t *testing.T, seen []builder.Progress) {
 	}
 }
 
-func steps(seen []builder.Progress) []builder.Step {
-	var list []builder.Step
+func steps(seen []event.Event) []event.Step {
+	var list []event.Step
 	for _, p := range seen {
 		list = append(list, p.Step)
 	}
@@ -43,13 +42,13 @@ func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, Config{Dir: emptyDir(t)})
 	recipe := e.recipe("v1.0.0", "hello@v0.1.0")
-	ctx, seen := watched(t.Context())
+	sink, seen := watched()
 	var first bytes.Buffer
-	if _, err := e.Build(ctx, recipe, nil, &first); err != nil {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, sink, &first); err != nil {
 		t.Fatal(err)
 	}
 	wantForward(t, *seen)
-	if got := steps(*seen); !slices.Equal(got, []builder.Step{builder.Preparing, builder.Fetching, builder.Compiling, builder.Linking}) {
+	if got := steps(*seen); !slices.Equal(got, []event.Step{event.Preparing, event.Fetching, event.Compiling, event.Linking}) {
 		t.Errorf("steps %v", got)
 	}
 	said := fmt.Sprint(*seen)
@@ -66,27 +65,27 @@ func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
 
 	e.Settle(t.Context())
 	// Now that all is compiled, the linker is run, and that is what is told.
-	ctx, seen = watched(t.Context())
-	if _, err := e.Build(ctx, recipe, nil, io.Discard); err != nil {
+	sink, seen = watched()
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, sink, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	if got := steps(*seen); !slices.Equal(got, []builder.Step{builder.Preparing, builder.Linking}) {
+	if got := steps(*seen); !slices.Equal(got, []event.Step{event.Preparing, event.Linking}) {
 		t.Errorf("steps of an assembled build: %v", got)
 	}
 }
 
 func TestWatchedBuildThatFailsSaysTheSame(t *testing.T) {
 	e := newEngine(t, Config{})
-	fail := func(ctx context.Context) *k6x.Error {
-		_, err := e.Build(ctx, e.recipe("v1.0.0", "world@v0.1.0", "broken@v0.1.0"), nil, io.Discard)
+	fail := func(sink event.Sink) *k6x.Error {
+		_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "world@v0.1.0", "broken@v0.1.0")}, sink, io.Discard)
 		return k6x.AsError(err)
 	}
-	ctx, seen := watched(t.Context())
-	failure, unwatched := fail(ctx), fail(t.Context())
+	sink, seen := watched()
+	failure, unwatched := fail(sink), fail(nil)
 	if failure.Kind != k6x.BuildFailed || failure.Message != unwatched.Message || failure.Output != unwatched.Output {
 		t.Errorf("watched:\n%s\n%s\nunwatched:\n%s\n%s", failure.Message, failure.Output, unwatched.Message, unwatched.Output)
 	}
-	if got := steps(*seen); !slices.Contains(got, builder.Compiling) {
+	if got := steps(*seen); !slices.Contains(got, event.Compiling) {
 		t.Errorf("steps %v", got)
 	}
 }
@@ -104,15 +103,15 @@ func TestPackagesToCompileAreCounted(t *testing.T) {
 	}
 	defer ws.remove(e.log)
 
-	counted := make(chan builder.Progress, 1)
-	ws.progress = watch(builder.WithProgress(t.Context(), func(p builder.Progress) {
+	counted := make(chan event.Event, 1)
+	ws.progress = watch(func(p event.Event) {
 		if p.Total > 0 {
 			select {
 			case counted <- p:
 			default: // the first will do
 			}
 		}
-	}))
+	})
 	stop := e.count(t.Context(), ws)
 	begun := []string{"internal/goarch", "internal/cpu", "internal/abi", "errors", "sync", "io", "unicode", "math", "sort", "cmp", "gone/already"}
 	for _, path := range begun {
@@ -120,14 +119,14 @@ func TestPackagesToCompileAreCounted(t *testing.T) {
 	}
 	got := <-counted
 	stop()
-	if got.Step != builder.Compiling || got.Done > int64(len(begun)) || got.Total < 40 || got.Total > 200 {
+	if got.Step != event.Compiling || got.Done > int64(len(begun)) || got.Total < 40 || got.Total > 200 {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestProgressNeverGoesBack(t *testing.T) {
-	ctx, seen := watched(t.Context())
-	p := watch(ctx)
+	sink, seen := watched()
+	p := watch(sink)
 	for i := range 2 * manyPackages {
 		p.line(fmt.Sprintf("example.com/p%d", i))
 		p.line("example.com/p0")
@@ -142,14 +141,14 @@ func TestProgressNeverGoesBack(t *testing.T) {
 	p.count(nil)
 	wantForward(t, *seen)
 	end := (*seen)[len(*seen)-1]
-	if compiled := (*seen)[len(*seen)-2]; end.Step != builder.Linking || compiled.Done != 2*manyPackages {
+	if compiled := (*seen)[len(*seen)-2]; end.Step != event.Linking || compiled.Done != 2*manyPackages {
 		t.Errorf("%+v, then %+v", compiled, end)
 	}
 }
 
 func TestNewsAreToldFromComplaints(t *testing.T) {
-	ctx, _ := watched(t.Context())
-	p := watch(ctx)
+	sink, _ := watched()
+	p := watch(sink)
 	p.line("example.com/p")
 	for line, news := range map[string]bool{
 		"example.com/p\n": true, "k6\n": true, `get "example.com/p": found meta tag` + "\n": true, "# cd /tmp; git ls-remote\n": true,
@@ -169,8 +168,8 @@ func TestNothingIsToldAfterTheAnswer(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t, Config{Dir: warmDir(t), ConfirmLater: true})
 	build(t, e, e.recipe("v1.0.0"), nil)
-	ctx, seen := watched(t.Context())
-	if _, err := e.Build(ctx, e.recipe("v1.0.0", "hello@v0.1.0"), nil, io.Discard); err != nil {
+	sink, seen := watched()
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, sink, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	told := len(*seen)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/internal/testmod"
 )
 
@@ -66,7 +67,7 @@ func (c compiling) ask(t *testing.T, extensions ...string) (binary []byte, assem
 	t.Helper()
 	c.log.Reset()
 	var buf bytes.Buffer
-	_, err = c.Build(t.Context(), c.recipe("v1.0.0", extensions...), nil, &buf)
+	_, err = c.Build(t.Context(), builder.Job{Recipe: c.recipe("v1.0.0", extensions...)}, nil, &buf)
 	assembled = !strings.Contains(c.log.String(), "left to go build")
 	c.Settle(t.Context())
 	return buf.Bytes(), assembled, err

@@ -12,6 +12,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/event"
 )
 
 // Replacement is what a module is replaced by: a directory or another module.
@@ -74,7 +75,7 @@ type ReplacedBuild struct {
 //
 // Errors are those of [Engine.Build], with the names of files in a replaced module as they are below its
 // directory.
-func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Replacement, w io.Writer) (ReplacedBuild, error) {
+func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Replacement, report event.Sink, w io.Writer) (ReplacedBuild, error) {
 	replaced, err := newReplacements(by)
 	if err != nil {
 		return ReplacedBuild{}, err
@@ -95,7 +96,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
 	defer ws.remove(e.log)
-	ws.progress, ws.replaced = watch(ctx), replaced
+	ws.progress, ws.replaced = watch(report), replaced
 	goMod, err := replaced.goMod(recipe)
 	if err != nil {
 		return ReplacedBuild{}, err

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
-	"k6x/builder"
+	"k6x/event"
 )
 
 // directory writes files, given as name and text, into a directory with blanks in its name.
@@ -54,7 +54,7 @@ func (e *Engine) mine(k6, path string, others ...string) k6x.Recipe {
 func replace(t *testing.T, e *Engine, recipe k6x.Recipe, by ...Replacement) (says string, report ReplacedBuild) {
 	t.Helper()
 	var buf bytes.Buffer
-	report, err := e.BuildReplaced(t.Context(), recipe, by, &buf)
+	report, err := e.BuildReplaced(t.Context(), recipe, by, nil, &buf)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
 	}
@@ -165,12 +165,12 @@ func TestBuildReplacedTellsWhatIsRaised(t *testing.T) {
 func TestBuildReplacedIsWatched(t *testing.T) {
 	e := newEngine(t, Config{})
 	dir := extension(t, "example.com/xk6-mine", "k6/x/mine", "v1.0.0")
-	ctx, seen := watched(t.Context())
-	if _, err := e.BuildReplaced(ctx, e.mine("v1.0.0", "example.com/xk6-mine"), []Replacement{{Path: "example.com/xk6-mine", Dir: dir}}, io.Discard); err != nil {
+	sink, seen := watched()
+	if _, err := e.BuildReplaced(t.Context(), e.mine("v1.0.0", "example.com/xk6-mine"), []Replacement{{Path: "example.com/xk6-mine", Dir: dir}}, sink, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	wantForward(t, *seen)
-	if got := steps(*seen); !slices.Contains(got, builder.Compiling) || !slices.Contains(got, builder.Linking) {
+	if got := steps(*seen); !slices.Contains(got, event.Compiling) || !slices.Contains(got, event.Linking) {
 		t.Errorf("steps %v", got)
 	}
 }
@@ -203,7 +203,7 @@ func TestBuildReplacedSaysWhatIsWrongWithTheCode(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var buf bytes.Buffer
-			_, err := e.BuildReplaced(t.Context(), e.mine("v1.0.0", path), []Replacement{{Path: path, Dir: c.dir}}, &buf)
+			_, err := e.BuildReplaced(t.Context(), e.mine("v1.0.0", path), []Replacement{{Path: path, Dir: c.dir}}, nil, &buf)
 			failure := k6x.AsError(err)
 			if err == nil || failure.Kind != c.kind || buf.Len() > 0 {
 				t.Fatalf("got %v\n%s", err, failure.Output)
@@ -244,19 +244,19 @@ func TestBuildReplacedRefusesWhatCannotReplace(t *testing.T) {
 		"and something is in": {[]Replacement{{Path: hello, Dir: good}, {Path: "example.com/x", Dir: good}}, "nothing of the module example.com/x is"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := e.BuildReplaced(t.Context(), e.recipe("v1.0.0", "hello@v0.1.0"), c.by, io.Discard)
+			_, err := e.BuildReplaced(t.Context(), e.recipe("v1.0.0", "hello@v0.1.0"), c.by, nil, io.Discard)
 			if k6x.KindOf(err) != k6x.Invalid || err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %v, want %s", err, c.says)
 			}
 		})
 	}
 	recipe := e.mine("v1.0.0", "example.com/xk6-mine")
-	if _, err := e.BuildReplaced(t.Context(), recipe, []Replacement{{Path: hello, Dir: good}}, io.Discard); k6x.KindOf(err) != k6x.Invalid {
+	if _, err := e.BuildReplaced(t.Context(), recipe, []Replacement{{Path: hello, Dir: good}}, nil, io.Discard); k6x.KindOf(err) != k6x.Invalid {
 		t.Errorf("a module without a version that is not replaced: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := e.BuildReplaced(ctx, recipe, []Replacement{{Path: "example.com/xk6-mine", Dir: good}}, io.Discard); k6x.KindOf(err) != k6x.Canceled {
+	if _, err := e.BuildReplaced(ctx, recipe, []Replacement{{Path: "example.com/xk6-mine", Dir: good}}, nil, io.Discard); k6x.KindOf(err) != k6x.Canceled {
 		t.Errorf("canceled: %v", err)
 	}
 }

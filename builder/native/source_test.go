@@ -12,6 +12,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder"
 )
 
 func TestOnlyPlainPackagesAreCompiledWithoutTheGoCommand(t *testing.T) {
@@ -157,7 +158,7 @@ var Name = "deep"
 			}
 		}
 		log.Reset()
-		if _, err := e.Build(t.Context(), recipe("intrudes"), nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.BuildFailed {
+		if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe("intrudes")}, nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.BuildFailed {
 			t.Errorf("a package that imports what it may not: %v", err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/internal/testmod"
 )
 
@@ -29,7 +30,7 @@ func TestFullDisk(t *testing.T) {
 		if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_REMOUNT, "size="+size); err != nil {
 			t.Fatal(err)
 		}
-		_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+		_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 		failure{kind: k6x.NoSpace, message: []string{"no room"}}.check(t, err)
 		if left := leftovers(t, e); len(left) > 0 {
 			t.Errorf("with %s, left in the work directory: %v", size, left)

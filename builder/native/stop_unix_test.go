@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/internal/workdir"
 	"k6x/gotool"
 	"k6x/internal/cage"
@@ -88,7 +89,7 @@ func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
 		<-up
 		cancel()
 	}()
-	_, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard)
+	_, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 	if k6x.KindOf(err) != k6x.Canceled {
 		t.Errorf("got %v", err)
 	}
@@ -102,7 +103,7 @@ func TestTimeoutLeavesNoProcessAndNoFile(t *testing.T) {
 	cfg, _, gone := stuck(t)
 	cfg.Timeout = 2 * time.Second
 	e := newEngine(t, cfg)
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 	if k6x.KindOf(err) != k6x.Timeout || !strings.Contains(err.Error(), "2s") {
 		t.Errorf("got %v", err)
 	}
@@ -117,7 +118,7 @@ func TestDeadlineOfTheCallerIsATimeout(t *testing.T) {
 	e := newEngine(t, cfg)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
+	if _, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
 		t.Errorf("got %v", err)
 	}
 	<-gone
@@ -141,13 +142,13 @@ func TestUnpinnedModuleIsNotEvenLookedFor(t *testing.T) {
 	defer proxy.Close()
 	defer close(hang)
 	e := newEngine(t, Config{Tool: standinTool(t, proxy.URL)})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0", "untidy@v0.1.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "untidy@v0.1.0")}, nil, io.Discard)
 	failure{kind: k6x.BuildFailed, message: []string{"example.com/greeting"}, hint: "tidy", output: "finding"}.check(t, err)
 }
 
 func TestGoCommandThatIsKilledByTheSystem(t *testing.T) {
 	e := newEngine(t, wrapped(t, "kill -9 $$"))
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 	failure{kind: k6x.Unavailable, hint: "memory"}.check(t, err)
 }
 
@@ -157,7 +158,7 @@ func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
 	cfg := wrapped(t, "exec 3>$DIR/fifo; echo up >&3; sleep 10000 & exit 1")
 	_, gone := pipeOf(t, cfg.Tool)
 	e := newEngine(t, cfg)
-	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard); err == nil {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard); err == nil {
 		t.Error("it succeeded")
 	}
 	<-gone
@@ -165,7 +166,7 @@ func TestChildrenThatOutliveTheGoCommandAreKilled(t *testing.T) {
 
 func TestOutputOfAFloodIsBounded(t *testing.T) {
 	e := newEngine(t, wrapped(t, `head -c 20000000 /dev/zero | tr '\0' x; exit 1`))
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard)
 	if n := len(k6x.AsError(err).Output); n == 0 || n > maxOutput+100 {
 		t.Errorf("%d bytes of output", n)
 	}
@@ -181,7 +182,7 @@ func TestHelperHangingBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.Build(t.Context(), e.recipe("v1.0.0"), nil, &bytes.Buffer{})
+	_, err = e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, &bytes.Buffer{})
 	t.Fatal("the build ended:", err)
 }
 

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 )
 
@@ -117,10 +118,10 @@ func (w *failingWriter) Write(p []byte) (int, error) {
 func TestBuildReturnsTheErrorOfTheWriter(t *testing.T) {
 	e := newEngine(t, Config{})
 	full := k6x.Errorf(k6x.NoSpace, "the store is full")
-	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, &failingWriter{n: 1000, err: full}); err != full {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, &failingWriter{n: 1000, err: full}); err != full {
 		t.Errorf("got %v", err)
 	}
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, &failingWriter{n: 1000, err: io.ErrClosedPipe})
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, &failingWriter{n: 1000, err: io.ErrClosedPipe})
 	if k6x.KindOf(err) != k6x.Internal {
 		t.Errorf("got %v", err)
 	}

@@ -24,6 +24,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/workdir"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
 )
@@ -123,11 +124,12 @@ func (e *Engine) RunFetching(cmd *exec.Cmd, dir string) error {
 
 // Build makes the binary as [builder.Engine] says. There is no lock in what it reports, and a
 // recipe with one is an error of kind Invalid: xk6 neither shows nor takes one.
-func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w io.Writer) (k6x.Build, error) {
-	if err := e.check(recipe, lock); err != nil {
+func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	recipe := job.Recipe
+	if err := e.check(recipe, job.Lock); err != nil {
 		return k6x.Build{}, err
 	}
-	// As a build of builder/native: nobody trims the caches meanwhile.
+	// As a build of builder/native: the caches are not trimmed meanwhile.
 	gate := flock.New(filepath.Join(e.cfg.Dir, "build.lock"))
 	if _, err := gate.TryRLockContext(ctx, 100*time.Millisecond); err != nil {
 		return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
@@ -147,7 +149,7 @@ func (e *Engine) Build(ctx context.Context, recipe k6x.Recipe, lock *k6x.Lock, w
 	blame := gobuild.NewBlame(recipe, gobuild.NewGraph(gobuild.Pins(recipe), nothing))
 	blame.Unreached = e.cfg.Tool.Egress.Explain
 	output := filepath.Join(dir, gobuild.OutputName)
-	if err := e.run(ctx, recipe, blame, dir, output); err != nil {
+	if err := e.run(ctx, recipe, blame, dir, output, report); err != nil {
 		return k6x.Build{}, err
 	}
 	info, err := blame.Inspect(output)
@@ -211,18 +213,18 @@ const (
 
 // run runs xk6. If it fails, it is run once more and told to be verbose: since version 1.0 it
 // does not show the words of the compiler otherwise.
-func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blame, dir, output string) error {
+func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blame, dir, output string, report event.Sink) error {
 	timed, stop := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer stop()
-	builder.Report(ctx, builder.Progress{Step: builder.Preparing})
+	report.Progress(event.Preparing, "", 0, 0)
 	var fetched int64
 	said := ""
 	var failed error
 	for _, more := range [][]string{nil, {"--verbose"}} {
 		out := &cage.Output{Max: maxOutput, Line: func(line string) {
-			if what, ok := strings.CutPrefix(line, downloading); ok {
+			if item, ok := strings.CutPrefix(line, downloading); ok {
 				fetched++
-				builder.Report(ctx, builder.Progress{Step: builder.Fetching, What: what, Done: fetched})
+				report.Progress(event.Fetching, item, fetched, 0)
 			}
 		}}
 		cmd := e.command(timed, recipe, dir, output, more...)

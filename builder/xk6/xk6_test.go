@@ -16,6 +16,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/workdir"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/testmod"
 )
@@ -71,7 +72,7 @@ func TestBuildHasXK6MakeTheBinary(t *testing.T) {
 			e := newEngine(t, mode, Config{})
 			recipe := e.recipe("v1.0.0", "hello@v0.1.0", "world@v0.1.0")
 			var buf bytes.Buffer
-			report, err := e.Build(t.Context(), recipe, nil, &buf)
+			report, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &buf)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
 			}
@@ -87,7 +88,7 @@ func TestBuildHasXK6MakeTheBinary(t *testing.T) {
 				report.Lock != (k6x.Lock{}) {
 				t.Errorf("report %+v", report)
 			}
-			if _, err := e.Build(t.Context(), recipe, &report.Lock, io.Discard); err != nil {
+			if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: &report.Lock}, nil, io.Discard); err != nil {
 				t.Errorf("with the lock that it reported: %v", err)
 			}
 		})
@@ -99,7 +100,7 @@ func TestBuildForAnotherPlatformAndMajorVersion(t *testing.T) {
 	recipe := e.recipe("v2.0.0", "two@v0.1.0")
 	recipe.Platform = k6x.Platform{OS: "windows", Arch: "amd64"}
 	var buf bytes.Buffer
-	if _, err := e.Build(t.Context(), recipe, nil, &buf); err != nil {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, &buf); err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.HasPrefix(buf.Bytes(), []byte("MZ")) {
@@ -114,7 +115,7 @@ func TestBinaryThatWasNotAskedForIsRefused(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			e := newEngine(t, mode, Config{})
 			var buf bytes.Buffer
-			_, err := e.Build(t.Context(), e.recipe("v1.0.0", "hello@v0.1.0"), nil, &buf)
+			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, nil, &buf)
 			if err == nil || k6x.KindOf(err) != kind || buf.Len() > 0 {
 				t.Errorf("got %v, %d bytes", err, buf.Len())
 			}
@@ -136,7 +137,7 @@ func TestFailuresShowTheWordsOfTheGoCommand(t *testing.T) {
 		} {
 			t.Run(mode+": "+name, func(t *testing.T) {
 				e := newEngine(t, mode, Config{})
-				_, err := e.Build(t.Context(), e.recipe(c.k6, c.extension), nil, io.Discard)
+				_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe(c.k6, c.extension)}, nil, io.Discard)
 				failure := k6x.AsError(err)
 				if err == nil || failure.Kind != c.kind || !strings.Contains(failure.Message, c.says) {
 					t.Errorf("%v: %v\nwant %v: %s", failure.Kind, err, c.kind, c.says)
@@ -154,8 +155,8 @@ func TestBuildIsWatched(t *testing.T) {
 	e.dirs.ModCache = t.TempDir()
 	t.Cleanup(func() { _ = workdir.RemoveAll(e.dirs.ModCache) })
 	var seen []string
-	ctx := builder.WithProgress(t.Context(), func(p builder.Progress) { seen = append(seen, p.Step.String()+" "+p.What) })
-	if _, err := e.Build(ctx, e.recipe("v1.0.0", "hello@v0.1.0"), nil, io.Discard); err != nil {
+	sink := func(e event.Event) { seen = append(seen, e.Step.String()+" "+e.Item) }
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, sink, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if seen[0] != "preparing " || !slices.Contains(seen, "fetching go.k6.io/k6 v1.0.0") {
@@ -165,7 +166,7 @@ func TestBuildIsWatched(t *testing.T) {
 
 func TestFloodIsBounded(t *testing.T) {
 	e := newEngine(t, "flood", Config{})
-	_, err := e.Build(t.Context(), e.recipe("v1.0.0", "hello@v0.1.0"), nil, io.Discard)
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, nil, io.Discard)
 	failure := k6x.AsError(err)
 	if n := len(failure.Output); failure.Kind != k6x.BuildFailed || n == 0 || n > maxOutput+100 || !strings.Contains(failure.Message, "the flood is over") {
 		t.Errorf("%d bytes: %.500s", n, failure.Message)
@@ -183,16 +184,16 @@ func TestRecipesOfOtherEnginesAreRefused(t *testing.T) {
 	} {
 		recipe := e.recipe("v1.0.0", "hello@v0.1.0")
 		change(&recipe)
-		if _, err := e.Build(t.Context(), recipe, nil, io.Discard); k6x.KindOf(err) != k6x.Invalid {
+		if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard); k6x.KindOf(err) != k6x.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	recipe := e.recipe("v1.0.0")
-	if _, err := e.Build(t.Context(), recipe, &k6x.Lock{GoMod: "module k6"}, io.Discard); k6x.KindOf(err) != k6x.Invalid {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe, Lock: &k6x.Lock{GoMod: "module k6"}}, nil, io.Discard); k6x.KindOf(err) != k6x.Invalid {
 		t.Errorf("a lock: %v", err)
 	}
 	recipe.Cgo = true
-	if _, err := e.Build(t.Context(), recipe, nil, io.Discard); k6x.KindOf(err) != k6x.Forbidden {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard); k6x.KindOf(err) != k6x.Forbidden {
 		t.Errorf("cgo: %v", err)
 	}
 }
@@ -206,22 +207,22 @@ func TestWithoutXK6(t *testing.T) {
 
 func TestTimeoutAndCancelEndXK6AndItsChildren(t *testing.T) {
 	e := newEngine(t, "hang", Config{Timeout: 200 * time.Millisecond})
-	if _, err := e.Build(t.Context(), e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
+	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
 		t.Errorf("got %v, want a timeout", err)
 	}
 	e = newEngine(t, "hang", Config{})
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
+	if _, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
 		t.Errorf("got %v, want a timeout of the caller's", err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	ctx = builder.WithProgress(ctx, func(p builder.Progress) {
-		if p.Step == builder.Fetching { // its child is up and says so
+	sink := func(p event.Event) {
+		if p.Step == event.Fetching { // its child is up and says so
 			stop()
 		}
-	})
-	if _, err := e.Build(ctx, e.recipe("v1.0.0"), nil, io.Discard); k6x.KindOf(err) != k6x.Canceled {
+	}
+	if _, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, sink, io.Discard); k6x.KindOf(err) != k6x.Canceled {
 		t.Errorf("got %v, want that it was canceled", err)
 	}
 }

@@ -138,7 +138,7 @@ func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x
 	if err != nil {
 		return program{}, nil, err
 	}
-	b, release, err := l.Fetch(shown.watch(ctx), needs)
+	b, release, err := l.Fetch(ctx, needs)
 	if err != nil {
 		return program{}, nil, err
 	}

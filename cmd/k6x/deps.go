@@ -100,7 +100,7 @@ func (o *depsOptions) list(ctx context.Context, report script.Report, shown *scr
 		return nil, err
 	}
 	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Tell: shown.tell}
-	pinned, by, err := l.Resolve(shown.watch(ctx), list)
+	pinned, by, err := l.Resolve(ctx, list)
 	if err == nil {
 		shown.tell(true, "resolved by "+by)
 	}

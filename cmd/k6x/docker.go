@@ -43,7 +43,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 	tool := new(gotool.Tool) // for what the resolver fetches here
 	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
 	fail := func(err error) (launcher.Workshop, error) { return launcher.Workshop{}, errors.Join(err, release()) }
-	settings, err := engine.Settings(shown.watch(ctx))
+	settings, err := engine.Settings(ctx, shown.watch(""))
 	if err != nil {
 		return fail(err)
 	}

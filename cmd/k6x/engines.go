@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
+	"k6x"
 	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
 	"k6x/internal/egress"
@@ -91,12 +94,12 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	built := false
+	used := &usedEngine{Engine: engine}
 	return launcher.Workshop{
-		Engine:   builder.Record(engine, func(context.Context, builder.Outcome) { built = true }),
+		Engine:   used,
 		Settings: engine.Settings(), Resolve: resolveWith(t.resolver),
 		Close: func() error {
-			if built {
+			if used.built {
 				engine.Settle(ctx)
 				app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
 			}
@@ -126,4 +129,15 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ launcher.Wor
 		return launcher.Workshop{}, err
 	}
 	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: t.close}, nil
+}
+
+// usedEngine is an engine that knows whether it has built anything.
+type usedEngine struct {
+	builder.Engine
+	built bool
+}
+
+func (u *usedEngine) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	u.built = true
+	return u.Engine.Build(ctx, job, report, w)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"k6x"
-	"k6x/builder"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher"
 	"k6x/launcher/script"
@@ -143,8 +142,7 @@ func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platfor
 	for _, platform := range platforms {
 		for i, item := range lists {
 			at := fmt.Sprintf("%d of %d, %s for %s: ", i+1, len(lists), item.list[len(item.list)-1].Name, platform)
-			watched := builder.WithProgress(ctx, shown.building(at))
-			recipe, err := local.Build(watched, platform, item.list, io.Discard)
+			recipe, err := local.Build(ctx, platform, item.list, shown.watch(at), io.Discard)
 			switch {
 			case ctx.Err() != nil:
 				return err

@@ -55,7 +55,6 @@ type replacement struct {
 // getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
 // have versions, and is built anew each time, as the code may be different each time.
 func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
-	ctx = shown.watch(ctx)
 	tools, engine, err := o.openNative(ctx, shown)
 	if err != nil {
 		return program{}, nil, err
@@ -97,7 +96,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 	}
 	defer out.Discard()
 	shown.tell(true, "building here, with what is replaced")
-	built, err := engine.BuildReplaced(ctx, recipe, by, out)
+	built, err := engine.BuildReplaced(ctx, recipe, by, shown.watch(""), out)
 	if err != nil {
 		return program{}, nil, err
 	}

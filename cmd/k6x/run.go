@@ -169,7 +169,7 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 		}
 		l.Permit = r.Permit
 	}
-	b, release, err := l.Get(shown.watch(ctx), needs)
+	b, release, err := l.Get(ctx, needs)
 	if err != nil {
 		return program{}, nil, err
 	}

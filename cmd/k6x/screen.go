@@ -1,16 +1,15 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"strings"
 
 	"k6x"
-	"k6x/builder"
 	"k6x/client"
 	"k6x/cmd/internal/progress"
+	"k6x/event"
 )
 
 // screen is where a person sees what goes on while k6 is had.
@@ -58,9 +57,9 @@ func (s *screen) service(e client.Event) {
 		switch of := hostOf(e.URL) + " is "; e.Doing {
 		case "":
 			s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
-		case builder.Fetching.String():
+		case event.Fetching.String():
 			s.display.Count(of+"fetching modules", e.Done, e.Total)
-		case builder.Compiling.String():
+		case event.Compiling.String():
 			s.display.Count(of+"compiling packages", e.Done, e.Total)
 		default:
 			s.display.Spin(of + k6x.Printable(e.Doing))
@@ -78,26 +77,21 @@ func hostOf(url string) string {
 	return host
 }
 
-// watch returns a ctx whose builds are shown.
-func (s *screen) watch(ctx context.Context) context.Context {
+// watch returns what shows how far a build is, with what it is of in front; nil if there is no display.
+func (s *screen) watch(of string) event.Sink {
 	if s.display == nil {
-		return ctx
+		return nil
 	}
-	return builder.WithProgress(ctx, s.building(""))
-}
-
-// building returns what shows the progress of a build, with what it is of in front.
-func (s *screen) building(of string) func(builder.Progress) {
-	return func(p builder.Progress) {
-		switch p.Step {
-		case builder.Pulling:
-			s.display.Bytes(of+"pulling "+p.What, p.Done, p.Total)
-		case builder.Fetching:
-			s.display.Count(of+"fetching modules", p.Done, p.Total)
-		case builder.Compiling:
-			s.display.Count(of+"compiling packages", p.Done, p.Total)
+	return func(e event.Event) {
+		switch e.Step {
+		case event.Pulling:
+			s.display.Bytes(of+"pulling "+e.Item, e.Done, e.Total)
+		case event.Fetching:
+			s.display.Count(of+"fetching modules", e.Done, e.Total)
+		case event.Compiling:
+			s.display.Count(of+"compiling packages", e.Done, e.Total)
 		default:
-			s.display.Spin(of + p.Step.String())
+			s.display.Spin(of + e.Step.String())
 		}
 	}
 }

@@ -24,11 +24,14 @@ func hostPlatform() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: r
 
 // sources returns those that --builder names. Each reports its progress to shown.
 func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
+	local := func(name string, make func(context.Context, *screen) (launcher.Workshop, error)) *launcher.Local {
+		return &launcher.Local{Builder: name, Report: shown.watch(""), Make: func(ctx context.Context) (launcher.Workshop, error) { return make(ctx, shown) }}
+	}
 	known := map[string]launcher.Source{
 		"service": &launcher.Service{Dial: func() (*client.Client, error) { return o.dial(shown) }},
-		"native":  &launcher.Local{Builder: "native", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.native(ctx, shown) }},
-		"docker":  &launcher.Local{Builder: "docker", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.docker(ctx, shown) }},
-		"xk6":     &launcher.Local{Builder: "xk6", Make: func(ctx context.Context) (launcher.Workshop, error) { return o.xk6(ctx, shown) }},
+		"native":  local("native", o.native),
+		"docker":  local("docker", o.docker),
+		"xk6":     local("xk6", o.xk6),
 	}
 	var list []launcher.Source
 	for i, name := range o.builders {

@@ -20,6 +20,7 @@ import (
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
 	"k6x/internal/egress"
@@ -35,7 +36,8 @@ type App struct {
 	host     k6x.Platform
 	cage     *cage.Cage
 	store    *binaries
-	builds   *BuildCache // nil: it is not shared
+	events   event.Stream // of builds
+	builds   *BuildCache  // nil: it is not shared
 	engine   *native.Engine
 	dedup    *builder.Dedup
 	resolver *resolver.Resolver
@@ -129,24 +131,18 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	}); err != nil {
 		return nil, err
 	}
-	var board builder.Board
-	engine := builder.Record(board.Watch(a.engine), func(ctx context.Context, built builder.Outcome) {
-		metrics.ObserveBuild(built)
-		logBuild(ctx, logger, built)
-		if err := service.KeepLog(logs, built); err != nil {
-			logger.Warn("the log of a failed build cannot be kept", "key", built.Recipe.Key(), "error", err)
-		}
-	})
-	limit := builder.NewLimit(builder.Keep(engine, a.store, cache.ErrNotFound), builder.LimitConfig{
+	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(logger), service.KeepLogs(logs, logger))
+	limit := builder.NewLimit(builder.Keep(a.engine, a.store, events), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
+		Leases: a.store.leases, Events: events,
 	})
-	a.dedup = builder.NewDedup(a.store.share(limit), builder.DedupConfig{})
+	a.dedup = builder.NewDedup(limit, builder.DedupConfig{Events: events})
 	a.Service = service.New(service.Config{
 		Resolver: a.resolver, Builder: a.dedup, Store: a.store, Settings: a.engine.Settings(), Logs: logs,
 		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
 		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
 		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
-		Progress: board.Progress, Compress: o.Compress, Version: a.version(),
+		Progress: a.events.Running, Compress: o.Compress, Version: a.version(),
 	})
 	report := a.cage.Report()
 	metrics.Sandbox(report.State)
@@ -169,14 +165,19 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	return a, nil
 }
 
-func logBuild(ctx context.Context, logger *slog.Logger, built builder.Outcome) {
-	attrs := []any{"path", built.Recipe.Path(), "key", built.Recipe.Key(), "duration", built.Duration, "rebuild", built.Rebuild,
-		"client", builder.Client(ctx)}
-	if built.Err != nil {
-		logger.Warn("build failed", append(attrs, "kind", k6x.KindOf(built.Err).String(), "error", built.Err, "cause", errors.Unwrap(built.Err))...)
-		return
+// logBuilds returns a sink that logs builds that have ended.
+func logBuilds(logger *slog.Logger) event.Sink {
+	return func(e event.Event) {
+		if e.Type != event.Finished {
+			return
+		}
+		attrs := []any{"path", e.Path, "key", e.Key, "duration", e.Duration, "rebuild", e.Locked, "client", e.Client}
+		if f := e.Failure; f != nil {
+			logger.Warn("build failed", append(attrs, "kind", f.Kind.String(), "error", f, "cause", f.Err)...)
+			return
+		}
+		logger.Info("built", attrs...)
 	}
-	logger.Info("built", attrs...)
 }
 
 // Start runs what goes on beside the requests until ctx ends.

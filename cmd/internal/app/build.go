@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/cache"
 )
 
@@ -19,7 +20,7 @@ func (a *App) Build(ctx context.Context, platform k6x.Platform, list k6x.List, m
 		return k6x.Artifact{}, nil, err
 	}
 	recipe := k6x.NewRecipe(platform, resolution.Modules, resolution.Cgo, a.engine.Settings())
-	artifact, err := a.dedup.Build(ctx, recipe)
+	artifact, err := a.dedup.Build(ctx, builder.Job{Recipe: recipe})
 	if err != nil {
 		return k6x.Artifact{}, nil, err
 	}

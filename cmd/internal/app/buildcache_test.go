@@ -15,6 +15,7 @@ import (
 
 	"k6x"
 	"k6x/buildcache"
+	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/gotool"
@@ -82,7 +83,7 @@ func (m *machine) recipe() k6x.Recipe {
 func (m *machine) build(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if _, err := m.engine.Build(t.Context(), m.recipe(), nil, &out); err != nil {
+	if _, err := m.engine.Build(t.Context(), builder.Job{Recipe: m.recipe()}, nil, &out); err != nil {
 		t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
 	}
 	return out.Bytes()
@@ -156,7 +157,7 @@ func TestABuildCacheThatCannotBeWrittenIsNoFaultOfAnExtension(t *testing.T) {
 	if err := os.WriteFile(temp, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := m.engine.Build(t.Context(), m.recipe(), nil, io.Discard)
+	_, err := m.engine.Build(t.Context(), builder.Job{Recipe: m.recipe()}, nil, io.Discard)
 	if kind := k6x.KindOf(err); kind != k6x.Internal {
 		t.Errorf("%v, of kind %v", err, kind)
 	}

@@ -22,7 +22,7 @@ import (
 // binaries are where binaries are kept, and what that kind of store needs now and then.
 type binaries struct {
 	cache.Limited
-	leases *bucket.Leases                                 // nil: no other service builds for this store
+	leases builder.Leaser                                 // nil: no other service builds for this store
 	scrub  func(context.Context) (dir.ScrubReport, error) // nil: nothing to check
 	trim   func(context.Context) error                    // nil: it bounds itself
 	closes []func() error
@@ -79,14 +79,6 @@ func (a *App) openDir(path string, size int64) (*binaries, error) {
 		return nil, err
 	}
 	return &binaries{Limited: store, scrub: store.Scrub, closes: []func() error{store.Close}}, nil
-}
-
-// share lets one of the services on a store build a key, if there may be several.
-func (b *binaries) share(next *builder.Limit) builder.Builder {
-	if b.leases == nil {
-		return next
-	}
-	return builder.Lease(next, b.leases)
 }
 
 // SignedURL is that of the store, for those that have such URLs.

@@ -1,0 +1,152 @@
+package event
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// Bounds of what a [Stream] keeps.
+const (
+	maxJobs   = 256
+	maxEvents = 256      // of one job
+	maxOutput = 64 << 10 // bytes of one event of type Output
+)
+
+// Stream keeps the last events of the last jobs, for subscribers. No subscriber holds up a build: one that is slow
+// misses events that had to make room. The zero value is ready.
+type Stream struct {
+	mu      sync.Mutex // guards what follows
+	jobs    *simplelru.LRU[string, *history]
+	running map[string]Event // the last of Started and Progress, by path, until Finished
+}
+
+// history is what is kept of one job.
+type history struct {
+	events  []numbered
+	last    int // number
+	ended   bool
+	changed chan struct{} // closed when there is more
+}
+
+type numbered struct {
+	number int
+	Event
+}
+
+// Publish is the [Sink] of the stream.
+func (s *Stream) Publish(e Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs == nil {
+		s.running = make(map[string]Event)
+		s.jobs, _ = simplelru.NewLRU(maxJobs, func(_ string, h *history) { h.end() }) // fails for a size below 1 only
+	}
+	switch e.Type {
+	case Started, Progress:
+		s.running[e.Path] = e
+	case Finished:
+		delete(s.running, e.Path)
+	}
+	h, ok := s.jobs.Get(e.Job)
+	if !ok {
+		h = &history{changed: make(chan struct{})}
+		s.jobs.Add(e.Job, h)
+	}
+	h.add(e)
+}
+
+// Running returns how far the build of a canonical path is, which is an event of type Started or Progress, and
+// whether an engine works on it.
+func (s *Stream) Running(path string) (Event, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.running[path]
+	return e, ok
+}
+
+// Subscribe returns the events of a job: those of the past that are kept, then the others as they come, until the job
+// ends or is forgotten, or ctx ends. Of Progress within a step only the last is kept. A job that is not known has none.
+func (s *Stream) Subscribe(ctx context.Context, job string) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		h := s.history(job)
+		if h == nil {
+			return
+		}
+		for seen := 0; ; {
+			fresh, ended, changed := s.after(h, seen)
+			for _, e := range fresh {
+				if seen = e.number; !yield(e.Event) {
+					return
+				}
+			}
+			if ended {
+				return
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// history returns what is kept of a job, nil if nothing is.
+func (s *Stream) history(job string) *history {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs == nil {
+		return nil
+	}
+	h, _ := s.jobs.Peek(job)
+	return h
+}
+
+// after returns the events with a higher number than seen, whether there will be no others, and what is closed when
+// there are.
+func (s *Stream) after(h *history, seen int) (fresh []numbered, ended bool, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at := slices.IndexFunc(h.events, func(e numbered) bool { return e.number > seen }); at >= 0 {
+		fresh = slices.Clone(h.events[at:])
+	}
+	return fresh, h.ended, h.changed
+}
+
+// add adds an event. The caller holds the lock of the stream.
+func (h *history) add(e Event) {
+	if h.ended {
+		return
+	}
+	if len(e.Output) > maxOutput {
+		e.Output = strings.ToValidUTF8(e.Output[:maxOutput], "")
+	}
+	h.last++
+	n := len(h.events)
+	switch {
+	case n > 0 && e.Type == Progress && h.events[n-1].Type == Progress && h.events[n-1].Step == e.Step:
+		h.events = h.events[:n-1]
+	case n == maxEvents:
+		h.events = slices.Delete(h.events, 0, 1)
+	}
+	h.events = append(h.events, numbered{h.last, e})
+	if e.Type == Stored || e.Type == Failed {
+		h.end()
+		return
+	}
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// end wakes subscribers for the last time. The caller holds the lock of the stream.
+func (h *history) end() {
+	if !h.ended {
+		h.ended = true
+		close(h.changed)
+	}
+}
