@@ -62,6 +62,17 @@ install_program() {
   export PATH="$dir:$PATH"
 }
 
+# install_npm NAME@VERSION puts the programs of a package of npm on PATH. It is kept for later runs on this machine.
+install_npm() {
+  local dir=${XDG_CACHE_HOME:-$HOME/.cache}/k6x-ci/tools/$1
+  if [ ! -d "$dir" ]; then
+    npm install --silent --no-audit --no-fund --prefix "$scratch/npm" "$1"
+    mkdir -p "${dir%/*}"
+    mv -T "$scratch/npm" "$dir"
+  fi
+  export PATH="$dir/node_modules/.bin:$PATH"
+}
+
 # packages_with PATTERN prints import path and directory of the packages whose test files have a line that matches.
 packages_with() {
   local file package

@@ -7,14 +7,12 @@ import (
 	"log/slog"
 	"time"
 
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
-
+	"k6x/cache/blob"
 	"k6x/cache/bucket"
 )
 
 // bucketStore is a far level in a bucket.
-type bucketStore struct{ bucket *blob.Bucket }
+type bucketStore struct{ bucket blob.Bucket }
 
 var _ Store = (*bucketStore)(nil)
 
@@ -27,61 +25,40 @@ func openBucket(ctx context.Context, url string, patience time.Duration, log *sl
 }
 
 func (b *bucketStore) List(ctx context.Context, prefix string) (names []string, err error) {
-	err = b.list(ctx, prefix, func(o *blob.ListObject) error {
-		if names = append(names, o.Key); len(names) > maxListed {
-			return fmt.Errorf("more than %d objects below %s", maxListed, prefix)
+	for info, err := range b.bucket.List(ctx, prefix) {
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
-	return names, err
+		if names = append(names, info.Name); len(names) > maxListed {
+			return nil, fmt.Errorf("more than %d objects below %s", maxListed, prefix)
+		}
+	}
+	return names, nil
 }
 
 func (b *bucketStore) listOlder(ctx context.Context, prefix string, before time.Time, each func(name string)) error {
-	return b.list(ctx, prefix, func(o *blob.ListObject) error {
-		if o.ModTime.Before(before) {
-			each(o.Key)
-		}
-		return nil
-	})
-}
-
-func (b *bucketStore) list(ctx context.Context, prefix string, each func(*blob.ListObject) error) error {
-	for token := blob.FirstPageToken; len(token) > 0; {
-		page, next, err := bucket.ListPage(ctx, b.bucket, token, 1000, prefix)
+	for info, err := range b.bucket.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
-		for _, object := range page {
-			if err := each(object); err != nil {
-				return err
-			}
+		if info.ModTime.Before(before) {
+			each(info.Name)
 		}
-		token = next
 	}
 	return nil
 }
 
 func (b *bucketStore) Open(ctx context.Context, name string) (io.ReadCloser, error) {
-	r, err := b.bucket.NewReader(ctx, name, nil)
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return nil, notThere(err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	body, _, err := b.bucket.Open(ctx, name, 0)
+	return body, err
 }
 
 func (b *bucketStore) Put(ctx context.Context, name string, body []byte, _ []Object) error {
-	return b.bucket.WriteAll(ctx, name, body, &blob.WriterOptions{ContentType: "application/zstd", DisableContentTypeDetection: true})
+	return blob.PutBytes(ctx, b.bucket, name, body, blob.PutOptions{ContentType: "application/zstd"})
 }
 
 func (b *bucketStore) Remove(ctx context.Context, name string) error {
-	err := b.bucket.Delete(ctx, name)
-	if gcerrors.Code(err) == gcerrors.NotFound {
-		return nil
-	}
-	return err
+	return b.bucket.Delete(ctx, name)
 }
 
 func (b *bucketStore) Close() error { return b.bucket.Close() }

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"gocloud.dev/blob/memblob"
+	"k6x/cache/blob/mem"
 )
 
 // faulty is a store with something wrong.
@@ -87,7 +87,7 @@ func (f *faulty) Put(ctx context.Context, name string, body []byte, needs []Obje
 }
 
 // plainStore is a store in memory that may be used in a bubble of synctest.
-func plainStore() Store { return &bucketStore{memblob.OpenBucket(nil)} }
+func plainStore() Store { return &bucketStore{new(mem.Bucket)} }
 
 func TestAFarLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
 	a, b := makeThing("a", 5000), makeThing("b", 5000)

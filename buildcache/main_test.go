@@ -15,6 +15,8 @@ import (
 	"time"
 
 	ociregistry "github.com/google/go-containerregistry/pkg/registry"
+
+	"k6x/cache/blob/blobtest"
 )
 
 // The program of the tests is the GOCACHEPROG of the go commands that they run, and a process to be killed.
@@ -85,6 +87,7 @@ func eachStore(t *testing.T, test func(t *testing.T, far Store)) {
 	t.Run("mem", func(t *testing.T) { test(t, openStore(t, "mem://")) })
 	t.Run("file", func(t *testing.T) { test(t, openStore(t, "file://"+t.TempDir()+"?prefix=go")) })
 	t.Run("oci", func(t *testing.T) { test(t, openStore(t, startRegistry(t))) })
+	t.Run("docker-registry", func(t *testing.T) { test(t, openStore(t, "oci://"+blobtest.Registry(t)+"/k6x/go")) })
 }
 
 func startRegistry(t *testing.T) (url string) {

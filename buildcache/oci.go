@@ -182,7 +182,11 @@ func (r *registry) Put(ctx context.Context, object string, body []byte, needs []
 		_, err := r.upload(ctx, body, packType)
 		return err
 	}
-	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType}
+	tag := strings.TrimPrefix(object, indexDir)
+	m := v1.Manifest{
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType,
+		Annotations: map[string]string{"org.opencontainers.image.ref.name": tag}, // so that no other tag has the same digest
+	}
 	var err error
 	if m.Config, err = r.upload(ctx, []byte("{}"), "application/vnd.oci.empty.v1+json"); err != nil {
 		return err
@@ -199,7 +203,7 @@ func (r *registry) Put(ctx context.Context, object string, body []byte, needs []
 		}
 		m.Layers = append(m.Layers, v1.Descriptor{MediaType: packType, Digest: digest, Size: need.Size})
 	}
-	return remote.Put(r.repo.Tag(strings.TrimPrefix(object, indexDir)), manifest{m}, r.with(ctx)...)
+	return remote.Put(r.repo.Tag(tag), manifest{m}, r.with(ctx)...)
 }
 
 func (r *registry) upload(ctx context.Context, body []byte, kind types.MediaType) (v1.Descriptor, error) {
@@ -212,7 +216,15 @@ func (r *registry) upload(ctx context.Context, body []byte, kind types.MediaType
 }
 
 func (r *registry) Remove(ctx context.Context, object string) error {
-	err := remote.Delete(r.repo.Tag(strings.TrimPrefix(object, indexDir)), r.with(ctx)...)
+	tag := r.repo.Tag(strings.TrimPrefix(object, indexDir))
+	err := remote.Delete(tag, r.with(ctx)...)
+	if status(err) == http.StatusBadRequest || status(err) == http.StatusMethodNotAllowed {
+		// That of Docker removes by digest only.
+		var found *v1.Descriptor
+		if found, err = remote.Head(tag, r.with(ctx)...); err == nil {
+			err = remote.Delete(r.repo.Digest(found.Digest.String()), r.with(ctx)...)
+		}
+	}
 	if isMissing(err) {
 		return nil
 	}
@@ -228,10 +240,15 @@ func (m manifest) RawManifest() ([]byte, error) { return json.Marshal(m.Manifest
 
 func (m manifest) MediaType() (types.MediaType, error) { return types.OCIManifestSchema1, nil }
 
-func isMissing(err error) bool {
-	e, ok := errors.AsType[*transport.Error](err)
-	return ok && e.StatusCode == http.StatusNotFound
+// status returns the one that a registry answered with, 0 if it did not.
+func status(err error) int {
+	if e, ok := errors.AsType[*transport.Error](err); ok {
+		return e.StatusCode
+	}
+	return 0
 }
+
+func isMissing(err error) bool { return status(err) == http.StatusNotFound }
 
 func missing(err error) error {
 	if isMissing(err) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"gocloud.dev/blob"
 )
 
 // maxResumes bounds how often one body connects again after a connection broke.
@@ -28,7 +26,7 @@ type body struct {
 
 // conn is one connection: what it reads begins where the body was.
 type conn struct {
-	r     *blob.Reader
+	r     io.ReadCloser
 	guard *guard
 	end   context.CancelFunc
 	ctx   context.Context // ends with the connection, for its cause
@@ -92,9 +90,9 @@ func (b *body) dial() error {
 		return nil
 	}
 	ctx, guard, end := withGuard(b.ctx, b.store.cfg.Patience)
-	r, err := b.store.bucket.NewRangeReader(ctx, b.name, b.offset, -1, nil)
-	if err == nil && r.Size() != b.size {
-		err = errors.Join(fmt.Errorf("%w: %s has %d bytes, want %d", errDamaged, b.name, r.Size(), b.size), r.Close())
+	r, info, err := b.store.bucket.Open(ctx, b.name, b.offset)
+	if err == nil && info.Size != b.size {
+		err = errors.Join(fmt.Errorf("%w: %s has %d bytes, want %d", errDamaged, b.name, info.Size, b.size), r.Close())
 	}
 	if err != nil {
 		if ctx.Err() != nil {

@@ -26,16 +26,14 @@ import (
 	"sync"
 	"time"
 
-	"gocloud.dev/blob"
-
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 )
 
 // Config says which bucket and how long it may take.
 type Config struct {
-	// URL of the bucket as gocloud.dev/blob has it, such as
-	// s3://name?region=eu-west-1, gs://name, azblob://name, file:///dir or mem://; for S3
+	// URL of the bucket, such as s3://name?region=eu-west-1, gs://name, azblob://name, file:///dir or mem://; for S3
 	// also with endpoint= and s3ForcePathStyle=true. With prefix=, all names begin with it.
 	URL string
 	// Size is the limit of [Store.Trim] for binaries and records, in bytes; 0 means none.
@@ -55,8 +53,7 @@ type Config struct {
 type Store struct {
 	cfg    Config
 	logger *slog.Logger
-	bucket *blob.Bucket
-	lock   func() (unlock func(), err error) // around conditional writes, for a driver that has none; may be nil
+	bucket blob.Bucket
 
 	mu    sync.Mutex // guards what follows
 	stats cache.Stats
@@ -67,10 +64,11 @@ var _ cache.Store = (*Store)(nil)
 // Open opens the store in a bucket. A URL that means nothing and a bucket that does not
 // exist are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	s := newStore(cfg)
-	if err := s.connect(ctx); err != nil {
+	b, err := Dial(ctx, cfg)
+	if err != nil {
 		return nil, err
 	}
+	s := newStore(b, cfg)
 	if err := s.probe(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -78,8 +76,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-// newStore returns a store that is not connected, with the defaults set.
-func newStore(cfg Config) *Store {
+func newStore(b blob.Bucket, cfg Config) *Store {
+	cfg = cfg.withDefaults()
+	return &Store{cfg: cfg, logger: cfg.Logger, bucket: b, stats: cache.Stats{Limit: cfg.Size}}
+}
+
+func (cfg Config) withDefaults() Config {
 	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
 	cfg.Stall = cmp.Or(cfg.Stall, time.Minute)
 	if cfg.Logger == nil {
@@ -88,14 +90,16 @@ func newStore(cfg Config) *Store {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	return &Store{cfg: cfg, logger: cfg.Logger, stats: cache.Stats{Limit: cfg.Size}}
+	return cfg
 }
 
-// probe asks for the name of one object.
+// probe asks for the name of one binary.
 func (s *Store) probe(ctx context.Context) error {
 	err := s.call(ctx, func(ctx context.Context) error {
-		_, _, err := ListPage(ctx, s.bucket, blob.FirstPageToken, 1, "")
-		return err
+		for _, err := range s.bucket.List(ctx, artifacts) {
+			return err
+		}
+		return nil
 	})
 	switch {
 	case err == nil:

@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 
-	"gocloud.dev/blob"
+	"k6x/cache/blob"
 )
 
 // maxTries bounds how often one thing is tried here, on top of what the client of the
@@ -38,18 +37,18 @@ func (s *Store) call(ctx context.Context, exchange func(ctx context.Context) err
 func (s *Store) get(ctx context.Context, name string, limit int64) (data []byte, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
 		for try := 1; ; try++ {
-			r, err := s.bucket.NewReader(ctx, name, nil)
+			body, info, err := s.bucket.Open(ctx, name, 0)
 			if err != nil {
 				return err
 			}
-			if r.Size() > limit {
-				return errors.Join(fmt.Errorf("%w: more than %d bytes in %s", errDamaged, limit, name), r.Close())
+			if info.Size > limit {
+				return errors.Join(fmt.Errorf("%w: more than %d bytes in %s", errDamaged, limit, name), body.Close())
 			}
-			data, err = io.ReadAll(io.LimitReader(r, limit))
-			if err == nil && int64(len(data)) != r.Size() {
+			data, err = io.ReadAll(io.LimitReader(body, limit))
+			if err == nil && int64(len(data)) != info.Size {
 				err = io.ErrUnexpectedEOF
 			}
-			r.Close()
+			body.Close()
 			if err == nil || try == maxTries || pause(ctx, try) != nil {
 				return err
 			}
@@ -62,16 +61,9 @@ func (s *Store) get(ctx context.Context, name string, limit int64) (data []byte,
 // true of the error. That may also be this very write, if its answer was lost.
 func (s *Store) putOnce(ctx context.Context, name string, data []byte) error {
 	return s.call(ctx, func(ctx context.Context) error {
-		if s.lock != nil {
-			unlock, err := s.lock()
-			if err != nil {
-				return err
-			}
-			defer unlock()
-		}
 		for try := 1; ; try++ {
 			err := s.write(ctx, name, data, true)
-			if !isContended(err) || try == maxTries || pause(ctx, try) != nil {
+			if !errors.Is(err, blob.ErrContended) || try == maxTries || pause(ctx, try) != nil {
 				return err
 			}
 		}
@@ -84,25 +76,22 @@ func (s *Store) put(ctx context.Context, name string, data []byte) error {
 }
 
 func (s *Store) write(ctx context.Context, name string, data []byte, once bool) error {
-	return s.bucket.Upload(ctx, name, bytes.NewReader(data), &blob.WriterOptions{ContentType: "application/json", IfNotExist: once})
+	_, err := s.bucket.Put(ctx, name, bytes.NewReader(data), int64(len(data)), blob.PutOptions{ContentType: "application/json", IfAbsent: once})
+	return err
 }
 
 // stat returns what the bucket says of an object.
-func (s *Store) stat(ctx context.Context, name string) (attrs *blob.Attributes, err error) {
+func (s *Store) stat(ctx context.Context, name string) (info blob.Info, err error) {
 	err = s.call(ctx, func(ctx context.Context) error {
-		attrs, err = s.bucket.Attributes(ctx, name)
+		info, err = s.bucket.Stat(ctx, name)
 		return err
 	})
-	return attrs, err
+	return info, err
 }
 
 // remove removes an object; that there is none is no error.
 func (s *Store) remove(ctx context.Context, name string) error {
-	err := s.call(ctx, func(ctx context.Context) error { return s.bucket.Delete(ctx, name) })
-	if isAbsent(err) {
-		return nil
-	}
-	return err
+	return s.call(ctx, func(ctx context.Context) error { return s.bucket.Delete(ctx, name) })
 }
 
 // tidy removes an object that nothing names, also when ctx has ended. What cannot be
@@ -113,45 +102,28 @@ func (s *Store) tidy(ctx context.Context, name string) {
 	}
 }
 
-// list passes all objects whose names begin with prefix to each, at most maxPages pages.
-func (s *Store) list(ctx context.Context, prefix string, each func(*blob.ListObject)) error {
-	token := blob.FirstPageToken
-	for page := 0; len(token) > 0; page++ {
-		if page == maxPages {
-			return explain(ctx, fmt.Errorf("more than %d objects below %s", maxPages*pageSize, prefix))
+// list passes all objects whose names begin with prefix to each, at most maxListed.
+func (s *Store) list(ctx context.Context, prefix string, each func(blob.Info)) error {
+	limited, guard, cancel := withGuard(ctx, s.cfg.Patience)
+	defer cancel()
+	listed := 0
+	for info, err := range s.bucket.List(limited, prefix) {
+		if listed++; err == nil && listed > maxListed {
+			err = fmt.Errorf("more than %d objects below %s", maxListed, prefix)
 		}
-		var objects []*blob.ListObject
-		err := s.call(ctx, func(ctx context.Context) (err error) {
-			objects, token, err = ListPage(ctx, s.bucket, token, pageSize, prefix)
-			return err
-		})
 		if err != nil {
+			if limited.Err() != nil {
+				err = errors.Join(errNoAnswer, err)
+			}
 			return explain(ctx, err)
 		}
-		for _, object := range objects {
-			each(object)
-		}
+		guard.moved()
+		each(info)
 	}
 	return nil
 }
 
-// ListPage returns a page of a listing, and the token of the next. In a directory a file that goes away
-// between being read as a name and being looked at fails all of it: that is tried again.
-func ListPage(ctx context.Context, b *blob.Bucket, token []byte, size int, prefix string) (objects []*blob.ListObject, next []byte, err error) {
-	for range maxListTries {
-		objects, next, err = b.ListPage(ctx, token, size, &blob.ListOptions{Prefix: prefix})
-		if !errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
-			break
-		}
-	}
-	return objects, next, err
-}
-
-const (
-	maxListTries = 100
-	pageSize     = 1000
-	maxPages     = 2000
-)
+const maxListed = 2_000_000
 
 // pause waits before the next try, longer each time, or until ctx ends.
 func pause(ctx context.Context, try int) error {

@@ -3,15 +3,12 @@ package bucket
 import (
 	"context"
 	"errors"
-	"net/http"
+	"io/fs"
 	"regexp"
-
-	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"gocloud.dev/gcerrors"
 
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/internal/disk"
 )
 
@@ -24,34 +21,14 @@ var (
 // errDamaged: what is in the bucket is nothing of ours.
 var errDamaged = errors.New("damaged object")
 
-func isAbsent(err error) bool { return gcerrors.Code(err) == gcerrors.NotFound }
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // isTaken reports whether a conditional write found something there.
-func isTaken(err error) bool { return gcerrors.Code(err) == gcerrors.FailedPrecondition }
+func isTaken(err error) bool { return errors.Is(err, fs.ErrExist) }
 
-// isContended reports whether the provider wants a conditional write tried again.
-func isContended(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && (api.ErrorCode() == "ConditionalRequestConflict" || api.ErrorCode() == "OperationAborted")
-}
-
-// isFull reports whether the provider says that there is no room.
+// isFull reports whether there is no room, in the bucket or on the disk that it is on.
 func isFull(err error) bool {
-	if k6x.KindOf(disk.Explain(err)) == k6x.NoSpace {
-		return true
-	}
-	if response, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && response.HTTPStatusCode() == http.StatusInsufficientStorage {
-		return true
-	}
-	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return false
-	}
-	switch api.ErrorCode() {
-	case "QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded":
-		return true
-	}
-	return false
+	return errors.Is(err, blob.ErrFull) || k6x.KindOf(disk.Explain(err)) == k6x.NoSpace
 }
 
 // explain gives an error of the bucket words for the user. It lets through errors that have
@@ -78,7 +55,7 @@ func explain(ctx context.Context, err error) error {
 	case isFull(err):
 		e = k6x.Errorf(k6x.NoSpace, "there is no room left in the store's bucket").
 			WithHint("Free some space in the bucket or raise its quota, then try again.")
-	case gcerrors.Code(err) == gcerrors.PermissionDenied:
+	case errors.Is(err, fs.ErrPermission):
 		e = k6x.Errorf(k6x.Unavailable, "the store's bucket refuses access to this service").
 			WithHint("Whoever runs this service has to check its credentials and its rights to read, write, list and delete.")
 	default:

@@ -14,11 +14,12 @@ import (
 
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/cachetest"
 )
 
 // large is more than two parts of an upload.
-const large = 2*partSize + 12345
+const large = 2*blob.PartSize + 12345
 
 func wantBytes(t *testing.T, s *Store, n, size int) {
 	t.Helper()

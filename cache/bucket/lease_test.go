@@ -11,23 +11,18 @@ import (
 	"testing/synctest"
 	"time"
 
-	"gocloud.dev/blob"
-	"gocloud.dev/blob/memblob"
-
 	"k6x"
+	"k6x/cache/blob/mem"
 	"k6x/cache/cachetest"
 )
 
 // replicas returns n stores with leases on one bucket in memory.
 func replicas(t *testing.T, n int) []*Leases {
 	t.Helper()
-	shared := memblob.OpenBucket(nil)
-	t.Cleanup(func() { shared.Close() })
+	shared := new(mem.Bucket)
 	all := make([]*Leases, n)
 	for i := range all {
-		s := mustOpen(t, Config{URL: "mem://"})
-		s.bucket = shared
-		all[i] = NewLeases(s, LeaseConfig{})
+		all[i] = NewLeases(newStore(shared, Config{}), LeaseConfig{})
 	}
 	return all
 }
@@ -326,8 +321,7 @@ func TestLeaseThatCannotBeRemovedDoesNotHoldUpItsHolder(t *testing.T) {
 	p.trouble(nil)
 	mustHold(t, l, key(1)).release(nil)
 
-	var left []string
-	if err := direct.list(t.Context(), leases, func(o *blob.ListObject) { left = append(left, o.Key) }); err != nil || len(left) > 0 {
-		t.Errorf("left %q, error %v", left, err)
+	if left := names(t, direct, leases); len(left) > 0 {
+		t.Errorf("left %q", left)
 	}
 }

@@ -37,8 +37,8 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 
 // Import stores an artifact whose record and bytes are known, under the same rules as
 // Put: it returns the record of what is there from now on, which is another one if that was
-// first. The bytes are read from where body is, and have to be those of the record.
-func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.Reader) (k6x.Artifact, error) {
+// first. The bytes of body have to be those of the record.
+func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
 	key := artifact.Recipe.Key()
 	encoded, artifact, err := record.Encode(artifact)
 	if err != nil {

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"gocloud.dev/blob"
-	"gocloud.dev/gcerrors"
-
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/internal/record"
@@ -55,16 +52,16 @@ func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
 // they do not count, and the next upload replaces them.
 func (s *Store) hasBinary(ctx context.Context, key string, artifact k6x.Artifact) (bool, error) {
 	name := binaryName(key, artifact.Digest)
-	attrs, err := s.stat(ctx, name)
+	info, err := s.stat(ctx, name)
 	if isAbsent(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if attrs.Size != artifact.Size {
+	if info.Size != artifact.Size {
 		s.logger.Error("binary in the bucket does not have the size of its record; it has to be built again",
-			"name", name, "size", attrs.Size, "want", artifact.Size)
+			"name", name, "size", info.Size, "want", artifact.Size)
 		return false, nil
 	}
 	return true, nil
@@ -97,12 +94,9 @@ func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	signed, err := s.bucket.SignedURL(ctx, binaryName(key, artifact.Digest), &blob.SignedURLOptions{Expiry: signedLife})
-	switch gcerrors.Code(err) {
-	case gcerrors.OK:
-		return signed, nil
-	case gcerrors.Unimplemented:
-		return "", fmt.Errorf("the bucket has no signed URLs: %w", errors.ErrUnsupported)
+	signed, err := s.bucket.SignedURL(ctx, binaryName(key, artifact.Digest), signedLife)
+	if err == nil || errors.Is(err, errors.ErrUnsupported) {
+		return signed, err
 	}
 	return "", explain(ctx, err)
 }

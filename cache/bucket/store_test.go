@@ -11,20 +11,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"gocloud.dev/blob"
 
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob/blobtest"
 	"k6x/cache/cachetest"
 )
 
 // names returns the names of all objects that begin with prefix.
-func names(t *testing.T, s *Store, prefix string) (all []string) {
+func names(t *testing.T, s *Store, prefix string) []string {
 	t.Helper()
-	if err := s.list(t.Context(), prefix, func(o *blob.ListObject) { all = append(all, o.Key) }); err != nil {
-		t.Fatal(err)
-	}
-	return all
+	return blobtest.Names(t, s.bucket, prefix)
 }
 
 func TestBadURLsAreInvalidAndSayWhatToWrite(t *testing.T) {

@@ -7,10 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"gocloud.dev/blob"
-
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 )
 
 const (
@@ -87,8 +86,8 @@ func (s *Store) Trim(ctx context.Context) error {
 func (s *Store) survey(ctx context.Context) (map[string]*holding, cache.Stats, error) {
 	holdings := map[string]*holding{}
 	stats := cache.Stats{Limit: s.cfg.Size}
-	err := s.list(ctx, artifacts, func(o *blob.ListObject) {
-		key, name, ok := strings.Cut(strings.TrimPrefix(o.Key, artifacts), "/")
+	err := s.list(ctx, artifacts, func(o blob.Info) {
+		key, name, ok := strings.Cut(strings.TrimPrefix(o.Name, artifacts), "/")
 		if !ok || k6x.CheckKey(key) != nil || name != recordTag && k6x.CheckKey(name) != nil {
 			return // nothing of ours
 		}
@@ -102,7 +101,7 @@ func (s *Store) survey(ctx context.Context) (map[string]*holding, cache.Stats, e
 			h.recorded = true
 			return
 		}
-		h.binaries = append(h.binaries, object{name: o.Key, digest: name, size: o.Size, stored: o.ModTime})
+		h.binaries = append(h.binaries, object{name: o.Name, digest: name, size: o.Size, stored: o.ModTime})
 	})
 	for _, h := range holdings {
 		switch {
@@ -130,9 +129,9 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 // sweepLeases removes leases and notes that nobody has touched for a day.
 func (s *Store) sweepLeases(ctx context.Context, now time.Time) error {
 	var old []string
-	err := s.list(ctx, leases, func(o *blob.ListObject) {
+	err := s.list(ctx, leases, func(o blob.Info) {
 		if now.Sub(o.ModTime) > leftover {
-			old = append(old, o.Key)
+			old = append(old, o.Name)
 		}
 	})
 	for _, name := range old {

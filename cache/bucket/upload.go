@@ -9,107 +9,68 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"strings"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"gocloud.dev/blob"
 
 	"k6x"
+	"k6x/cache/blob"
 	"k6x/cache/internal/disk"
-)
-
-const (
-	partSize = 8 << 20 // bytes of a part of an upload, of which a few are in memory at once
-	parts    = 2       // how many go at once
-
-	abortTime = 10 * time.Second // for taking back a broken upload
 )
 
 // upload writes the bytes of an artifact and makes sure that they are in the bucket. If
 // it fails, the object is not there, or its bytes are worth nothing.
-func (s *Store) upload(ctx context.Context, name string, artifact k6x.Artifact, from io.Reader) error {
-	sums := newSums()
-	err := s.send(ctx, name, artifact, io.TeeReader(from, sums))
-	if err == nil {
-		err = s.verify(ctx, name, artifact, sums)
+func (s *Store) upload(ctx context.Context, name string, artifact k6x.Artifact, from io.ReaderAt) error {
+	sums, err := compare(artifact, from)
+	if err != nil {
+		return err
+	}
+	sent, err := s.send(ctx, name, artifact, from)
+	if err == nil && !sums.prove(sent) {
+		err = s.readBack(ctx, name, artifact)
 	}
 	return explain(ctx, err)
 }
 
+// compare reads all bytes, compares them with a record before they are sent, and returns their checksums.
+func compare(artifact k6x.Artifact, from io.ReaderAt) (*sums, error) {
+	sums, digest := newSums(), sha256.New()
+	n, err := io.CopyBuffer(io.MultiWriter(sums, digest), onlyReader{io.NewSectionReader(from, 0, artifact.Size+1)}, make([]byte, 256<<10))
+	if err == nil && (n != artifact.Size || hex.EncodeToString(digest.Sum(nil)) != artifact.Digest) {
+		err = errors.New("its bytes are not those of its record")
+	}
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
+	}
+	return sums, nil
+}
+
+// onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
+type onlyReader struct{ io.Reader }
+
 // send writes an object. It is there as a whole or not at all.
-func (s *Store) send(ctx context.Context, name string, artifact k6x.Artifact, from io.Reader) (err error) {
+func (s *Store) send(ctx context.Context, name string, artifact k6x.Artifact, from io.ReaderAt) (sent blob.Info, err error) {
 	limited, guard, cancel := withGuard(ctx, s.cfg.Stall)
 	defer cancel()
-	defer func() {
-		if err != nil && limited.Err() != nil {
-			err = errors.Join(context.Cause(limited), err)
-		}
-	}()
-	w, err := s.bucket.NewWriter(limited, name, &blob.WriterOptions{
-		ContentType:        "application/octet-stream",
-		ContentDisposition: `attachment; filename="` + artifact.Recipe.Platform.Executable() + `"`,
-		BufferSize:         partSize,
-		MaxConcurrency:     parts,
-		BeforeWrite:        s.tuneS3,
+	sent, err = s.bucket.Put(limited, name, movedReader{from, guard}, artifact.Size, blob.PutOptions{
+		ContentType: "application/octet-stream", Disposition: `attachment; filename="` + artifact.Recipe.Platform.Executable() + `"`,
 	})
-	if err != nil {
-		return err
+	if err != nil && limited.Err() != nil {
+		err = errors.Join(context.Cause(limited), err)
 	}
-	digest := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(movedWriter{w, guard}, digest), io.LimitReader(from, artifact.Size+1), make([]byte, 256<<10))
-	if err == nil && (n != artifact.Size || hex.EncodeToString(digest.Sum(nil)) != artifact.Digest) {
-		err = k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(errors.New("its bytes are not those of its record"))
-	}
-	if err != nil {
-		cancel() // so that Close takes back what was sent
-	}
-	return errors.Join(err, w.Close())
+	return sent, err
 }
 
-// tuneS3 has the client of S3 take back an upload in parts also when its context has ended,
-// which it does not by itself, and begin with parts early, so that less is in memory.
-func (s *Store) tuneS3(as func(any) bool) error {
-	var client *s3.Client
-	var manager *transfermanager.Client
-	if !as(&manager) || !s.bucket.As(&client) {
-		return nil
-	}
-	checksums := client.Options().RequestChecksumCalculation
-	*manager = *transfermanager.New(client, func(o *transfermanager.Options) {
-		o.PartSizeBytes, o.MultipartUploadThreshold, o.Concurrency = partSize, partSize, parts
-		o.FailTimeout = abortTime
-		o.RequestChecksumCalculation = checksums
-	})
-	return nil
-}
-
-// movedWriter tells the guard of each write.
-type movedWriter struct {
-	to    io.Writer
+// movedReader tells the guard of each read.
+type movedReader struct {
+	from  io.ReaderAt
 	guard *guard
 }
 
-func (w movedWriter) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
-	w.guard.moved()
-	return n, err
+func (r movedReader) ReadAt(p []byte, offset int64) (int, error) {
+	r.guard.moved()
+	return r.from.ReadAt(p, offset)
 }
 
-// verify compares what is in the bucket with what was sent. If the bucket's own checksum
-// proves that it is the same, nothing is read back.
-func (s *Store) verify(ctx context.Context, name string, artifact k6x.Artifact, sums *sums) error {
-	attrs, err := s.stat(ctx, name)
-	if err != nil {
-		return err
-	}
-	if attrs.Size != artifact.Size {
-		return fmt.Errorf("%w: %s has %d bytes, want %d", errDamaged, name, attrs.Size, artifact.Size)
-	}
-	if sums.prove(attrs) {
-		return nil
-	}
+// readBack compares what is in the bucket with what was sent.
+func (s *Store) readBack(ctx context.Context, name string, artifact k6x.Artifact) error {
 	body := s.newBody(ctx, name, artifact.Size)
 	defer body.close()
 	digest, _, err := disk.Digest(body)
@@ -133,11 +94,11 @@ func newSums() *sums { return &sums{whole: md5.New(), part: md5.New(), all: md5.
 func (s *sums) Write(p []byte) (int, error) {
 	s.whole.Write(p)
 	for rest := p; len(rest) > 0; {
-		n := min(len(rest), partSize-s.inPart)
+		n := min(len(rest), blob.PartSize-s.inPart)
 		s.part.Write(rest[:n])
 		s.inPart += n
 		rest = rest[n:]
-		if s.inPart == partSize {
+		if s.inPart == blob.PartSize {
 			s.endPart()
 		}
 	}
@@ -152,10 +113,10 @@ func (s *sums) endPart() {
 }
 
 // prove reports whether what the bucket says of an object proves that it is what was written.
-func (s *sums) prove(attrs *blob.Attributes) bool {
+func (s *sums) prove(sent blob.Info) bool {
 	if s.inPart > 0 {
 		s.endPart()
 	}
-	return len(attrs.MD5) > 0 && hex.EncodeToString(attrs.MD5) == hex.EncodeToString(s.whole.Sum(nil)) ||
-		strings.Trim(attrs.ETag, `"`) == fmt.Sprintf("%x-%d", s.all.Sum(nil), s.parts)
+	return len(sent.MD5) > 0 && hex.EncodeToString(sent.MD5) == hex.EncodeToString(s.whole.Sum(nil)) ||
+		sent.ETag == fmt.Sprintf("%x-%d", s.all.Sum(nil), s.parts)
 }

@@ -7,9 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"gocloud.dev/blob"
-
 	"k6x"
+	"k6x/cache/blob"
 )
 
 // sighting is what was last seen of the object of a lease.
@@ -43,8 +42,8 @@ func (l *Leases) look(ctx context.Context, key string) (state, error) {
 func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, error) {
 	states := map[string]state{}
 	now := time.Now() // before the listing, so that no lease seems older than it is
-	err := l.store.list(ctx, prefix, func(o *blob.ListObject) {
-		key, rest, _ := strings.Cut(strings.TrimPrefix(o.Key, leases), "/")
+	err := l.store.list(ctx, prefix, func(o blob.Info) {
+		key, rest, _ := strings.Cut(strings.TrimPrefix(o.Name, leases), "/")
 		number, isNote := strings.CutSuffix(rest, noteSuffix)
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || n < 1 || n > 1<<60 || k6x.CheckKey(key) != nil {
@@ -56,7 +55,7 @@ func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, err
 		case isNote && n > s.note:
 			s.note, s.mark = n, mark(o)
 		case !isNote:
-			s.names = append(s.names, o.Key)
+			s.names = append(s.names, o.Name)
 			unchanged := l.sight(o, now)
 			if n > s.lease {
 				s.lease, s.dead = n, unchanged >= l.cfg.TTL
@@ -69,26 +68,26 @@ func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, err
 }
 
 // sight notes how a lease looks, and returns how long it has looked so.
-func (l *Leases) sight(o *blob.ListObject, now time.Time) time.Duration {
+func (l *Leases) sight(o blob.Info, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, ok := l.seen[o.Key]
+	s, ok := l.seen[o.Name]
 	if s.given {
 		s.last = now
-		l.seen[o.Key] = s
+		l.seen[o.Name] = s
 		return l.cfg.TTL
 	}
 	if !ok || s.mark != mark(o) {
 		s = sighting{mark: mark(o), since: now}
 	}
 	s.last = now
-	l.seen[o.Key] = s
+	l.seen[o.Name] = s
 	return now.Sub(s.since)
 }
 
 // mark returns a text that is another one when an object has changed.
-func mark(o *blob.ListObject) string {
-	return fmt.Sprintf("%s %d %d %x", o.Key, o.ModTime.UnixNano(), o.Size, o.MD5)
+func mark(o blob.Info) string {
+	return fmt.Sprintf("%s %d %d %s", o.Name, o.ModTime.UnixNano(), o.Size, o.ETag)
 }
 
 // forget drops the sightings of leases that were not listed for a long time.

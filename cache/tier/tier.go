@@ -26,7 +26,7 @@ type Far interface {
 
 	// Import stores an artifact whose record and bytes are known. It returns the record of
 	// what is there from now on, which is another one if that was first.
-	Import(ctx context.Context, artifact k6x.Artifact, body io.Reader) (k6x.Artifact, error)
+	Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error)
 }
 
 // Config has what a [Store] may have besides two stores; the zero value is ready.

@@ -74,7 +74,7 @@ func (f *farStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	return entry, err
 }
 
-func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, body io.Reader) (k6x.Artifact, error) {
+func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
 	if f.onImport != nil {
 		f.onImport(artifact)
 	}

@@ -30,7 +30,7 @@ func (b *bucketOptions) addFlags(f *pflag.FlagSet) {
 	}
 }
 
-// url returns the URL of the bucket, as gocloud.dev/blob reads it; "" if there is none.
+// url returns the URL of the bucket; "" if there is none.
 func (b *bucketOptions) url() (string, error) {
 	switch {
 	case b.lock != "local" && b.lock != "s3":

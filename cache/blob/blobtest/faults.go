@@ -1,0 +1,160 @@
+package blobtest
+
+import (
+	"context"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"k6x/cache/blob"
+)
+
+// Call is one call of a method of a bucket: open, read, stat, put, delete, list or sign.
+type Call struct {
+	Method string
+	Name   string // of the blob, or the prefix of a list
+}
+
+// Faults breaks a bucket on purpose, and counts what it is asked for. Set what it does before it is used, or by [Faults.Set].
+type Faults struct {
+	blob.Bucket
+
+	mu     sync.Mutex // guards what follows
+	before func(Call) error
+	after  func(Call) error
+	cut    func(name string, at int64) bool
+	calls  []Call
+}
+
+var _ blob.Bucket = (*Faults)(nil)
+
+// Before makes a call fail with the error that f returns, instead of doing anything. nil: none does.
+func (f *Faults) Before(fail func(Call) error) { f.set(func() { f.before = fail }) }
+
+// After makes the answer to a call get lost: it is done, and fails with the error that f returns. nil: none does.
+func (f *Faults) After(fail func(Call) error) { f.set(func() { f.after = fail }) }
+
+// Cut makes reading of a blob end with an error where f reports true of the offset. nil: none does.
+func (f *Faults) Cut(cut func(name string, at int64) bool) { f.set(func() { f.cut = cut }) }
+
+// Calls returns what the bucket was asked for since the last call of Calls.
+func (f *Faults) Calls() (calls []Call) {
+	f.set(func() { calls, f.calls = f.calls, nil })
+	return calls
+}
+
+func (f *Faults) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// do does a call.
+func (f *Faults) do(ctx context.Context, c Call, work func() error) error {
+	f.mu.Lock()
+	f.calls = append(f.calls, c)
+	before, after := f.before, f.after
+	f.mu.Unlock()
+	if before != nil {
+		if err := before(c); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := work()
+	if err == nil && after != nil {
+		err = after(c)
+	}
+	return err
+}
+
+// Open implements [blob.Bucket].
+func (f *Faults) Open(ctx context.Context, name string, offset int64) (body io.ReadCloser, info blob.Info, err error) {
+	err = f.do(ctx, Call{"open", name}, func() (err error) {
+		body, info, err = f.Bucket.Open(ctx, name, offset)
+		return err
+	})
+	if err != nil {
+		if body != nil {
+			body.Close()
+		}
+		return nil, blob.Info{}, err
+	}
+	return &cutBody{body, f, name, offset}, info, nil
+}
+
+// cutBody ends where the faults say so.
+type cutBody struct {
+	io.ReadCloser
+	faults *Faults
+	name   string
+	at     int64
+}
+
+func (b *cutBody) Read(p []byte) (int, error) {
+	b.faults.mu.Lock()
+	cut := b.faults.cut
+	b.faults.mu.Unlock()
+	if cut != nil && cut(b.name, b.at) {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(len(p), 4096)])
+	b.at += int64(n)
+	return n, err
+}
+
+// Stat implements [blob.Bucket].
+func (f *Faults) Stat(ctx context.Context, name string) (info blob.Info, err error) {
+	err = f.do(ctx, Call{"stat", name}, func() (err error) {
+		info, err = f.Bucket.Stat(ctx, name)
+		return err
+	})
+	return info, err
+}
+
+// Put implements [blob.Bucket].
+func (f *Faults) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (info blob.Info, err error) {
+	err = f.do(ctx, Call{"put", name}, func() (err error) {
+		info, err = f.Bucket.Put(ctx, name, body, size, o)
+		return err
+	})
+	return info, err
+}
+
+// Delete implements [blob.Bucket].
+func (f *Faults) Delete(ctx context.Context, name string) error {
+	return f.do(ctx, Call{"delete", name}, func() error { return f.Bucket.Delete(ctx, name) })
+}
+
+// List implements [blob.Bucket].
+func (f *Faults) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		err := f.do(ctx, Call{"list", prefix}, func() error {
+			for info, err := range f.Bucket.List(ctx, prefix) {
+				if err != nil {
+					return err
+				}
+				if !yield(info, nil) {
+					yield = func(blob.Info, error) bool { return false }
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			yield(blob.Info{}, err)
+		}
+	}
+}
+
+// SignedURL implements [blob.Bucket].
+func (f *Faults) SignedURL(ctx context.Context, name string, life time.Duration) (url string, err error) {
+	err = f.do(ctx, Call{"sign", name}, func() (err error) {
+		url, err = f.Bucket.SignedURL(ctx, name, life)
+		return err
+	})
+	return url, err
+}

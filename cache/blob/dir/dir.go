@@ -1,0 +1,298 @@
+// Package dir keeps blobs in a directory, which several processes may share:
+//
+//	<name>         a blob; each slash of its name is one of the path
+//	.tmp/<random>  a blob on its way in
+//	lock           held for a moment by each write that is to be the first
+//
+// A blob comes to its place by one rename, after its bytes are durable.
+package dir
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"k6x/cache/blob"
+	"k6x/cache/blob/internal/names"
+	"k6x/cache/internal/disk"
+)
+
+const (
+	lockName = "lock"
+	tempName = ".tmp"
+	leftover = 24 * time.Hour // a file below .tmp that is older is not on its way any more
+)
+
+// Bucket is a [blob.Bucket] in a directory.
+type Bucket struct {
+	dir  string // absolute
+	mode fs.FileMode
+	fs   disk.FS
+}
+
+var _ blob.Bucket = (*Bucket)(nil)
+
+// Open opens a directory, which is made if it does not exist, and removes what killed processes left there long ago.
+// Directories are made with mode; 0: 0777, of which the system takes away what it is told to.
+func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode, disk.FS{}) }
+
+func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
+	if mode == 0 {
+		mode = 0o777
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	b := &Bucket{dir: dir, mode: mode, fs: steps}
+	temp := filepath.Join(dir, tempName)
+	if err := os.MkdirAll(temp, mode); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(temp)
+	for _, entry := range entries {
+		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > leftover {
+			os.Remove(filepath.Join(temp, entry.Name())) // or the next one to open does
+		}
+	}
+	return b, err
+}
+
+// file returns where a blob is.
+func (b *Bucket) file(name string) (string, error) {
+	local := filepath.FromSlash(names.Escape(name, special))
+	first, _, _ := strings.Cut(filepath.Clean(local), string(os.PathSeparator))
+	if !filepath.IsLocal(local) || first == "." || first == lockName || first == tempName {
+		return "", fmt.Errorf("%.100q cannot be the name of a blob in a directory", name)
+	}
+	return filepath.Join(b.dir, local), nil
+}
+
+// special reports whether a rune cannot be in the name of a file as it is.
+func special(runes []rune, i int) bool {
+	r := runes[i]
+	switch {
+	case r < 32, names.AfterDots(runes, i):
+		return true
+	case r == '/':
+		return i == len(runes)-1 || i > 0 && runes[i-1] == '/'
+	}
+	return os.PathSeparator == '\\' && strings.ContainsRune(`\<>:"|?*`, r)
+}
+
+// Open implements [blob.Bucket]. The body is an *os.File.
+func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	path, err := b.file(name)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, blob.Info{}, err
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, blob.Info{}, err
+	}
+	status, err := file.Stat()
+	if err == nil && status.IsDir() {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	if err == nil {
+		_, err = file.Seek(offset, io.SeekStart)
+	}
+	if err != nil {
+		file.Close()
+		return nil, blob.Info{}, err
+	}
+	return file, infoOf(name, status), nil
+}
+
+// Stat implements [blob.Bucket].
+func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
+	path, err := b.file(name)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return blob.Info{}, err
+	}
+	status, err := os.Stat(path)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	if status.IsDir() {
+		return blob.Info{}, &fs.PathError{Op: "stat", Path: path, Err: fs.ErrNotExist}
+	}
+	return infoOf(name, status), nil
+}
+
+func infoOf(name string, status fs.FileInfo) blob.Info {
+	return blob.Info{
+		Name: name, Size: status.Size(), ModTime: status.ModTime(),
+		ETag: fmt.Sprintf("%x-%x", status.ModTime().UnixNano(), status.Size()),
+	}
+}
+
+// Put implements [blob.Bucket].
+func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
+	path, err := b.file(name)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return blob.Info{}, err
+	}
+	// 1. The bytes become durable below a name that is no blob's.
+	temp := filepath.Join(b.dir, tempName, rand.Text())
+	err = b.write(temp, body, size)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = b.commit(temp, path, o.IfAbsent)
+	}
+	if err != nil {
+		return blob.Info{}, errors.Join(err, b.fs.RemoveAll(temp))
+	}
+	return b.Stat(context.WithoutCancel(ctx), name)
+}
+
+func (b *Bucket) write(temp string, body io.ReaderAt, size int64) error {
+	file, err := b.fs.Create(temp, 0o666)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(struct{ io.Writer }{file}, io.NewSectionReader(body, 0, size))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
+}
+
+func (b *Bucket) commit(temp, path string, first bool) error {
+	// 2. Its directory is there, and durable.
+	if err := b.mkdir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	// 3. Nobody else becomes the first while this looks whether it is.
+	if first {
+		lock := flock.New(filepath.Join(b.dir, lockName))
+		if err := lock.Lock(); err != nil {
+			return fmt.Errorf("lock the directory of the bucket: %w", err)
+		}
+		defer lock.Close()
+		if _, err := os.Lstat(path); err == nil {
+			return &fs.PathError{Op: "put", Path: path, Err: fs.ErrExist}
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	// 4. The blob comes to be.
+	if err := b.fs.Rename(temp, path); err != nil {
+		return err
+	}
+	return b.fs.SyncDir(filepath.Dir(path))
+}
+
+// mkdir makes a directory and those above it, durably.
+func (b *Bucket) mkdir(dir string) error {
+	err := os.Mkdir(dir, b.mode)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := b.mkdir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, b.mode)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return disk.Explain(err)
+	}
+	return b.fs.SyncDir(filepath.Dir(dir))
+}
+
+// Delete implements [blob.Bucket].
+func (b *Bucket) Delete(ctx context.Context, name string) error {
+	path, err := b.file(name)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// List implements [blob.Bucket].
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		root := b.dir
+		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
+			one, err := b.file(prefix[:i+1] + "x")
+			if err != nil {
+				return // there are no such blobs
+			}
+			root = filepath.Dir(one)
+		}
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil // it went away
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil || path == b.dir {
+				return err
+			}
+			name := names.Unescape(filepath.ToSlash(strings.TrimPrefix(path[len(b.dir):], string(os.PathSeparator))))
+			if entry.IsDir() {
+				if name == tempName || !strings.HasPrefix(name+"/", prefix) && !strings.HasPrefix(prefix, name+"/") {
+					return fs.SkipDir
+				}
+				return nil
+			}
+			if name == lockName || !strings.HasPrefix(name, prefix) {
+				return nil
+			}
+			status, err := entry.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if !yield(infoOf(name, status), nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(blob.Info{}, err)
+		}
+	}
+}
+
+// SignedURL implements [blob.Bucket]: there are none.
+func (b *Bucket) SignedURL(context.Context, string, time.Duration) (string, error) {
+	return "", fmt.Errorf("a directory has no signed URLs: %w", errors.ErrUnsupported)
+}
+
+// Close implements [blob.Bucket].
+func (b *Bucket) Close() error { return nil }

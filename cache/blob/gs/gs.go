@@ -1,0 +1,269 @@
+// Package gs keeps blobs in a bucket of Google Cloud Storage, by its JSON interface
+// (https://cloud.google.com/storage/docs/json_api/v1).
+package gs
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"k6x/cache/blob"
+	"k6x/cache/blob/internal/names"
+	"k6x/cache/blob/internal/rest"
+)
+
+const (
+	pageSize = 1000
+	maxPage  = 16 << 20 // bytes of a page of a listing
+	maxInfo  = 1 << 20  // bytes of what is said of one object
+)
+
+// Bucket is a [blob.Bucket] in Google Cloud Storage.
+type Bucket struct {
+	name   string
+	base   string // of all URLs, such as https://storage.googleapis.com
+	client rest.Client
+	signer *signer // nil: URLs cannot be signed
+}
+
+var _ blob.Bucket = (*Bucket)(nil)
+
+// Open opens a bucket; nothing is sent yet. Parameters are anonymous, access_id, private_key_path and universe_domain. Credentials
+// are those that programs of Google take by default (https://cloud.google.com/docs/authentication/application-default-credentials).
+// With STORAGE_EMULATOR_HOST=HOST:PORT there are none, and that server is asked. Patience is how long one answer may take.
+func Open(ctx context.Context, name string, params url.Values, patience time.Duration) (*Bucket, error) {
+	p, err := parse(params)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, errors.New("the name of the bucket is missing")
+	}
+	b := &Bucket{name: name, client: rest.Client{
+		HTTP: &http.Client{Transport: rest.Transport(patience)}, Pause: patience / 15,
+		Authorize: func(*http.Request) error { return nil }, Explain: explain,
+	}}
+	if host := os.Getenv("STORAGE_EMULATOR_HOST"); host != "" {
+		if !strings.Contains(host, "://") {
+			host = "http://" + host
+		}
+		b.base = strings.TrimSuffix(host, "/")
+		return b, nil
+	}
+	credentials, err := p.credentials(ctx, b.client.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	b.base, b.signer = "https://storage."+credentials.domain, credentials.signer
+	if credentials.tokens != nil {
+		b.client.Authorize = func(r *http.Request) error {
+			token, err := credentials.tokens.Token()
+			if err == nil {
+				token.SetAuthHeader(r)
+			}
+			return err
+		}
+	}
+	return b, nil
+}
+
+// explain reads an error of the service.
+func explain(_ http.Header, body []byte) (code, message string) {
+	var answer struct {
+		Error struct {
+			Message string
+			Errors  []struct{ Reason string }
+		}
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return "", fmt.Sprintf("%.200q", body)
+	}
+	if len(answer.Error.Errors) > 0 {
+		code = answer.Error.Errors[0].Reason
+	}
+	return code, answer.Error.Message
+}
+
+func escape(name string) string {
+	return names.Escape(name, func(runes []rune, i int) bool {
+		return runes[i] == '\n' || runes[i] == '\r' || names.AfterDots(runes, i)
+	})
+}
+
+// object returns the URL of an object.
+func (b *Bucket) object(name string) string {
+	return b.base + "/storage/v1/b/" + url.PathEscape(b.name) + "/o/" + strings.ReplaceAll(url.PathEscape(escape(name)), "/", "%2F")
+}
+
+// resource is what the service says of an object.
+type resource struct {
+	Name    string    `json:"name"`
+	Size    string    `json:"size"`
+	Updated time.Time `json:"updated"`
+	ETag    string    `json:"etag"`
+	MD5     []byte    `json:"md5Hash"`
+}
+
+func (r resource) info() (blob.Info, error) {
+	size, err := strconv.ParseInt(r.Size, 10, 64)
+	if err != nil {
+		return blob.Info{}, fmt.Errorf("size of the object %.100q: %w", r.Name, err)
+	}
+	return blob.Info{Name: names.Unescape(r.Name), Size: size, ModTime: r.Updated, ETag: r.ETag, MD5: r.MD5}, nil
+}
+
+// Open implements [blob.Bucket].
+func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	header := http.Header{}
+	if from := rest.From(offset); from != "" {
+		header.Set("Range", from)
+	}
+	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name) + "?alt=media", Header: header})
+	if err != nil {
+		return nil, blob.Info{}, err
+	}
+	info := blob.Info{Name: name, Size: rest.SizeOf(response), ETag: strings.Trim(response.Header.Get("Etag"), `"`)}
+	info.ModTime, _ = http.ParseTime(response.Header.Get("Last-Modified"))
+	for _, sums := range response.Header.Values("X-Goog-Hash") {
+		for sum := range strings.SplitSeq(sums, ",") {
+			if text, ok := strings.CutPrefix(sum, "md5="); ok {
+				info.MD5, _ = base64.StdEncoding.DecodeString(text)
+			}
+		}
+	}
+	return response.Body, info, nil
+}
+
+// Stat implements [blob.Bucket].
+func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
+	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name)})
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return read(response)
+}
+
+func read(response *http.Response) (blob.Info, error) {
+	defer response.Body.Close()
+	var r resource
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxInfo)).Decode(&r); err != nil {
+		return blob.Info{}, fmt.Errorf("what the service says of an object: %w", err)
+	}
+	return r.info()
+}
+
+// Put implements [blob.Bucket]. It is one request, which has what is to be known of the object and its bytes.
+func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
+	query := url.Values{"uploadType": {"multipart"}}
+	if o.IfAbsent {
+		query.Set("ifGenerationMatch", "0")
+	}
+	about, err := json.Marshal(map[string]string{"name": escape(name), "contentType": o.ContentType, "contentDisposition": o.Disposition})
+	if err != nil {
+		return blob.Info{}, err
+	}
+	var frame bytes.Buffer
+	parts := multipart.NewWriter(&frame)
+	first, err := parts.CreatePart(textproto.MIMEHeader{"Content-Type": {"application/json; charset=UTF-8"}})
+	if err == nil {
+		_, err = first.Write(about)
+	}
+	if err == nil {
+		_, err = parts.CreatePart(textproto.MIMEHeader{"Content-Type": {o.ContentType}})
+	}
+	head := frame.Len()
+	if err = errors.Join(err, parts.Close()); err != nil {
+		return blob.Info{}, err
+	}
+	before, after := frame.Bytes()[:head], frame.Bytes()[head:]
+	response, err := b.client.Do(ctx, rest.Request{
+		Method: http.MethodPost,
+		URL:    b.base + "/upload/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + query.Encode(),
+		Header: http.Header{"Content-Type": {"multipart/related; boundary=" + parts.Boundary()}},
+		Body: func() io.Reader {
+			return io.MultiReader(bytes.NewReader(before), rest.Whole(body, size), bytes.NewReader(after))
+		},
+		Size: int64(frame.Len()) + size,
+	})
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return read(response)
+}
+
+// Delete implements [blob.Bucket].
+func (b *Bucket) Delete(ctx context.Context, name string) error {
+	return blob.IgnoreAbsent(b.client.Discard(ctx, rest.Request{Method: http.MethodDelete, URL: b.object(name)}))
+}
+
+// List implements [blob.Bucket].
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		query := url.Values{"prefix": {escape(prefix)}, "maxResults": {strconv.Itoa(pageSize)}, "fields": {"nextPageToken,items(name,size,updated,etag,md5Hash)"}}
+		for {
+			page, err := b.page(ctx, query)
+			if err != nil {
+				yield(blob.Info{}, err)
+				return
+			}
+			for _, item := range page.Items {
+				info, err := item.info()
+				if !yield(info, err) || err != nil {
+					return
+				}
+			}
+			if page.Next == "" {
+				return
+			}
+			query.Set("pageToken", page.Next)
+		}
+	}
+}
+
+type page struct {
+	Items []resource `json:"items"`
+	Next  string     `json:"nextPageToken"`
+}
+
+func (b *Bucket) page(ctx context.Context, query url.Values) (p page, err error) {
+	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.base + "/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + query.Encode()})
+	if err != nil {
+		return p, err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxPage)).Decode(&p); err != nil {
+		return p, fmt.Errorf("listing of a bucket: %w", err)
+	}
+	return p, nil
+}
+
+// SignedURL implements [blob.Bucket]. It takes the key of a service account.
+func (b *Bucket) SignedURL(_ context.Context, name string, life time.Duration) (string, error) {
+	if b.signer == nil {
+		return "", fmt.Errorf("without the key of a service account there are no signed URLs: %w", errors.ErrUnsupported)
+	}
+	base, err := url.Parse(b.base)
+	if err != nil {
+		return "", err
+	}
+	return b.signer.sign(base.Host, "/"+b.name+"/"+escape(name), life, time.Now())
+}
+
+// Close implements [blob.Bucket].
+func (b *Bucket) Close() error {
+	b.client.HTTP.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,148 @@
+// Package rest sends requests to the REST interface of a service that keeps blobs.
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"k6x/cache/blob"
+)
+
+const (
+	tries    = 3
+	maxError = 64 << 10 // bytes of an answer that says what is wrong
+)
+
+// Transport returns a way to a service that gives up on one which says nothing for a third of patience, so that it can
+// be asked three times.
+func Transport(patience time.Duration) *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.ResponseHeaderTimeout = patience / tries
+	t.MaxIdleConnsPerHost = 32
+	t.DisableCompression = true // the bytes of a blob are given as they are
+	return t
+}
+
+// Client sends requests, up to three times each.
+type Client struct {
+	HTTP  *http.Client
+	Pause time.Duration // the longest before another try
+	// Authorize adds credentials to a request.
+	Authorize func(*http.Request) error
+	// Explain reads the code and the message of an answer that is an error.
+	Explain func(header http.Header, body []byte) (code, message string)
+}
+
+// Request is one request. Its body is asked for with each try.
+type Request struct {
+	Method, URL string
+	Header      http.Header
+	Body        func() io.Reader // nil: none
+	Size        int64            // bytes of the body
+}
+
+// Do sends a request until the service does what it is asked to. Its error for a status of 300 or more is a
+// *[blob.ServiceError]. The caller closes the body of the response.
+func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
+	for try := 1; ; try++ {
+		response, err := c.once(ctx, r)
+		if err == nil || try == tries || ctx.Err() != nil || !again(err) {
+			return response, err
+		}
+		timer := time.NewTimer(min(100*time.Millisecond<<try, c.Pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// again reports whether the same request may be done after an error.
+func again(err error) bool {
+	e, ok := errors.AsType[*blob.ServiceError](err)
+	return !ok || e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests || e.Status >= 500 && e.Status != http.StatusNotImplemented && e.Status != http.StatusInsufficientStorage
+}
+
+func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, r.Method, r.URL, nil)
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range r.Header {
+		request.Header[name] = values
+	}
+	if r.Body != nil {
+		request.Body, request.ContentLength = io.NopCloser(r.Body()), r.Size
+		if r.Size == 0 {
+			request.Body = http.NoBody
+		}
+	}
+	if err := c.Authorize(request); err != nil {
+		return nil, fmt.Errorf("credentials for the bucket: %v", err) // not wrapped: that a file of credentials is missing is not that a blob is
+	}
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode < 300 {
+		return response, nil
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError)) // what there is of it
+	code, message := c.Explain(response.Header, body)
+	return nil, &blob.ServiceError{Status: response.StatusCode, Code: code, Message: message}
+}
+
+// Discard sends a request whose answer says nothing that is of use.
+func (c *Client) Discard(ctx context.Context, r Request) error {
+	response, err := c.Do(ctx, r)
+	if err == nil {
+		response.Body.Close()
+	}
+	return err
+}
+
+// From returns the value of a header Range for bytes from offset, "" for all.
+func From(offset int64) string {
+	if offset == 0 {
+		return ""
+	}
+	return fmt.Sprintf("bytes=%d-", offset)
+}
+
+// SizeOf returns the size of the whole blob that a response has a part of.
+func SizeOf(response *http.Response) int64 {
+	if _, total, ok := strings.Cut(response.Header.Get("Content-Range"), "/"); ok {
+		if size, err := strconv.ParseInt(total, 10, 64); err == nil {
+			return size
+		}
+	}
+	return response.ContentLength
+}
+
+// Whole reads a body from its begin. One that has less than size bytes ends with an error, so that the service does not take what
+// comes behind it for the rest.
+func Whole(body io.ReaderAt, size int64) io.Reader {
+	return &whole{io.NewSectionReader(body, 0, size), size}
+}
+
+type whole struct {
+	from io.Reader
+	left int64
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.from.Read(p)
+	if w.left -= int64(n); err == io.EOF && w.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}

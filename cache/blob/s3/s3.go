@@ -1,0 +1,224 @@
+// Package s3 keeps blobs in a bucket of S3, or of a server that speaks its protocol.
+package s3
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"golang.org/x/sync/errgroup"
+
+	"k6x/cache/blob"
+	"k6x/cache/blob/internal/names"
+	"k6x/cache/blob/internal/rest"
+)
+
+const (
+	parallel  = 2                // parts of an upload on their way at once
+	abortTime = 10 * time.Second // for taking back a broken upload
+	pageSize  = 1000
+)
+
+// Bucket is a [blob.Bucket] in S3.
+type Bucket struct {
+	name   string
+	core   minio.Core
+	secure bool
+	http   *http.Transport
+}
+
+var _ blob.Bucket = (*Bucket)(nil)
+
+// Open opens a bucket; nothing is sent yet. Parameters and credentials are those of [config]. Patience is how long one answer may take.
+func Open(name string, params url.Values, patience time.Duration) (*Bucket, error) {
+	if name == "" {
+		return nil, errors.New("the name of the bucket is missing")
+	}
+	c, err := parse(params)
+	if err != nil {
+		return nil, err
+	}
+	transport := rest.Transport(patience)
+	lookup := minio.BucketLookupDNS
+	if c.pathStyle {
+		lookup = minio.BucketLookupPath
+	}
+	client, err := minio.New(c.host, &minio.Options{
+		Creds: c.credentials(&http.Client{Transport: transport}), Secure: c.secure, Transport: transport, Region: c.region, BucketLookup: lookup, MaxRetries: 3,
+	})
+	if err != nil {
+		return nil, err
+	}
+	client.SetAppInfo("k6x", "1")
+	client.SetS3EnableDualstack(c.dualstack)
+	if c.accelerate {
+		client.SetS3TransferAccelerate("s3-accelerate.amazonaws.com")
+	}
+	return &Bucket{name, minio.Core{Client: client}, c.secure, transport}, nil
+}
+
+// explain returns an error of the client as one of a [blob.Bucket].
+func explain(err error) error {
+	answer, ok := errors.AsType[minio.ErrorResponse](err)
+	if !ok || answer.StatusCode == 0 {
+		return err
+	}
+	e := &blob.ServiceError{Status: answer.StatusCode, Code: answer.Code, Message: answer.Message}
+	if answer.Code == "InvalidObjectState" || answer.Code == "ObjectNotInActiveTierError" { // archived: as good as gone
+		e.Status = http.StatusNotFound
+	}
+	return e
+}
+
+func escape(name string) string {
+	return names.Escape(name, func(runes []rune, i int) bool { return runes[i] < 32 || names.AfterDots(runes, i) })
+}
+
+// infoOf returns what the service says of an object. The ETag of one that came in one piece is the MD5 of its bytes, unless it is encrypted.
+func infoOf(name string, o minio.ObjectInfo) blob.Info {
+	info := blob.Info{Name: name, Size: o.Size, ModTime: o.LastModified, ETag: strings.Trim(o.ETag, `"`)}
+	if sum, err := hex.DecodeString(info.ETag); err == nil && len(sum) == 16 {
+		info.MD5 = sum
+	}
+	return info
+}
+
+// Open implements [blob.Bucket].
+func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	var o minio.GetObjectOptions
+	if offset > 0 {
+		if err := o.SetRange(offset, 0); err != nil {
+			return nil, blob.Info{}, err
+		}
+	}
+	body, object, header, err := b.core.GetObject(ctx, b.name, escape(name), o)
+	if err != nil {
+		return nil, blob.Info{}, explain(err)
+	}
+	info := infoOf(name, object)
+	info.Size = rest.SizeOf(&http.Response{Header: header, ContentLength: object.Size})
+	return body, info, nil
+}
+
+// Stat implements [blob.Bucket].
+func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
+	object, err := b.core.StatObject(ctx, b.name, escape(name), minio.StatObjectOptions{})
+	if err != nil {
+		return blob.Info{}, explain(err)
+	}
+	return infoOf(name, object), nil
+}
+
+// Put implements [blob.Bucket]. A large blob goes in parts, each of which is tried again for itself.
+func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
+	options := minio.PutObjectOptions{ContentType: o.ContentType, ContentDisposition: o.Disposition, DisableContentSha256: true}
+	if o.IfAbsent {
+		options.SetMatchETagExcept("*")
+	}
+	var sent minio.UploadInfo
+	var err error
+	if size <= blob.PartSize {
+		var sum string
+		if sum, err = b.sum(body, 0, size); err == nil {
+			sent, err = b.core.PutObject(ctx, b.name, escape(name), io.NewSectionReader(body, 0, size), size, "", sum, options)
+		}
+	} else {
+		sent, err = b.putParts(ctx, escape(name), body, size, options)
+	}
+	if err != nil {
+		return blob.Info{}, explain(err)
+	}
+	return infoOf(name, minio.ObjectInfo{ETag: sent.ETag, Size: size, LastModified: sent.LastModified}), nil
+}
+
+func (b *Bucket) putParts(ctx context.Context, key string, body io.ReaderAt, size int64, o minio.PutObjectOptions) (sent minio.UploadInfo, err error) {
+	id, err := b.core.NewMultipartUpload(ctx, b.name, key, o)
+	if err != nil {
+		return sent, err
+	}
+	defer func() {
+		if err != nil { // also when ctx has ended
+			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
+			defer cancel()
+			if abortErr := b.core.AbortMultipartUpload(limited, b.name, key, id); abortErr != nil {
+				err = fmt.Errorf("%w; the upload cannot be taken back: %w", err, abortErr)
+			}
+		}
+	}()
+	parts := make([]minio.CompletePart, (size+blob.PartSize-1)/blob.PartSize)
+	group, partCtx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for i := range parts {
+		group.Go(func() error {
+			offset := int64(i) * blob.PartSize
+			length := min(blob.PartSize, size-offset)
+			sum, err := b.sum(body, offset, length)
+			if err != nil {
+				return err
+			}
+			part, err := b.core.PutObjectPart(partCtx, b.name, key, id, i+1, io.NewSectionReader(body, offset, length), length,
+				minio.PutObjectPartOptions{Sha256Hex: sum, DisableContentSha256: true})
+			parts[i] = minio.CompletePart{PartNumber: i + 1, ETag: part.ETag}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return sent, err
+	}
+	return b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, o)
+}
+
+// sum returns the hex SHA-256 of a part for the signature, or "" where TLS makes it needless. The client would sign pieces of a part
+// instead, which not all servers read.
+func (b *Bucket) sum(body io.ReaderAt, offset, length int64) (string, error) {
+	if b.secure {
+		return "", nil
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, io.NewSectionReader(body, offset, length))
+	if err == nil && n != length {
+		err = io.ErrUnexpectedEOF
+	}
+	return hex.EncodeToString(hash.Sum(nil)), err
+}
+
+// Delete implements [blob.Bucket].
+func (b *Bucket) Delete(ctx context.Context, name string) error {
+	return blob.IgnoreAbsent(explain(b.core.RemoveObject(ctx, b.name, escape(name), minio.RemoveObjectOptions{})))
+}
+
+// List implements [blob.Bucket].
+func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		for object := range b.core.ListObjectsIter(ctx, b.name, minio.ListObjectsOptions{Prefix: escape(prefix), Recursive: true, MaxKeys: pageSize}) {
+			err := explain(object.Err)
+			if !yield(infoOf(names.Unescape(object.Key), object), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// SignedURL implements [blob.Bucket].
+func (b *Bucket) SignedURL(ctx context.Context, name string, life time.Duration) (string, error) {
+	signed, err := b.core.PresignedGetObject(ctx, b.name, escape(name), life, nil)
+	if err != nil {
+		return "", explain(err)
+	}
+	return signed.String(), nil
+}
+
+// Close implements [blob.Bucket].
+func (b *Bucket) Close() error {
+	b.http.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,256 @@
+package s3
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"k6x/cache/blob"
+	"k6x/cache/blob/blobtest"
+)
+
+// clean gives the test an environment without credentials but these.
+func clean(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("AWS_ACCESS_KEY_ID", blobtest.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", blobtest.SecretKey)
+}
+
+func mustOpen(t *testing.T, endpoint string) *Bucket {
+	t.Helper()
+	b, err := Open(blobtest.BucketName, url.Values{"endpoint": {endpoint}, "s3ForcePathStyle": {"true"}}, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// run runs the suite below a prefix for each case.
+func run(t *testing.T, endpoint string) {
+	var cases atomic.Int32
+	b := mustOpen(t, endpoint)
+	blobtest.Run(t, func(*testing.T) blob.Bucket { return blob.Prefixed(b, "case "+strconv.Itoa(int(cases.Add(1)))+"/") })
+}
+
+func TestBucketOfVersitygwKeepsTheContract(t *testing.T) {
+	clean(t)
+	run(t, "http://"+blobtest.Versity(t))
+}
+
+func TestBucketOfAServerInThisProcessKeepsTheContract(t *testing.T) {
+	clean(t)
+	backend := s3mem.New()
+	if err := backend.CreateBucket(blobtest.BucketName); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	run(t, server.URL)
+}
+
+// where returns the URL of a blob in a bucket, without its signature.
+func where(t *testing.T, params string) (string, error) {
+	t.Helper()
+	values, err := url.ParseQuery(params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open("bucket", values, time.Second)
+	if err != nil {
+		return "", err
+	}
+	signed, err := b.SignedURL(t.Context(), "name", time.Minute)
+	address, _, _ := strings.Cut(signed, "?")
+	return address, err
+}
+
+func TestParametersSayWhere(t *testing.T) {
+	for _, c := range []struct{ params, env, want string }{
+		{"region=eu-west-1", "", "https://bucket.s3.eu-west-1.amazonaws.com/name"},
+		{"region=eu-west-1&s3ForcePathStyle=true", "", "https://s3.eu-west-1.amazonaws.com/bucket/name"},
+		{"region=eu-west-1&use_path_style=true", "", "https://s3.eu-west-1.amazonaws.com/bucket/name"},
+		{"region=eu-west-1&disable_https=true", "", "http://bucket.s3.eu-west-1.amazonaws.com/name"},
+		{"region=eu-west-1&dualstack=true", "", "https://bucket.s3.dualstack.eu-west-1.amazonaws.com/name"},
+		{"region=us-east-1&fips=true", "", "https://bucket.s3-fips.us-east-1.amazonaws.com/name"},
+		{"region=us-east-1&fips=true&dualstack=true", "", "https://bucket.s3-fips.dualstack.us-east-1.amazonaws.com/name"},
+		{"region=eu-west-1&accelerate=true", "", "https://bucket.s3-accelerate.amazonaws.com/name"},
+		{"region=cn-north-1", "", "https://bucket.s3.cn-north-1.amazonaws.com.cn/name"},
+		{"", "AWS_REGION=eu-west-2", "https://bucket.s3.eu-west-2.amazonaws.com/name"},
+		{"", "AWS_DEFAULT_REGION=eu-west-3", "https://bucket.s3.eu-west-3.amazonaws.com/name"},
+		{"endpoint=https://minio.example.com&s3ForcePathStyle=true", "", "https://minio.example.com/bucket/name"},
+		{"endpoint=http://minio.example.com:9000", "", "http://bucket.minio.example.com:9000/name"},
+		{"endpoint=minio.example.com&disableSSL=true&s3ForcePathStyle=1", "", "http://minio.example.com/bucket/name"},
+		{"s3ForcePathStyle=true", "AWS_ENDPOINT_URL_S3=http://localhost:9000", "http://localhost:9000/bucket/name"},
+		{"endpoint=http://h&rate_limiter_capacity=5&hostname_immutable=true&request_checksum_calculation=when_required&response_checksum_validation=when_required&awssdk=v2&s3ForcePathStyle=true",
+			"", "http://h/bucket/name"},
+	} {
+		t.Run(c.params+c.env, func(t *testing.T) {
+			clean(t)
+			if name, value, ok := strings.Cut(c.env, "="); ok {
+				t.Setenv(name, value)
+			}
+			if got, err := where(t, c.params); err != nil || got != c.want {
+				t.Errorf("got %s, %v, want %s", got, err, c.want)
+			}
+		})
+	}
+}
+
+func TestParametersThatMeanNothingAreRefused(t *testing.T) {
+	clean(t)
+	for _, params := range []string{"", "region=x&unknown=1", "region=x&fips=maybe", "region=x&role=admin", "endpoint=ftp://host", "endpoint=http://user:hunter2@host", "endpoint=http://host/path"} {
+		if got, err := where(t, params); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: got %s, %v", params, got, err)
+		}
+	}
+}
+
+// who returns the access key that a request is signed with.
+func who(t *testing.T, params string) (key string, err error) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, rest, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+		key, _, _ = strings.Cut(rest, "/")
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer server.Close()
+	values, err := url.ParseQuery("s3ForcePathStyle=true&endpoint=" + server.URL + "&" + params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Open("bucket", values, 10*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	if _, err := b.Stat(t.Context(), "name"); !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	return key, nil
+}
+
+func TestCredentials(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	process := write("process", "#!/bin/sh\necho '{\"Version\":1,\"AccessKeyId\":\"of-process\",\"SecretAccessKey\":\"s\"}'\n")
+	secrets := write("credentials", "[default]\naws_access_key_id = of-default\naws_secret_access_key = s\n[other]\naws_access_key_id = of-other\naws_secret_access_key = s\n")
+	config := write("config", "[default]\nregion = eu-north-1\n[profile process]\ncredential_process = "+process+" now\n[profile role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = other\n")
+	roles := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost { // STS
+			r.ParseForm()
+			by := "nobody"
+			for _, known := range []string{"of-default", "of-other"} {
+				if strings.Contains(r.Header.Get("Authorization"), "Credential="+known+"/") {
+					by = known
+				}
+			}
+			fmt.Fprintf(w, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>%s-by-%s</AccessKeyId>`+
+				`<SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+				strings.TrimPrefix(r.Form.Get("RoleArn"), "arn:"), by)
+			return
+		}
+		io.WriteString(w, `{"AccessKeyId":"of-container","SecretAccessKey":"s","Token":"t","Expiration":"2999-01-01T00:00:00Z","Code":"Success"}`)
+	}))
+	defer roles.Close()
+	for _, c := range []struct {
+		name, params string
+		env          map[string]string
+		want         string
+	}{
+		{"the environment comes first", "", map[string]string{"AWS_ACCESS_KEY_ID": "of-env", "AWS_SECRET_ACCESS_KEY": "s"}, "of-env"},
+		{"then the default profile", "", nil, "of-default"},
+		{"or the one that the environment names", "", map[string]string{"AWS_PROFILE": "other"}, "of-other"},
+		{"or the one that the URL names", "profile=other", map[string]string{"AWS_ACCESS_KEY_ID": "of-env", "AWS_SECRET_ACCESS_KEY": "s"}, "of-other"},
+		{"a profile may name a program", "profile=process", nil, "of-process"},
+		{"then the role of a container", "profile=none", map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": roles.URL}, "of-container"},
+		{"a role is assumed", "role=arn:r", map[string]string{"AWS_ENDPOINT_URL_STS": roles.URL}, "r-by-of-default"},
+		{"a role is assumed by a profile", "role=arn:r&profile=other", map[string]string{"AWS_ENDPOINT_URL_STS": roles.URL}, "r-by-of-other"},
+		{"without", "anonymous=true", nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			clean(t)
+			t.Setenv("AWS_ACCESS_KEY_ID", "")
+			t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+			t.Setenv("AWS_SHARED_CREDENTIALS_FILE", secrets)
+			t.Setenv("AWS_CONFIG_FILE", config)
+			for name, value := range c.env {
+				t.Setenv(name, value)
+			}
+			if got, err := who(t, c.params); err != nil || got != c.want {
+				t.Errorf("got %q, %v, want %q", got, err, c.want)
+			}
+		})
+	}
+	t.Run("there are none", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+		if got, err := who(t, ""); err == nil || !strings.Contains(err.Error(), "no credentials") || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
+	t.Run("the role of a profile is not read, and said so", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_CONFIG_FILE", config)
+		if _, err := who(t, "profile=role"); err == nil || !strings.Contains(err.Error(), "role=ARN") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("the region of a profile", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_CONFIG_FILE", config)
+		if got, err := where(t, ""); err != nil || got != "https://bucket.s3.eu-north-1.amazonaws.com/name" {
+			t.Errorf("got %s, %v", got, err)
+		}
+	})
+}
+
+// Each answer of a server is the error that callers look for.
+func TestAnswersAreErrors(t *testing.T) {
+	for code, want := range map[string]error{
+		"404 NoSuchKey": fs.ErrNotExist, "404 NoSuchBucket": fs.ErrNotExist, "403 AccessDenied": fs.ErrPermission, "412 PreconditionFailed": fs.ErrExist,
+		"409 ConditionalRequestConflict": blob.ErrContended, "403 QuotaExceeded": blob.ErrFull, "507 XMinioStorageFull": blob.ErrFull, "403 InvalidObjectState": fs.ErrNotExist,
+	} {
+		clean(t)
+		status, code, _ := strings.Cut(code, " ")
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n, _ := strconv.Atoi(status)
+			w.WriteHeader(n)
+			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>because</Message></Error>", code)
+		}))
+		b := mustOpen(t, server.URL)
+		_, err := b.Put(t.Context(), "name", strings.NewReader("x"), 1, blob.PutOptions{IfAbsent: true})
+		server.Close()
+		if !errors.Is(err, want) || !strings.Contains(err.Error(), "because") {
+			t.Errorf("%s: got %v, want %v", code, err, want)
+		}
+	}
+}
