@@ -23,15 +23,15 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
 		return notFound(w, r)
 	}
-	asked, known, err := s.parse(r.URL.Path)
+	platform, list, err := k6x.ParsePath(r.URL.Path)
 	if err != nil {
 		return err
 	}
-	platform, list, canonical := asked.platform, asked.list, asked.canonical
+	canonical, pinned := list.Path(platform), list.Pinned()
 	if !s.builds(platform) {
 		return k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
 	}
-	if asked.pinned && r.URL.EscapedPath() != canonical {
+	if pinned && r.URL.EscapedPath() != canonical {
 		w.outcome = "moved"
 		w.Header().Set("Cache-Control", yearLong)
 		return s.redirect(w, http.StatusMovedPermanently, canonical)
@@ -39,11 +39,8 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if err := s.cfg.Resolver.Permit(list); err != nil {
 		return err
 	}
-	if asked.pinned {
+	if pinned {
 		err := s.sendStored(w, r, canonical)
-		if err == nil && !known {
-			s.asked.Add(r.URL.Path, asked)
-		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
 		}
@@ -78,23 +75,6 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		}
 		return s.send(w, r, entry)
 	})
-}
-
-// asked is what a path asks for.
-type asked struct {
-	platform  k6x.Platform
-	list      k6x.List
-	canonical string // path
-	pinned    bool
-}
-
-// parse parses a path, or knows it, as what was asked for before and sent is remembered: a path always says the same.
-func (s *Service) parse(path string) (what asked, known bool, err error) {
-	if what, known = s.asked.Get(path); known {
-		return what, true, nil
-	}
-	platform, list, err := k6x.ParsePath(path)
-	return asked{platform, list, list.Path(platform), list.Pinned()}, false, err
 }
 
 func notFound(_ *response, r *http.Request) error {

@@ -40,24 +40,24 @@ type product struct {
 	differs bool // building it again gave other bytes
 }
 
-// handleAPI adapts a route of the build API, whose errors are nested.
-func (s *Service) handleAPI(to route) http.HandlerFunc {
-	to.fail = func(w *response, r *http.Request, err error) {
-		p := s.problem(w, r, err)
-		if p.malformed || unsatisfied(p.kind) {
-			s.metrics.k6build.invalid.Inc()
-		}
-		writeNested(w, r, p)
-	}
-	serve := s.adapt(to)
-	return func(w http.ResponseWriter, r *http.Request) {
+// counted counts the requests of the build API that h answers.
+func (s *Service) counted(h handler) handler {
+	return func(w *response, r *http.Request) (err error) {
 		start := time.Now()
 		defer func() {
 			s.metrics.k6build.requests.Inc()
 			s.metrics.k6build.duration.Observe(time.Since(start).Seconds())
+			if _, bad := errors.AsType[*malformed](err); bad || err != nil && unsatisfied(k6x.KindOf(err)) {
+				s.metrics.k6build.invalid.Inc()
+			}
 		}()
-		serve(w, r)
+		return h(w, r)
 	}
+}
+
+// failNested writes the error of a request of the build API.
+func (s *Service) failNested(w *response, r *http.Request, err error) {
+	writeNested(w, r, s.problem(w, r, err))
 }
 
 // buildByBody answers POST of /build.

@@ -83,6 +83,11 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 		level = slog.LevelWarn
 	}
 	_, p.malformed = errors.AsType[*malformed](err)
+	if allowed := allowedMethods(err); allowed != nil {
+		p.Status, p.Kind, p.Hint, p.malformed = http.StatusMethodNotAllowed, methodNotAllowed, "Use "+strings.Join(allowed, " or ")+".", true
+		w.outcome = methodNotAllowed
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+	}
 	w.reason = err.Error()
 	if level > slog.LevelInfo {
 		f.logger.Log(r.Context(), level, "request failed", "id", w.id, "kind", kind.String(), "error", w.reason, "cause", errors.Unwrap(e))
@@ -99,23 +104,6 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 		w.Header().Set("Www-Authenticate", `Bearer realm="k6x"`)
 	}
 	return p
-}
-
-func methodNotAllowed(w *response, r *http.Request) error {
-	w.outcome = "method_not_allowed"
-	allowed, write := []string{"GET", "HEAD"}, writeProblem
-	switch r.URL.Path {
-	case buildPath:
-		allowed, write = []string{"GET", "HEAD", "POST"}, writeNested
-	case resolvePath:
-		allowed, write = []string{"POST"}, writeNested
-	}
-	w.Header().Set("Allow", strings.Join(allowed, ", "))
-	write(w, r, problem{
-		Status: http.StatusMethodNotAllowed, Kind: w.outcome, ID: w.id, malformed: true,
-		Detail: r.Method + " is not allowed here", Hint: "Use " + strings.Join(allowed, " or ") + ".",
-	})
-	return nil
 }
 
 // text returns the problem in plain lines.

@@ -13,7 +13,6 @@ import (
 const (
 	anyMajor    = 0    // leaves the major version of k6 to the resolver
 	keptRecipes = 4096 // in memory, of paths that are bound
-	keptPaths   = 4096 // in memory, parsed
 )
 
 // resolved is a pinned list, its canonical path, and the recipe that it means here and now.

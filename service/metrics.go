@@ -110,12 +110,13 @@ func (m *Metrics) observe(w *response, duration time.Duration) {
 	m.duration.WithLabelValues(outcome).Observe(duration.Seconds())
 }
 
-func (m *Metrics) handler() http.Handler {
-	h := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		refuseBody(w, r)
-		h.ServeHTTP(w, r)
-	})
+// metricsPath is where the metrics are. Requests for them are neither counted nor logged.
+const metricsPath = "/metrics"
+
+// serve answers GET of /metrics.
+func (m *Metrics) serve(w *response, r *http.Request) error {
+	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	return nil
 }
 
 func requestBuckets() []float64 {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -40,7 +39,7 @@ type ObjectsConfig struct {
 type Objects struct {
 	front
 	cfg    ObjectsConfig
-	router chi.Router
+	router *chi.Mux
 }
 
 // NewObjects returns a server of objects.
@@ -53,22 +52,17 @@ func NewObjects(cfg ObjectsConfig) *Objects {
 	}
 	o := &Objects{
 		front: front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cmp.Or(cfg.Stall, 5*time.Minute)},
-		cfg:   cfg, router: chi.NewRouter(),
+		cfg:   cfg,
 	}
-	for path, h := range map[string]handler{
-		"/alive":               o.alive,
-		"/store/{id}":          o.describe,
-		"/store/{id}/download": o.download,
-	} {
-		o.router.Get(path, o.adapt(route{handler: h, fail: o.fail}))
-		o.router.Head(path, o.adapt(route{handler: h, fail: o.fail}))
-	}
-	put := o.adapt(route{handler: o.put, fail: o.fail, takesBody: true})
-	o.router.Post("/store/{id}", put)
-	o.router.Put("/store/{id}", put)
-	o.router.Method(http.MethodGet, "/metrics", cfg.Metrics.handler())
-	o.router.NotFound(o.adapt(route{handler: o.nothing, fail: o.fail}))
-	o.router.MethodNotAllowed(o.adapt(route{handler: o.notAllowed, fail: o.fail}))
+	o.router = o.front.router([]route{
+		{http.MethodGet, "/alive", o.alive, o.fail},
+		{http.MethodGet, "/store/{id}", o.describe, o.fail},
+		{http.MethodPost, "/store/{id}", o.put, o.fail},
+		{http.MethodPut, "/store/{id}", o.put, o.fail},
+		{http.MethodGet, "/store/{id}/download", o.download, o.fail},
+		{http.MethodGet, metricsPath, cfg.Metrics.serve, o.fail},
+	})
+	o.router.NotFound(o.adapt(route{http.MethodGet, "", nothing, o.fail}))
 	return o
 }
 
@@ -82,18 +76,9 @@ func (o *Objects) alive(w *response, _ *http.Request) error {
 	return nil
 }
 
-func (o *Objects) nothing(_ *response, r *http.Request) error {
+func nothing(_ *response, r *http.Request) error {
 	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", clip(r.URL.EscapedPath())).
 		WithHint("An object is at /store/ID, its bytes are at /store/ID/download.")
-}
-
-func (o *Objects) notAllowed(w *response, r *http.Request) error {
-	allow := "GET, HEAD"
-	if strings.HasPrefix(r.URL.Path, "/store/") && !strings.HasSuffix(r.URL.Path, "/download") {
-		allow = "GET, HEAD, POST, PUT"
-	}
-	w.Header().Set("Allow", allow)
-	return k6x.Errorf(k6x.Invalid, "%s is not allowed here", clip(r.Method)).WithHint("Use one of %s.", allow).WithCause(errMethod)
 }
 
 // put answers POST and PUT of /store/{id}.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"k6x"
@@ -39,8 +40,6 @@ type duplicate struct {
 func (d *duplicate) Error() string { return d.err.Error() }
 func (d *duplicate) Unwrap() error { return d.err }
 
-var errMethod = errors.New("method not allowed")
-
 // objectFailures gives the errors that only this server knows their statuses and names; the
 // others have those of their kinds.
 var objectFailures = []struct {
@@ -52,7 +51,6 @@ var objectFailures = []struct {
 	{objects.ErrTooLarge, http.StatusRequestEntityTooLarge, "object too large"},
 	{objects.ErrNotFound, http.StatusNotFound, "object not found"},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "upload stalled"},
-	{errMethod, http.StatusMethodNotAllowed, "method not allowed"},
 }
 
 // fail writes the error of a request to this server.
@@ -67,6 +65,9 @@ func (o *Objects) fail(w *response, r *http.Request, err error) {
 			p.Status, title = failure.status, failure.title
 			break
 		}
+	}
+	if allowed := allowedMethods(err); allowed != nil {
+		title, p.Hint = "method not allowed", "Use one of "+strings.Join(allowed, ", ")+"."
 	}
 	if title == "" {
 		title = "object store failed"

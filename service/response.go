@@ -21,9 +21,6 @@ import (
 	"k6x"
 )
 
-// handler answers one request, or returns an error that [Service.fail] writes.
-type handler func(w *response, r *http.Request) error
-
 // response is a ResponseWriter that knows what the access log wants to know, and
 // that gives up a client which takes nothing for too long.
 type response struct {
@@ -126,18 +123,6 @@ type front struct {
 	stall   time.Duration  // how long a client may take for a chunk
 }
 
-// route is a handler and how the front treats it.
-type route struct {
-	handler
-	fail      func(w *response, r *http.Request, err error) // writes the error that handler returns
-	takesBody bool                                          // the handler reads the body and sees to its deadlines
-}
-
-// handle adapts h, which takes no body and whose errors are written by [Service.fail].
-func (s *Service) handle(h handler) http.HandlerFunc {
-	return s.adapt(route{handler: h, fail: s.fail})
-}
-
 // adapt adapts a route: request id, error, panic, access log and metrics.
 func (f *front) adapt(to route) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
@@ -148,6 +133,9 @@ func (f *front) adapt(to route) http.HandlerFunc {
 		}
 		w.Header().Set("X-Request-Id", w.id)
 		defer func() {
+			if to.path == metricsPath {
+				return
+			}
 			duration := time.Since(start)
 			f.metrics.observe(w, duration)
 			attrs := [...]slog.Attr{slog.String("id", w.id), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
@@ -159,7 +147,7 @@ func (f *front) adapt(to route) http.HandlerFunc {
 			}
 			f.logger.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs[:n]...)
 		}()
-		if !to.takesBody {
+		if to.method == http.MethodGet {
 			refuseBody(w, r)
 		}
 		err := protect(func() error { return to.handler(w, r) })

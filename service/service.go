@@ -75,12 +75,11 @@ type Config struct {
 type Service struct {
 	front
 	cfg      Config
-	router   chi.Router
+	router   *chi.Mux
 	signer   signer    // nil unless clients are sent to the store
 	unsigned sync.Once // tells that the signer cannot sign
 	recipes  *lru.Cache[string, k6x.Recipe]
-	asked    *lru.Cache[string, asked] // by URL path, of binaries that were sent
-	variants *variants                 // nil if nothing is compressed
+	variants *variants // nil if nothing is compressed
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -107,13 +106,10 @@ func New(cfg Config) *Service {
 		cfg.BasePath = "/" + cfg.BasePath
 	}
 	recipes, _ := lru.New[string, k6x.Recipe](keptRecipes) // fails for a size below one only
-	paths, _ := lru.New[string, asked](keptPaths)
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
-		router:   chi.NewRouter(),
 		recipes:  recipes,
-		asked:    paths,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		draining: make(chan struct{}),
 	}
@@ -123,32 +119,22 @@ func New(cfg Config) *Service {
 			cfg.Logger.Warn("the store cannot sign URLs; downloads are not redirected")
 		}
 	}
-	s.router.MethodNotAllowed(s.handle(methodNotAllowed))
-	for path, h := range map[string]handler{
-		"/":                 s.index,
-		"/alive":            s.alive,
-		"/ready":            s.ready,
-		"/version":          s.version,
-		"/logs/{key}":       s.buildLog,
-		progressPath + "/*": s.progress,
-		"/*":                s.binary,
-	} {
-		s.router.Get(path, s.handle(h))
-		s.router.Head(path, s.handle(h))
-	}
-	s.router.Get(buildPath, s.handleAPI(route{handler: s.buildByQuery}))
-	s.router.Head(buildPath, s.handleAPI(route{handler: s.buildByQuery}))
-	s.router.Post(buildPath, s.handleAPI(route{handler: s.buildByBody, takesBody: true}))
-	s.router.Get(resolvePath, s.handle(methodNotAllowed)) // else it would be a path of a binary
-	s.router.Head(resolvePath, s.handle(methodNotAllowed))
-	s.router.Post(resolvePath, s.handleAPI(route{handler: s.resolveByBody, takesBody: true}))
-	s.router.NotFound(s.handle(notFound)) // a request without a path, as OPTIONS * has it
-	s.router.Method(http.MethodGet, metricsPath, cfg.Metrics.handler())
-	s.router.Method(http.MethodHead, metricsPath, cfg.Metrics.handler())
+	s.router = s.front.router([]route{
+		{http.MethodGet, "/", s.index, s.fail},
+		{http.MethodGet, "/alive", s.alive, s.fail},
+		{http.MethodGet, "/ready", s.ready, s.fail},
+		{http.MethodGet, "/version", s.version, s.fail},
+		{http.MethodGet, "/logs/{key}", s.buildLog, s.fail},
+		{http.MethodGet, progressPath + "/*", s.progress, s.fail},
+		{http.MethodGet, buildPath, s.counted(s.buildByQuery), s.failNested},
+		{http.MethodPost, buildPath, s.counted(s.buildByBody), s.failNested},
+		{http.MethodPost, resolvePath, s.counted(s.resolveByBody), s.failNested},
+		{http.MethodGet, metricsPath, s.metrics.serve, s.fail},
+		{http.MethodGet, "/*", s.binary, s.fail},
+	})
+	s.router.NotFound(s.adapt(route{http.MethodGet, "", notFound, s.fail})) // a request without a path, as OPTIONS * has it
 	return s
 }
-
-const metricsPath = "/metrics"
 
 // ServeHTTP answers one request.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
