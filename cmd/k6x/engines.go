@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"slices"
 
 	"k6x"
 	"k6x/builder"
@@ -13,97 +11,55 @@ import (
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
 	"k6x/event"
-	"k6x/gotool"
-	"k6x/internal/cage"
-	"k6x/internal/egress"
 	"k6x/launcher"
 	"k6x/resolver"
 )
 
-// goTools are the go command of this machine and its surroundings, for an engine that builds with it.
-type goTools struct {
-	tool     *gotool.Tool
-	personal []string // files of the user that fetching may read
-	cage     *cage.Cage
-	resolver *resolver.Resolver // nil: not opened yet
-	closers  []func() error
-}
-
-// close releases all that was opened, the last first.
-func (t *goTools) close() error {
-	var errs []error
-	for _, closer := range slices.Backward(t.closers) {
-		errs = append(errs, closer())
-	}
-	return errors.Join(errs...)
-}
-
 // openGo finds the go command here, and has its network and its files confined.
-func (o *builderOptions) openGo(ctx context.Context, shown *screen) (*goTools, error) {
-	personal, env := gotool.Personal()
-	tool, err := gotool.Find(ctx, append(env, o.env...), o.direct)
-	if err != nil {
-		return nil, err
+func (o *builderOptions) openGo(ctx context.Context, shown *screen) (*app.Tools, error) {
+	t, err := app.OpenTools(ctx, app.ToolsConfig{Env: o.env, Direct: o.direct, Sandbox: o.sandbox, Personal: true, Logger: shown.logger()})
+	if err == nil {
+		shown.tell(true, "sandbox: "+t.Cage.Report().String())
 	}
-	tool.Personal = true
-	confined, err := o.sandbox.Cage()
-	if err != nil {
-		return nil, err
-	}
-	if tool.Egress, err = egress.Start(tool.Fetch, shown.logger()); err != nil {
-		return nil, err
-	}
-	shown.tell(true, "sandbox: "+confined.Report().String())
-	return &goTools{tool: tool, personal: personal, cage: confined, closers: []func() error{tool.Egress.Close}}, nil
+	return t, err
 }
 
 // openNative opens the engine that builds with the go command here, and its resolver.
-func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *goTools, _ *native.Engine, err error) {
+func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.Tools, _ *native.Engine, _ *resolver.Resolver, err error) {
 	t, err := o.openGo(ctx, shown)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.close())
+			err = errors.Join(err, t.Close())
 		}
 	}()
-	cfg := native.Config{Tool: t.tool, Cage: t.cage, Personal: t.personal, Dir: app.GoDir(o.cacheDir), Hurried: !o.patient, Logger: shown.logger()}
-	if o.buildCache != "" {
-		shared, err := app.OpenBuildCache(ctx, app.BuildCacheConfig{
-			URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir, Logger: shown.logger(),
-		})
-		if err != nil {
-			return nil, nil, fmt.Errorf("--build-cache: %w", err)
-		}
-		t.closers = append(t.closers, func() error { return shared.Close(o.sendTime()) })
-		cfg.BuildCache = shared
-	}
-	engine, err := native.New(ctx, cfg)
+	engine, err := t.OpenNative(ctx, native.Config{Hurried: !o.patient},
+		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir}, o.sendTime())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	t.closers = append(t.closers, engine.Close)
-	t.resolver, err = o.resolver(ctx, fetcher{t.tool, engine.Env(), engine.RunFetching}, shown)
-	return t, engine, err
+	r, err := o.resolver(ctx, fetcher{t.Tool, engine.Env(), engine.RunFetching}, shown)
+	return t, engine, r, err
 }
 
 // native opens a workshop that builds with the go command here.
 func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Workshop, error) {
-	t, engine, err := o.openNative(ctx, shown)
+	t, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
 	used := &usedEngine{Engine: engine}
 	return launcher.Workshop{
 		Engine:   used,
-		Settings: engine.Settings(), Resolve: resolveWith(t.resolver),
+		Settings: engine.Settings(), Resolve: resolveWith(r),
 		Close: func() error {
 			if used.built {
 				engine.Settle(ctx)
 				app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
 			}
-			return t.close()
+			return t.Close()
 		},
 	}, nil
 }
@@ -116,19 +72,19 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ launcher.Wor
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, t.close())
+			err = errors.Join(err, t.Close())
 		}
 	}()
-	engine, err := xk6.New(ctx, xk6.Config{Tool: t.tool, Cage: t.cage, Personal: t.personal, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
+	engine, err := xk6.New(ctx, xk6.Config{Tool: t.Tool, Cage: t.Cage, Personal: t.Personal, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	t.closers = append(t.closers, engine.Close)
-	r, err := o.resolver(ctx, fetcher{t.tool, engine.Env(), engine.RunFetching}, shown)
+	t.OnClose(engine.Close)
+	r, err := o.resolver(ctx, fetcher{t.Tool, engine.Env(), engine.RunFetching}, shown)
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: t.close}, nil
+	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: t.Close}, nil
 }
 
 // usedEngine is an engine that knows whether it has built anything.

@@ -55,12 +55,11 @@ type replacement struct {
 // getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
 // have versions, and is built anew each time, as the code may be different each time.
 func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
-	tools, engine, err := o.openNative(ctx, shown)
+	tools, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
-	defer func() { err = errors.Join(err, tools.close()) }()
-	r := tools.resolver
+	defer func() { err = errors.Join(err, tools.Close()) }()
 	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
@@ -70,7 +69,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
-	replaced, err := o.replacements(ctx, tools, fetched, shown)
+	replaced, err := o.replacements(ctx, tools, r, fetched, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -138,7 +137,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *runOptions) replacements(ctx context.Context, tools *goTools, fetched string, shown *screen) ([]replacement, error) {
+func (o *runOptions) replacements(ctx context.Context, tools *app.Tools, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -157,11 +156,11 @@ func (o *runOptions) replacements(ctx context.Context, tools *goTools, fetched s
 			shown.display.Spin("fetching " + src.String())
 		}
 		x := replacement{name: name}
-		git := source.Git{Cage: tools.cage, Egress: tools.tool.Egress, Logger: shown.logger()}
+		git := source.Git{Cage: tools.Cage, Egress: tools.Tool.Egress, Logger: shown.logger()}
 		if x.code, err = git.Resolve(ctx, src, filepath.Join(fetched, fmt.Sprint(i))); err != nil {
 			return nil, fmt.Errorf("--replace %s: %w", name, err)
 		}
-		if x.path, err = modulePath(ctx, tools.resolver, name, x.code.Path); err != nil {
+		if x.path, err = modulePath(ctx, r, name, x.code.Path); err != nil {
 			return nil, err
 		}
 		if slices.ContainsFunc(all, func(other replacement) bool { return other.name == name }) {

@@ -21,9 +21,6 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/event"
-	"k6x/gotool"
-	"k6x/internal/cage"
-	"k6x/internal/egress"
 	"k6x/resolver"
 	"k6x/service"
 )
@@ -32,15 +29,15 @@ import (
 type App struct {
 	options  Options
 	logger   *slog.Logger
-	tool     *gotool.Tool
 	host     k6x.Platform
-	cage     *cage.Cage
-	store    *binaries
-	events   event.Stream // of builds
-	builds   *BuildCache  // nil: it is not shared
+	tools    *Tools
 	engine   *native.Engine
-	dedup    *builder.Dedup
 	resolver *resolver.Resolver
+	store    *binaries
+	logs     *cache.Logs
+	events   event.Stream // of builds
+	limit    *builder.Limit
+	dedup    *builder.Dedup
 	Service  *service.Service
 	preload  []service.Wish
 	work     sync.WaitGroup
@@ -49,120 +46,139 @@ type App struct {
 // New makes the service. It does not listen yet.
 func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error) {
 	a := &App{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
+	cfg, err := a.validate()
+	if err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			_ = a.Close()
 		}
 	}()
+	if err := a.open(ctx); err != nil {
+		return nil, err
+	}
+	if cfg.Platforms, err = choosePlatforms(ctx, a.tools.Tool, o.Platforms); err != nil {
+		return nil, err
+	}
+	a.assemble(cfg)
+	return a, nil
+}
+
+// validate returns the part of the service's configuration that the options say by themselves.
+func (a *App) validate() (service.Config, error) {
+	o := a.options
+	fail := func(err error) (service.Config, error) { return service.Config{}, err }
 	if o.MaxBuilds < 1 || o.Queue < 0 {
-		return nil, &cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")}
+		return fail(&cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")})
 	}
 	if slices.Equal(o.Compress, []string{"none"}) { // a variable cannot be empty
 		o.Compress = nil
 	}
 	for _, name := range o.Compress {
 		if !slices.Contains(service.Codings(), name) {
-			return nil, &cli.UsageError{Err: fmt.Errorf("--compress %s: what can be compressed with is %s", name, strings.Join(service.Codings(), ", "))}
+			return fail(&cli.UsageError{Err: fmt.Errorf("--compress %s: what can be compressed with is %s", name, strings.Join(service.Codings(), ", "))})
 		}
 	}
 	base, err := baseURL(o.URL)
 	if err != nil {
-		return nil, err
+		return fail(err)
 	}
 	trusted, err := prefixes(o.TrustedProxies)
 	if err != nil {
-		return nil, err
-	}
-	if a.tool, err = gotool.Find(ctx, o.Env, o.Direct); err != nil {
-		return nil, err
-	}
-	if a.tool.Egress, err = egress.Start(a.tool.Fetch, logger); err != nil {
-		return nil, err
-	}
-	platforms, err := choosePlatforms(ctx, a.tool, o.Platforms)
-	if err != nil {
-		return nil, err
+		return fail(err)
 	}
 	for _, list := range o.Preload {
 		wishes, err := service.ParsePreload(list, a.host)
 		if err != nil {
-			return nil, fmt.Errorf("--preload %s: %w", list, err)
+			return fail(fmt.Errorf("--preload %s: %w", list, err))
 		}
 		a.preload = append(a.preload, wishes...)
-	}
-	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
-		return nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
-			WithHint("Choose another one with --cache-dir.")
 	}
 	var tokens *service.Tokens
 	if o.AuthTokenFile != "" {
 		if tokens, err = service.LoadTokens(o.AuthTokenFile); err != nil {
-			return nil, err
+			return fail(err)
 		}
 	}
-	metrics := service.NewMetrics()
+	return service.Config{
+		URL: base, Trusted: trusted, Tokens: tokens, Compress: o.Compress, BasePath: o.BasePath, Redirect: o.RedirectDownloads, Publish: o.Publish,
+		MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge, BuildMaxAge: o.BuildMaxAge, Logger: a.logger,
+	}, nil
+}
+
+// open opens what is outside of this process: the go command, directories, buckets, registries.
+func (a *App) open(ctx context.Context) (err error) {
+	o := a.options
+	if a.tools, err = OpenTools(ctx, ToolsConfig{Env: o.Env, Direct: o.Direct, Sandbox: o.Sandbox, Logger: a.logger}); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
+		return k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
+			WithHint("Choose another one with --cache-dir.")
+	}
 	if a.store, err = a.openStore(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	logs, err := cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20)
+	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
+		return err
+	}
+	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once},
+		BuildCacheConfig{URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir}, sendEnd)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if a.cage, err = o.Sandbox.Cage(); err != nil {
-		return nil, err
-	}
-	cfg := native.Config{Tool: a.tool, Dir: GoDir(o.CacheDir), Timeout: o.BuildTimeout, Cage: a.cage, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once, Logger: logger}
-	if o.BuildCache != "" {
-		if a.builds, err = OpenBuildCache(ctx, BuildCacheConfig{
-			URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir, Logger: logger,
-		}); err != nil {
-			return nil, fmt.Errorf("--build-cache: %w", err)
-		}
-		a.builds.register(metrics)
-		cfg.BuildCache = a.builds
-	}
-	if a.engine, err = native.New(ctx, cfg); err != nil {
-		return nil, err
-	}
-	if a.resolver, err = resolver.New(ctx, resolver.Config{
+	tool := a.tools.Tool
+	a.resolver, err = resolver.New(ctx, resolver.Config{
 		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers, Cgo: o.Cgo,
-		Toolchain: a.tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
-		Go: a.tool.Path, Env: a.engine.Env(), Run: a.engine.RunFetching, Egress: a.tool.Egress, Logger: logger,
-	}); err != nil {
-		return nil, err
-	}
-	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(logger), service.KeepLogs(logs, logger))
-	limit := builder.NewLimit(builder.Keep(a.engine, a.store, events), builder.LimitConfig{
+		Toolchain: tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
+		Go: tool.Path, Env: a.engine.Env(), Run: a.engine.RunFetching, Egress: tool.Egress, Logger: a.logger,
+	})
+	return err
+}
+
+// assemble stacks what was opened.
+func (a *App) assemble(cfg service.Config) {
+	o, metrics := a.options, service.NewMetrics()
+	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
+	a.limit = builder.NewLimit(builder.Keep(a.engine, a.store, events), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
 	})
-	a.dedup = builder.NewDedup(limit, builder.DedupConfig{Events: events})
-	a.Service = service.New(service.Config{
-		Resolver: a.resolver, Builder: a.dedup, Store: a.store, Settings: a.engine.Settings(), Logs: logs,
-		Pin: func(key string) { a.store.Pin(key) }, Platforms: platforms, URL: base, Trusted: trusted,
-		Metrics: metrics, Logger: logger, MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge,
-		BuildMaxAge: o.BuildMaxAge, Tokens: tokens, Publish: o.Publish, BasePath: o.BasePath, Redirect: o.RedirectDownloads,
-		Progress: a.events.Running, Compress: o.Compress, Version: a.version(),
-	})
-	report := a.cage.Report()
-	metrics.Sandbox(report.State)
-	if o.Once {
-		logger.Debug("sandbox", "state", report.State, "lacks", report.Lacks)
-	} else {
-		logger.Info("sandbox", "state", report.State, "lacks", report.Lacks)
+	a.dedup = builder.NewDedup(a.limit, builder.DedupConfig{Events: events})
+
+	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
+	cfg.Settings, cfg.Progress, cfg.Version = a.engine.Settings(), a.events.Running, a.version()
+	cfg.Pin = func(key string) { a.store.Pin(key) }
+	a.Service = service.New(cfg)
+	a.observe(metrics)
+}
+
+// observe makes visible what is known besides requests and builds.
+func (a *App) observe(metrics *service.Metrics) {
+	report, level := a.tools.Cage.Report(), slog.LevelInfo
+	if a.options.Once {
+		level = slog.LevelDebug
 	}
-	metrics.Gauge("k6x_builds_running", "Builds under way.", func() float64 { return float64(limit.Stats().Running) })
-	metrics.Gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() float64 { return float64(limit.Stats().Waiting) })
-	metrics.Gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() float64 { return float64(limit.Stats().Behind) })
+	a.logger.Log(context.Background(), level, "sandbox", "state", report.State, "lacks", report.Lacks)
+	metrics.Sandbox(report.State)
+	if a.tools.Shared != nil {
+		a.tools.Shared.register(metrics)
+	}
+	gauge := func(name, help string, value func() int) {
+		metrics.Gauge(name, help, func() float64 { return float64(value()) })
+	}
+	gauge("k6x_builds_running", "Builds under way.", func() int { return a.limit.Stats().Running })
+	gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() int { return a.limit.Stats().Waiting })
+	gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() int { return a.limit.Stats().Behind })
 	metrics.Counter("k6x_builds_refuted_total", "Binaries that were answered and that go build then refused to make, or made in another way.",
 		func() float64 { return float64(a.engine.RefutedBuilds()) })
 	metrics.Gauge("k6x_store_bytes", "Bytes of stored binaries and records.", func() float64 { return float64(a.store.Stats().Bytes) })
-	metrics.Gauge("k6x_store_artifacts", "Stored binaries.", func() float64 { return float64(a.store.Stats().Artifacts) })
+	gauge("k6x_store_artifacts", "Stored binaries.", func() int { return a.store.Stats().Artifacts })
 	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })
-	metrics.Gauge("k6x_registries_stale", "Registries that are out of reach.", func() float64 {
-		return float64(len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale })))
+	gauge("k6x_registries_stale", "Registries that are out of reach.", func() int {
+		return len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale }))
 	})
-	return a, nil
 }
 
 // logBuilds returns a sink that logs builds that have ended.
@@ -204,14 +220,8 @@ func (a *App) Close() error {
 		}
 	}
 	a.work.Wait()
-	if a.engine != nil {
-		errs = append(errs, a.engine.Close())
-	}
-	if a.tool != nil {
-		errs = append(errs, a.tool.Egress.Close())
-	}
-	if a.builds != nil {
-		errs = append(errs, a.builds.Close(sendEnd))
+	if a.tools != nil {
+		errs = append(errs, a.tools.Close())
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.close())

@@ -34,7 +34,7 @@ func Run(ctx context.Context, o Options, logger *slog.Logger, stdout io.Writer) 
 			base := cmp.Or(strings.TrimRight(o.URL, "/"), cli.LocalURL(addr))
 			fmt.Fprintf(stdout, "%s listens on %s\nTry:\n\n    curl -fL -o k6 %s && chmod +x k6 && ./k6 version\n\n",
 				cmp.Or(o.Program, "k6x service"), cli.LocalURL(addr), base+"/"+a.host.String()+"/k6,k6/x/redis")
-			logger.Info("listening", "addr", addr.String(), "toolchain", a.tool.Version, "cache_dir", o.CacheDir)
+			logger.Info("listening", "addr", addr.String(), "toolchain", a.tools.Tool.Version, "cache_dir", o.CacheDir)
 			a.Start(background)
 		},
 		Stopping: a.Service.Drain,
