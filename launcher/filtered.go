@@ -6,7 +6,7 @@ import (
 	"k6x"
 )
 
-// Filtered is a Source of which only that may be had that Permit allows.
+// Filtered is a Source that gives only lists that Permit allows.
 type Filtered struct {
 	Source
 	Permit func(ctx context.Context, list k6x.List) error

@@ -9,9 +9,9 @@ import (
 	"k6x"
 )
 
-// inspect reads a binary, which is not run, and refuses what cannot be the k6 that was asked
-// for: another file, another platform, another version of k6. That the digest is the one
-// announced does not tell, if who announced it is wrong. The error is of kind k6x.Unavailable.
+// inspect reads a binary, which is not run, and returns an error of kind k6x.Unavailable unless it is the k6 that was asked
+// for: another file, another platform, another version of k6 is refused. The digest does not show that, as the source that is
+// wrong has announced it.
 func inspect(file *os.File, platform k6x.Platform, pinned k6x.List) error {
 	wrong := func(format string, args ...any) error {
 		return k6x.Errorf(k6x.Unavailable, "what came is not the k6 that was asked for: "+format, args...).

@@ -4,8 +4,8 @@
 //	(command)                         (Find)     none ─► a Source ─► binaries ─┘
 //	                                                     (Resolve)    (Add: Fetch)
 //
-// The subpackages do the parts: command reads the command line, script finds out what is needed,
-// binaries keeps what was had, remote is the client of a service, and process becomes k6.
+// The subpackages do the parts: command reads the command line, script finds the dependencies,
+// binaries keeps executables, and process becomes k6. Package client asks the service.
 package launcher
 
 import (
@@ -24,11 +24,11 @@ import (
 type Source interface {
 	Name() string // as in --builder
 
-	// Open gets ready. An error says why nothing can be had from here: what is not set up, not
+	// Open gets ready. An error says why this source cannot be used: something is not set up, not
 	// installed or not running.
 	Open(ctx context.Context) error
 
-	// Resolve returns the versions that list means now. Nothing is built.
+	// Resolve returns the versions that list has now. Nothing is built.
 	Resolve(ctx context.Context, platform k6x.Platform, list k6x.List) (k6x.List, error)
 
 	// Fetch writes the binary of a pinned list to file, which is empty.
@@ -43,14 +43,14 @@ type Launcher struct {
 	Sources  []Source // in the order in which they are tried
 	Platform k6x.Platform
 
-	// Clean passes over what is kept: versions are looked for anew.
+	// Clean passes over kept binaries: versions are looked for anew.
 	Clean bool
 
-	// Permit returns an error unless a list may be used, which holds for what is kept as well. Nil: all may.
+	// Permit returns an error unless a list may be used, also for kept binaries. Nil: all may.
 	Permit func(list k6x.List) error
 
-	// Tell is told what goes on; details are for those who asked for them. Nil: nobody is told.
-	Tell func(detail bool, text string)
+	// Print prints a line of progress; details are for a verbose mode. Nil: nothing is printed.
+	Print func(detail bool, text string)
 }
 
 // tries bounds how often a kept binary may turn out to be damaged or gone. Damaged ones are removed.
@@ -59,11 +59,11 @@ const tries = 100
 // Get returns a binary that satisfies needs, has nothing else, and has been checked. It is not
 // removed before release is called, or this process has become another.
 //
-// If there is no such binary yet, one is had from the first source that can give it. If no source
-// answers, a kept binary does that has more.
+// If there is no such binary yet, it is fetched from the first source that can give it. If no source
+// answers, a kept binary that has more will do.
 func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
 	for range tries {
-		if b, err = l.have(ctx, needs); err != nil {
+		if b, err = l.find(ctx, needs); err != nil {
 			return binaries.Binary{}, nil, err
 		}
 		release, err = l.Dir.Use(ctx, b)
@@ -73,14 +73,14 @@ func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, 
 		if !errors.Is(err, binaries.ErrDamaged) && !errors.Is(err, binaries.ErrGone) {
 			break
 		}
-		l.tell(false, "%v; getting it again", err)
+		l.print(false, "%v; getting it again", err)
 	}
 	return binaries.Binary{}, nil, err
 }
 
-// have returns a kept binary, which is had from a source if need be.
-func (l *Launcher) have(ctx context.Context, needs k6x.List) (b binaries.Binary, err error) {
-	if needs, err = withK6(needs); err == nil {
+// find returns a kept binary, which is fetched from a source if need be.
+func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary, err error) {
+	if needs, err = WithK6(needs); err == nil {
 		err = l.permit(needs)
 	}
 	if err != nil {
@@ -88,7 +88,7 @@ func (l *Launcher) have(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	}
 	if !l.Clean {
 		if b, ok := l.Dir.Find(ctx, l.Platform, needs); ok && l.permit(b.List()) == nil {
-			l.tell(true, "%s has what is needed: %s", b.Path, b.List())
+			l.print(true, "%s has what is needed: %s", b.Path, b.List())
 			return b, nil
 		}
 	}
@@ -106,13 +106,13 @@ func (l *Launcher) have(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	if !ok {
 		return binaries.Binary{}, err
 	}
-	l.tell(true, "%s has more than what is needed, and is used as no builder answers: %s\n%v", more.Path, more.List(), err)
+	l.print(true, "%s has more than what is needed, and is used as no builder answers: %s\n%v", more.Path, more.List(), err)
 	return more, nil
 }
 
-// Resolve returns the versions that list means now, and who says so.
+// Resolve returns the versions that list has now, and the source that says so.
 func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List, by string, err error) {
-	if list, err = withK6(list); err != nil {
+	if list, err = WithK6(list); err != nil {
 		return nil, "", err
 	}
 	_, err = l.try(ctx, func(s Source) error {
@@ -123,7 +123,7 @@ func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List,
 	return pinned, by, err
 }
 
-// Fetch returns the kept binary of what list means now; release is as of Get.
+// Fetch returns the kept binary with the versions that list has now; release is as of Get.
 func (l *Launcher) Fetch(ctx context.Context, list k6x.List) (b binaries.Binary, release func(), err error) {
 	anew := *l
 	anew.Clean = true
@@ -137,8 +137,8 @@ func (l *Launcher) With(ctx context.Context, f func(Source) error) error {
 	return err
 }
 
-// withK6 returns the list with k6 in it.
-func withK6(list k6x.List) (k6x.List, error) {
+// WithK6 returns the list with k6 in it.
+func WithK6(list k6x.List) (k6x.List, error) {
 	if _, ok := list.Lookup(k6x.K6); ok {
 		return list, nil
 	}
@@ -173,7 +173,7 @@ func (l *Launcher) add(ctx context.Context, s Source, pinned k6x.List) (binaries
 	}
 	var failed error
 	b, err := l.Dir.Add(ctx, meta, func(file *os.File) error {
-		l.tell(false, "getting %s from %s", pinned, s.Name())
+		l.print(false, "getting %s from %s", pinned, s.Name())
 		if failed = s.Fetch(ctx, l.Platform, pinned, file); failed == nil {
 			failed = inspect(file, l.Platform, pinned)
 		}
@@ -190,8 +190,8 @@ type ours struct{ error }
 
 func (e *ours) Unwrap() error { return e.error }
 
-// isAnswer reports whether a source has answered with a no, which others need not be asked about:
-// it would be the same, or should be.
+// isAnswer reports whether an error is the answer of a source, rather than a failure to answer: that of others
+// would be the same, or should be.
 func isAnswer(err error) bool {
 	if err == nil {
 		return false
@@ -206,20 +206,20 @@ func isAnswer(err error) bool {
 // try calls f with one source after the other until one has answered, or no other can help.
 func (l *Launcher) try(ctx context.Context, f func(Source) error) (answered bool, err error) {
 	var why []string
-	var failed error // of the last source that was asked
+	var failed error // of the last source
 	for _, s := range l.Sources {
 		err := s.Open(ctx)
-		if isAnswer(err) { // somebody wrote something wrong
+		if isAnswer(err) { // a mistake in a flag or file
 			l.close(s)
 			return true, err
 		}
 		if err != nil {
-			l.tell(true, "%s is passed over: %s", s.Name(), reason(err))
+			l.print(true, "%s is passed over: %s", s.Name(), reason(err))
 		} else {
 			if failed != nil {
-				l.tell(false, "%s; trying %s instead", why[len(why)-1], s.Name())
+				l.print(false, "%s; trying %s instead", why[len(why)-1], s.Name())
 			}
-			l.tell(true, "asking %s", s.Name())
+			l.print(true, "asking %s", s.Name())
 			err = f(s)
 			o, isOurs := errors.AsType[*ours](err)
 			if isOurs {
@@ -246,15 +246,15 @@ func (l *Launcher) try(ctx context.Context, f func(Source) error) (answered bool
 	return false, k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
 }
 
-// close closes a source. What it gave is as good if that fails.
+// close closes a source. A binary that it gave is as good if that fails.
 func (l *Launcher) close(s Source) {
 	if err := s.Close(); err != nil {
-		l.tell(true, "%s: %s", s.Name(), reason(err))
+		l.print(true, "%s: %s", s.Name(), reason(err))
 	}
 }
 
-// reason returns the words of an error, with the cause of one that is a fault of this machine: whoever
-// runs a launcher is the one to look after it.
+// reason returns the message of an error, with the cause of one that is a fault of this machine, which the user
+// of a launcher looks after.
 func reason(err error) string {
 	text := err.Error()
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
@@ -263,8 +263,8 @@ func reason(err error) string {
 	return text
 }
 
-func (l *Launcher) tell(detail bool, format string, args ...any) {
-	if l.Tell != nil {
-		l.Tell(detail, fmt.Sprintf(format, args...))
+func (l *Launcher) print(detail bool, format string, args ...any) {
+	if l.Print != nil {
+		l.Print(detail, fmt.Sprintf(format, args...))
 	}
 }

@@ -122,7 +122,7 @@ func newBench(t *testing.T, sources ...Source) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{t: t}
-	b.Launcher = &Launcher{Dir: dir, Sources: sources, Platform: host, Tell: func(detail bool, text string) {
+	b.Launcher = &Launcher{Dir: dir, Sources: sources, Platform: host, Print: func(detail bool, text string) {
 		if !detail {
 			b.told = append(b.told, text)
 		}
@@ -230,7 +230,7 @@ func TestAK6WithMoreIsUsedOnlyIfNoSourceAnswers(t *testing.T) {
 	s := &shop{name: "s", data: k6(t), has: all}
 	b := newBench(t, s)
 	var details []string
-	b.Tell = func(detail bool, text string) {
+	b.Print = func(detail bool, text string) {
 		if detail {
 			details = append(details, text)
 		}

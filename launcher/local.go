@@ -22,11 +22,11 @@ type Local struct {
 	shop Workshop
 }
 
-// Workshop is what is needed to build here.
+// Workshop is an engine that builds here, with its resolver.
 type Workshop struct {
 	Engine   builder.Engine
 	Settings k6x.Settings // of the engine
-	// Resolve finds exact modules, within the rules for what may be used.
+	// Resolve finds exact modules, within the rules for modules that may be used.
 	Resolve func(ctx context.Context, list k6x.List) (modules []k6x.Module, cgo bool, err error)
 	// Close releases all of it; nil: there is nothing to release.
 	Close func() error

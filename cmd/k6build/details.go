@@ -10,7 +10,7 @@ import (
 	"k6x"
 )
 
-// details are what is printed of a binary; id and url only of one that a service made.
+// details are printed of a binary; id and url only of one that a service made.
 type details struct {
 	id, platform, checksum, url string
 	dependencies                map[string]string // name to version

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -15,29 +16,23 @@ import (
 	"k6x/resolver"
 )
 
-// engineOptions are what local and server have in common: what there is to build, and how.
+// engineOptions are the flags that local and server have in common: registries, and the go command.
 type engineOptions struct {
-	catalog           string
-	catalogFor        []string // MODULE=LOCATION
-	env               []string // KEY=VALUE
-	direct            []string
-	copyGoEnv         bool
-	allowBuildSemvers bool
-	cgo               bool
-	sandbox           app.Sandbox
-	verbose           bool
+	app.GoOptions
+	catalog    string
+	catalogFor []string // MODULE=LOCATION
+	copyGoEnv  bool
+	cgo        bool
+	verbose    bool
 }
 
 func (e *engineOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVarP(&e.catalog, "catalog", "c", "", "`location` of the catalog of extensions: a file or a URL (default that of k6)")
 	f.StringArrayVar(&e.catalogFor, "catalog-for", nil,
 		"`MODULE=LOCATION` of the catalog for another k6, such as go.k6.io/k6/v2=v2.json; may be repeated")
-	f.StringArrayVarP(&e.env, "env", "e", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
-	cli.DirectFlag(f, &e.direct)
+	e.GoOptions.AddFlags(f, "env", "e")
 	f.BoolVarP(&e.copyGoEnv, "copy-go-env", "g", true, "fetch modules with the settings that go env has here, such as GOPROXY")
-	f.BoolVar(&e.allowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.BoolVar(&e.cgo, "enable-cgo", false, "build extensions that need cgo, which runs the C compiler on their code")
-	e.sandbox.AddFlags(f)
 	f.BoolVarP(&e.verbose, "verbose", "v", false, "log what is done to stderr")
 }
 
@@ -61,18 +56,19 @@ func (e *engineOptions) registries() ([]string, error) {
 	return list, nil
 }
 
-// goDefaults are the settings for fetching modules where nobody has set any.
+// goDefaults are the settings for fetching modules of a go command without any configuration.
 var goDefaults = []string{
 	"GOPROXY=", "GOSUMDB=sum.golang.org", "GONOPROXY=", "GONOSUMDB=", "GOPRIVATE=",
 	"GOINSECURE=", "GOVCS=", "GOAUTH=netrc",
 }
 
-// environment returns KEY=VALUE for the go command. Its caches are always our own.
-func (e *engineOptions) environment() []string {
-	if e.copyGoEnv {
-		return e.env
+// goOptions returns the options for the go command, with the environment that it gets here.
+func (e *engineOptions) goOptions() app.GoOptions {
+	o := e.GoOptions
+	if !e.copyGoEnv {
+		o.Env = slices.Concat(goDefaults, o.Env)
 	}
-	return append(append([]string{}, goDefaults...), e.env...)
+	return o
 }
 
 func textLogger(w io.Writer, level slog.Level) *slog.Logger {

@@ -3,16 +3,18 @@ package main
 import (
 	"slices"
 	"testing"
+
+	"k6x/cmd/internal/app"
 )
 
 // Without the user's settings, those that the go command has by itself count; what is given
 // with -e comes last, and the last one wins.
 func TestEnvironmentOfTheGoCommand(t *testing.T) {
 	given := []string{"GOPROXY=https://proxy.example.com"}
-	if got := (&engineOptions{env: given, copyGoEnv: true}).environment(); !slices.Equal(got, given) {
+	if got := (&engineOptions{GoOptions: app.GoOptions{Env: given}, copyGoEnv: true}).goOptions().Env; !slices.Equal(got, given) {
 		t.Errorf("with -g: %q", got)
 	}
-	got := (&engineOptions{env: given}).environment()
+	got := (&engineOptions{GoOptions: app.GoOptions{Env: given}}).goOptions().Env
 	if len(got) < 5 || got[len(got)-1] != given[0] || !slices.Contains(got, "GOSUMDB=sum.golang.org") {
 		t.Errorf("without: %q", got)
 	}

@@ -94,7 +94,7 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	return details{platform: platform.String(), dependencies: versions, checksum: artifact.Digest}.print(stdout)
 }
 
-// appOptions returns what a service in this process is made with, for one build.
+// appOptions returns the options of a service in this process, for one build.
 func (o *localOptions) appOptions() (app.Options, error) {
 	registries, err := o.registries()
 	if err != nil {
@@ -107,11 +107,11 @@ func (o *localOptions) appOptions() (app.Options, error) {
 	return app.Options{
 		Registries: registries, Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
 		StoreSize: 20 << 30, GoCacheSize: 10 << 30, Once: true, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
-		Env: o.environment(), Direct: o.direct, AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
+		GoOptions: o.goOptions(), Cgo: o.cgo,
 	}, nil
 }
 
-// build is what is wanted of one build.
+// build describes one build.
 type build struct {
 	platform k6x.Platform
 	list     k6x.List

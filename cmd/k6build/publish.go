@@ -26,19 +26,19 @@ type publisher struct {
 	token   string // for the store; "": none
 	http    *http.Client
 	flights singleflight.Group
-	known   *lru.Cache[string, string] // id to the URL of what is there
+	stored  *lru.Cache[string, string] // digest to the URL at the store
 }
 
 func newPublisher(base *url.URL, token string) *publisher {
-	known, _ := lru.New[string, string](4096) // fails for a size below one only
-	return &publisher{base: base, token: token, http: &http.Client{}, known: known}
+	stored, _ := lru.New[string, string](4096) // fails for a size below one only
+	return &publisher{base: base, token: token, http: &http.Client{}, stored: stored}
 }
 
 // publish makes sure that the store has the binary under its digest, and returns the URL
 // to download it from. Callers for the same digest share one upload, which outlasts
 // them. Errors are of kind Unavailable, or those of open.
 func (p *publisher) publish(ctx context.Context, digest string, open func(context.Context) (*cache.Entry, error)) (string, error) {
-	if location, ok := p.known.Get(digest); ok {
+	if location, ok := p.stored.Get(digest); ok {
 		return location, nil
 	}
 	flight := p.flights.DoChan(digest, func() (any, error) {
@@ -46,7 +46,7 @@ func (p *publisher) publish(ctx context.Context, digest string, open func(contex
 		defer cancel()
 		location, err := p.ensure(ctx, digest, open)
 		if err == nil {
-			p.known.Add(digest, location)
+			p.stored.Add(digest, location)
 		}
 		return location, err
 	})
@@ -70,7 +70,7 @@ func (p *publisher) ensure(ctx context.Context, digest string, open func(context
 	}
 	defer entry.Close()
 	location, err = p.do(ctx, http.MethodPost, digest, entry)
-	if errors.Is(err, errDuplicate) { // somebody else was first; what counts is what is there
+	if errors.Is(err, errDuplicate) { // another server was first, and its object counts
 		return p.do(ctx, http.MethodGet, digest, nil)
 	}
 	return location, err
@@ -128,7 +128,7 @@ func (p *publisher) do(ctx context.Context, method, digest string, entry *cache.
 	return u.String(), nil
 }
 
-func (p *publisher) fault(what string, cause error) error {
-	return k6x.Errorf(k6x.Unavailable, "the binary is there, but the store that clients get it from cannot take it: %s", what).
+func (p *publisher) fault(reason string, cause error) error {
+	return k6x.Errorf(k6x.Unavailable, "the binary is there, but the store that clients get it from cannot take it: %s", reason).
 		WithHint("Try again later.").WithCause(cause)
 }

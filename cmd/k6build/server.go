@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"k6x"
-	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 )
@@ -18,18 +15,11 @@ import (
 type serverOptions struct {
 	engineOptions
 	bucketOptions
-	port            uint16
-	url             string
-	storeURL        string
-	cacheDir        string
-	tokenFile       string
-	maxBuilds       int
-	queue           int
-	buildTimeout    time.Duration
-	cacheMaxAge     time.Duration
-	otelEndpoint    string
-	shutdownTimeout time.Duration
-	level           slog.Level
+	service      app.Options
+	port         uint16
+	storeURL     string
+	otelEndpoint string
+	level        slog.Level
 }
 
 func newServerCommand() *cobra.Command {
@@ -54,16 +44,10 @@ answers name them there; its token, if it wants one, is in the variable ` + toke
 	o.engineOptions.addFlags(f)
 	o.bucketOptions.addFlags(f)
 	f.Uint16VarP(&o.port, "port", "p", 8000, "`port` to listen on; 0 is any that is free")
-	f.StringVar(&o.url, "url", "", "`base` URL that clients see, when a proxy is in front; may have a path")
+	o.service.AddServerFlags(f)
 	f.StringVar(&o.storeURL, "store-url", "", "`URL` of a k6build store, where binaries are put for clients to download")
-	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
-	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
-	f.IntVar(&o.maxBuilds, "max-builds", app.DefaultMaxBuilds(), app.MaxBuildsUsage)
-	f.IntVar(&o.queue, "queue", 64, "`number` of builds that may wait for their turn")
-	f.DurationVar(&o.buildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
-	f.DurationVar(&o.cacheMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")
+	f.StringVar(&o.service.AuthTokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
 	f.StringVar(&o.otelEndpoint, "otel-endpoint", "", "`URL` that traces are sent to, as OTLP over HTTP (default none are made)")
-	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running downloads may take after a signal to stop")
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	return cmd
 }
@@ -97,14 +81,13 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 	if err != nil {
 		return app.Options{}, err
 	}
-	options := app.Options{
-		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Program: "k6build server", URL: o.url,
-		Registries: registries, Platforms: platformNames(), CacheDir: o.cacheDir,
-		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: o.maxBuilds, Queue: o.queue, BuildTimeout: o.buildTimeout,
-		Env: o.environment(), Direct: o.direct, AllowBuildSemvers: o.allowBuildSemvers, Cgo: o.cgo, Sandbox: o.sandbox,
-		BuildMaxAge: o.cacheMaxAge, AuthTokenFile: o.tokenFile, Store: store, BuildAlone: o.lock != "s3", NearSize: 5 << 30,
-		TrustedProxies: []string{"127.0.0.0/8", "::1/128"}, ShutdownTimeout: o.shutdownTimeout,
-	}
+	options := o.service
+	options.GoOptions = o.goOptions()
+	options.Addr, options.AddrFlag, options.Program = fmt.Sprintf(":%d", o.port), "port", "k6build server"
+	options.Registries, options.Cgo = registries, o.cgo
+	options.Store, options.BuildAlone = store, o.lock != "s3"
+	options.StoreSize, options.NearSize, options.GoCacheSize = 20<<30, 5<<30, 10<<30
+	options.TrustedProxies = []string{"127.0.0.0/8", "::1/128"}
 	if o.storeURL != "" {
 		u, err := cli.ParseURL("store-url", o.storeURL, "the URL of a store, such as http://localhost:9000")
 		if err != nil {
@@ -117,12 +100,4 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		options.Publish = newPublisher(u, token).publish
 	}
 	return options, nil
-}
-
-func platformNames() []string {
-	var names []string
-	for _, p := range k6x.DefaultPlatforms() {
-		names = append(names, p.String())
-	}
-	return names
 }

@@ -46,7 +46,7 @@ func (t *tracing) wrap(next http.Handler) http.Handler {
 	return otelhttp.NewHandler(next, "request", otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.TraceContext{}))
 }
 
-// close sends what is left.
+// close sends the traces that were not sent yet.
 func (t *tracing) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -19,19 +19,17 @@ import (
 // scriptOptions are the flags of commands that look at a script and run nothing.
 type scriptOptions struct {
 	needOptions
+	displayOptions
 	outputs []string
-	verbose bool
-	quiet   bool
 }
 
 func (o *scriptOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVarP(&o.outputs, "out", "o", nil, "`OUTPUT` that the test writes to, as for k6 run; may be repeated")
 	o.needOptions.addFlags(f)
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no more than what was asked for")
+	o.displayOptions.addFlags(f, "print no more than what was asked for")
 }
 
-// analyze finds out what the script needs, if there is one. Replaced are the names of --replace.
+// analyze finds the dependencies of the script, if there is one. Replaced are the names of --replace.
 func (o *scriptOptions) analyze(ctx context.Context, args, replaced []string, stdin io.Reader, shown *screen) (script.Report, error) {
 	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with, Replaced: replaced}
 	if len(args) > 0 {
@@ -39,7 +37,7 @@ func (o *scriptOptions) analyze(ctx context.Context, args, replaced []string, st
 	}
 	report, err := script.Analyze(ctx, in)
 	for _, note := range report.Notes {
-		shown.tell(true, note)
+		shown.print(true, note)
 	}
 	return report, err
 }
@@ -76,7 +74,7 @@ Extensions are those of the registry; a Go module is built only if --with, K6_DE
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
-	o.patient = true
+	o.mayLinger = true
 	o.keep.addSize(f)
 	return cmd
 }
@@ -93,7 +91,7 @@ func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, 
 	if err != nil {
 		return &cli.UsageError{Err: err}
 	}
-	shown := newScreen(stderr, o.quiet, o.verbose)
+	shown := o.screen(stderr)
 	defer shown.close()
 	report, err := o.analyze(ctx, args, o.names(), stdin, shown)
 	if err != nil {
@@ -109,9 +107,9 @@ func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, 
 		return err
 	}
 	defer release()
-	name := filepath.Join(o.binDir, platform.Executable())
-	if err := os.MkdirAll(o.binDir, 0o755); err != nil {
-		return k6x.Errorf(k6x.Invalid, "the directory of --bin-dir cannot be made: %w", err)
+	name, err := programPath(o.binDir, platform)
+	if err != nil {
+		return err
 	}
 	if err := copyProgram(made.Path, name); err != nil {
 		return err
@@ -129,8 +127,7 @@ func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, 
 
 func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
 	if len(o.replace) > 0 {
-		r := runOptions{builderOptions: o.builderOptions, replaceOptions: o.replaceOptions}
-		return r.getReplaced(ctx, platform, needs, shown)
+		return o.getReplaced(ctx, o.replaceOptions, platform, needs, shown)
 	}
 	// Not among those of .k6x: it is --bin-dir here that says where a k6 goes.
 	keep := binaries.Config{Dir: filepath.Join(o.cacheDir, "bin"), Size: int64(o.keep.size)}

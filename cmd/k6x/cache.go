@@ -41,7 +41,7 @@ Go's build cache). What a service keeps is its own matter.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	p := cmd.PersistentFlags()
-	p.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	app.CacheDirFlag(p, &o.cacheDir)
 	p.StringVar(&o.binDir, "bin-dir", "", "`directory` that binaries are kept in (default .k6x if there is one here, else below --cache-dir)")
 	dir := &cobra.Command{
 		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cli.NoArgs,
@@ -129,7 +129,7 @@ func (o *cacheOptions) prune(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := tellPruned(cmd, removed); err != nil {
+	if err := printPruned(cmd, removed); err != nil {
 		return err
 	}
 	engine, err := o.engine(cmd.Context())
@@ -149,7 +149,7 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := tellPruned(cmd, removed); err != nil || !o.all {
+	if err := printPruned(cmd, removed); err != nil || !o.all {
 		return err
 	}
 	remove := func() error {
@@ -168,8 +168,8 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 	return errors.Join(err, cache.RemoveAll(filepath.Join(o.cacheDir, "resolver")), cache.RemoveAll(filepath.Join(o.cacheDir, replacedDir)))
 }
 
-// engine returns what builds here, which knows whether a build is under way; nil if nothing can
-// be built here.
+// engine returns the engine that builds here, which knows whether a build is under way; nil if there is no go
+// command.
 func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
 	tool, err := gotool.Find(ctx, nil, nil)
 	if err != nil {
@@ -178,7 +178,7 @@ func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
 	return native.New(ctx, native.Config{Tool: tool, Dir: o.goDir()})
 }
 
-func tellPruned(cmd *cobra.Command, removed binaries.Pruned) error {
+func printPruned(cmd *cobra.Command, removed binaries.Pruned) error {
 	text := ""
 	if removed.InUse > 0 {
 		text = fmt.Sprintf(", %d are in use", removed.InUse)

@@ -42,14 +42,14 @@ only what you would run.`,
 		Example: `  k6x cache import k6x-cache.tar.zst
   K6X_BUILD_ENV=GOPROXY=off k6x run --builder native script.js`,
 		Args: cli.OneArg("FILE, - for stdin, or oci://HOST/REPOSITORY:TAG"),
-		RunE: o.imports,
+		RunE: o.importFrom,
 	}
 }
 
-// isRegistry reports whether a place is one in a registry of images.
-func isRegistry(place string) bool { return strings.HasPrefix(place, "oci://") }
+// isRegistry reports whether a location is in a registry of images.
+func isRegistry(location string) bool { return strings.HasPrefix(location, "oci://") }
 
-// files are what builders here leave behind that is of use elsewhere.
+// files are the caches of builders here that are of use elsewhere.
 func (o *cacheOptions) files() buildcache.Files {
 	dir := o.goDir()
 	return buildcache.Files{Dir: app.GoCache(o.cacheDir), Beside: map[string]string{
@@ -60,15 +60,15 @@ func (o *cacheOptions) files() buildcache.Files {
 }
 
 func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
-	place := args[0]
-	if place == "-" {
+	location := args[0]
+	if location == "-" {
 		_, err := buildcache.Export(cmd.Context(), o.files(), cmd.OutOrStdout())
 		return err
 	}
-	file := place
-	if isRegistry(place) {
+	file := location
+	if isRegistry(location) {
 		sweepExports(o.cacheDir)
-		dir, err := os.MkdirTemp(o.cacheDir, exportPrefix) // its size and digest are asked for before its bytes
+		dir, err := os.MkdirTemp(o.cacheDir, exportPrefix) // a registry wants its size and digest before its bytes
 		if errors.Is(err, os.ErrNotExist) {
 			return nothingBuilt()
 		}
@@ -82,12 +82,12 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if isRegistry(place) {
-		if err := buildcache.PushFile(cmd.Context(), place, file); err != nil {
+	if isRegistry(location) {
+		if err := buildcache.PushFile(cmd.Context(), location, file); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %d compiled packages and the modules, %s\n", place, totals.Outputs, humanize.IBytes(uint64(size)))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %d compiled packages and the modules, %s\n", location, totals.Outputs, humanize.IBytes(uint64(size)))
 	return err
 }
 
@@ -122,7 +122,7 @@ func nothingBuilt() error {
 	return k6x.Errorf(k6x.NotFound, "nothing was built here yet").WithHint("Build something first, as by k6x preload.")
 }
 
-// What an export to a registry leaves if it is killed is removed by a later one.
+// Leftovers of a killed export to a registry are removed by a later one.
 const (
 	exportPrefix = "export-"
 	exportAge    = 6 * time.Hour
@@ -132,22 +132,22 @@ func sweepExports(dir string) {
 	old, _ := filepath.Glob(filepath.Join(dir, exportPrefix+"*"))
 	for _, name := range old {
 		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > exportAge {
-			_ = cache.RemoveAll(name) // it is no more than in the way
+			_ = cache.RemoveAll(name) // it does no harm but takes room
 		}
 	}
 }
 
-func (o *cacheOptions) imports(cmd *cobra.Command, args []string) (err error) {
+func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error) {
 	var from io.ReadCloser
-	switch place := args[0]; {
-	case place == "-":
+	switch location := args[0]; {
+	case location == "-":
 		from = io.NopCloser(cmd.InOrStdin())
-	case isRegistry(place):
-		from, err = buildcache.OpenFile(cmd.Context(), place)
+	case isRegistry(location):
+		from, err = buildcache.OpenFile(cmd.Context(), location)
 	default:
-		from, err = os.Open(place)
+		from, err = os.Open(location)
 		if errors.Is(err, os.ErrNotExist) {
-			err = k6x.Errorf(k6x.NotFound, "there is no file %s", place)
+			err = k6x.Errorf(k6x.NotFound, "there is no file %s", location)
 		}
 	}
 	if err != nil {
@@ -164,12 +164,12 @@ func (o *cacheOptions) imports(cmd *cobra.Command, args []string) (err error) {
 
 // pruneShared bounds a build cache that machines share.
 func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
-	far, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
+	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, far.Close()) }()
-	t, err := buildcache.Trim(cmd.Context(), far, int64(o.shared))
+	defer func() { err = errors.Join(err, shared.Close()) }()
+	t, err := buildcache.Trim(cmd.Context(), shared, int64(o.shared))
 	if err != nil {
 		return k6x.Errorf(k6x.Unavailable, "the shared build cache could not be pruned: %w", err)
 	}

@@ -45,7 +45,7 @@ do. With --resolve, exact versions are printed: the newest that go together.`,
 }
 
 func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
-	shown := newScreen(stderr, o.quiet, o.verbose)
+	shown := o.screen(stderr)
 	defer shown.close()
 	report, err := o.analyze(ctx, args, nil, stdin, shown)
 	if err != nil {
@@ -54,11 +54,11 @@ func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, s
 	o.modules = report.Modules
 	for _, need := range report.Needs {
 		for _, source := range need.Sources {
-			shown.tell(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
+			shown.print(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
 		}
 	}
 	for _, url := range report.Remote {
-		shown.tell(true, url+" was not looked into: k6 will fetch it")
+		shown.print(true, url+" was not looked into: k6 will fetch it")
 	}
 	list, err := o.list(ctx, report, shown)
 	if err != nil {
@@ -81,28 +81,23 @@ func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, s
 	return table.Flush()
 }
 
-// list returns the needs, resolved if that is wanted.
+// list returns the dependencies, resolved with --resolve.
 func (o *depsOptions) list(ctx context.Context, report script.Report, shown *screen) (k6x.List, error) {
 	list, err := report.List()
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := list.Lookup(k6x.K6); !ok {
-		if list, err = k6x.NewList(append(list, k6x.Dependency{Name: k6x.K6})...); err != nil {
-			return nil, err
-		}
-	}
-	if !o.resolve {
-		return list, nil
+	if list, err = launcher.WithK6(list); err != nil || !o.resolve {
+		return list, err
 	}
 	sources, err := o.sources(shown)
 	if err != nil {
 		return nil, err
 	}
-	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Tell: shown.tell}
+	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Print: shown.print}
 	pinned, by, err := l.Resolve(ctx, list)
 	if err == nil {
-		shown.tell(true, "resolved by "+by)
+		shown.print(true, "resolved by "+by)
 	}
 	return pinned, err
 }

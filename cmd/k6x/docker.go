@@ -15,14 +15,14 @@ import (
 // defaultImage has Go, and is small.
 const defaultImage = container.DefaultImage
 
-// fetching are the variables that fetching modules depends on, and that mean the same in a
+// fetching are the variables that fetching modules depends on, and that have the same effect in a
 // container as here. Those that name files do not.
 var fetching = []string{
 	"GOPROXY", "GONOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOINSECURE", "GOVCS",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 }
 
-// docker makes what is needed to build in a container.
+// docker opens a workshop that builds in a container.
 func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Workshop, error) {
 	var env []string
 	for _, name := range fetching {
@@ -30,7 +30,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 			env = append(env, name+"="+value)
 		}
 	}
-	env, err := gotool.Fetching(append(env, o.env...), o.direct)
+	env, err := gotool.Fetching(append(env, o.Env...), o.Direct)
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
@@ -40,7 +40,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	tool := new(gotool.Tool) // for what the resolver fetches here
+	tool := new(gotool.Tool) // with which the resolver fetches modules here
 	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
 	fail := func(err error) (launcher.Workshop, error) { return launcher.Workshop{}, errors.Join(err, release()) }
 	settings, err := engine.Settings(ctx, shown.watch(""))

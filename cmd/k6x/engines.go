@@ -17,9 +17,9 @@ import (
 
 // openGo finds the go command here, and has its network and its files confined.
 func (o *builderOptions) openGo(ctx context.Context, shown *screen) (*app.Tools, error) {
-	t, err := app.OpenTools(ctx, app.ToolsConfig{Env: o.env, Direct: o.direct, Sandbox: o.sandbox, Personal: true, Logger: shown.logger()})
+	t, err := app.OpenTools(ctx, app.ToolsConfig{Env: o.Env, Direct: o.Direct, Sandbox: o.Sandbox, Personal: true, Logger: shown.logger()})
 	if err == nil {
-		shown.tell(true, "sandbox: "+t.Cage.Report().String())
+		shown.print(true, "sandbox: "+t.Cage.Report().String())
 	}
 	return t, err
 }
@@ -35,7 +35,7 @@ func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.
 			err = errors.Join(err, t.Close())
 		}
 	}()
-	engine, err := t.OpenNative(ctx, native.Config{Hurried: !o.patient},
+	engine, err := t.OpenNative(ctx, native.Config{Hurried: !o.mayLinger},
 		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir}, o.sendTime())
 	if err != nil {
 		return nil, nil, nil, err

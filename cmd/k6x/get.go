@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -17,11 +15,10 @@ import (
 // getOptions are the flags of k6x get.
 type getOptions struct {
 	builderOptions
+	displayOptions
 	platform string
 	binDir   string
 	output   string
-	quiet    bool
-	verbose  bool
 	noToken  bool // the service is not the one that the token is for
 }
 
@@ -50,14 +47,13 @@ that is set, a token goes to no other service, whatever the URL says.`,
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
 	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
 	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service, for a list")
-	f.StringVar(&o.tokenFile, "builder-token-file", "", "`file` with the token for the service (default the one in "+tokenVariable+")")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	o.addTokenFlag(f)
+	o.displayOptions.addFlags(f, "print nothing but errors")
 	return cmd
 }
 
 func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io.Writer) error {
-	shown := newScreen(stderr, o.quiet, o.verbose)
+	shown := o.screen(stderr)
 	defer shown.close()
 	platform, list, err := o.target(argument)
 	if err != nil {
@@ -72,9 +68,8 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 	}
 	name := o.output
 	if name == "" {
-		name = filepath.Join(o.binDir, platform.Executable())
-		if err := os.MkdirAll(o.binDir, 0o755); err != nil {
-			return k6x.Errorf(k6x.Invalid, "the directory of --bin-dir cannot be made: %w", err)
+		if name, err = programPath(o.binDir, platform); err != nil {
+			return err
 		}
 	}
 	file, err := cli.CreateOutput(name, "output")

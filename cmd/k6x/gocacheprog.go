@@ -6,7 +6,7 @@ import (
 	"k6x/buildcache"
 )
 
-// newCacheProgCommand is what the go command runs to reach the build cache of the k6x that started it.
+// newCacheProgCommand returns the command that go runs to reach the build cache of the k6x that started it.
 func newCacheProgCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "gocacheprog SOCKET ID", Short: "Be the build cache of the go command", Hidden: true, Args: cobra.RangeArgs(1, 2),

@@ -5,8 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"k6x/launcher/binaries"
 )
 
 // help writes the help of k6x, and that of k6 if there is one without getting it first.
@@ -15,21 +13,18 @@ func (o *runOptions) help(root *cobra.Command, shown *screen) error {
 		return err
 	}
 	out := root.OutOrStdout()
-	dir, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
-	if err == nil {
-		if b, ok := dir.Find(root.Context(), hostPlatform(), nil); ok {
-			if release, err := dir.Use(root.Context(), b); err == nil {
-				shown.close()
-				fmt.Fprintf(out, "\nThe help of k6 itself:\n\n")
-				return become(root.Context(), b.Path, []string{"help"}, nil, release)
-			}
+	if dir, b, ok := o.kept(root.Context()); ok {
+		if release, err := dir.Use(root.Context(), b); err == nil {
+			shown.close()
+			fmt.Fprintf(out, "\nThe help of k6 itself:\n\n")
+			return become(root.Context(), b.Path, []string{"help"}, nil, release)
 		}
 	}
 	fmt.Fprintf(out, "\nThe help of k6 itself comes with the first k6: k6x run --help\n")
 	return nil
 }
 
-// newHelpCommand returns help for the commands of k6x; what it does not know, k6 may.
+// newHelpCommand returns help for the commands of k6x; others may be those of k6.
 func newHelpCommand(o *runOptions) *cobra.Command {
 	return &cobra.Command{
 		Use:                "help [COMMAND]",

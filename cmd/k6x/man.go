@@ -32,7 +32,7 @@ func newManCommand() *cobra.Command {
 	return cmd
 }
 
-// homeless takes the home of whoever writes the pages out of what they say.
+// homeless takes the home directory of the user out of the pages.
 func homeless(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		if f := flags.Lookup("cache-dir"); f != nil {

@@ -1,40 +1,39 @@
 package main
 
 import (
+	"io"
+	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"k6x/cache"
+	"k6x"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
 	"k6x/resolver"
 )
 
-// tokenVariable has a token for the builder service.
+// tokenVariable is the variable with a token for the builder service.
 const tokenVariable = "K6X_BUILDER_TOKEN"
 
-// builderOptions are the flags that say where a k6 comes from.
+// builderOptions are the flags of the builders that make a k6.
 type builderOptions struct {
+	app.GoOptions
 	builders   []string
 	service    string
 	tokenFile  string
 	registries []string
 	filter     string
 	modules    []string // Go modules that the user named; no others may be built
-	env        []string
-	direct     []string
-	commits    bool
 	image      string
 	network    string
 	cacheDir   string
 	buildCache string
 	reading    bool
-	patient    bool // nobody waits for k6 when all is built: there is time to send what was compiled, and to learn
+	mayLinger  bool // after the build there is time to send compiled packages to the shared build cache, and to learn from the build
 	goCache    cli.ByteSize
-	sandbox    app.Sandbox
 }
 
 func (o *builderOptions) addFlags(f *pflag.FlagSet) {
@@ -42,24 +41,25 @@ func (o *builderOptions) addFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.builders, "builder", []string{"service", "native", "docker"},
 		"`list` of who makes a k6, tried in this order: service, native (Go here), docker (Go in a container), xk6")
 	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service")
-	f.StringVar(&o.tokenFile, "builder-token-file", "", "`file` with the token for the service (default the one in "+tokenVariable+")")
+	o.addTokenFlag(f)
 	f.StringArrayVar(&o.registries, "registry", nil,
 		"`location` of a registry for builders that are not the service: file, URL, or embedded; repeated ones overlay those before (default "+resolver.DefaultRegistry+")")
 	f.StringVar(&o.filter, "filter", "", "jmespath `expression` over the registry's entries: what may be used (default [*])")
-	f.StringArrayVar(&o.env, "build-env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
-	cli.DirectFlag(f, &o.direct)
-	f.BoolVar(&o.commits, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
+	o.GoOptions.AddFlags(f, "build-env", "")
 	f.StringVar(&o.image, "docker-image", defaultImage, "`image` with Go to build in")
 	f.StringVar(&o.network, "docker-network", "", "`network` of the container to build in, such as host (default that of the daemon)")
-	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
+	app.CacheDirFlag(f, &o.cacheDir)
 	f.StringVar(&o.buildCache, "build-cache", "",
 		"`URL` of a build cache that machines share, for the builder native: s3://bucket?region=R, gs://bucket, azblob://container, file:///dir or oci://host/repository; who may write it decides what you run (default none)")
 	f.BoolVar(&o.reading, "build-cache-read-only", true, "take from the shared build cache, and write nothing to it")
-	o.sandbox.AddFlags(f)
 	f.Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
 }
 
-// keepOptions are the flags that say where binaries are kept.
+func (o *builderOptions) addTokenFlag(f *pflag.FlagSet) {
+	f.StringVar(&o.tokenFile, "builder-token-file", "", "`file` with the token for the service (default the one in "+tokenVariable+")")
+}
+
+// keepOptions are the flags of the directory of kept binaries.
 type keepOptions struct {
 	binDir string
 	size   cli.ByteSize
@@ -89,7 +89,7 @@ func (o *keepOptions) binaries(cacheDir string) binaries.Config {
 	return cfg
 }
 
-// needOptions are the flags that say what is needed beyond the script.
+// needOptions are the flags that add dependencies to those of the script.
 type needOptions struct {
 	with []string
 }
@@ -98,10 +98,28 @@ func (o *needOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.with, "with", nil, "`WISH` for one more extension, NAME or 'NAME CONSTRAINT', as in 'k6/x/redis >=0.3'; NAME may be a Go module, which no script can choose; may be repeated")
 }
 
-// sendTime is how long, when all is built, what was compiled may take to be sent to the shared build cache.
+// sendTime is how long sending compiled packages to the shared build cache may take after the build.
 func (o *builderOptions) sendTime() time.Duration {
-	if o.patient {
+	if o.mayLinger {
 		return 10 * time.Minute
 	}
 	return 2 * time.Second
+}
+
+// displayOptions are the flags that say how much is printed.
+type displayOptions struct{ verbose, quiet bool }
+
+func (o *displayOptions) addFlags(f *pflag.FlagSet, quiet string) {
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, quiet)
+}
+
+func (o *displayOptions) screen(w io.Writer) *screen { return newScreen(w, o.quiet, o.verbose) }
+
+// programPath returns the file of a program in the directory of --bin-dir, which is made.
+func programPath(binDir string, platform k6x.Platform) (string, error) {
+	if err := os.MkdirAll(binDir, 0o755); err != nil {
+		return "", k6x.Errorf(k6x.Invalid, "the directory of --bin-dir cannot be made: %w", err)
+	}
+	return filepath.Join(binDir, platform.Executable()), nil
 }

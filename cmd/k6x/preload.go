@@ -20,10 +20,9 @@ import (
 type preloadOptions struct {
 	builderOptions
 	needOptions
+	displayOptions
 	platforms []string
 	stars     int
-	quiet     bool
-	verbose   bool
 }
 
 func newPreloadCommand() *cobra.Command {
@@ -45,10 +44,9 @@ it. What cannot be built is told and passed over, unless it was named by --with.
 	f.StringSliceVar(&o.platforms, "platform", []string{hostPlatform().String()}, "`list` of OS/ARCH to compile for")
 	f.IntVar(&o.stars, "stars", 5, "`number` of stars that an extension of the registry has at least")
 	o.needOptions.addFlags(f)
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "say what is done, and why")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print nothing but errors")
+	o.displayOptions.addFlags(f, "print nothing but errors")
 	o.builderOptions.addFlags(f)
-	o.patient = true
+	o.mayLinger = true
 	f.Lookup("builder").DefValue = "native,docker"
 	o.builders = []string{"native", "docker"}
 	return cmd
@@ -61,7 +59,7 @@ type preloaded struct {
 }
 
 func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
-	shown := newScreen(stderr, o.quiet, o.verbose)
+	shown := o.screen(stderr)
 	defer shown.close()
 	var platforms []k6x.Platform
 	for _, name := range o.platforms {
@@ -83,7 +81,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	l := launcher.Launcher{Sources: sources, Tell: shown.tell}
+	l := launcher.Launcher{Sources: sources, Print: shown.print}
 	return l.With(ctx, func(s launcher.Source) error {
 		return o.compile(ctx, s, platforms, lists, shown, stdout)
 	})
@@ -99,7 +97,7 @@ func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded,
 	}
 	for _, s := range r.Sources() {
 		if s.Stale {
-			shown.tell(false, fmt.Sprintf("the registry %s cannot be read: %s", s.Location, s.Error))
+			shown.print(false, fmt.Sprintf("the registry %s cannot be read: %s", s.Location, s.Error))
 		}
 	}
 	report, err := script.Analyze(ctx, script.Input{With: o.with})
@@ -154,7 +152,7 @@ func (o *preloadOptions) compile(ctx context.Context, s launcher.Source, platfor
 			case item.named:
 				failed = errors.Join(failed, err)
 			default:
-				shown.tell(false, fmt.Sprintf("passed over %s for %s: %v", item.list, platform, err))
+				shown.print(false, fmt.Sprintf("passed over %s for %s: %v", item.list, platform, err))
 			}
 		}
 	}

@@ -24,7 +24,7 @@ import (
 	"k6x/resolver"
 )
 
-// replaceOptions say which modules are not those of any version.
+// replaceOptions are the flags that replace modules.
 type replaceOptions struct {
 	replace []string // NAME=SOURCE
 }
@@ -54,7 +54,7 @@ type replacement struct {
 
 // getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
 // have versions, and is built anew each time, as the code may be different each time.
-func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
+func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
 	tools, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
 		return program{}, nil, err
@@ -69,7 +69,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
-	replaced, err := o.replacements(ctx, tools, r, fetched, shown)
+	replaced, err := replace.replacements(ctx, tools, r, fetched, shown)
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -94,7 +94,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	defer out.Discard()
-	shown.tell(true, "building here, with what is replaced")
+	shown.print(true, "building here, with what is replaced")
 	built, err := engine.BuildReplaced(ctx, recipe, by, shown.watch(""), out)
 	if err != nil {
 		return program{}, nil, err
@@ -103,7 +103,7 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		return program{}, nil, err
 	}
 	for _, raised := range built.Raised {
-		shown.tell(false, raised.String())
+		shown.print(false, raised.String())
 	}
 	app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
 	made := program{Path: file, Source: "native", Versions: versionsOf(recipe)}
@@ -111,12 +111,12 @@ func (o *runOptions) getReplaced(ctx context.Context, platform k6x.Platform, nee
 		made.Replaced = append(made.Replaced, fmt.Sprintf("%s (%s) => %s", x.name, x.path, x.code))
 	}
 	if err := keepNewest(home, maxReplaced); err != nil { // one of them may be running, which keeps it on Windows
-		shown.tell(true, err.Error())
+		shown.print(true, err.Error())
 	}
 	return made, func() {}, nil
 }
 
-// versionsOf returns what a recipe with replaced modules has, in words.
+// versionsOf lists k6 and the extensions of a recipe with replaced modules.
 func versionsOf(recipe k6x.Recipe) string {
 	var words []string
 	for _, m := range append([]k6x.Module{recipe.K6}, recipe.Extensions...) {
@@ -125,8 +125,8 @@ func versionsOf(recipe k6x.Recipe) string {
 	return strings.Join(words, ",")
 }
 
-// replacedID names the place of a binary: that of the one built before of the same names and the same
-// code. A directory is meant by where it is: ./mine may be another one for another launcher.
+// replacedID names the directory of a binary: that of the one built before of the same names and the same
+// code. Code in a directory is named by its absolute path: ./mine may be another one for another launcher.
 func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement) string {
 	hash := sha256.New()
 	fmt.Fprintf(hash, "%s %s\n", platform, versionsOf(recipe))
@@ -137,7 +137,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *runOptions) replacements(ctx context.Context, tools *app.Tools, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
+func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -171,7 +171,7 @@ func (o *runOptions) replacements(ctx context.Context, tools *app.Tools, r *reso
 	return all, nil
 }
 
-// permitReplaced returns an error of kind Forbidden for what the filter refuses. What is replaced is asked for by its name, and by
+// permitReplaced returns an error of kind Forbidden for modules that the filter refuses. A replaced module is looked up by its name, and by
 // the modules that it is and that its code comes from; other rules are for code that has a version.
 func permitReplaced(r *resolver.Resolver, needs k6x.List, replaced []replacement) error {
 	var names []string
@@ -239,12 +239,12 @@ func resolveReplaced(ctx context.Context, r *resolver.Resolver, needs k6x.List, 
 }
 
 const (
-	replacedDir = "replaced"     // where they are, below --cache-dir
+	replacedDir = "replaced"     // the directory for them, below --cache-dir
 	maxReplaced = 4              // binaries with replaced modules that stay on disk
-	abandoned   = 24 * time.Hour // after which nobody builds of a repository any more
+	abandoned   = 24 * time.Hour // after which a copy of a repository is not in use any more
 )
 
-// keepNewest removes all but the newest binaries in home, and what killed processes left.
+// keepNewest removes all but the newest binaries in home, and leftovers of killed processes.
 func keepNewest(home string, most int) error {
 	entries, err := os.ReadDir(home)
 	if err != nil {

@@ -61,9 +61,11 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	if line.Name == "" && !line.Version {
 		return o.help(root, shown)
 	}
-	if word != "" && !slices.Contains(command.Commands(), word) && !o.keepsSome(root.Context()) {
-		return &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "%q is no command of k6x, nor of any k6 that it knows", word).
-			WithHint("See k6x help.")}
+	if word != "" && !slices.Contains(command.Commands(), word) {
+		if _, _, ok := o.kept(root.Context()); !ok {
+			return &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "%q is no command of k6x, nor of any k6 that it knows", word).
+				WithHint("See k6x help.")}
+		}
 	}
 	if line.Help && line.Name != "x" {
 		fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
@@ -74,7 +76,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 		return err
 	}
 	for _, note := range report.Notes {
-		shown.tell(true, note)
+		shown.print(true, note)
 	}
 	needs, err := report.List()
 	if err != nil {
@@ -97,14 +99,13 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	return become(root.Context(), b.Path, line.Args, report.Stdin, release)
 }
 
-// keepsSome reports whether a k6 is kept, which may know commands that are not known here.
-func (o *runOptions) keepsSome(ctx context.Context) bool {
+// kept returns a k6 that is kept without extensions, which may have commands and help that are not known here.
+func (o *runOptions) kept(ctx context.Context) (dir *binaries.Dir, b binaries.Binary, ok bool) {
 	dir, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
-	if err != nil {
-		return false
+	if err == nil {
+		b, ok = dir.Find(ctx, hostPlatform(), nil)
 	}
-	_, ok := dir.Find(ctx, hostPlatform(), nil)
-	return ok
+	return dir, b, ok
 }
 
 // shellWords joins words so that a shell reads them as they are.
@@ -126,7 +127,7 @@ func ownCommand(root *cobra.Command, name string) bool {
 	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) })
 }
 
-// analyze finds out what the command needs.
+// analyze finds the dependencies of the command.
 func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io.Reader) (script.Report, error) {
 	return script.Analyze(ctx, script.Input{
 		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Replaced: o.names(), Subcommand: line.Subcommand,
@@ -144,20 +145,20 @@ type program struct {
 	Path     string
 	Versions string   // of k6 and the extensions, as a list
 	Source   string   // where it came from
-	Replaced []string // "module => path", of modules that are not those of any version
+	Replaced []string // "module => path", of modules that were replaced
 }
 
-// get returns a k6 that has what is needed.
+// get returns a k6 that has the dependencies.
 func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (program, func(), error) {
 	if len(o.replace) > 0 {
-		return o.getReplaced(ctx, hostPlatform(), needs, shown)
+		return o.getReplaced(ctx, o.replaceOptions, hostPlatform(), needs, shown)
 	}
 	l, err := o.launcher(o.keepOptions.binaries(o.cacheDir), hostPlatform(), shown)
 	if err != nil {
 		return program{}, nil, err
 	}
 	l.Clean = o.clean
-	if o.filter != "" { // holds for what is kept, too
+	if o.filter != "" { // holds for kept binaries, too
 		r, err := o.openResolver(ctx, fetcher{env: os.Environ()}, shown)
 		if err != nil {
 			return program{}, nil, err
@@ -188,10 +189,10 @@ func (o *builderOptions) launcher(keep binaries.Config, platform k6x.Platform, s
 	if err != nil {
 		return nil, err
 	}
-	return &launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Tell: shown.tell}, nil
+	return &launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print}, nil
 }
 
-// describe writes what k6x knows of a k6, before k6 says the rest.
+// describe writes the versions and the source of a k6, before k6 writes its own.
 func describe(w io.Writer, p program) {
 	fmt.Fprintf(w, "k6x %s runs %s\n", cli.Version(), p.Path)
 	fmt.Fprintf(w, "  made by %s: %s\n", p.Source, p.Versions)
@@ -209,8 +210,8 @@ func become(ctx context.Context, path string, args []string, stdin []byte, relea
 	return err
 }
 
-// environment is that of k6: without the token, which scripts could read. What a k6 would get for itself, it has; so it
-// need not look for it, unless somebody wants it to.
+// environment is that of k6: without the token, which scripts could read. This k6 has the extensions that it would fetch for
+// itself; so that is switched off unless the user has set it.
 func environment(env []string) []string {
 	env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, tokenVariable+"=") })
 	for _, name := range []string{"K6_AUTO_EXTENSION_RESOLUTION", "K6_BINARY_PROVISIONING"} {

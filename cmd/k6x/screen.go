@@ -12,7 +12,7 @@ import (
 	"k6x/event"
 )
 
-// screen is where a person sees what goes on while k6 is had.
+// screen shows a person the progress of getting a k6.
 type screen struct {
 	w       io.Writer
 	quiet   bool
@@ -24,8 +24,8 @@ func newScreen(w io.Writer, quiet, verbose bool) *screen {
 	return &screen{w: w, quiet: quiet, verbose: verbose, display: progress.New(w, quiet || verbose)}
 }
 
-// tell writes a line.
-func (s *screen) tell(detail bool, text string) {
+// print writes a line; details are for --verbose.
+func (s *screen) print(detail bool, text string) {
 	if detail && !s.verbose || s.quiet && !s.verbose {
 		return
 	}
@@ -39,10 +39,10 @@ func (s *screen) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.w, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// waiting shows that nothing goes on until somebody else is done; without a display it tells so.
+// waiting shows that another process has to end first; without a display it prints a line.
 func (s *screen) waiting(text string) {
 	if s.display == nil {
-		s.tell(false, text)
+		s.print(false, text)
 		return
 	}
 	s.display.Spin(text)
@@ -67,7 +67,7 @@ func (s *screen) service(e client.Event) {
 	case client.Downloading:
 		s.display.Bytes("downloading", e.Done, e.Total)
 	case client.Retrying:
-		s.tell(false, fmt.Sprintf("%v; trying again in %s", e.Err, e.After.Round(1e8)))
+		s.print(false, fmt.Sprintf("%v; trying again in %s", e.Err, e.After.Round(1e8)))
 	}
 }
 
@@ -77,7 +77,7 @@ func hostOf(url string) string {
 	return host
 }
 
-// watch returns what shows how far a build is, with what it is of in front; nil if there is no display.
+// watch returns a sink that shows the progress of a build, after the prefix of; nil if there is no display.
 func (s *screen) watch(of string) event.Sink {
 	if s.display == nil {
 		return nil

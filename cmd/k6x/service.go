@@ -2,12 +2,10 @@ package main
 
 import (
 	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/resolver"
@@ -16,13 +14,12 @@ import (
 // serviceOptions are the flags of k6x service.
 type serviceOptions struct {
 	app.Options
-	storeSize, nearSize, goCacheSize cli.ByteSize
-	logLevel                         slog.Level
-	logFormat                        string
+	logLevel  slog.Level
+	logFormat string
 }
 
 func newServiceCommand() *cobra.Command {
-	o := serviceOptions{storeSize: 20 << 30, nearSize: 5 << 30, goCacheSize: 10 << 30}
+	o := serviceOptions{Options: app.Options{StoreSize: 20 << 30, NearSize: 5 << 30, GoCacheSize: 10 << 30}}
 	cmd := &cobra.Command{
 		Use:   "service",
 		Short: "Serve k6 binaries, built on first use",
@@ -39,52 +36,42 @@ are fetched without a module proxy.`,
 			if err != nil {
 				return err
 			}
-			o.StoreSize, o.NearSize, o.GoCacheSize = int64(o.storeSize), int64(o.nearSize), int64(o.goCacheSize)
 			return app.Run(cmd.Context(), o.Options, logger, cmd.OutOrStdout())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Addr, "addr", "127.0.0.1:8787", "`address` to listen on")
-	f.StringVar(&o.URL, "url", "", "`base` URL that clients see, when a proxy is in front; may have a path")
+	o.AddServerFlags(f)
+	o.GoOptions.AddFlags(f, "env", "")
 	f.StringArrayVar(&o.Registries, "registry", nil,
 		"`location` of a registry: file, URL, or embedded; repeated ones overlay those before (default "+resolver.DefaultRegistry+")")
 	f.StringVar(&o.Filter, "filter", "", "jmespath `expression` over the registry's entries: what may be built (default [*])")
 	f.StringVar(&o.AllowModules, "allow-modules", "",
 		"`patterns` as in GOPRIVATE of Go modules that may be named without being registered (default none)")
 	f.StringSliceVar(&o.Platforms, "platforms", platformNames(k6x.DefaultPlatforms()), "`list` of platforms to build for")
-	f.StringVar(&o.CacheDir, "cache-dir", cache.DefaultDir(), "`directory` for binaries, modules and Go's build cache")
 	f.StringVar(&o.BasePath, "base-path", "", "`path` that the service is mounted at, such as /k6x, if no proxy strips it")
 	f.StringVar(&o.Store, "store", "",
 		"`URL` of where binaries are kept: file:///dir, s3://bucket?region=R&endpoint=E&s3ForcePathStyle=true, gs://bucket, azblob://container or mem://; several services may share a bucket (default the directory store in --cache-dir)")
 	f.BoolVar(&o.RedirectDownloads, "redirect-downloads", false, "send clients to a signed URL of the bucket for the bytes, instead of passing them on")
-	f.Var(&o.nearSize, "near-size", "`bytes` of binaries that are kept here too when --store is a bucket; 0 is no limit")
-	f.Var(&o.storeSize, "store-size", "`bytes` that stored binaries may take, such as 20GiB; 0 is no limit")
-	f.Var(&o.goCacheSize, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.NearSize), "near-size", "`bytes` of binaries that are kept here too when --store is a bucket; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.StoreSize), "store-size", "`bytes` that stored binaries may take, such as 20GiB; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
 	f.StringVar(&o.BuildCache, "build-cache", "",
 		"`URL` of a build cache that machines share: that of a bucket, as for --store, or oci://host/repository; who may write it decides what others build (default none)")
 	f.BoolVar(&o.BuildCacheReading, "build-cache-read-only", false, "take from the shared build cache, and write nothing to it")
-	f.IntVar(&o.MaxBuilds, "max-builds", app.DefaultMaxBuilds(), app.MaxBuildsUsage)
-	f.IntVar(&o.Queue, "queue", 64, "`number` of builds that may wait for their turn")
-	f.DurationVar(&o.BuildTimeout, "build-timeout", 15*time.Minute, "how long one build may take, its wait not counted")
-	o.Sandbox.AddFlags(f)
 	f.DurationVar(&o.MaxWait, "max-wait", 0,
 		"how long a request waits for a build before it is redirected to itself, for use behind a proxy with a short timeout; 0 is as long as it takes")
 	f.DurationVar(&o.LatestMaxAge, "latest-max-age", 0, "how long the answer to a request without exact versions may be cached")
 	f.StringSliceVar(&o.Compress, "compress", []string{"zstd"},
 		"`codings` for binaries, zstd and gzip, each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
-	f.StringArrayVar(&o.Env, "env", nil, "`KEY=VALUE` for the environment of the go command; may be repeated")
-	cli.DirectFlag(f, &o.Direct)
-	f.BoolVar(&o.AllowBuildSemvers, "allow-build-semvers", false, "allow versions that name a commit: pseudo-versions and v0.0.0+COMMIT")
 	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
-	f.DurationVar(&o.BuildMaxAge, "cache-max-age", 0, "how long the answer to GET /build may be cached")
 	f.StringArrayVar(&o.Preload, "preload", nil,
 		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's; may be repeated, gives way to what is asked for")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},
 		"`prefixes` of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed")
 	f.TextVar(&o.logLevel, "log-level", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "`format` of the log: text or json")
-	f.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", 30*time.Second, "how long running downloads may take after a signal to stop")
 	return cmd
 }
 

@@ -96,7 +96,7 @@ func (o *builderOptions) resolver(ctx context.Context, f fetcher, shown *screen)
 }
 
 // checkLoaded returns an error unless all registries that were named are there: without one, k6 might be
-// one that it does not have, and be kept, and the filter could not tell what it refuses.
+// one that it does not have, and be kept, and the filter could not refuse its extensions.
 func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 	for _, s := range r.Sources() {
 		if (len(o.registries) > 0 || o.filter != "") && !s.Loaded {
@@ -110,7 +110,7 @@ func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 func (o *builderOptions) openResolver(ctx context.Context, f fetcher, shown *screen) (*resolver.Resolver, error) {
 	tool := cmp.Or(f.tool, &gotool.Tool{})
 	return resolver.New(ctx, resolver.Config{
-		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.commits,
+		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.AllowBuildSemvers,
 		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: f.env, Run: f.run, Egress: tool.Egress,
 		Logger: shown.logger(),
 	})

@@ -103,7 +103,7 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 	return record{Meta: meta, Digest: digest, Size: size, Added: d.cfg.Clock().UTC(), Stamp: stamp{size, info.ModTime().UnixNano()}}, nil
 }
 
-// place brings what is in work to its place and makes room for it. It is called under exclusive.
+// place moves an entry from work to its place and makes room for it. It is called under exclusive.
 func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
 	d.sweep(d.key(id))
 	if err := d.makeRoom(ctx, id, size); err != nil {
@@ -115,7 +115,7 @@ func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
 	return fault(os.Rename(work, d.home(id)))
 }
 
-// sweep removes what killed launchers left below tmp. The caller holds the lock of the directory, and
+// sweep removes the leftovers of killed launchers below tmp. The caller holds the lock of the directory, and
 // perhaps that of the key file held.
 func (d *Dir) sweep(held string) {
 	entries, err := os.ReadDir(d.work("tmp"))
@@ -131,7 +131,7 @@ func (d *Dir) sweep(held string) {
 	}
 }
 
-// sweepOf removes what was left of making the binary of id, unless it is being made.
+// sweepOf removes the leftovers of making the binary of id, unless it is being made.
 func (d *Dir) sweepOf(id, held string) {
 	if d.key(id) == held {
 		return

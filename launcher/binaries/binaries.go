@@ -11,7 +11,7 @@
 // An entry is made below .work/tmp and comes to its place by one rename, so that it is there as a
 // whole or not at all. Names that are not of this form are left alone: they may belong to another program.
 //
-//	binaries.go  Dir, its locks      record.go  records       find.go   which binary has what is needed
+//	binaries.go  Dir, its locks      record.go  records       find.go   the binary for a list
 //	add.go       a new binary        seal.go    and seals     use.go    checks before a binary is run
 //	location.go  which directory                              limit.go  size limit, prune, clear
 package binaries
@@ -61,7 +61,7 @@ const (
 var (
 	// ErrGone: the binary was removed since it was found.
 	ErrGone = errors.New("the binary is gone")
-	// ErrDamaged: the binary was not what it was when it was added.
+	// ErrDamaged: the binary differs from the one that was added.
 	ErrDamaged = errors.New("the binary is damaged")
 )
 

@@ -76,7 +76,7 @@ func satisfies(b Binary, list k6x.List) bool {
 func compareVersions(a, b string) int {
 	va, errA := semver.NewVersion(a)
 	vb, errB := semver.NewVersion(b)
-	if errA != nil || errB != nil { // not of what passed Meta.check
+	if errA != nil || errB != nil { // not of a record that passed Meta.check
 		return strings.Compare(a, b)
 	}
 	return va.Compare(vb)

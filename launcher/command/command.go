@@ -4,10 +4,10 @@
 //
 //	k6x run --with k6/x/faker -o top --vus 2 script.js
 //	    ├── --with k6/x/faker        the launcher's own
-//	    ├── run, script.js, -o top   what it has to know
+//	    ├── run, script.js, -o top   what the launcher has to know
 //	    └── run -o top --vus 2 script.js      for k6
 //
-// What k6 would refuse is no error here: k6 explains it better.
+// A command line that k6 would refuse is no error here: k6 explains it better.
 package command
 
 import (
@@ -26,7 +26,7 @@ type Command struct {
 	Script     string   // the script or archive as typed, "-" is stdin; "" if there is none, or more than one
 	Outputs    []string // the values of -o and --out, if it is a command with a script
 	Subcommand string   // the NAME of "k6 x NAME"
-	Args       []string // what k6 gets, without the name of the program
+	Args       []string // the arguments for k6, without the name of the program
 
 	Verbose bool // -v, --verbose
 	Quiet   bool // -q, --quiet
@@ -163,7 +163,7 @@ func (p *parser) shorts() error {
 			return nil
 		case !known && letters == "":
 			return p.unknown()
-		case !known: // what follows may be its value
+		case !known: // the letters that follow may be its value
 			return nil
 		case !f.Value:
 			p.see(f.Name, "true")

@@ -20,17 +20,17 @@ type Process struct {
 	Path  string   // of the executable
 	Args  []string // without the name of the program, which is "k6"
 	Env   []string // KEY=VALUE, exactly; nil: the environment of this process
-	Stdin []byte   // what was read from stdin, to be read again; nil: stdin is passed on
+	Stdin []byte   // the bytes read from stdin, to be read again; nil: stdin is passed on
 
 	// Release, if not nil, is called when the executable is not needed any more. If this process becomes k6
-	// it is not called: what it would release has to end with this process, as file locks do.
+	// it is not called: locks that it would release have to end with this process, as file locks do.
 	Release func()
 }
 
 // Run becomes k6, and does not return if that succeeds on Unix; elsewhere it returns the exit code when
 // k6 has ended. It does not start k6 if ctx has ended; after that only signals and the console end it.
 //
-// On Unix k6 inherits what this process has: it must have no children any more, and must not ignore
+// On Unix k6 inherits the state of this process: it must have no children any more, and must not ignore
 // signals ([os/signal.Ignore]). Those that it asked for ([os/signal.Notify]) it does not get any more, even if
 // k6 cannot be started, and stdin then is at its start again only if it was given as bytes.
 //

@@ -17,7 +17,7 @@ import (
 	"k6x"
 )
 
-// run becomes p. Of what a process hands on to the program that it becomes, Go's runtime changes
+// run becomes p. Of the state that a process hands on to the program that it becomes, Go's runtime changes
 // these:
 //   - The limit of open files, which it raises: [syscall.Exec] sets it back.
 //   - Its descriptors: they are closed on exec. Those that were inherited stay.
@@ -47,7 +47,7 @@ func run(ctx context.Context, p Process, argv []string) (int, error) {
 	return 0, fault(p.Path, err)
 }
 
-// giveAgain makes data what is read from stdin: from a file without a name, as nobody is left to write to a pipe.
+// giveAgain makes stdin a file without a name that has data: a pipe would need a process to write to it.
 func giveAgain(data []byte) error {
 	file, err := nameless()
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // run has a child p at the same console, and waits for it.
 func run(ctx context.Context, p Process, argv []string) (int, error) {
 	// The console sends Ctrl-C, Ctrl-Break and the end of the session to the child as well. It decides what
-	// to do about them; this process only must not end before it. Nobody reads the channel.
+	// to do about them; this process only must not end before it. The channel is not read.
 	console := make(chan os.Signal, 1)
 	signal.Notify(console, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(console)
@@ -25,7 +25,7 @@ func run(ctx context.Context, p Process, argv []string) (int, error) {
 		return 0, interrupted(ctx)
 	}
 	cmd := exec.Cmd{Path: p.Path, Args: argv, Env: p.Env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		WaitDelay: time.Second} // for what k6 started and left behind with the stdin given below
+		WaitDelay: time.Second} // for processes that k6 started and left behind with the stdin given below
 	if p.Stdin != nil {
 		cmd.Stdin = bytes.NewReader(p.Stdin)
 	}
@@ -34,7 +34,7 @@ func run(ctx context.Context, p Process, argv []string) (int, error) {
 	if errors.Is(err, windows.ERROR_BAD_EXE_FORMAT) || errors.Is(err, windows.ERROR_EXE_MACHINE_TYPE_MISMATCH) {
 		err = errors.Join(syscall.ENOEXEC, err)
 	}
-	if errors.Is(err, windows.ERROR_FILENAME_EXCED_RANGE) { // what a command line that is too long is called here
+	if errors.Is(err, windows.ERROR_FILENAME_EXCED_RANGE) { // a command line that is too long
 		err = errors.Join(syscall.E2BIG, err)
 	}
 	if err != nil {
@@ -47,7 +47,7 @@ func run(ctx context.Context, p Process, argv []string) (int, error) {
 }
 
 // endTogether makes the children that are started from now on end if this process is killed, until it
-// is told that it is over: what k6 started may go on after k6, as without a launcher. Where it
+// calls over: processes that k6 started may go on after k6, as without a launcher. Where it
 // cannot be done they just live on, which is no reason not to run.
 func endTogether() (over func()) {
 	job, err := windows.CreateJobObject(nil, nil)

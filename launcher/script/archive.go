@@ -26,7 +26,7 @@ type archive struct {
 
 type entry struct{ offset, size int64 }
 
-// metadata is what is read of metadata.json.
+// metadata is the part of metadata.json that is read.
 type metadata struct {
 	Filename     string            `json:"filename"`
 	Dependencies map[string]string `json:"dependencies"`
@@ -146,7 +146,7 @@ var (
 )
 
 // anonymous returns a path as k6 writes it into archives: with slashes, the volume as a directory, and
-// nobody in place of the user whose home directory it is in.
+// the user whose home directory it is in renamed to "nobody".
 func anonymous(path string) string {
 	path = strings.ReplaceAll(path, `\`, "/")
 	path = volume.ReplaceAllString(path, "/$1")

@@ -13,7 +13,7 @@ import (
 	"k6x"
 )
 
-// tooLarge is the error for a file that is larger than what is read of one.
+// tooLarge is the error for a file that is larger than its limit.
 type tooLarge struct{ limit int64 }
 
 func (e *tooLarge) Error() string {
@@ -50,7 +50,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 }
 
 // disk has modules in the file system; their ids are absolute paths. Links are not resolved: as in
-// k6, what a module imports is relative to the path that it is imported by.
+// k6, the imports of a module are relative to the path that it is imported by.
 type disk struct{ a *analysis }
 
 func (d disk) read(id string, limit int64) ([]byte, error) { return readFile(id, limit) }
@@ -106,7 +106,7 @@ const (
 	relative                      // a path
 )
 
-// classify says what k6 makes of a specifier that names no part of it; path is unescaped.
+// classify returns the kind that k6 takes a specifier for, if it names no part of k6; path is unescaped.
 func classify(specifier string) (path string, kind specifierKind) {
 	switch {
 	case specifier == "", strings.HasSuffix(specifier, ".json"):

@@ -7,14 +7,14 @@ import (
 	"k6x"
 )
 
-// userMention is mention for what comes from the user's own hand.
+// userMention is mention for a dependency that the user has named.
 func (a *analysis) userMention(dep k6x.Dependency, where string) {
 	a.byUser[dep.Name] = true
 	a.mention(dep, where)
 }
 
 // goModules returns the Go modules that the user named. A script, an archive or a file beside them may
-// choose among what the registry has; a module path would be code that nobody vouched for, compiled
+// choose among the extensions of the registry; a module path would be code without any vetting, compiled
 // and run here. So one that the user did not name is an error of kind [k6x.Forbidden].
 func (a *analysis) goModules() ([]string, error) {
 	for _, m := range a.mentions {

@@ -16,7 +16,7 @@ type imported struct {
 	must      bool // an import statement: without it the module does not load
 }
 
-// source is what the text of one module says.
+// source is the imports and pragmas of one module.
 type source struct {
 	pragmas []literal
 	imports []imported
@@ -29,7 +29,7 @@ func parse(name, dir string, text []byte, depth int) source {
 	text = bytes.TrimPrefix(text, []byte(bom))
 	var src source
 	lines := make(map[string]int)
-	var seen []literal // what looks like an extension that is imported
+	var seen []literal // extensions that seem to be imported
 	deepest := scan(string(text), func(lit literal) {
 		if lines[lit.text] == 0 {
 			lines[lit.text] = lit.line
@@ -63,12 +63,12 @@ type dialect struct {
 	format api.Format
 }
 
-// As in k6: a module, else a CommonJS module, else TypeScript whatever the name of the file is.
+// As in k6: a module, else a CommonJS module, else TypeScript under any name.
 var dialects = []dialect{
 	{api.LoaderJS, api.FormatESModule}, {api.LoaderJS, api.FormatCommonJS}, {api.LoaderTS, api.FormatESModule},
 }
 
-// parseImports returns what a module imports: by statement, by import() or require() of a literal.
+// parseImports returns the imports of a module: by statement, by import() or require() of a literal.
 // Imports of types only do not count. problem says why it cannot tell.
 func parseImports(name, dir string, text []byte) (found []imported, problem string) {
 	try := dialects

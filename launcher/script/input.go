@@ -46,7 +46,7 @@ func (a *analysis) script(ctx context.Context, in Input) (dir string, err error)
 		return "", k6x.Errorf(k6x.Invalid, "the script %s is a directory", a.show(path)).
 			WithHint("Give the path of a script or of an archive.")
 	case !info.Mode().IsRegular():
-		// Whoever reads a pipe leaves nothing for k6.
+		// A pipe that is read here is empty for k6.
 		a.note("%s: it was not looked into: it is not a regular file", a.show(path))
 		return filepath.Dir(path), nil
 	}
@@ -85,7 +85,7 @@ func (a *analysis) stdin(ctx context.Context, r io.Reader) error {
 
 // main reads the script or archive of size bytes that r has.
 func (a *analysis) main(ctx context.Context, path string, r io.ReaderAt, size int64) error {
-	// As in k6, whatever reads as a tar file is an archive.
+	// As in k6, a file that reads as a tar file is an archive.
 	if _, err := tar.NewReader(io.NewSectionReader(r, 0, size)).Next(); err == nil {
 		return a.archive(ctx, a.show(path), r, size)
 	}

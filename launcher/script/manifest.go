@@ -16,7 +16,7 @@ import (
 const maxManifest = 1 << 20 // bytes in a package.json
 
 // manifest takes in the dependencies of the nearest package.json at or above dir: k6, k6/x/NAME,
-// and of the other names, which are those of npm, only what some other source asks for.
+// and of the other names, which are those of npm, only those that some other source asks for.
 func (a *analysis) manifest(dir string) error {
 	for {
 		path := filepath.Join(dir, "package.json")
@@ -24,7 +24,7 @@ func (a *analysis) manifest(dir string) error {
 		if err == nil {
 			return a.manifestFile(path, data)
 		}
-		// Whatever is no readable file cannot be meant.
+		// A package.json that is no readable file is ignored.
 		if e := (*tooLarge)(nil); errors.As(err, &e) {
 			a.note("%s: %s", path, e)
 			return nil

@@ -6,7 +6,7 @@ import (
 )
 
 // builtinOutputs are the outputs that are part of k6 v1.8.1, by internal/cmd/outputs.go there.
-// kafka, statsd and datadog were, and k6 refuses extensions of these names, saying what to use instead.
+// kafka, statsd and datadog were, and k6 refuses extensions of these names, naming replacements.
 var builtinOutputs = []string{
 	"cloud", "csv", "experimental-opentelemetry", "experimental-prometheus-rw", "influxdb", "json",
 	"opentelemetry", "summary", "web-dashboard",

@@ -15,8 +15,8 @@ type literal struct {
 
 // scan calls visit for each literal of a script without its BOM, in order, and returns how deep its
 // expressions may nest: by brackets, or without any, as operators may. It knows of JavaScript no more
-// than what is text and what is comment, template or regular expression, and gets over what it does
-// not understand at the end of the line.
+// than strings, comments, templates and regular expressions, and goes on at the end of the line after something that it does
+// not understand.
 func scan(src string, visit func(literal)) (deepest int) {
 	s := scanner{src: src, line: 1, visit: visit}
 	if strings.HasPrefix(s.src, "#!") {
@@ -172,7 +172,7 @@ func (s *scanner) template(start int) {
 			s.templates = append(s.templates, s.depth)
 			s.pos++
 			s.punctuation('{')
-			s.prev = '(' // what follows is a value, not a statement
+			s.prev = '(' // a value follows, not a statement
 			return
 		case c == '\n':
 			s.line++
@@ -211,7 +211,7 @@ func (s *scanner) regexp() {
 	}
 }
 
-// statementMayStart reports whether what comes here can be the start of a statement.
+// statementMayStart reports whether a statement can start here.
 func (s *scanner) statementMayStart() bool {
 	if s.prev == 0 || strings.ContainsRune(";{}", rune(s.prev)) {
 		return true

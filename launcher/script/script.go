@@ -1,13 +1,13 @@
-// Package script finds out what a k6 command needs: which extensions, and which versions of them
+// Package script finds the dependencies of a k6 command: extensions, and the versions of them
 // and of k6. It reads the test script with the local modules that it imports, or the archive that
-// "k6 archive" made of them, and takes in what the environment, package.json and flags ask for.
+// "k6 archive" made of them, and takes in the environment, package.json and flags.
 //
 //	script.js ─► scan (pragmas) ────────┐
 //	    │                               ├─► merge ─► Report ─► k6x.List
 //	    └─► esbuild (imports) ─► modules┘      ▲
 //	K6_DEPENDENCIES, --with, -o, k6 x NAME, package.json
 //
-// Nothing of a script is executed and nothing is fetched. What k6 itself explains better, such as a
+// Nothing of a script is executed and nothing is fetched. A mistake that k6 itself explains better, such as a
 // syntax error, is no error here but a note: k6 may just be run.
 package script
 
@@ -20,7 +20,7 @@ import (
 	"k6x"
 )
 
-// Input is a k6 command line, as far as it says what is needed. The zero value needs nothing.
+// Input is a k6 command line, as far as it names dependencies. The zero value has none.
 type Input struct {
 	Path       string                      // the script or archive as given; "-" is Stdin, "" is none
 	Stdin      io.Reader                   // read only if Path is "-", and then to its end
@@ -32,16 +32,16 @@ type Input struct {
 	Subcommand string                      // the NAME of "k6 x NAME", or ""
 }
 
-// Report is what a command needs, and what was not looked into.
+// Report is the dependencies of a command, and the files that were not read.
 type Report struct {
 	Needs   []Need   // k6 first, the others by name; none if any k6 will do
 	Modules []string // the Go modules that the user named, sorted; no others are among the needs
-	Remote  []string // the URLs of modules that k6 will fetch, which nobody looked into
-	Notes   []string // what else was not understood or not looked into, and why, one line each
-	Stdin   []byte   // what was read from Input.Stdin, to be given to k6; nil if nothing was
+	Remote  []string // the URLs of modules that k6 will fetch, which were not read
+	Notes   []string // other files that were not understood or not read, and why, one line each
+	Stdin   []byte   // the bytes read from Input.Stdin, to be given to k6; nil if nothing was read
 }
 
-// Need is a dependency, and who asked for it.
+// Need is a dependency, with the places that name it.
 type Need struct {
 	k6x.Dependency
 	Sources []Source // the first that names it, and all that have a constraint
@@ -65,7 +65,7 @@ func (r Report) List() (k6x.List, error) {
 	return k6x.NewList(deps...)
 }
 
-// Analyze returns what the command needs. An error is of kind [k6x.Invalid] if something is
+// Analyze returns the dependencies of the command. An error is of kind [k6x.Invalid] if something is
 // malformed or two sources give different constraints, of kind [k6x.NotFound] if the script or a
 // module that it imports is not there, of kind [k6x.Forbidden] if a Go module is asked for that the
 // user did not name; its message says where.
@@ -106,7 +106,7 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 	return a.report, nil
 }
 
-// flags takes in what the command line and the environment say.
+// flags takes in the command line and the environment.
 func (a *analysis) flags(in Input) error {
 	if text, ok := in.Env(envDependencies); ok {
 		deps, err := parseEnv(text)

@@ -10,10 +10,10 @@ import (
 	"k6x"
 )
 
-// extension is what the names of JavaScript extensions start with.
+// extension is the prefix of the names of JavaScript extensions.
 const extension = "k6/x/"
 
-// limits bound what is read. Beyond them nothing is looked into, and a note says so.
+// limits bound the reading of scripts. Beyond them nothing is read, and a note says so.
 type limits struct {
 	file     int64         // bytes in a module
 	stdin    int64         // bytes in a script or archive on stdin; more is an error
@@ -59,7 +59,7 @@ type files interface {
 type module struct {
 	id    string
 	text  []byte // if it was read already
-	from  string // who imports it
+	from  string // the place that imports it
 	under string // the name it is imported by
 	must  bool
 }

@@ -12,7 +12,7 @@ import (
 func TestMetricsCountWhatGoBuildRefuted(t *testing.T) {
 	a, err := New(t.Context(), Options{
 		CacheDir: t.TempDir(), Registries: []string{"../../../testdata/registry.json"}, MaxBuilds: 1,
-		Env: []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"},
+		GoOptions: GoOptions{Env: []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"}},
 	}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

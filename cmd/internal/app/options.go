@@ -17,8 +17,9 @@ import (
 	"k6x/gotool"
 )
 
-// Options say how a service is made. The flags of k6x service tell what each is for.
+// Options configure a service. The flags of k6x service describe them.
 type Options struct {
+	GoOptions
 	Addr, URL         string
 	Registries        []string
 	Filter            string
@@ -43,11 +44,7 @@ type Options struct {
 	BuildMaxAge       time.Duration
 	AuthTokenFile     string   // "": nobody needs a token
 	Compress          []string // content codings, as service.Codings names them
-	Env               []string // KEY=VALUE for the go command
-	Sandbox           Sandbox
-	Direct            []string // patterns of modules that are fetched from their own hosts
-	AllowBuildSemvers bool
-	Cgo               bool // build what needs a C compiler
+	Cgo               bool     // build extensions that need a C compiler
 	Preload           []string
 	TrustedProxies    []string
 	ShutdownTimeout   time.Duration

@@ -28,7 +28,7 @@ type ExitCode int
 
 func (c ExitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// Main runs the command line of this process until it ends or is told to, and exits.
+// Main runs the command line of this process until it ends or a signal comes, and exits.
 func Main(root *cobra.Command) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
@@ -61,19 +61,19 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	if code, ok := errors.AsType[ExitCode](err); ok {
 		return int(code)
 	}
-	tell(stderr, root.Name(), err)
+	printError(stderr, root.Name(), err)
 	if _, ok := errors.AsType[*UsageError](err); ok {
 		return ExitUsage
 	}
 	return ExitFailure
 }
 
-// tell writes an error for the user, which may quote files and strangers.
-func tell(w io.Writer, program string, err error) {
+// printError writes an error for the user, which may quote files and services.
+func printError(w io.Writer, program string, err error) {
 	text := program + ": " + err.Error()
 	if e, ok := errors.AsType[*k6x.Error](err); ok {
 		if e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
-			text += ": " + e.Err.Error() // whoever runs this is the one to look after the machine
+			text += ": " + e.Err.Error() // the user of a command line looks after this machine
 		}
 		if e.Hint != "" {
 			text += "\n" + e.Hint
@@ -98,11 +98,11 @@ func NoArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// OneArg wants one argument, or a [UsageError] that says what it is.
-func OneArg(what string) cobra.PositionalArgs {
+// OneArg accepts one argument, which the [UsageError] describes.
+func OneArg(description string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return &UsageError{Err: fmt.Errorf("give one argument: %s", what)}
+			return &UsageError{Err: fmt.Errorf("give one argument: %s", description)}
 		}
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 	"k6x"
 )
 
-// Server says what [Serve] serves and how.
+// Server configures [Serve].
 type Server struct {
 	Addr      string
 	AddrFlag  string // the flag to choose another address with
@@ -58,7 +58,7 @@ func Serve(ctx context.Context, s Server) error {
 	return nil
 }
 
-// LocalURL returns the URL of a listener for who is on this machine.
+// LocalURL returns the URL of a listener for this machine.
 func LocalURL(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return fmt.Sprintf("http://localhost:%d", tcp.Port)

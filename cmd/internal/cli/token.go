@@ -8,7 +8,7 @@ import (
 )
 
 // Token returns the token for a service: that in file or, if none is named, that of a variable; "" if there is
-// none. There is no flag for a token: flags are seen by whoever lists processes.
+// none. There is no flag for a token: a list of processes shows flags.
 func Token(variable, file string) (string, error) {
 	token := os.Getenv(variable)
 	if file != "" {

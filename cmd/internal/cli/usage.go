@@ -1,4 +1,4 @@
-// Package cli is what the command lines of k6x and k6build have in common.
+// Package cli has the parts that the command lines of k6x and k6build have in common.
 package cli
 
 // UsageError is a command line that makes no sense.

@@ -54,7 +54,7 @@ func Serve(newRoot func() *cobra.Command) func(ts *testscript.TestScript, neg bo
 	}
 }
 
-// Get is a testscript command: URL writes what is there to stdout.
+// Get is a testscript command: URL writes the body of the answer to stdout.
 func Get(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: get URL")

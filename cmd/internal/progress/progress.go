@@ -1,4 +1,4 @@
-// Package progress shows on a terminal how far things are.
+// Package progress shows the progress of an operation on a terminal.
 package progress
 
 import (
@@ -12,18 +12,18 @@ import (
 	"golang.org/x/term"
 )
 
-// Display shows one thing that goes on at a time, in one line. Nil shows nothing. Its methods may
+// Display shows one operation at a time, in one line. Nil shows nothing. Its methods may
 // be called at once.
 type Display struct {
 	w io.Writer
 
-	mu     sync.Mutex               // guards what follows
-	bar    *progressbar.ProgressBar // of what goes on; nil: nothing does
-	what   string                   // that bar is for
+	mu     sync.Mutex               // guards the fields below
+	bar    *progressbar.ProgressBar // of the operation; nil: there is none
+	key    string                   // kind and label of bar
 	closed bool
 }
 
-// New returns a display on w; nil if w is no terminal, or quiet is wanted.
+// New returns a display on w; nil if w is no terminal, or with quiet.
 func New(w io.Writer, quiet bool) *Display {
 	file, ok := w.(*os.File)
 	if quiet || !ok || !term.IsTerminal(int(file.Fd())) {
@@ -35,30 +35,30 @@ func New(w io.Writer, quiet bool) *Display {
 // On returns a display on w, terminal or not.
 func On(w io.Writer) *Display { return &Display{w: w} }
 
-// unknown is the total of what nobody knows the total of.
+// unknown is the total of an operation that has none.
 const unknown = -1
 
-// Spin shows that something goes on, and for how long, until something else does.
-func (d *Display) Spin(what string) { d.show(what, "spin", 0, unknown) }
+// Spin shows an operation, and for how long it goes on, until another one is shown.
+func (d *Display) Spin(label string) { d.show(label, "spin", 0, unknown) }
 
 // Bytes shows that done bytes of total have come, and how fast. A total of less than one is not
 // known.
-func (d *Display) Bytes(what string, done, total int64) {
-	d.show(what, "bytes", done, max(total, done+1), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
+func (d *Display) Bytes(label string, done, total int64) {
+	d.show(label, "bytes", done, max(total, done+1), progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true))
 }
 
-// Count shows that done of total things are done. A total of less than one is not known.
-func (d *Display) Count(what string, done, total int64) {
+// Count shows that done of total steps are done. A total of less than one is not known.
+func (d *Display) Count(label string, done, total int64) {
 	if total < 1 {
-		d.show(fmt.Sprintf("%s: %d", what, done), "spin "+what, 0, unknown)
+		d.show(fmt.Sprintf("%s: %d", label, done), "spin "+label, 0, unknown)
 		return
 	}
-	d.show(what, "count", done, max(total, done+1), progressbar.OptionShowCount())
+	d.show(label, "count", done, max(total, done+1), progressbar.OptionShowCount())
 }
 
-// show brings the bar for what to where it has to be; the bars of one kind go on for each other. To
-// end it is up to clear, so that its total is never reached.
-func (d *Display) show(what, kind string, done, total int64, options ...progressbar.Option) {
+// show moves the bar of an operation, and replaces that of another one; spinners of one kind only change their label. Only
+// clear ends a bar, so that its total is never reached.
+func (d *Display) show(label, kind string, done, total int64, options ...progressbar.Option) {
 	if d == nil {
 		return
 	}
@@ -67,22 +67,22 @@ func (d *Display) show(what, kind string, done, total int64, options ...progress
 	if d.closed {
 		return
 	}
-	if key := kind + " " + what; d.bar == nil || d.what != key && (total != unknown || d.what != kind) {
+	if key := kind + " " + label; d.bar == nil || d.key != key && (total != unknown || d.key != kind) {
 		d.clear()
-		d.what = key
+		d.key = key
 		if total == unknown && kind != "spin" {
-			d.what = kind // its words change
+			d.key = kind // its label changes
 		}
 		d.bar = progressbar.NewOptions64(total, append(options,
-			progressbar.OptionSetWriter(d.w), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(20),
+			progressbar.OptionSetWriter(d.w), progressbar.OptionSetDescription(label), progressbar.OptionSetWidth(20),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
 			progressbar.OptionSpinnerType(14), progressbar.OptionSetPredictTime(false), progressbar.OptionSetElapsedTime(true),
 			progressbar.OptionSetRenderBlankState(true),
 		)...)
 	}
-	// What cannot be shown need not be.
+	// Errors of the terminal are ignored.
 	if total == unknown {
-		d.bar.Describe(what)
+		d.bar.Describe(label)
 		return
 	}
 	d.bar.ChangeMax64(total)
@@ -92,7 +92,7 @@ func (d *Display) show(what, kind string, done, total int64, options ...progress
 func (d *Display) clear() {
 	if d.bar != nil {
 		_ = d.bar.Finish()
-		d.bar, d.what = nil, ""
+		d.bar, d.key = nil, ""
 	}
 }
 
@@ -106,7 +106,7 @@ func (d *Display) Print(w io.Writer, line string) {
 	fmt.Fprintln(w, line)
 }
 
-// Close takes away what is shown and leaves the terminal alone from then on.
+// Close removes the line and leaves the terminal alone from then on.
 func (d *Display) Close() {
 	if d != nil {
 		d.mu.Lock()
