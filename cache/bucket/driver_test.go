@@ -157,3 +157,25 @@ func TestErrorsOfABucketMeanTheSame(t *testing.T) {
 		}
 	}
 }
+
+// A question takes a service far away some 20 ms, so they are counted.
+func TestNewBinaryTakesFewQuestions(t *testing.T) {
+	onEachDriver(t, func(t *testing.T, s *Store, faults *blobtest.Faults) {
+		faults.Calls()
+		artifact := mustPut(t, s, 1, 1000)
+		if _, err := s.Bind(t.Context(), artifact.Path, key(1)); err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		for _, c := range faults.Calls() {
+			if c.Name != binaryName(key(1), artifact.Digest) { // that is no small one
+				asked = append(asked, c.Method+" "+c.Name)
+			}
+		}
+		record, path := recordName(key(1)), bindingName(artifact.Path)
+		want := []string{"open " + record, "put " + record, "stat " + record, "put " + path}
+		if strings.Join(asked, "\n") != strings.Join(want, "\n") {
+			t.Errorf("asked\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}

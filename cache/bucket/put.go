@@ -44,24 +44,10 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.Reade
 	if err != nil {
 		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
 	}
-	first, err := s.Record(ctx, key)
-	if err != nil && !errors.Is(err, cache.ErrNotFound) {
-		return k6x.Artifact{}, err
-	}
-	known := err == nil
-	if known {
-		whole, err := s.settled(ctx, key, first, artifact)
-		if err != nil || whole {
-			return first, err
-		}
-	}
 	name := binaryName(key, artifact.Digest)
 	if err := s.upload(ctx, name, artifact, body); err != nil {
 		s.takeBack(ctx, key, artifact.Digest, err)
 		return k6x.Artifact{}, err
-	}
-	if known {
-		return first, nil
 	}
 	return s.commit(ctx, key, artifact, encoded)
 }

@@ -16,7 +16,7 @@ type Call struct {
 	Name   string // of the blob, or the prefix of a list
 }
 
-// Faults breaks a bucket on purpose, and counts what it is asked for. Set what it does before it is used, or by [Faults.Set].
+// Faults breaks a bucket on purpose, and records what it is asked for.
 type Faults struct {
 	blob.Bucket
 

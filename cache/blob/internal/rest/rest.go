@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -90,6 +91,9 @@ func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
 	}
 	response, err := c.HTTP.Do(request)
 	if err != nil {
+		if e, ok := errors.AsType[*url.Error](err); ok { // its words have the whole URL, which may have a signature
+			err = fmt.Errorf("%s %s%s: %w", r.Method, request.URL.Host, request.URL.Path, e.Err)
+		}
 		return nil, err
 	}
 	if response.StatusCode < 300 {

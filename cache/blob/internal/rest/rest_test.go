@@ -108,3 +108,12 @@ func TestCredentialsThatFailAreNoMissingBlob(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Neither an answer nor a connection that breaks gives away what is in a URL.
+func TestErrorsDoNotHaveTheQuery(t *testing.T) {
+	url, _ := serve(t, 0, 0, 0)
+	_, err := newClient(t).Do(t.Context(), Request{Method: http.MethodGet, URL: url + "/name?sig=hunter2"})
+	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "/name") {
+		t.Errorf("got %v", err)
+	}
+}
