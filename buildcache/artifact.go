@@ -104,7 +104,7 @@ func notMoved(err error) error {
 		WithHint("Check its name, the network, and that docker login has credentials that suffice.").WithCause(err)
 }
 
-// fileLayer is a file as a layer of an image. It is compressed already, which is nobody's concern but ours.
+// fileLayer is a file as a layer of an image. It is compressed already, of which the registry knows nothing.
 type fileLayer struct {
 	file   string
 	digest v1.Hash

@@ -137,7 +137,7 @@ func (r *registry) List(ctx context.Context, prefix string) (names []string, err
 		}
 		return nil
 	})
-	if errors.Is(err, fs.ErrNotExist) { // nobody wrote to the repository yet
+	if errors.Is(err, fs.ErrNotExist) { // there is no repository before the first write
 		return nil, nil
 	}
 	return names, err

@@ -34,7 +34,7 @@ type lister interface {
 	listOlder(ctx context.Context, prefix string, before time.Time, each func(name string)) error
 }
 
-// Trim makes a far level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that nobody wrote to for
+// Trim makes a far level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that were not written to for
 // longest: those of toolchains and platforms that are not used any more. What a build uses meanwhile, it compiles. In a bucket, packs
 // that no index knows are removed as well when they are a day old, such as those of builds that died.
 func Trim(ctx context.Context, far Store, limit int64) (Trimmed, error) {

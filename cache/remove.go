@@ -14,7 +14,7 @@ import (
 const removedInfix = ".removed-"
 
 // RemoveAll removes the directory dir with all in it, also if directories in it are
-// read-only, as those of a module cache are. It is renamed first, so that nobody finds
+// read-only, as those of a module cache are. It is renamed first, so that no process finds
 // it half empty; what a killed process left so is removed by the next call for dir. A
 // directory that does not exist is no error. Of a symbolic link only the link is removed.
 func RemoveAll(dir string) error {

@@ -5,7 +5,7 @@
 //	artifacts/<key>/record.json   the record; it names the digest
 //	artifacts/<key>/<digest>      the bytes; missing if they were evicted
 //	paths/<hash>                  {path, key}; hash is the SHA-256 of the path
-//	leases/<key>/<n>              who builds key now ([Leases])
+//	leases/<key>/<n>              the right of one service to build key ([Leases])
 //	leases/<key>/<n>.failed       why that build failed, for a minute
 //
 // Bytes go first, under a name that says what they are. Then the record is written, if

@@ -29,10 +29,10 @@ type LeaseConfig struct {
 	Limits k6x.Limits
 }
 
-// Leases are who of several services on one bucket may build a key. The lease of a key is the
+// Leases say which of several services on one bucket may build a key. The lease of a key is the
 // object leases/<key>/<n> with the highest n. It is taken by creating the next one, when there
 // is none or its holder is dead, and given back by removing it, or by a note of why the build failed. Its holder changes it every
-// few seconds; it counts as dead for an observer who saw no change for TTL on its own
+// few seconds; it counts as dead for an observer that saw no change for TTL on its own
 // clock, so that the clocks of different machines do not matter.
 //
 // A lease saves work; it keeps nothing right. A holder that lost its lease goes on, as the
@@ -67,7 +67,7 @@ type claim struct {
 }
 
 // Acquire takes the lease of key and returns what gives it back, which has to be called once:
-// with the error of the build if it would come again, which is then told to those who wait,
+// with the error of the build if it would come again, which the services that wait then get,
 // else with nil. While another has the lease, Acquire waits. If the artifact came to be
 // meanwhile, its record is returned and no lease; if the other told of a failure that a build
 // here would end with too, that failure is. An error of kind Unavailable says that the bucket does not answer.
@@ -122,7 +122,7 @@ func (l *Leases) take(ctx context.Context, key string, now state) (release func(
 			return nil, err
 		}
 	} else if err != nil {
-		// It may be there all the same, and nobody would renew it.
+		// It may be there all the same, and no service would renew it.
 		l.store.tidy(ctx, name)
 		return nil, explain(ctx, err)
 	}

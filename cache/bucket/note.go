@@ -27,8 +27,8 @@ type note struct {
 
 func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffix }
 
-// tell leaves a note, for those who wait for lease n and those who come soon, and reports
-// whether it did. The lease goes when the note does: without it one who looked before either was there
+// tell leaves a note, for services that wait for lease n or come soon, and reports
+// whether it did. The lease goes when the note does: without it a service that looked before either was there
 // could take it now.
 func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
 	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output), failed.Limit})

@@ -126,7 +126,7 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 	return artifact.Digest, err
 }
 
-// sweepLeases removes leases and notes that nobody has touched for a day.
+// sweepLeases removes leases and notes that were not written to for a day.
 func (s *Store) sweepLeases(ctx context.Context, now time.Time) error {
 	var old []string
 	err := s.list(ctx, leases, func(o blob.Info) {

@@ -29,7 +29,7 @@ type state struct {
 	dead    bool     // the holder of the newest lease
 }
 
-// held reports whether somebody builds: who left a note does not any more.
+// held reports whether a service builds: one that left a note does not any more.
 func (s state) held() bool { return s.lease > s.note && !s.dead }
 
 // look lists what there is for key.

@@ -62,7 +62,7 @@ type Store struct {
 	alive *flock.Flock // held on tmp/lock for as long as the store is open
 	temps atomic.Int64 // names used below tmp
 
-	// change is held together with lock by whoever changes what is below artifacts
+	// change is held together with lock by a process that changes what is below artifacts
 	// or paths. It is taken before mu.
 	change sync.Mutex
 	lock   *flock.Flock

@@ -136,7 +136,7 @@ func (s *Store) MaxObject() int64 { return s.cfg.MaxObject }
 // Stats counts objects and their bytes, those on their way in included.
 func (s *Store) Stats() (objects, bytes int64) { return s.count.Load(), s.used.Load() }
 
-// sweep removes what is below tmp: nobody else has the store open.
+// sweep removes what is below tmp: no other process has the store open.
 func (s *Store) sweep() error {
 	tmp := filepath.Join(s.cfg.Dir, "tmp")
 	entries, err := os.ReadDir(tmp)

@@ -9,8 +9,8 @@ import (
 	"k6x"
 )
 
-// flight is one download under way. It has a context of its own: who leaves ends nothing,
-// unless nobody else waits.
+// flight is one download under way. It has a context of its own: a caller that leaves ends nothing,
+// unless no other waits.
 type flight struct {
 	cancel  context.CancelFunc
 	waiting int           // guarded by the mu of the store
@@ -18,7 +18,7 @@ type flight struct {
 	err     error
 }
 
-// fetch brings the artifact of key from the far to the near store, or waits for whoever does so.
+// fetch brings the artifact of key from the far to the near store, or waits for the call that does so.
 func (s *Store) fetch(ctx context.Context, key string) error {
 	f := s.join(ctx, key)
 	defer s.leave(key, f)
@@ -55,12 +55,12 @@ func (s *Store) leave(key string, f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.waiting--; f.waiting == 0 {
-		s.land(key, f) // who comes now starts anew
+		s.land(key, f) // a later call starts anew
 		f.cancel()
 	}
 }
 
-// land takes f out, so that nobody joins it any more. The caller holds mu.
+// land takes f out, so that no call joins it any more. The caller holds mu.
 func (s *Store) land(key string, f *flight) {
 	if s.flights[key] == f {
 		delete(s.flights, key)
@@ -92,7 +92,7 @@ func (s *Store) download(ctx context.Context, key string) error {
 	return nil
 }
 
-// safely turns a panic into an error, so that those who wait are not left alone.
+// safely turns a panic into an error, so that the calls that wait end too.
 func safely(work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

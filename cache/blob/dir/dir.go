@@ -187,7 +187,7 @@ func (b *Bucket) commit(temp, path string, first bool) error {
 	if err := b.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	// 3. Nobody else becomes the first while this looks whether it is.
+	// 3. No other process becomes the first while this looks whether it is.
 	if first {
 		lock := flock.New(filepath.Join(b.dir, lockName))
 		if err := lock.Lock(); err != nil {

@@ -30,9 +30,9 @@ import (
 // Others, which the program of before had use for, change nothing: hostname_immutable, rate_limiter_capacity,
 // request_checksum_calculation, response_checksum_validation, awssdk.
 type config struct {
-	region, profile, role                                  string
-	host                                                   string // of the endpoint, with its port
-	secure, pathStyle, accelerate, dualstack, fips, nobody bool
+	region, profile, role                                     string
+	host                                                      string // of the endpoint, with its port
+	secure, pathStyle, accelerate, dualstack, fips, anonymous bool
 }
 
 func parse(params url.Values) (c config, err error) {
@@ -40,7 +40,7 @@ func parse(params url.Values) (c config, err error) {
 	plain := false
 	flags := map[string]*bool{
 		"use_path_style": &c.pathStyle, "s3ForcePathStyle": &c.pathStyle, "disable_https": &plain, "disableSSL": &plain, "accelerate": &c.accelerate,
-		"dualstack": &c.dualstack, "fips": &c.fips, "anonymous": &c.nobody, "hostname_immutable": new(bool),
+		"dualstack": &c.dualstack, "fips": &c.fips, "anonymous": &c.anonymous, "hostname_immutable": new(bool),
 	}
 	texts := map[string]*string{
 		"region": &c.region, "endpoint": &endpoint, "profile": &c.profile, "role": &c.role, "rate_limiter_capacity": new(string),
@@ -68,7 +68,7 @@ func parse(params url.Values) (c config, err error) {
 	if err != nil {
 		return c, err
 	}
-	if section["role_arn"] != "" && !c.nobody && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
+	if section["role_arn"] != "" && !c.anonymous && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
 		return c, fmt.Errorf("the profile %.40q assumes a role, and the role of a profile is not read: write the profile of its credentials as profile=NAME, and role=ARN", c.profile)
 	}
 	c.region = cmp.Or(c.region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), section["region"])
@@ -132,7 +132,7 @@ func readProfile(profile string) (map[string]string, error) {
 // credentials returns where credentials come from, in this order: the environment, a profile, and the role of the workload, of the
 // container or of the machine.
 func (c *config) credentials(client *http.Client) *credentials.Credentials {
-	if c.nobody {
+	if c.anonymous {
 		return credentials.NewStatic("", "", "", credentials.SignatureAnonymous)
 	}
 	found := &chain{}
