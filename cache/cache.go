@@ -47,8 +47,18 @@ type Store interface {
 	// while fill runs, the first one stays and its record is returned. If the record is
 	// there but its bytes were evicted, fill must write the very same bytes; other
 	// bytes are an error of kind Internal. An error of fill is returned as it is.
-	// When there is no room, the error is of kind NoSpace.
+	// When there is no room, the error is of kind NoSpace. W may be an [Adopter].
 	Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error)
+}
+
+// Adopter is a writer that can take a whole file in place of its bytes, so that these are not written once more.
+type Adopter interface {
+	// Adopt moves a file to where the binary is to be. No process may be able to change it, nor have it open for
+	// writing.
+	//
+	// Errors: [errors.ErrUnsupported] if this file cannot be taken, which then is as it was and can be written instead;
+	// else those of a write, after which the file may be gone.
+	Adopt(name string) error
 }
 
 // Entry is an open binary: what a response needs, without the whole record.

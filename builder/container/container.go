@@ -145,7 +145,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := gobuild.CopyBinary(ctx, w, b.output()); err != nil {
+	if err := gobuild.HandOver(ctx, w, b.output()); err != nil {
 		return k6x.Build{}, err
 	}
 	made.Started = started.UTC()

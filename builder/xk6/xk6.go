@@ -156,7 +156,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := gobuild.CopyBinary(ctx, w, output); err != nil {
+	if err := gobuild.HandOver(ctx, w, output); err != nil {
 		return k6x.Build{}, err
 	}
 	build := gobuild.Report(info, k6x.Lock{})

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 		"a second put keeps the first":                       secondPut,
 		"a put that is overtaken keeps the first":            overtakenPut,
 		"of puts at once one wins":                           concurrentPuts,
+		"a file can be put where the store takes files":      filePut,
 		"a fill that fails half-way leaves nothing":          failingFill,
 		"a fill that writes nothing is refused":              emptyFill,
 		"a canceled context leaves nothing":                  canceled,

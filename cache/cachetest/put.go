@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -27,6 +29,51 @@ func secondPut(t *testing.T, s cache.Store) {
 		t.Errorf("second put returned another record (-first +second):\n%s", diff)
 	}
 	wantBytes(t, s, Recipe(1).Key(), data)
+}
+
+// FillFile returns what to give to Put so that a file of data is stored, which is adopted if the store does that.
+func FillFile(t testing.TB, data []byte) func(io.Writer) (k6x.Build, error) {
+	return func(w io.Writer) (k6x.Build, error) {
+		name := filepath.Join(t.TempDir(), "k6")
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			return k6x.Build{}, err
+		}
+		to, ok := w.(cache.Adopter)
+		if !ok {
+			return Fill(data)(w)
+		}
+		err := to.Adopt(name)
+		_, left := os.Lstat(name)
+		switch {
+		case errors.Is(err, errors.ErrUnsupported) && left == nil:
+			return Fill(data)(w)
+		case err == nil && left == nil:
+			return k6x.Build{}, errors.New("a file that was adopted is where it was")
+		case err != nil:
+			return k6x.Build{}, err
+		}
+		return build(), nil
+	}
+}
+
+func filePut(t *testing.T, s cache.Store) {
+	data := Bytes(1, 300_000)
+	artifact, err := s.Put(t.Context(), Recipe(1), func(w io.Writer) (k6x.Build, error) {
+		if to, ok := w.(cache.Adopter); ok {
+			if err := to.Adopt(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, errors.ErrUnsupported) {
+				t.Errorf("a file that is not there: %v", err)
+			}
+		}
+		return FillFile(t, data)(w)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if artifact.Digest != digest(data) || artifact.Size != int64(len(data)) {
+		t.Errorf("record says digest %s, size %d", artifact.Digest, artifact.Size)
+	}
+	wantBytes(t, s, Recipe(1).Key(), data)
+	wantRecord(t, s, Recipe(1).Key(), artifact)
 }
 
 func overtakenPut(t *testing.T, s cache.Store) {

@@ -91,8 +91,9 @@ func (s *Store) receive(ctx context.Context, name string, fill record.Fill) (rec
 	if err != nil {
 		return record.Received{}, fault(notStored, err)
 	}
-	defer file.Close()
-	got, err := record.Receive(ctx, writer{file}, s.size, fill)
+	w := &writer{fs: s.fs, name: name, file: file}
+	defer func() { w.file.Close() }()
+	got, err := record.Receive(ctx, w, s.size, fill)
 	if err != nil {
 		return record.Received{}, err
 	}
@@ -102,34 +103,59 @@ func (s *Store) receive(ctx context.Context, name string, fill record.Fill) (rec
 	// Waiting for the disk and reading back are the same to the result in any order,
 	// and take half as long at once.
 	synced := make(chan error, 1)
-	go func() { synced <- file.Sync() }()
-	err = s.verify(name, got)
-	if err := errors.Join(<-synced, file.Close(), err); err != nil {
+	go func() { synced <- w.file.Sync() }()
+	got, err = verified(name, got)
+	if err := errors.Join(<-synced, w.file.Close(), err); err != nil {
 		return record.Received{}, fault(notStored, err)
 	}
 	return got, nil
 }
 
 // writer gives errors of the disk words for the user, as fill may pass them on.
-type writer struct{ to io.Writer }
+type writer struct {
+	fs   disk.FS
+	name string
+	file *disk.File
+}
 
-func (w writer) Write(p []byte) (int, error) {
-	n, err := w.to.Write(p)
+var _ cache.Adopter = (*writer)(nil)
+
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
 	return n, fault(notStored, err)
 }
 
-func (s *Store) verify(name string, got record.Received) error {
+// Adopt implements [cache.Adopter].
+func (w *writer) Adopt(name string) error {
+	file, err := w.fs.Adopt(name, w.name, 0o755)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	if err != nil {
+		return fault(notStored, err)
+	}
+	w.file.Close() // of the empty file that was there
+	w.file = file
+	return nil
+}
+
+// verified reads a file and returns what was received, with the digest of a file that was adopted. It is an error if these are
+// not the bytes that were written.
+func verified(name string, got record.Received) (record.Received, error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return err
+		return got, err
 	}
 	defer file.Close()
 	digest, size, err := disk.Digest(file)
+	if got.Digest == "" {
+		got.Digest = digest
+	}
 	if err == nil && (digest != got.Digest || size != got.Size) {
 		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s",
 			size, digest, got.Size, got.Digest)
 	}
-	return err
+	return got, err
 }
 
 // commit brings the artifact in the directory work to its place, unless one is there:

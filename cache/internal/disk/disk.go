@@ -95,6 +95,25 @@ func (f FS) Create(name string, mode fs.FileMode) (*File, error) {
 	return &File{file: file, fs: f}, nil
 }
 
+// Adopt moves a file from elsewhere over a file. It returns an [errors.ErrUnsupported], and leaves both as they were, if
+// the file is on another file system or cannot be moved for another reason.
+func (f FS) Adopt(from, to string, mode fs.FileMode) (*File, error) {
+	if err := f.before("adopt", to); err != nil {
+		return nil, Explain(err)
+	}
+	if err := os.Rename(from, to); err != nil {
+		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	if err := os.Chmod(to, mode); err != nil {
+		return nil, Explain(err)
+	}
+	file, err := os.OpenFile(to, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, Explain(err)
+	}
+	return &File{file: file, fs: f}, nil
+}
+
 // WriteFile creates a file, which must not exist, with data and makes the data durable.
 func (f FS) WriteFile(name string, data []byte) error {
 	file, err := f.Create(name, 0o644)

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"io/fs"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -11,6 +12,9 @@ func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL) ||
 		errors.Is(err, windows.ERROR_DISK_QUOTA_EXCEEDED) || errors.Is(err, syscall.ENOSPC)
 }
+
+// IsOnly reports whether a file is a regular one. Whether it has another name is not known here.
+func IsOnly(info fs.FileInfo) bool { return info.Mode().IsRegular() }
 
 // Windows cannot flush a directory; NTFS journals its entries.
 func syncDir(string) error { return nil }
