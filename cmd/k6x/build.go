@@ -29,17 +29,13 @@ func (o *scriptOptions) addFlags(f *pflag.FlagSet) {
 	o.displayOptions.addFlags(f, "print no more than what was asked for")
 }
 
-// analyze finds the dependencies of the script, if there is one. Replaced are the names of --replace.
-func (o *scriptOptions) analyze(ctx context.Context, args, replaced []string, stdin io.Reader, shown *screen) (script.Report, error) {
+// input returns the command line of a script, if there is one. Replaced are the names of --replace.
+func (o *scriptOptions) input(args, replaced []string, stdin io.Reader) script.Input {
 	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with, Replaced: replaced}
 	if len(args) > 0 {
 		in.Path = args[0]
 	}
-	report, err := script.Analyze(ctx, in)
-	for _, note := range report.Notes {
-		shown.print(true, note)
-	}
-	return report, err
+	return in
 }
 
 // buildOptions are the flags of k6x build.
@@ -93,12 +89,7 @@ func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, 
 	}
 	shown := o.screen(stderr)
 	defer shown.close()
-	report, err := o.analyze(ctx, args, o.names(), stdin, shown)
-	if err != nil {
-		return err
-	}
-	o.modules = report.Modules
-	needs, err := report.List()
+	_, needs, err := o.analyze(ctx, o.input(args, o.names(), stdin), shown)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,6 @@ import (
 
 	"k6x"
 	"k6x/launcher"
-	"k6x/launcher/script"
 )
 
 // depsOptions are the flags of k6x deps.
@@ -47,11 +46,10 @@ do. With --resolve, exact versions are printed: the newest that go together.`,
 func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	shown := o.screen(stderr)
 	defer shown.close()
-	report, err := o.analyze(ctx, args, nil, stdin, shown)
+	report, needs, err := o.analyze(ctx, o.input(args, nil, stdin), shown)
 	if err != nil {
 		return err
 	}
-	o.modules = report.Modules
 	for _, need := range report.Needs {
 		for _, source := range need.Sources {
 			shown.print(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
@@ -60,7 +58,7 @@ func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, s
 	for _, url := range report.Remote {
 		shown.print(true, url+" was not looked into: k6 will fetch it")
 	}
-	list, err := o.list(ctx, report, shown)
+	list, err := o.list(ctx, needs, shown)
 	if err != nil {
 		return err
 	}
@@ -82,12 +80,9 @@ func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, s
 }
 
 // list returns the dependencies, resolved with --resolve.
-func (o *depsOptions) list(ctx context.Context, report script.Report, shown *screen) (k6x.List, error) {
-	list, err := report.List()
-	if err != nil {
-		return nil, err
-	}
-	if list, err = launcher.WithK6(list); err != nil || !o.resolve {
+func (o *depsOptions) list(ctx context.Context, needs k6x.List, shown *screen) (k6x.List, error) {
+	list, err := launcher.WithK6(needs)
+	if err != nil || !o.resolve {
 		return list, err
 	}
 	sources, err := o.sources(shown)

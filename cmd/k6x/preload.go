@@ -100,12 +100,7 @@ func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded,
 			shown.print(false, fmt.Sprintf("the registry %s cannot be read: %s", s.Location, s.Error))
 		}
 	}
-	report, err := script.Analyze(ctx, script.Input{With: o.with})
-	if err != nil {
-		return nil, err
-	}
-	o.modules = report.Modules
-	named, err := report.List()
+	_, named, err := o.analyze(ctx, script.Input{With: o.with}, shown)
 	if err != nil {
 		return nil, err
 	}

@@ -71,18 +71,10 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 		fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
 		line.Script = "" // nothing of it is run
 	}
-	report, err := o.analyze(root.Context(), line, root.InOrStdin())
+	report, needs, err := o.analyze(root.Context(), o.input(line, root.InOrStdin()), shown)
 	if err != nil {
 		return err
 	}
-	for _, note := range report.Notes {
-		shown.print(true, note)
-	}
-	needs, err := report.List()
-	if err != nil {
-		return err
-	}
-	o.modules = report.Modules
 	b, release, err := o.get(root.Context(), needs, shown)
 	if err != nil {
 		return err
@@ -127,9 +119,9 @@ func ownCommand(root *cobra.Command, name string) bool {
 	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name || c.HasAlias(name) })
 }
 
-// analyze finds the dependencies of the command.
-func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io.Reader) (script.Report, error) {
-	return script.Analyze(ctx, script.Input{
+// input returns a command line of k6 as far as it names dependencies.
+func (o *runOptions) input(line command.Command, stdin io.Reader) script.Input {
+	return script.Input{
 		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Replaced: o.names(), Subcommand: line.Subcommand,
 		Env: func(name string) (string, bool) {
 			if name == "K6_OUT" && line.Name != "run" { // the others do not look at it
@@ -137,7 +129,21 @@ func (o *runOptions) analyze(ctx context.Context, line command.Command, stdin io
 			}
 			return os.LookupEnv(name)
 		},
-	})
+	}
+}
+
+// analyze finds the dependencies of a command. Builders may use the Go modules that the user has named.
+func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *screen) (script.Report, k6x.List, error) {
+	report, err := script.Analyze(ctx, in)
+	for _, note := range report.Notes {
+		shown.print(true, note)
+	}
+	if err != nil {
+		return script.Report{}, nil, err
+	}
+	o.modules = report.Modules
+	list, err := report.List()
+	return report, list, err
 }
 
 // program is a k6 that can be run.
