@@ -11,11 +11,11 @@ import (
 var allowed = map[string][]string{
 	"k6x":            {},
 	"k6x/gotool":     {"k6x", "k6x/internal/cage", "k6x/internal/egress"},
-	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/egress"},
+	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/egress", "k6x/internal/gomod"},
 	"k6x/cache":      {"k6x", "k6x/cache"},
 	"k6x/buildcache": {"k6x", "k6x/buildcache", "k6x/cache", "k6x/internal/cage"},
 	"k6x/event":      {"k6x"},
-	"k6x/builder":    {"k6x", "k6x/builder", "k6x/event", "k6x/cache", "k6x/gotool", "k6x/internal/cage", "k6x/internal/egress"},
+	"k6x/builder":    {"k6x", "k6x/builder", "k6x/event", "k6x/cache", "k6x/gotool", "k6x/internal/cage", "k6x/internal/egress", "k6x/internal/gomod"},
 	"k6x/client":     {"k6x"},
 	"k6x/launcher":   {"k6x", "k6x/client", "k6x/launcher", "k6x/resolver", "k6x/builder", "k6x/event", "k6x/cache"},
 	"k6x/service":    {"k6x", "k6x/builder", "k6x/event", "k6x/cache", "k6x/resolver"},

@@ -188,7 +188,7 @@ func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool,
 	if err != nil {
 		return none, err
 	}
-	return file.retracted, nil
+	return file.Retracted, nil
 }
 
 // nothing is the error for a want that no version satisfies.

@@ -15,6 +15,7 @@ import (
 
 	"k6x/internal/cage"
 	"k6x/internal/egress"
+	"k6x/internal/gomod"
 )
 
 // Bounds on one run of the go command.
@@ -60,7 +61,7 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 	if l.GoMod == "" {
 		return nil, errors.New("go list -m has no go.mod file")
 	}
-	return readFile(l.GoMod, maxGoMod)
+	return readFile(l.GoMod, gomod.MaxFile)
 }
 
 // list runs go list -m -json in an empty module; the last argument is path@version. When it returns, neither the

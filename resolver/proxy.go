@@ -12,12 +12,13 @@ import (
 
 	"golang.org/x/mod/module"
 	modsemver "golang.org/x/mod/semver"
+
+	"k6x/internal/gomod"
 )
 
 // Bounds on what a module proxy may send.
 const (
-	maxGoMod  = 16 << 20 // bytes, as the go command has it
-	maxList   = 16 << 20
+	maxList   = 16 << 20 // bytes
 	maxInfo   = 1 << 20
 	proxyTime = 30 * time.Second // for one request
 
@@ -138,7 +139,7 @@ func (p *proxy) goMod(ctx context.Context, modulePath, version string) ([]byte, 
 	}
 	return try(ctx, p, modulePath,
 		func(ctx context.Context, base *url.URL) ([]byte, error) {
-			return p.get(ctx, base, modulePath, "@v/"+escaped+".mod", maxGoMod)
+			return p.get(ctx, base, modulePath, "@v/"+escaped+".mod", gomod.MaxFile)
 		},
 		func(ctx context.Context) ([]byte, error) { return p.direct.goMod(ctx, modulePath, version) })
 }

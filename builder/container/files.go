@@ -19,6 +19,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/gomod"
 )
 
 // Bounds on what comes out of a container.
@@ -183,8 +184,8 @@ func (r *readError) Read(p []byte) (int, error) {
 }
 
 // graph returns what go.mod files require; without edges if the go command did not say.
-func (r result) graph(recipe k6x.Recipe) (*gobuild.Graph, error) {
-	return gobuild.ReadGraph(gobuild.Pins(recipe), strings.NewReader(r.text[graphName]))
+func (r result) graph(recipe k6x.Recipe) (*gomod.Graph, error) {
+	return gomod.ParseGraph(gobuild.Pins(recipe), strings.NewReader(r.text[graphName]))
 }
 
 // importers returns what reports whether a package of a module imports pkg.

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/gomod"
 )
 
 // maxSources bounds the files that are read to find an import.
@@ -18,14 +20,9 @@ const maxSources = 20_000
 
 // newBlame returns what finds out who is at fault for what goes wrong in ws, from what is in
 // the module cache.
-func (e *Engine) newBlame(ws *workspace) *gobuild.Blame {
-	read := ws.replaced.reader(e.mods)
-	graph := gobuild.NewGraph(gobuild.Pins(ws.recipe), func(m module.Version) []module.Version {
-		if f := read(m); f != nil {
-			return f.requires
-		}
-		return nil
-	})
+func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
+	load := gomod.Loader{Whole: true, Read: ws.replaced.reader(e.mods)}
+	graph, _ := load.Load(context.Background(), gobuild.Pins(ws.recipe)) // of one that is too large there is a part
 	b := gobuild.NewBlame(ws.recipe, graph)
 	if ws.replaced != nil {
 		b.Replaced = ws.replaced
@@ -33,7 +30,7 @@ func (e *Engine) newBlame(ws *workspace) *gobuild.Blame {
 	b.Unreached = e.cfg.Tool.Egress.Explain
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {
-		root, err := ws.replaced.root(e.dirs.ModCache, m)
+		root, err := ws.replaced.root(e.mods, m)
 		return err == nil && imports(root, pkg, &left)
 	}
 	return b

@@ -33,7 +33,7 @@ func (noSession) Err() error                                     { return nil }
 func (noSession) Close()                                         {}
 
 // shareCache lets the go commands in ws use the shared build cache until ws is removed. Without it they compile more.
-func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
+func (e *Engine) shareCache(ctx context.Context, ws *Workspace, share bool) {
 	if e.cfg.BuildCache == nil || ws.cache != (noSession{}) || ctx.Err() != nil {
 		return
 	}
@@ -46,7 +46,7 @@ func (e *Engine) shareCache(ctx context.Context, ws *workspace, share bool) {
 }
 
 // runIn runs a go command that compiles in ws, where it may use the shared build cache.
-func (e *Engine) runIn(ws *workspace, cmd *exec.Cmd) error {
+func (e *Engine) runIn(ws *Workspace, cmd *exec.Cmd) error {
 	p := e.compiling(ws)
 	release, err := ws.cache.Attach(cmd, &p)
 	if err != nil {
@@ -59,7 +59,7 @@ func (e *Engine) runIn(ws *workspace, cmd *exec.Cmd) error {
 
 // notKept returns the error of a build that failed as its build cache could not be written, for which
 // the go command blames others; nil if that is not so.
-func (ws *workspace) notKept() error {
+func (ws *Workspace) notKept() error {
 	if err := ws.cache.Err(); err != nil {
 		return gobuild.FileError("keeping what was compiled", err)
 	}

@@ -96,11 +96,11 @@ func hostileEngine(t *testing.T, proxy string, cfg Config) *Engine {
 // raw returns what the go command prints, before it is cleaned.
 func raw(t *testing.T, e *Engine) string {
 	t.Helper()
-	ws, err := newWorkspace(e.work.Path, e.recipe("v1.0.0", "hostile@v0.1.0"), nil, "")
+	ws, err := e.newWorkspace(e.recipe("v1.0.0", "hostile@v0.1.0"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.remove(e.log)
+	defer ws.Close()
 	if done := e.fetch(t.Context(), ws); done.err != nil {
 		t.Fatalf("%v: %s", done.err, done.text)
 	}

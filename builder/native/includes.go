@@ -78,7 +78,7 @@ func (s *includes) add(lines []string) error {
 
 // checkLinked returns an error if a module that is linked includes files from outside: of what they say
 // something may be in the binary, which nobody gets then.
-func (e *Engine) checkLinked(ws *workspace, b *gobuild.Blame, linked []*debug.Module) error {
+func (e *Engine) checkLinked(ws *Workspace, b *gobuild.Blame, linked []*debug.Module) error {
 	sums := make(map[module.Version]string, len(linked))
 	for _, m := range linked {
 		by := m
@@ -92,14 +92,14 @@ func (e *Engine) checkLinked(ws *workspace, b *gobuild.Blame, linked []*debug.Mo
 
 // checkOutput returns an error if a module that may have been compiled in ws includes files from outside: of
 // what they say something may be in the output, which only the log gets then.
-func (e *Engine) checkOutput(ws *workspace, output string) error {
+func (e *Engine) checkOutput(ws *Workspace, output string) error {
 	used, err := ws.requires() // the go command lists all that it takes packages from, before it compiles any
 	if err != nil {
 		return gobuild.FileError("reading the module versions", err)
 	}
 	sums := make(map[module.Version]string, len(used))
 	for _, m := range used {
-		sums[m] = e.zipSum(ws.replaced.module(m))
+		sums[m] = e.mods.Sum(ws.replaced.module(m))
 	}
 	if err = e.checkIncludes(ws, e.newBlame(ws), sums, false); err != nil {
 		e.log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
@@ -109,7 +109,7 @@ func (e *Engine) checkOutput(ws *workspace, output string) error {
 
 // checkIncludes checks modules of ws that were not checked before. A module whose files are not here is an
 // error if they have to be.
-func (e *Engine) checkIncludes(ws *workspace, b *gobuild.Blame, sums map[module.Version]string, here bool) error {
+func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.Version]string, here bool) error {
 	var checked []string
 	modules := slices.Collect(maps.Keys(sums))
 	module.Sort(modules)
@@ -122,7 +122,7 @@ func (e *Engine) checkIncludes(ws *workspace, b *gobuild.Blame, sums map[module.
 		if sum != "" && e.includes.has(line) || ws.replaced[m.Path].Dir != "" { // a directory is its owner's
 			continue
 		}
-		root, err := extracted(e.dirs.ModCache, ws.replaced.module(m))
+		root, err := e.mods.Extracted(ws.replaced.module(m))
 		switch {
 		case err == nil:
 		case here:
@@ -144,14 +144,4 @@ func (e *Engine) checkIncludes(ws *workspace, b *gobuild.Blame, sums map[module.
 		e.log.Warn("it is not kept which modules were checked for includes", "error", err)
 	}
 	return nil
-}
-
-// zipSum returns the hash of a module's files that the go command has found; "" if it has not.
-func (e *Engine) zipSum(m module.Version) string {
-	name, _, err := downloaded(e.dirs.ModCache, m, ".ziphash")
-	if err != nil {
-		return ""
-	}
-	sum, _ := os.ReadFile(name)
-	return strings.TrimSpace(string(sum))
 }

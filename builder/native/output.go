@@ -11,7 +11,7 @@ import (
 // clean returns the output of a build in ws as strangers may read it: without the
 // directories of this machine, credentials, control characters and news of downloads, so
 // that positions read as path@version/file.go:line:column.
-func (e *Engine) clean(text string, ws *workspace) string {
+func (e *Engine) clean(text string, ws *Workspace) string {
 	sep := string(filepath.Separator)
 	type dir struct{ path, as string }
 	dirs := []dir{{e.dirs.ModCache, ""}, {ws.dir, ""}, {e.cfg.Dir, gobuild.Outside + sep}, {e.cfg.Tool.Root, "GOROOT" + sep}}

@@ -10,7 +10,7 @@ import (
 func TestCleanLeavesNothingOfTheMachine(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
 	e := &Engine{cfg: Config{Dir: dir, Tool: &gotool.Tool{Root: "/opt/go"}}, dirs: gotool.Dirs{ModCache: filepath.Join(dir, "modcache")}}
-	ws := &workspace{dir: filepath.Join(dir, "work", "1", "2")}
+	ws := &Workspace{dir: filepath.Join(dir, "work", "1", "2")}
 	for in, want := range map[string]string{
 		dir + "/modcache/github.com/!burnt!sushi/toml@v1.0.0/a.go:1:2: no": "github.com/BurntSushi/toml@v1.0.0/a.go:1:2: no",
 		"../../../modcache/example.com/x@v1.0.0/a.go:1:2: no":              "example.com/x@v1.0.0/a.go:1:2: no",

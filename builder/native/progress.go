@@ -1,7 +1,6 @@
 package native
 
 import (
-	"bytes"
 	"context"
 	"strings"
 	"sync"
@@ -15,7 +14,10 @@ import (
 // there are in all.
 const manyPackages = 10
 
-const maxStale = 1 << 20 // bytes of the names of all packages to compile
+const (
+	maxCompiled = 20_000  // packages that are counted
+	maxStale    = 1 << 20 // bytes of the names of all packages to compile
+)
 
 // mainPackage is what the go command calls the main package of a workspace. It is
 // compiled last; what comes then is the link.
@@ -69,7 +71,7 @@ func (p *progress) line(line string) {
 	switch {
 	case line == mainPackage:
 		p.report(event.Linking, "", 0, 0)
-	case !p.compiled[line] && module.CheckImportPath(line) == nil && len(p.compiled) < maxGraph:
+	case !p.compiled[line] && module.CheckImportPath(line) == nil && len(p.compiled) < maxCompiled:
 		p.compiled[line] = true
 		if len(p.compiled) == manyPackages {
 			close(p.many)
@@ -118,7 +120,7 @@ func (p *progress) isNews(line string) bool {
 
 // count finds out how many packages the go build in ws compiles, once they are many. The
 // function that it returns ends that.
-func (e *Engine) count(ctx context.Context, ws *workspace) (stop func()) {
+func (e *Engine) count(ctx context.Context, ws *Workspace) (stop func()) {
 	if ws.progress == nil {
 		return func() {}
 	}
@@ -131,14 +133,12 @@ func (e *Engine) count(ctx context.Context, ws *workspace) (stop func()) {
 			return
 		}
 		args := append([]string{"list", "-mod=readonly"}, ws.recipe.Flags...)
-		cmd := e.program(ctx, ws, e.cfg.Tool.Path, append(args, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", ".")...)
-		var out bytes.Buffer
-		cmd.Stdout = &limitedWriter{w: &out, left: maxStale}
-		if err := quietly(cmd, func() error { return e.runIn(ws, cmd) }); err != nil {
+		out, err := ws.Go(ctx, maxStale, append(args, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", ".")...)
+		if err != nil {
 			e.log.Debug("it is not known how many packages there are to compile", "path", ws.recipe.Path(), "reason", err)
 			return
 		}
-		ws.progress.count(strings.Fields(out.String()))
+		ws.progress.count(strings.Fields(string(out)))
 	})
 	return func() {
 		cancel()

@@ -62,16 +62,6 @@ func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
 	if !bytes.Equal(first.Bytes(), unwatched) {
 		t.Error("being watched changes the bytes")
 	}
-
-	e.Settle(t.Context())
-	// Now that all is compiled, the linker is run, and that is what is told.
-	sink, seen = watched()
-	if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, sink, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	if got := steps(*seen); !slices.Equal(got, []event.Step{event.Preparing, event.Linking}) {
-		t.Errorf("steps of an assembled build: %v", got)
-	}
 }
 
 func TestWatchedBuildThatFailsSaysTheSame(t *testing.T) {
@@ -97,11 +87,11 @@ func TestPackagesToCompileAreCounted(t *testing.T) {
 	recipe := e.recipe("v1.0.0", "hello@v0.1.0")
 	_, report := build(t, e, recipe, nil)
 	recipe.Platform = k6x.Platform{OS: "plan9", Arch: "386"}
-	ws, err := newWorkspace(e.work.Path, recipe, &report.Lock, "")
+	ws, err := e.newWorkspace(recipe, &report.Lock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ws.remove(e.log)
+	defer ws.Close()
 
 	counted := make(chan event.Event, 1)
 	ws.progress = watch(func(p event.Event) {
@@ -160,24 +150,5 @@ func TestNewsAreToldFromComplaints(t *testing.T) {
 		if (*progress)(nil).isNews(line) {
 			t.Errorf("%q is news to nobody", line)
 		}
-	}
-}
-
-// What is done after the answer is told to nobody: who watched has gone.
-func TestNothingIsToldAfterTheAnswer(t *testing.T) {
-	t.Parallel()
-	e := newEngine(t, Config{Dir: warmDir(t), ConfirmLater: true})
-	build(t, e, e.recipe("v1.0.0"), nil)
-	sink, seen := watched()
-	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, sink, io.Discard); err != nil {
-		t.Fatal(err)
-	}
-	told := len(*seen)
-	e.Settle(t.Context())
-	if len(*seen) != told {
-		t.Errorf("told after the answer: %v", (*seen)[told:])
-	}
-	if k := e.kits.of(e.recipe("v1.0.0")); len(k.Archives) == 0 || e.RefutedBuilds() != 0 {
-		t.Error("it was not compared")
 	}
 }

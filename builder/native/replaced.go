@@ -6,11 +6,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/event"
 )
@@ -67,7 +67,7 @@ type ReplacedBuild struct {
 
 // BuildReplaced builds a recipe with some modules replaced, and writes the binary to w. It may not
 // be kept under the recipe's key, or for any other who asks: what is in a directory may be
-// different the next time. No kit is used for it, and none learns of it.
+// different the next time.
 //
 // A module of the recipe that is replaced may have no version. The versions of the others are
 // raised if what replaces a module needs that, which is reported. Each replacement has to be of a module
@@ -81,27 +81,17 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 		return ReplacedBuild{}, err
 	}
 	recipe = replaced.versioned(recipe)
-	if err := gobuild.Check(recipe, e.cfg.Cgo); err != nil {
-		return ReplacedBuild{}, err
-	}
-	leave, err := e.begin(ctx)
+	ws, err := e.Open(ctx, builder.Job{Recipe: recipe}, report)
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	defer leave()
-
-	started := time.Now()
-	ws, err := newWorkspace(e.work.Path, recipe, nil, e.sums.known())
-	if err != nil {
-		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
-	}
-	defer ws.remove(e.log)
-	ws.progress, ws.replaced = watch(report), replaced
+	defer ws.Close()
+	ws.replaced = replaced
 	goMod, err := replaced.goMod(recipe)
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	if err := ws.write(map[string]string{"go.mod": goMod}); err != nil {
+	if err := ws.Write(map[string]string{"go.mod": goMod}); err != nil {
 		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
 	e.shareCache(ctx, ws, false)
@@ -112,17 +102,14 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	if err := gobuild.CopyBinary(ctx, w, ws.output()); err != nil {
-		return ReplacedBuild{}, err
-	}
-	build.Started, build.Duration = started.UTC(), time.Since(started)
-	return build, nil
+	build.Build, err = ws.Deliver(ctx, w, build.Build)
+	return build, err
 }
 
 // inspectReplaced is inspect for a build with replacements.
-func (e *Engine) inspectReplaced(ws *workspace) (ReplacedBuild, error) {
+func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
 	b := e.newBlame(ws)
-	info, err := b.Inspect(ws.output())
+	info, err := b.Inspect(ws.Output())
 	if err != nil {
 		return ReplacedBuild{}, err
 	}

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"maps"
 	"path/filepath"
 	"runtime/debug"
@@ -11,6 +12,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/gomod"
 )
 
 // replacements are the modules that are replaced, by their path.
@@ -42,7 +44,7 @@ func newReplacements(list []Replacement) (replacements, error) {
 		if !filepath.IsAbs(r.Dir) {
 			return nil, k6x.Errorf(k6x.Invalid, "%s cannot be replaced by %s, which is not an absolute path", r.Path, r.Dir)
 		}
-		if _, err := parseGoMod(filepath.Join(r.Dir, "go.mod")); err != nil {
+		if _, err := gomod.Read(filepath.Join(r.Dir, "go.mod")); err != nil {
 			return nil, k6x.Errorf(k6x.Invalid, "%s cannot be replaced by %s, whose go.mod cannot be read: %w", r.Path, r.Dir, err).
 				WithHint("Name a directory with a Go module.")
 		}
@@ -87,16 +89,16 @@ func (rs replacements) goMod(recipe k6x.Recipe) (string, error) {
 }
 
 // reader returns what reads the go.mod of a module: that of what replaces it.
-func (rs replacements) reader(mods *goMods) func(module.Version) *goMod {
-	return func(m module.Version) *goMod {
+func (rs replacements) reader(mods *gomod.Cache) func(context.Context, module.Version) (*gomod.File, error) {
+	return func(_ context.Context, m module.Version) (*gomod.File, error) {
 		switch r, ok := rs[m.Path]; {
 		case !ok:
-			return mods.read(m)
+			return mods.GoMod(m), nil
 		case r.Dir == "":
-			return mods.read(r.With)
+			return mods.GoMod(r.With), nil
 		default:
-			f, _ := parseGoMod(filepath.Join(r.Dir, "go.mod")) // it was there when it was checked
-			return f
+			f, _ := gomod.Read(filepath.Join(r.Dir, "go.mod")) // it was there when it was checked
+			return f, nil
 		}
 	}
 }
@@ -121,12 +123,11 @@ func (rs replacements) module(m module.Version) module.Version {
 }
 
 // root returns the directory with the files of a module.
-func (rs replacements) root(modCache string, m module.Version) (string, error) {
+func (rs replacements) root(mods *gomod.Cache, m module.Version) (string, error) {
 	if r := rs[m.Path]; r.Dir != "" {
 		return r.Dir, nil
 	}
-	_, dir, err := downloaded(modCache, rs.module(m), "")
-	return dir, err
+	return mods.Root(rs.module(m))
 }
 
 var _ gobuild.Replaced = replacements(nil)

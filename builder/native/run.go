@@ -24,7 +24,7 @@ var errTimeout = errors.New("the build's time is up")
 
 // compile runs go build in the workspace, without a network. If modules are missing for it, they are fetched, and it is
 // run again.
-func (e *Engine) compile(ctx context.Context, ws *workspace) error {
+func (e *Engine) compile(ctx context.Context, ws *Workspace) error {
 	timed, stop := context.WithTimeoutCause(ctx, e.cfg.Timeout, errTimeout)
 	defer stop()
 	if e.hasPins(ws) {
@@ -53,7 +53,7 @@ func (o outcome) unloaded() bool {
 }
 
 // goBuild runs go build in the workspace.
-func (e *Engine) goBuild(ctx context.Context, ws *workspace) outcome {
+func (e *Engine) goBuild(ctx context.Context, ws *Workspace) outcome {
 	var more []string
 	if ws.progress != nil {
 		more = []string{"-v"} // which changes no bytes
@@ -65,7 +65,7 @@ func (e *Engine) goBuild(ctx context.Context, ws *workspace) outcome {
 }
 
 // run runs the go command that prepare returns. It kills it as soon as it looks for a module that nobody asked for.
-func (e *Engine) run(ctx context.Context, ws *workspace, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
+func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &cage.Output{Max: maxOutput, Line: func(line string) {
@@ -87,7 +87,7 @@ func (e *Engine) run(ctx context.Context, ws *workspace, prepare func(context.Co
 }
 
 // explain returns the error of a go command that failed, nil if it did not. Ctx is that of the build.
-func (e *Engine) explain(ctx context.Context, ws *workspace, done outcome) error {
+func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error {
 	missing, unpinned := errors.AsType[unpinned](done.cause)
 	if done.err == nil && !unpinned {
 		return nil
@@ -123,23 +123,23 @@ func (e *Engine) explain(ctx context.Context, ws *workspace, done outcome) error
 
 // program returns a command in the workspace, with the environment of the recipe. It has no network, and what it lacks
 // it does not look for.
-func (e *Engine) program(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
+func (e *Engine) program(ctx context.Context, ws *Workspace, path string, args ...string) *exec.Cmd {
 	cmd := e.command(ctx, ws, path, args...)
 	cmd.Env = append(cmd.Env, "GOPROXY=off")
 	return cmd
 }
 
-func (e *Engine) command(ctx context.Context, ws *workspace, path string, args ...string) *exec.Cmd {
+func (e *Engine) command(ctx context.Context, ws *Workspace, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = ws.dir
 	dirs := e.dirs
-	dirs.Temp = ws.temp()
+	dirs.Temp = ws.Temp()
 	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, gobuild.Env(ws.recipe)...)...)
 	return cmd
 }
 
 // compiling is the policy for what compiles and links in ws.
-func (e *Engine) compiling(ws *workspace) cage.Policy {
+func (e *Engine) compiling(ws *Workspace) cage.Policy {
 	p := e.cfg.Tool.CompilePolicy(e.dirs, ws.dir)
 	p.Read = append(p.Read, ws.replaced.dirs()...)
 	return p

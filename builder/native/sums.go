@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"maps"
 	"runtime/debug"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/mod/module"
+
+	"k6x/internal/gomod"
 )
 
 // maxSums bounds how many lines are remembered; one k6 has some five hundred.
@@ -50,13 +53,14 @@ func (s *sums) forget() {
 
 // needed returns the lines of a go.sum that the go command needs for the go.mod of ws: the
 // hashes of the go.mod files that count, and of the modules that are linked.
-func (e *Engine) needed(ws *workspace, goSum string, info *debug.BuildInfo) (string, error) {
+func (e *Engine) needed(ws *Workspace, goSum string, info *debug.BuildInfo) (string, error) {
 	roots, err := ws.requires()
 	if err != nil {
 		return "", err
 	}
-	s := &selection{mods: e.mods, roots: roots}
-	if err := s.choose(); err != nil {
+	load := gomod.Loader{Read: func(_ context.Context, m module.Version) (*gomod.File, error) { return e.mods.GoMod(m), nil }}
+	graph, err := load.Load(context.Background(), roots)
+	if err != nil {
 		return "", err
 	}
 	linked := make(map[module.Version]bool, len(info.Deps))
@@ -65,20 +69,10 @@ func (e *Engine) needed(ws *workspace, goSum string, info *debug.BuildInfo) (str
 	}
 	var b strings.Builder
 	for line := range strings.Lines(goSum) {
-		m, ofGoMod := sumOf(line)
-		if ofGoMod && s.loaded[m] || !ofGoMod && linked[m] {
+		m, ofGoMod := gomod.ParseSum(line)
+		if ofGoMod && graph.Files[m] != nil || !ofGoMod && linked[m] {
 			b.WriteString(line)
 		}
 	}
 	return b.String(), nil
-}
-
-// sumOf returns what a line of a go.sum is the hash of: a module or its go.mod.
-func sumOf(line string) (m module.Version, ofGoMod bool) {
-	words := strings.Fields(line)
-	if len(words) != 3 {
-		return module.Version{}, false
-	}
-	version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
-	return module.Version{Path: words[0], Version: version}, ofGoMod
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"k6x/internal/testmod"
 )
 
 // What one build has learned helps the next one, but does not get into its lock, and the
@@ -38,11 +40,12 @@ func TestKnownSumsAreBounded(t *testing.T) {
 
 // What the go command did without, as no package of it is needed, is not missed.
 func TestLockDoesWithoutGoModsThatNobodyNeeds(t *testing.T) {
-	const old = "-- go.mod --\nmodule example.com/xk6-old\n\ngo 1.16\n\nrequire example.com/gone v1.0.0\n"
-	e := newCompiling(t, serveModules(t, map[string]string{"example.com/xk6-old@v0.1.0": old + emptyPackage}), emptyDir(t))
+	const old = "-- go.mod --\nmodule example.com/xk6-old\n\ngo 1.16\n\nrequire example.com/gone v1.0.0\n-- x.go --\npackage x\n"
+	proxy := testmod.ServeFiles(t, map[string]string{"example.com/xk6-old@v0.1.0": old}, "../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
+	e := newEngine(t, Config{Tool: standinTool(t, proxy), Dir: warmDir(t)})
 	recipe := e.recipe("v1.0.0", "old@v0.1.0")
-	binary, report := build(t, e.Engine, recipe, nil)
-	if again, _ := build(t, e.Engine, recipe, &report.Lock); !bytes.Equal(again, binary) {
+	binary, report := build(t, e, recipe, nil)
+	if again, _ := build(t, e, recipe, &report.Lock); !bytes.Equal(again, binary) {
 		t.Error("another binary from the lock")
 	}
 }

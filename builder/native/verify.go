@@ -5,11 +5,10 @@ import (
 	"k6x/builder/internal/gobuild"
 )
 
-// inspect reads the binary, which is never run, and the go.mod that was used, and
-// returns what they say if that is what the recipe asks for.
-func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
+// inspect is [Workspace.Inspect].
+func (e *Engine) inspect(ws *Workspace, checked bool) (k6x.Build, error) {
 	b := e.newBlame(ws)
-	info, err := b.Inspect(ws.output())
+	info, err := b.Inspect(ws.Output())
 	if err != nil {
 		return k6x.Build{}, err
 	}
@@ -25,12 +24,12 @@ func (e *Engine) inspect(ws *workspace) (k6x.Build, error) {
 			return k6x.Build{}, err
 		}
 	}
-	lock, err := ws.lock()
+	lock, err := ws.Lock()
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("reading the lock", err)
 	}
 	if !ws.locked {
-		if !ws.unconfirmed {
+		if checked {
 			e.sums.learn(lock.GoSum)
 		}
 		if lock.GoSum, err = e.needed(ws, lock.GoSum, info); err != nil {

@@ -1,65 +1,107 @@
 package native
 
 import (
-	"log/slog"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/internal/workdir"
+	"k6x/event"
+	"k6x/internal/cage"
 )
 
-// workspace is the directory of one build: the main module, temporary files and the binary.
-type workspace struct {
-	dir    string
-	recipe k6x.Recipe
-	locked bool // go.mod and go.sum are those of an earlier build
-
-	// unconfirmed: packages were compiled for it that the go command has not compiled yet.
-	unconfirmed bool
-	suspects    []string // as those of the plan
-	place       bool     // there is one to learn from it later
+// Workspace is the directory of one build: the main module, temporary files and the binary. Make one with [Engine.Open]. Its
+// methods are not for use at once.
+type Workspace struct {
+	engine  *Engine
+	dir     string
+	recipe  k6x.Recipe
+	locked  bool // go.mod and go.sum are those of an earlier build
+	started time.Time
+	leave   func() // nil: it has been left
 
 	cache CacheSession
 
-	progress *progress    // nil: nobody watches
+	progress *progress    // nil: no progress is wanted
 	replaced replacements // nil: no module is replaced
 }
 
-func (ws *workspace) temp() string   { return filepath.Join(ws.dir, "tmp") }
-func (ws *workspace) output() string { return filepath.Join(ws.dir, gobuild.OutputName) }
+// Open returns a workspace for a job, to be closed by the caller. The main module has the versions of the lock or, if there is
+// none, the pins. Until it is left or closed, the caches are not trimmed.
+//
+// Errors: those of [Engine.Build] for recipes that it does not follow; Internal, NoSpace; Canceled, Timeout if ctx ends.
+func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (*Workspace, error) {
+	if err := gobuild.Check(job.Recipe, e.cfg.Cgo); err != nil {
+		return nil, err
+	}
+	leave, err := e.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ws, err := e.newWorkspace(job.Recipe, job.Lock)
+	if err != nil {
+		leave()
+		return nil, gobuild.FileError("writing the main module", err)
+	}
+	ws.leave, ws.progress = leave, watch(report)
+	return ws, nil
+}
 
-// newWorkspace writes the main module of a recipe into a new directory below parent, with the
-// lock or, if there is none, with the go.sum lines that are known.
-func newWorkspace(parent string, recipe k6x.Recipe, lock *k6x.Lock, known string) (ws *workspace, err error) {
-	files, err := gobuild.Files(recipe, lock, known)
+// enter waits until nobody trims the caches, and keeps it so until leave is called.
+func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
+	if leave, err = e.gate.shared(ctx); err != nil {
+		return nil, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
+	}
+	return leave, nil
+}
+
+// newWorkspace writes the main module of a recipe into a new directory, with the lock or, if there is none, with the go.sum lines
+// that are known.
+func (e *Engine) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock) (ws *Workspace, err error) {
+	files, err := gobuild.Files(recipe, lock, e.sums.known())
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(parent, "")
+	dir, err := os.MkdirTemp(e.work.Path, "")
 	if err != nil {
 		return nil, err
 	}
-	ws = &workspace{dir: dir, recipe: recipe, locked: lock != nil, cache: noSession{}}
+	ws = &Workspace{engine: e, dir: dir, recipe: recipe, locked: lock != nil, started: time.Now(), cache: noSession{}}
 	defer func() {
 		if err != nil {
 			_ = workdir.RemoveAll(dir)
 		}
 	}()
-	if err := os.Mkdir(ws.temp(), 0o755); err != nil {
+	if err := os.Mkdir(ws.Temp(), 0o755); err != nil {
 		return nil, err
 	}
-	if err := ws.write(files); err != nil {
-		return nil, err
-	}
-	return ws, nil
+	return ws, ws.Write(files)
 }
 
-// write writes files into the workspace.
-func (ws *workspace) write(files map[string]string) error {
+// Dir returns the directory of the main module.
+func (ws *Workspace) Dir() string { return ws.dir }
+
+// Temp returns the directory for temporary files, which is in that of the main module.
+func (ws *Workspace) Temp() string { return filepath.Join(ws.dir, "tmp") }
+
+// Output returns the name of the file that is the binary.
+func (ws *Workspace) Output() string { return filepath.Join(ws.dir, gobuild.OutputName) }
+
+// Write writes files of the main module, by name.
+func (ws *Workspace) Write(files map[string]string) error {
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(ws.dir, name), []byte(text), 0o644); err != nil {
 			return err
@@ -68,19 +110,75 @@ func (ws *workspace) write(files map[string]string) error {
 	return nil
 }
 
-// reset makes the workspace as it was when it was new, unless it has a lock.
-func (ws *workspace) reset(known string) error {
+// Reset makes the workspace as it was when it was opened, unless it has a lock.
+func (ws *Workspace) Reset() error {
 	if ws.locked {
 		return nil
 	}
-	if err := os.RemoveAll(ws.output()); err != nil {
-		return err
+	err := os.RemoveAll(ws.Output())
+	if err == nil {
+		err = ws.Write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": ws.engine.sums.known()})
 	}
-	return ws.write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": known})
+	if err != nil {
+		return gobuild.FileError("writing the main module", err)
+	}
+	return nil
+}
+
+// GoBuild has the go command make the binary. Errors are those of [Engine.Build].
+func (ws *Workspace) GoBuild(ctx context.Context) error {
+	e := ws.engine
+	e.shareCache(ctx, ws, true)
+	err := e.compile(ctx, ws)
+	if err != nil && k6x.KindOf(err) == k6x.Forbidden { // a module that no database vouches for may have been released anew
+		e.sums.forget()
+		e.mods.Forget()
+	}
+	return err
+}
+
+// Inspect reads the binary, which is never run, and the go.mod that was used, and returns what they say if that is what the
+// recipe asks for. Checked says that the go command has checked all lines of the go.sum, which later builds begin with then.
+func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) { return ws.engine.inspect(ws, checked) }
+
+// Deliver copies the binary to w, and completes what Inspect says of it.
+func (ws *Workspace) Deliver(ctx context.Context, w io.Writer, build k6x.Build) (k6x.Build, error) {
+	if err := gobuild.CopyBinary(ctx, w, ws.Output()); err != nil {
+		return k6x.Build{}, err
+	}
+	build.Started, build.Duration = ws.started.UTC(), time.Since(ws.started)
+	return build, nil
+}
+
+// Linking reports that the binary is being linked.
+func (ws *Workspace) Linking() { ws.progress.linking() }
+
+// Leave ends what a client sees of the build: nothing is reported any more, and the caches may be trimmed until Enter is called.
+func (ws *Workspace) Leave() {
+	ws.progress = nil
+	if ws.leave != nil {
+		ws.leave()
+		ws.leave = nil
+	}
+}
+
+// Enter undoes Leave, but for the reports.
+func (ws *Workspace) Enter(ctx context.Context) (err error) {
+	ws.leave, err = ws.engine.enter(ctx)
+	return err
+}
+
+// Close removes the workspace.
+func (ws *Workspace) Close() {
+	ws.Leave()
+	ws.cache.Close()
+	if err := workdir.RemoveAll(ws.dir); err != nil {
+		ws.engine.log.Error("a build's workspace cannot be removed", "dir", ws.dir, "err", err)
+	}
 }
 
 // requires returns the requirements of the go.mod as it is now.
-func (ws *workspace) requires() ([]module.Version, error) {
+func (ws *Workspace) requires() ([]module.Version, error) {
 	data, err := os.ReadFile(filepath.Join(ws.dir, "go.mod"))
 	if err != nil {
 		return nil, err
@@ -88,8 +186,8 @@ func (ws *workspace) requires() ([]module.Version, error) {
 	return gobuild.Requires(string(data))
 }
 
-// lock returns go.mod and go.sum as they are now.
-func (ws *workspace) lock() (k6x.Lock, error) {
+// Lock returns go.mod and go.sum as they are now.
+func (ws *Workspace) Lock() (k6x.Lock, error) {
 	goMod, err := os.ReadFile(filepath.Join(ws.dir, "go.mod"))
 	if err != nil {
 		return k6x.Lock{}, err
@@ -101,10 +199,56 @@ func (ws *workspace) lock() (k6x.Lock, error) {
 	return k6x.Lock{GoMod: string(goMod), GoSum: string(goSum)}, nil
 }
 
-// remove removes the workspace.
-func (ws *workspace) remove(log *slog.Logger) {
-	ws.cache.Close()
-	if err := workdir.RemoveAll(ws.dir); err != nil {
-		log.Error("a build's workspace cannot be removed", "dir", ws.dir, "err", err)
+// Go runs a go command that fetches nothing, and returns what it prints, which is an error if it is more than most bytes.
+func (ws *Workspace) Go(ctx context.Context, most int, args ...string) ([]byte, error) {
+	cmd := ws.engine.program(ctx, ws, ws.engine.cfg.Tool.Path, args...)
+	return output(cmd, most, func() error { return ws.engine.runIn(ws, cmd) })
+}
+
+// GoFetching is Go for a go command that may fetch modules.
+func (ws *Workspace) GoFetching(ctx context.Context, most int, args ...string) ([]byte, error) {
+	cmd := ws.engine.command(ctx, ws, ws.engine.cfg.Tool.Path, args...)
+	return output(cmd, most, func() error { return ws.engine.cfg.Cage.Run(cmd, ws.engine.fetching(ws.dir, ws.replaced)) })
+}
+
+// Tool runs a program of the toolchain, such as the compiler, with more variables, KEY=VALUE.
+func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) error {
+	if runtime.GOOS == "windows" {
+		name += ".exe"
 	}
+	e := ws.engine
+	cmd := e.program(ctx, ws, filepath.Join(e.cfg.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name), args...)
+	cmd.Env = append(cmd.Env, env...)
+	_, err := output(cmd, maxOutput, func() error { return e.cfg.Cage.Run(cmd, e.compiling(ws)) })
+	return err
+}
+
+// output runs a command and returns what it prints. What it complains about is in the error, for the log.
+func output(cmd *exec.Cmd, most int, run func() error) ([]byte, error) {
+	var out bytes.Buffer
+	complaints := &cage.Output{Max: 64 << 10}
+	cmd.Stdout, cmd.Stderr = &limitedWriter{w: &out, left: most}, complaints
+	if err := run(); err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(out.String()+complaints.String()))
+	}
+	return out.Bytes(), nil
+}
+
+// limitedWriter fails when it has been given more than it may take.
+type limitedWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, errors.New("too much output")
+	}
+	return l.w.Write(p)
+}
+
+// tailOf returns the end of a text for the log.
+func tailOf(text string) string {
+	const most = 2000
+	return strings.ToValidUTF8(text[max(0, len(text)-most):], "")
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-	"golang.org/x/mod/module"
 
 	"k6x"
 	"k6x/builder"
@@ -27,6 +26,7 @@ import (
 	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/gomod"
 )
 
 // Config says where and how to build.
@@ -146,7 +146,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 			e.log.Error("a build's workspace cannot be removed", "dir", dir, "err", err)
 		}
 	}()
-	blame := gobuild.NewBlame(recipe, gobuild.NewGraph(gobuild.Pins(recipe), nothing))
+	blame := gobuild.NewBlame(recipe, &gomod.Graph{Roots: gobuild.Pins(recipe)}) // xk6 keeps the go.mod files to itself
 	blame.Unreached = e.cfg.Tool.Egress.Explain
 	output := filepath.Join(dir, gobuild.OutputName)
 	if err := e.run(ctx, recipe, blame, dir, output, report); err != nil {
@@ -163,9 +163,6 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	build.Started, build.Duration = started.UTC(), time.Since(started)
 	return build, nil
 }
-
-// nothing is known of the go.mod files: xk6 keeps them to itself.
-func nothing(module.Version) []module.Version { return nil }
 
 func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {
 	if !slices.Equal(recipe.Flags, []string{flag}) {

@@ -106,7 +106,7 @@ func (o *localOptions) appOptions() (app.Options, error) {
 	}
 	return app.Options{
 		Registries: registries, Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
-		StoreSize: 20 << 30, GoCacheSize: 10 << 30, Once: true, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
+		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
 		GoOptions: o.goOptions(), Cgo: o.cgo,
 	}, nil
 }

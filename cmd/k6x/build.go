@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
 	"k6x/launcher/script"
@@ -70,7 +71,7 @@ Extensions are those of the registry; a Go module is built only if --with, K6_DE
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
-	o.mayLinger = true
+	o.lifetime = builder.Batch
 	o.keep.addSize(f)
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/fast"
 	"k6x/builder/native"
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
@@ -35,7 +36,7 @@ func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.
 			err = errors.Join(err, t.Close())
 		}
 	}()
-	engine, err := t.OpenNative(ctx, native.Config{Hurried: !o.mayLinger},
+	engine, err := t.OpenNative(ctx, native.Config{},
 		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir}, o.sendTime())
 	if err != nil {
 		return nil, nil, nil, err
@@ -50,7 +51,7 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Wo
 	if err != nil {
 		return launcher.Workshop{}, err
 	}
-	used := &usedEngine{Engine: engine}
+	used := &usedEngine{Engine: fast.New(engine, fast.Config{Lifetime: o.lifetime, Logger: shown.logger()})}
 	return launcher.Workshop{
 		Engine:   used,
 		Settings: engine.Settings(), Resolve: resolveWith(r),

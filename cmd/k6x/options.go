@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
@@ -32,7 +33,7 @@ type builderOptions struct {
 	cacheDir   string
 	buildCache string
 	reading    bool
-	mayLinger  bool // after the build there is time to send compiled packages to the shared build cache, and to learn from the build
+	lifetime   builder.Lifetime
 	goCache    cli.ByteSize
 }
 
@@ -100,7 +101,7 @@ func (o *needOptions) addFlags(f *pflag.FlagSet) {
 
 // sendTime is how long sending compiled packages to the shared build cache may take after the build.
 func (o *builderOptions) sendTime() time.Duration {
-	if o.mayLinger {
+	if o.lifetime == builder.Batch {
 		return 10 * time.Minute
 	}
 	return 2 * time.Second

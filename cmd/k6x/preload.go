@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher"
 	"k6x/launcher/script"
@@ -46,7 +47,7 @@ it. What cannot be built is told and passed over, unless it was named by --with.
 	o.needOptions.addFlags(f)
 	o.displayOptions.addFlags(f, "print nothing but errors")
 	o.builderOptions.addFlags(f)
-	o.mayLinger = true
+	o.lifetime = builder.Batch
 	f.Lookup("builder").DefValue = "native,docker"
 	o.builders = []string{"native", "docker"}
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // Blame finds out which module of a recipe is at fault.
@@ -24,7 +25,7 @@ type Blame struct {
 	Replaced Replaced
 
 	recipe   k6x.Recipe
-	graph    *Graph
+	graph    *gomod.Graph      // from the pins on
 	selected map[string]string // version by module path
 }
 
@@ -40,9 +41,9 @@ type Replaced interface {
 	Holds(linked *debug.Module) bool
 }
 
-// NewBlame returns what judges builds of the recipe by what is known of its modules.
-func NewBlame(recipe k6x.Recipe, graph *Graph) *Blame {
-	return &Blame{recipe: recipe, graph: graph, selected: graph.selected()}
+// NewBlame returns what judges builds of the recipe by the go.mod files that the pins lead to.
+func NewBlame(recipe k6x.Recipe, graph *gomod.Graph) *Blame {
+	return &Blame{recipe: recipe, graph: graph, selected: graph.Selected()}
 }
 
 // owner returns the module that a package belongs to, if it is one of the build.
@@ -75,14 +76,14 @@ func (b *Blame) label(m module.Version) string {
 }
 
 // k6 is the label of k6 itself.
-func (b *Blame) k6() string { return b.label(b.graph.pins[0]) }
+func (b *Blame) k6() string { return b.label(b.graph.Roots[0]) }
 
 // list returns the words for all that was asked for.
 func (b *Blame) list() string {
 	if b.Replaced == nil {
 		return b.recipe.List().String()
 	}
-	return strings.Join(b.labels(b.graph.pins), ", ")
+	return strings.Join(b.labels(b.graph.Roots), ", ")
 }
 
 func (b *Blame) labels(list []module.Version) []string {
@@ -94,7 +95,7 @@ func (b *Blame) labels(list []module.Version) []string {
 }
 
 func (b *Blame) pinned(path string) bool {
-	return slices.ContainsFunc(b.graph.pins, func(p module.Version) bool { return p.Path == path })
+	return slices.ContainsFunc(b.graph.Roots, func(p module.Version) bool { return p.Path == path })
 }
 
 // describe is label, and for a module that was not asked for, who needs it.
@@ -103,7 +104,7 @@ func (b *Blame) describe(m module.Version) string {
 		return b.label(m)
 	}
 	// Whoever needs another version of it would get this one.
-	who := b.graph.pinsOf(func(n module.Version) bool { return n.Path == m.Path })
+	who := b.graph.RootsTo(func(n module.Version) bool { return n.Path == m.Path })
 	switch len(who) {
 	case 0:
 		return m.String()
@@ -128,9 +129,8 @@ func (b *Blame) conflict(pin module.Version, chosen string) *k6x.Error {
 
 // Asking returns the words for who requires m: a pin, if there is one.
 func (b *Blame) Asking(m module.Version) string {
-	asking := slices.Clone(b.graph.by[m])
-	module.Sort(asking)
-	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.pins, m) }); i >= 0 {
+	asking := b.graph.RequiredBy(m)
+	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.Roots, m) }); i >= 0 {
 		return b.label(asking[i])
 	}
 	if len(asking) > 0 {
@@ -142,7 +142,7 @@ func (b *Blame) Asking(m module.Version) string {
 // mixed returns the error for a binary with another major version of k6 in it.
 func (b *Blame) mixed(other string) *k6x.Error {
 	who := "An extension"
-	if list := b.graph.pinsOf(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
+	if list := b.graph.RootsTo(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
 		who = strings.Join(b.labels(list), ", ")
 	}
 	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.k6()).
@@ -155,7 +155,7 @@ func (b *Blame) importer(pkg string) (module.Version, bool) {
 	if b.Imports == nil {
 		return module.Version{}, false
 	}
-	list := slices.Clone(b.graph.pins)
+	list := slices.Clone(b.graph.Roots)
 	for _, path := range slices.Sorted(maps.Keys(b.selected)) {
 		if m := (module.Version{Path: path, Version: b.selected[path]}); !slices.Contains(list, m) {
 			list = append(list, m)

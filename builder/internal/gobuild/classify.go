@@ -26,7 +26,7 @@ func (b *Blame) Explain(used []module.Version, text string, err error, killed bo
 		used = nil
 	}
 	for _, m := range used {
-		for _, pin := range b.graph.pins {
+		for _, pin := range b.graph.Roots {
 			if m.Path == pin.Path && m.Version != pin.Version {
 				return b.conflict(pin, m.Version)
 			}

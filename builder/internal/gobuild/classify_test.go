@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // standinBlame is that of a build of world and untidy, whose graph is written by hand.
@@ -18,12 +19,11 @@ func standinBlame() *Blame {
 		[]k6x.Module{{Path: "go.k6.io/k6", Version: "v1.0.0", Names: []string{"k6"}}, world}, false, k6x.Settings{Toolchain: "go1.26.8"})
 	k6, ext := Pins(recipe)[0], Pins(recipe)[1]
 	greeting := module.Version{Path: "example.com/greeting", Version: "v1.0.0"}
-	g := &Graph{
-		pins:     []module.Version{k6, ext},
-		requires: map[module.Version][]module.Version{k6: nil, ext: {k6, greeting}, greeting: nil},
-		by:       map[module.Version][]module.Version{k6: {ext}, greeting: {ext}},
-	}
-	return NewBlame(recipe, g)
+	return NewBlame(recipe, &gomod.Graph{
+		Roots:  []module.Version{k6, ext},
+		Files:  map[module.Version]*gomod.File{k6: {}, ext: {Require: []module.Version{k6, greeting}}, greeting: {}},
+		Needed: map[string]string{k6.Path: k6.Version, greeting.Path: greeting.Version},
+	})
 }
 
 // TestClassify has outputs of real runs, cleaned, that are hard to get in a test; the

@@ -1,7 +1,7 @@
 // Package gobuild has what engines have in common that make a binary by one go build,
 // wherever that runs: the main module that is built (main.go), the arguments and what of a
 // recipe can be followed (recipe.go), what of the output strangers may read (output.go), what a
-// failure means and who is at fault (classify.go, blame.go, graph.go), and whether the
+// failure means and who is at fault (classify.go, blame.go), and whether the
 // binary is the one that was asked for (verify.go). The same recipe gives the same bytes in
 // all of them.
 package gobuild

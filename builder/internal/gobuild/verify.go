@@ -104,9 +104,9 @@ func (b *Blame) CheckPinned(info *debug.BuildInfo, used []module.Version) error 
 		used = append(used, module.Version{Path: dep.Path, Version: dep.Version})
 	}
 	for _, m := range used {
-		if !b.graph.has(m) {
+		if !b.graph.Reaches(m) {
 			return k6x.Errorf(k6x.BuildFailed, "%s would be linked in, but no go.mod of %s asks for that version", m,
-				strings.Join(b.labels(b.graph.pins), ", ")).WithHint("Run go mod tidy in the extensions and release them.")
+				strings.Join(b.labels(b.graph.Roots), ", ")).WithHint("Run go mod tidy in the extensions and release them.")
 		}
 	}
 	return nil

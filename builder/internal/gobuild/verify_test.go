@@ -3,7 +3,6 @@ package gobuild
 import (
 	"os"
 	"runtime/debug"
-	"strings"
 	"testing"
 
 	"golang.org/x/mod/module"
@@ -75,40 +74,6 @@ func TestInspectRefusesWhatIsNoBinaryOrAnother(t *testing.T) {
 		if _, err := standinBlame().Inspect(file); k6x.KindOf(err) != k6x.Internal || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestReadGraphCountsOnlyWhatThePinsLeadTo(t *testing.T) {
-	a, b := module.Version{Path: "example.com/a", Version: "v1.0.0"}, module.Version{Path: "example.com/b", Version: "v1.0.0"}
-	g, err := ReadGraph([]module.Version{a}, strings.NewReader(`k6 example.com/a@v1.0.0
-k6 example.com/other@v1.0.0
-k6 go@1.26
-example.com/a@v1.0.0 example.com/b@v1.0.0
-example.com/a@v1.0.0 go@1.25
-example.com/b@v1.0.0 example.com/a@v1.0.0
-example.com/b@v1.0.0 example.com/c@v1.2.0
-example.com/a@v1.0.0 example.com/c@v1.10.0
-example.com/other@v1.0.0 example.com/d@v1.0.0
-
- nonsense
-example.com/a@v1.0.0
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := g.selected(); got["example.com/c"] != "v1.10.0" || got["example.com/b"] != "v1.0.0" || len(got) != 3 {
-		t.Errorf("selected %v", got)
-	}
-	for path, want := range map[string]bool{"example.com/c": true, "example.com/other": false, "example.com/d": false} {
-		if got := g.has(module.Version{Path: path, Version: map[bool]string{true: "v1.2.0", false: "v1.0.0"}[want]}); got != want {
-			t.Errorf("%s is reached: %v", path, got)
-		}
-	}
-	if who := g.pinsOf(func(m module.Version) bool { return m == b }); len(who) != 1 || who[0] != a {
-		t.Errorf("b is needed by %v", who)
-	}
-	if _, err := ReadGraph(nil, strings.NewReader(strings.Repeat("x", 1<<20))); err == nil {
-		t.Error("a line without end was taken")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/fast"
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
@@ -123,7 +124,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
 		return err
 	}
-	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo, ConfirmLater: !o.Once, Hurried: o.Once},
+	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo},
 		BuildCacheConfig{URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir}, sendEnd)
 	if err != nil {
 		return err
@@ -141,7 +142,8 @@ func (a *App) open(ctx context.Context) (err error) {
 func (a *App) assemble(cfg service.Config) {
 	o, metrics := a.options, service.NewMetrics()
 	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
-	a.limit = builder.NewLimit(builder.Keep(a.engine, a.store, events), builder.LimitConfig{
+	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: metrics.Counter, Logger: a.logger}) // a.engine alone runs go build always
+	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
 	})
@@ -157,7 +159,7 @@ func (a *App) assemble(cfg service.Config) {
 // observe makes visible what is known besides requests and builds.
 func (a *App) observe(metrics *service.Metrics) {
 	report, level := a.tools.Cage.Report(), slog.LevelInfo
-	if a.options.Once {
+	if a.options.Lifetime == builder.OneShot {
 		level = slog.LevelDebug
 	}
 	a.logger.Log(context.Background(), level, "sandbox", "state", report.State, "lacks", report.Lacks)
@@ -171,8 +173,6 @@ func (a *App) observe(metrics *service.Metrics) {
 	gauge("k6x_builds_running", "Builds under way.", func() int { return a.limit.Stats().Running })
 	gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() int { return a.limit.Stats().Waiting })
 	gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() int { return a.limit.Stats().Behind })
-	metrics.Counter("k6x_builds_refuted_total", "Binaries that were answered and that go build then refused to make, or made in another way.",
-		func() float64 { return float64(a.engine.RefutedBuilds()) })
 	metrics.Gauge("k6x_store_bytes", "Bytes of stored binaries and records.", func() float64 { return float64(a.store.Stats().Bytes) })
 	gauge("k6x_store_artifacts", "Stored binaries.", func() int { return a.store.Stats().Artifacts })
 	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })

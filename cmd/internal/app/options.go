@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/cache"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
@@ -26,16 +27,16 @@ type Options struct {
 	AllowModules      string
 	Platforms         []string // nil: the default ones
 	CacheDir          string
-	Store             string // URL of where binaries are kept; "": the directory store below CacheDir
-	StoreSize         int64  // bytes; 0: no limit
-	NearSize          int64  // bytes of the directory in front of a bucket; 0: no limit
-	BuildAlone        bool   // build for a bucket without regard to other services on it
-	BasePath          string // where the service is mounted, such as /k6x
-	RedirectDownloads bool   // send clients to the bucket for the bytes
-	GoCacheSize       int64  // bytes, each of Go's caches; 0: no limit
-	BuildCache        string // URL of a build cache that machines share; "": there is none
-	BuildCacheReading bool   // nothing is written to it
-	Once              bool   // one binary is made, and that is all
+	Store             string           // URL of where binaries are kept; "": the directory store below CacheDir
+	StoreSize         int64            // bytes; 0: no limit
+	NearSize          int64            // bytes of the directory in front of a bucket; 0: no limit
+	BuildAlone        bool             // build for a bucket without regard to other services on it
+	BasePath          string           // where the service is mounted, such as /k6x
+	RedirectDownloads bool             // send clients to the bucket for the bytes
+	GoCacheSize       int64            // bytes, each of Go's caches; 0: no limit
+	BuildCache        string           // URL of a build cache that machines share; "": there is none
+	BuildCacheReading bool             // nothing is written to it
+	Lifetime          builder.Lifetime // [Run] makes it that of a service
 	MaxBuilds         int
 	Queue             int
 	BuildTimeout      time.Duration

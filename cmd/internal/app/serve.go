@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"strings"
 
+	"k6x/builder"
 	"k6x/cmd/internal/cli"
 )
 
 // Run makes the service, prints to stdout how to use it, and serves until ctx ends. Then it
 // lets downloads end for a while.
 func Run(ctx context.Context, o Options, logger *slog.Logger, stdout io.Writer) (err error) {
+	o.Lifetime = builder.Resident
 	a, err := New(ctx, o, logger)
 	if err != nil {
 		return err

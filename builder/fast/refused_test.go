@@ -1,84 +1,55 @@
-package native
+package fast
 
 import (
 	"bytes"
-	"log/slog"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 
-	"golang.org/x/mod/module"
-
 	"k6x"
 	"k6x/builder"
 	"k6x/internal/testmod"
 )
 
-// serveModules serves the stand-in k6 v1.0.0 and modules of some files each, by path@version. What has no go.mod gets a plain one.
+// serveModules serves the stand-in k6 v1.0.0 and modules of some files each, as [testmod.ServeFiles] has them.
 func serveModules(t *testing.T, modules map[string]string) (url string) {
 	t.Helper()
-	dir := t.TempDir()
-	const k6 = "go.k6.io_k6_v1.0.0.txtar"
-	text, err := os.ReadFile(filepath.Join("../../testdata/standin", k6))
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{k6: string(text)}
-	for item, text := range modules {
-		path, version, _ := strings.Cut(item, "@")
-		escaped, err := module.EscapePath(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		goMod := "module " + path + "\n\ngo 1.21\n"
-		if own, ok := strings.CutPrefix(text, "-- go.mod --\n"); ok {
-			first := strings.Index(own, "-- ")
-			goMod, text = own[:first], own[first:]
-		}
-		files[strings.ReplaceAll(escaped, "/", "_")+"_"+version+".txtar"] = "-- .mod --\n" + goMod + "-- .info --\n{\"Version\":\"" + version + "\"}\n-- go.mod --\n" + goMod + text
-	}
-	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return testmod.Serve(t, dir)
+	return testmod.ServeFiles(t, modules, "../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
 }
 
-// compiling is an engine that compiles packages which it has no kit for, and what it logs. Its standard library is that of all tests.
-type compiling struct {
-	*Engine
-	log *bytes.Buffer
-}
-
-func newCompiling(t *testing.T, url, dir string) compiling {
+// newCompiling returns an engine that compiles packages which it has no index for. Its build cache is that of all tests, where links can be made.
+func newCompiling(t *testing.T, url, dir string) engine {
 	t.Helper()
-	log := new(bytes.Buffer)
-	e := newEngine(t, Config{Tool: standinTool(t, url), Dir: dir, ConfirmLater: true,
-		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	e.dirs.Cache = filepath.Join(cacheDir, "gocache")
-	return compiling{e, log}
+	shared, own := filepath.Join(sharedDir, "gocache"), filepath.Join(dir, "gocache")
+	if err := os.Symlink(shared, own); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.CopyFS(own, os.DirFS(shared)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return newEngine(t, url, dir, builder.Resident)
 }
 
 // ask builds extensions and waits until the engine has learned from it. It reports whether go build was left out.
-func (c compiling) ask(t *testing.T, extensions ...string) (binary []byte, assembled bool, err error) {
+func (e engine) ask(t *testing.T, extensions ...string) (binary []byte, linked bool, err error) {
 	t.Helper()
-	c.log.Reset()
+	e.log.Reset()
 	var buf bytes.Buffer
-	_, err = c.Build(t.Context(), builder.Job{Recipe: c.recipe("v1.0.0", extensions...)}, nil, &buf)
-	assembled = !strings.Contains(c.log.String(), "left to go build")
-	c.Settle(t.Context())
-	return buf.Bytes(), assembled, err
+	_, err = e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", extensions...)}, nil, &buf)
+	linked = !strings.Contains(e.log.String(), "left to go build")
+	e.native.Settle(t.Context())
+	return buf.Bytes(), linked, err
 }
 
 // must is ask for what can be built.
-func (c compiling) must(t *testing.T, assembled bool, extensions ...string) []byte {
+func (e engine) must(t *testing.T, linked bool, extensions ...string) []byte {
 	t.Helper()
-	binary, got, err := c.ask(t, extensions...)
-	if err != nil || got != assembled {
-		t.Fatalf("%v: without go build: %v, want %v; %v\n%s", extensions, got, assembled, err, c.log)
+	binary, got, err := e.ask(t, extensions...)
+	if err != nil || got != linked {
+		t.Fatalf("%v: without go build: %v, want %v; %v\n%s", extensions, got, linked, err, e.log)
 	}
 	return binary
 }
@@ -102,7 +73,7 @@ func elsewhere() string {
 	return "_plan9.go"
 }
 
-// What go build refuses to build, though the compiler does not mind, is refused, kit or not.
+// What go build refuses to build, though the compiler does not mind, is refused, index or not.
 func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
 	const imports = "-- x.go --\npackage x\n\nimport _ \"example.com/xk6-bad/"
 	tests := map[string]struct {
@@ -171,15 +142,15 @@ func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
 				modules[item] = text
 			}
 			dir := emptyDir(t) // as these modules have one name
-			if err := os.CopyFS(filepath.Join(dir, "kits"), os.DirFS(known.kits.dir)); err != nil {
+			if err := os.CopyFS(filepath.Join(dir, "kits"), os.DirFS(known.indexes.dir)); err != nil {
 				t.Fatal(err)
 			}
 			e := newCompiling(t, serveModules(t, modules), dir)
-			binary, assembled, err := e.ask(t, "bad@v0.1.0")
-			if err == nil || assembled || len(binary) > 0 || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("%d bytes without go build: %v, %v\n%s", len(binary), assembled, err, e.log)
+			binary, linked, err := e.ask(t, "bad@v0.1.0")
+			if err == nil || linked || len(binary) > 0 || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%d bytes without go build: %v, %v\n%s", len(binary), linked, err, e.log)
 			}
-			if e.RefutedBuilds() != 0 || strings.Contains(e.log.String(), "level=ERROR") {
+			if e.wrong.Load() != 0 || strings.Contains(e.log.String(), "level=ERROR") {
 				t.Errorf("it was answered\n%s", e.log)
 			}
 		})

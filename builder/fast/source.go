@@ -1,4 +1,4 @@
-package native
+package fast
 
 import (
 	"errors"
@@ -18,11 +18,11 @@ import (
 	"k6x"
 )
 
-// maxUnits bounds how many packages are compiled for one binary; more are left to the go command, which
+// maxCompiles bounds how many packages are compiled for one binary; more are left to the go command, which
 // compiles several at once.
-const maxUnits = 16
+const maxCompiles = 16
 
-// source is a package that nothing but the compiler is needed for, and that no kit knows.
+// source is a package that nothing but the compiler is needed for, and that no index has.
 type source struct {
 	dir     string
 	files   []string
@@ -149,19 +149,4 @@ func mayImport(importer, path string) bool {
 	}
 	parent := strings.Join(elements[:last], "/")
 	return parent != "" && strings.Contains(elements[0], ".") && (importer == parent || strings.HasPrefix(importer, parent+"/"))
-}
-
-// extracted returns where the files of m are, if all of them are.
-func extracted(modCache string, m module.Version) (root string, err error) {
-	partial, root, err := downloaded(modCache, m, ".partial") // the go command's mark while it extracts a module
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(root); err != nil {
-		return "", fmt.Errorf("%s: %w", m, errUnknown)
-	}
-	if _, err := os.Stat(partial); err == nil {
-		return "", fmt.Errorf("%s is being extracted: %w", m, errUnknown)
-	}
-	return root, nil
 }

@@ -1,4 +1,4 @@
-package native
+package fast
 
 import (
 	"context"
@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// doing are things to be done that note what happens to them.
+// doing are tasks that note what happens to them.
 type doing struct {
-	later *later
+	queue *queue
 	mu    sync.Mutex
 	notes []string
 }
 
-func newDoing() *doing { return &doing{later: newLater(slog.New(slog.DiscardHandler))} }
+func newDoing() *doing { return &doing{queue: newQueue(slog.New(slog.DiscardHandler))} }
 
 func (d *doing) note(text string) {
 	d.mu.Lock()
@@ -25,12 +25,12 @@ func (d *doing) note(text string) {
 	d.notes = append(d.notes, text)
 }
 
-// add adds a thing that takes some time, and reports whether there was a place for it.
+// add adds a task that takes some time, and reports whether there was a place for it.
 func (d *doing) add(name string, takes time.Duration) bool {
-	if !d.later.promise() {
+	if !d.queue.reserve() {
 		return false
 	}
-	d.later.add(func(ctx context.Context) {
+	d.queue.add(func(ctx context.Context) {
 		d.note(name + " begins")
 		select {
 		case <-time.After(takes):
@@ -54,31 +54,31 @@ func (d *doing) want(t *testing.T, notes ...string) {
 
 func (d *doing) build(t *testing.T, takes time.Duration) {
 	t.Helper()
-	if err := d.later.enter(t.Context()); err != nil {
+	if err := d.queue.enter(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	d.note("a build")
 	time.Sleep(takes)
-	d.later.leave()
+	d.queue.leave()
 }
 
-func TestWhatIsDoneLaterWaitsForBuilds(t *testing.T) {
+func TestTasksWaitForBuilds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
-		if err := d.later.enter(t.Context()); err != nil {
+		if err := d.queue.enter(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		d.add("a", time.Second)
 		d.add("b", time.Second)
 		synctest.Wait()
 		d.want(t)
-		d.later.leave()
-		d.later.wait(t.Context())
+		d.queue.leave()
+		d.queue.Settle(t.Context())
 		d.want(t, "a begins", "a is done", "a ends", "b begins", "b is done", "b ends")
 	})
 }
 
-func TestABuildCutsOffWhatIsDoneLaterButNotForEver(t *testing.T) {
+func TestABuildInterruptsATaskButNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
 		d.add("a", maxHeld-time.Second)
@@ -99,7 +99,7 @@ func TestABuildCutsOffWhatIsDoneLaterButNotForEver(t *testing.T) {
 	})
 }
 
-func TestBuildsThatDoNotEndLetSomethingBeDone(t *testing.T) {
+func TestBuildsThatDoNotEndLetATaskRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
 		var builds sync.WaitGroup
@@ -111,7 +111,7 @@ func TestBuildsThatDoNotEndLetSomethingBeDone(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		builds.Wait()
-		d.later.wait(t.Context())
+		d.queue.Settle(t.Context())
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if at := slices.Index(d.notes, "a is done"); at < 0 || at == len(d.notes)-2 {
@@ -123,19 +123,19 @@ func TestBuildsThatDoNotEndLetSomethingBeDone(t *testing.T) {
 func TestPlacesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
-		for range maxLater - 1 {
+		for range maxTasks - 1 {
 			if !d.add("a", time.Second) {
 				t.Fatal("no place")
 			}
 		}
-		if !d.later.promise() || d.add("b", time.Second) {
+		if !d.queue.reserve() || d.add("b", time.Second) {
 			t.Error("more than there are places for")
 		}
-		d.later.forgo()
+		d.queue.release()
 		if !d.add("b", time.Second) {
 			t.Error("a place that was given up is lost")
 		}
-		d.later.wait(t.Context())
+		d.queue.Settle(t.Context())
 	})
 }
 
@@ -145,22 +145,22 @@ func TestCloseEndsAll(t *testing.T) {
 		d.add("a", time.Hour)
 		d.add("b", time.Hour)
 		synctest.Wait()
-		d.later.close()
+		d.queue.Close()
 		d.want(t, "a begins", "a is cut off", "a ends", "b ends")
 		if d.add("c", time.Second) {
 			t.Error("something is added after the end")
 		}
-		d.later.close()
+		d.queue.Close()
 	})
 }
 
 func TestAPanicEndsNothingElse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
-		d.later.promise()
-		d.later.add(func(context.Context) { panic("a bug") }, func() { d.note("it ends") })
+		d.queue.reserve()
+		d.queue.add(func(context.Context) { panic("a bug") }, func() { d.note("it ends") })
 		d.add("b", time.Second)
-		d.later.wait(t.Context())
+		d.queue.Settle(t.Context())
 		d.want(t, "it ends", "b begins", "b is done", "b ends")
 	})
 }
@@ -170,20 +170,20 @@ func TestABuildThatIsCanceledWhileItWaitsHoldsNothing(t *testing.T) {
 		d := newDoing()
 		d.add("a", time.Hour)
 		synctest.Wait()
-		d.later.mu.Lock()
-		d.later.cuttable = false
-		d.later.mu.Unlock()
+		d.queue.mu.Lock()
+		d.queue.interruptible = false
+		d.queue.mu.Unlock()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := d.later.enter(ctx); err == nil {
+		if err := d.queue.enter(ctx); err == nil {
 			t.Error("it was let in")
 		}
-		d.later.close()
+		d.queue.Close()
 		d.want(t, "a begins", "a is cut off", "a ends")
 	})
 }
 
-func TestWhatBuildsWaitForIsGivenUpIfItTakesTooLong(t *testing.T) {
+func TestATaskThatBuildsWaitForIsGivenUpIfItTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
 		d.add("a", time.Hour)

@@ -1,8 +1,7 @@
-package native
+package fast
 
 import (
 	"bytes"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -119,12 +118,9 @@ var Name = "deep"
 		"example.com/xk6-embeds@v0.1.0":   "-- x.go --\npackage x\n\nimport _ \"embed\"\n\n//go:embed text\nvar text string\n\nfunc init() { println(text) }\n-- text --\nhello\n",
 		"example.com/xk6-intrudes@v0.1.0": "-- x.go --\npackage x\n\nimport _ \"internal/abi\"\n",
 	})
-	tool := standinTool(t, url)
-	var log bytes.Buffer
-	e := newEngine(t, Config{Tool: tool, Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	// The reference has the same caches, but no kits: it always runs go build.
-	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})
-	reference.dirs, reference.mods = e.dirs, e.mods
+	dir := warmDir(t)
+	e := newEngine(t, url, dir, builder.Resident)
+	reference := newNative(t, url, dir, nil) // which always runs go build
 	platforms := []k6x.Platform{{OS: "linux", Arch: "amd64"}, {OS: "windows", Arch: "amd64"}, {OS: "darwin", Arch: "arm64"}}
 	if os.Getenv("K6X_TEST_FULL") == "" { // the others take a standard library each
 		platforms = platforms[:1]
@@ -138,26 +134,25 @@ var Name = "deep"
 			r.Platform = platform
 			return r
 		}
-		build(t, e, recipe("first"), nil)        // a kit
-		build(t, reference, recipe("many"), nil) // downloads what it needs
+		makeBinary(t, e, recipe("first"), nil)        // an index
+		makeBinary(t, reference, recipe("many"), nil) // downloads what it needs
 		for name, left := range map[string]bool{"many": false, "embeds": true} {
-			log.Reset()
-			got, report := build(t, e, recipe(name), nil)
-			if strings.Contains(log.String(), "left to go build") != left || strings.Contains(log.String(), "level=WARN") {
-				t.Errorf("%s for %s: %s", name, platform, &log)
+			e.log.Reset()
+			got, report := makeBinary(t, e, recipe(name), nil)
+			if strings.Contains(e.log.String(), "left to go build") != left || strings.Contains(e.log.String(), "level=WARN") {
+				t.Errorf("%s for %s: %s", name, platform, e.log)
 			}
-			reference.kits.forget()
-			truth, wanted := build(t, reference, recipe(name), nil)
+			truth, wanted := makeBinary(t, reference, recipe(name), nil)
 			if !bytes.Equal(got, truth) || report.Lock != wanted.Lock {
 				t.Errorf("%s for %s: another binary or lock\n%s%s\n%s%s", name, platform, report.Lock.GoMod, report.Lock.GoSum, wanted.Lock.GoMod, wanted.Lock.GoSum)
 			}
-			log.Reset()
-			build(t, e, recipe(name), nil)
-			if log.Len() > 0 {
-				t.Errorf("%s for %s, once more: %s", name, platform, &log)
+			e.log.Reset()
+			makeBinary(t, e, recipe(name), nil)
+			if e.log.Len() > 0 {
+				t.Errorf("%s for %s, once more: %s", name, platform, e.log)
 			}
 		}
-		log.Reset()
+		e.log.Reset()
 		if _, err := e.Build(t.Context(), builder.Job{Recipe: recipe("intrudes")}, nil, &bytes.Buffer{}); k6x.KindOf(err) != k6x.BuildFailed {
 			t.Errorf("a package that imports what it may not: %v", err)
 		}

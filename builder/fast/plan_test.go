@@ -1,9 +1,8 @@
-package native
+package fast
 
 import (
 	"bytes"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +10,8 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"k6x/builder"
+	"k6x/internal/gomod"
 	"k6x/internal/testmod"
 )
 
@@ -77,13 +78,9 @@ func serveGraph(t *testing.T) string {
 
 // Whatever is assembled is what go build makes of the same recipe, with the same lock.
 func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
-	tool := standinTool(t, serveGraph(t))
-	var log bytes.Buffer
-	cfg := Config{Tool: tool, Dir: warmDir(t), ConfirmLater: true, Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	e := newEngine(t, cfg)
-	// The reference has the same caches, but no kits: it always runs go build.
-	reference := newEngine(t, Config{Tool: tool, Dir: emptyDir(t)})
-	reference.dirs, reference.mods = e.dirs, e.mods
+	url, dir := serveGraph(t), warmDir(t)
+	e := newEngine(t, url, dir, builder.Resident)
+	reference := newNative(t, url, dir, nil) // which always runs go build
 
 	names := []string{"a", "b", "c", "d", "e"}
 	sets := func(yield func([]string) bool) {
@@ -101,16 +98,15 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 	}
 	assembled := 0
 	for set := range sets {
-		log.Reset()
-		binary, report := build(t, e, e.recipe("v1.0.0", set...), nil)
-		if !strings.Contains(log.String(), "left to go build") {
+		e.log.Reset()
+		binary, report := makeBinary(t, e, e.recipe("v1.0.0", set...), nil)
+		if !strings.Contains(e.log.String(), "left to go build") {
 			assembled++
 		}
-		if strings.Contains(log.String(), "level=WARN") {
-			t.Errorf("%v: %s", set, &log)
+		if strings.Contains(e.log.String(), "level=WARN") {
+			t.Errorf("%v: %s", set, e.log)
 		}
-		reference.kits.forget()
-		truth, wanted := build(t, reference, reference.recipe("v1.0.0", set...), nil)
+		truth, wanted := makeBinary(t, reference, e.recipe("v1.0.0", set...), nil)
 		if !bytes.Equal(binary, truth) {
 			t.Errorf("%v: go build makes another binary", set)
 		}
@@ -124,15 +120,15 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 	t.Logf("%d of %d sets were assembled when they were new", assembled, 1<<len(names))
 
 	// After a restart as well, and what was compiled is enough.
-	e = newEngine(t, cfg)
+	e = newEngine(t, url, dir, builder.Resident)
 	for set := range sets {
-		log.Reset()
-		_, report := build(t, e, e.recipe("v1.0.0", set...), nil)
-		if log.Len() > 0 {
-			t.Errorf("%v: %s", set, &log)
+		e.log.Reset()
+		_, report := makeBinary(t, e, e.recipe("v1.0.0", set...), nil)
+		if e.log.Len() > 0 {
+			t.Errorf("%v: %s", set, e.log)
 		}
 		if len(set) >= len(names)-1 { // the lock that was written is enough for the go command
-			build(t, e, e.recipe("v1.0.0", set...), &report.Lock)
+			makeBinary(t, e, e.recipe("v1.0.0", set...), &report.Lock)
 		}
 	}
 }
@@ -140,32 +136,28 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 // What cannot be planned, as versions are selected on the way that nobody compiled, is learned
 // all the same.
 func TestPackagesOfWhatCannotBePlannedAreKnown(t *testing.T) {
-	var log bytes.Buffer
-	cfg := Config{Tool: standinTool(t, serveGraph(t)), Logger: slog.New(slog.NewTextHandler(&log, nil))}
-	e := newEngine(t, cfg)
-	e.kits.forget()
-	defer e.kits.forget()
+	e := newEngine(t, serveGraph(t), sharedDir, builder.Batch)
+	e.indexes.forget()
+	defer e.indexes.forget()
 	recipe := e.recipe("v1.0.0", "e@v0.1.0")
-	build(t, e, recipe, nil)
-	if k := openKit(e.kits.of(recipe).file); k.Proven || len(k.Archives) == 0 || log.Len() > 0 {
-		t.Errorf("proven: %v, %d packages\n%s", k.Proven, len(k.Archives), &log)
+	makeBinary(t, e, recipe, nil)
+	if x := openIndex(e.indexes.of(recipe).file); x.Proven || len(x.Archives) == 0 || strings.Contains(e.log.String(), "level=WARN") {
+		t.Errorf("proven: %v, %d packages\n%s", x.Proven, len(x.Archives), e.log)
 	}
 }
 
 // What is damaged, trimmed or wrong costs a go build, and nothing else.
 func TestDamageIsLeftToGoBuild(t *testing.T) {
-	var log bytes.Buffer
-	cfg := Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	e := newEngine(t, cfg)
+	e := newEngine(t, standin(t), sharedDir, builder.Batch)
 	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
-	truth, wanted := build(t, e, recipe, nil)
-	file := e.kits.of(recipe).file
-	onFile := func(change func(t *testing.T)) func(t *testing.T, k *kit) {
-		return func(t *testing.T, k *kit) {
+	truth, wanted := makeBinary(t, e, recipe, nil)
+	file := e.indexes.of(recipe).file
+	onFile := func(change func(t *testing.T)) func(t *testing.T, x *index) {
+		return func(t *testing.T, x *index) {
 			change(t)
-			e.kits.mu.Lock()
-			e.kits.all = nil // as after a restart
-			e.kits.mu.Unlock()
+			e.indexes.mu.Lock()
+			e.indexes.all = nil // as after a restart
+			e.indexes.mu.Unlock()
 		}
 	}
 	write := func(text string) func(*testing.T) {
@@ -176,24 +168,24 @@ func TestDamageIsLeftToGoBuild(t *testing.T) {
 		}
 	}
 	tests := map[string]struct {
-		damage func(*testing.T, *kit)
+		damage func(*testing.T, *index)
 		left   bool
 	}{
-		"nothing":         {func(*testing.T, *kit) {}, false},
-		"kit file torn":   {onFile(write(`{"Proven":true,"Pack`)), true},
-		"kit file empty":  {onFile(write("")), true},
-		"kit file lacks":  {onFile(write(`{"Proven":true,"Packages":{}}`)), true},
-		"no go.sum lines": {func(_ *testing.T, k *kit) { k.GoSum = "" }, true},
-		"no sums":         {func(_ *testing.T, k *kit) { clear(k.Sums) }, true},
-		"another setting": {func(_ *testing.T, k *kit) {
-			for v, info := range k.Info {
-				k.Info[v] = strings.Replace(info, "-trimpath=true", "-trimpath=false", 1)
+		"nothing":          {func(*testing.T, *index) {}, false},
+		"index file torn":  {onFile(write(`{"Proven":true,"Pack`)), true},
+		"index file empty": {onFile(write("")), true},
+		"index file lacks": {onFile(write(`{"Proven":true,"Packages":{}}`)), true},
+		"no go.sum lines":  {func(_ *testing.T, x *index) { x.GoSum = "" }, true},
+		"no sums":          {func(_ *testing.T, x *index) { clear(x.Sums) }, true},
+		"another setting": {func(_ *testing.T, x *index) {
+			for v, info := range x.Info {
+				x.Info[v] = strings.Replace(info, "-trimpath=true", "-trimpath=false", 1)
 			}
 		}, true},
-		"standard package trimmed": {func(_ *testing.T, k *kit) { k.Std["plugin"] = archive{File: "00/gone-d", Size: 1} }, false},
-		"archive truncated": {func(t *testing.T, k *kit) {
-			for _, a := range k.Archives {
-				file := filepath.Join(e.dirs.Cache, a.File)
+		"standard package trimmed": {func(_ *testing.T, x *index) { x.Std["plugin"] = archive{File: "00/gone-d", Size: 1} }, false},
+		"archive truncated": {func(t *testing.T, x *index) {
+			for _, a := range x.Archives {
+				file := filepath.Join(e.builds, a.File)
 				if err := os.Chmod(file, 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -202,50 +194,50 @@ func TestDamageIsLeftToGoBuild(t *testing.T) {
 				}
 			}
 		}, true},
-		"archive elsewhere": {func(t *testing.T, k *kit) {
-			for id, a := range k.Archives {
-				k.Archives[id] = archive{File: "../gocache/" + a.File, Size: a.Size}
+		"archive elsewhere": {func(t *testing.T, x *index) {
+			for id, a := range x.Archives {
+				x.Archives[id] = archive{File: "../gocache/" + a.File, Size: a.Size}
 			}
 		}, true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			e.kits.forget()
-			build(t, e, recipe, nil)
-			k := e.kits.of(recipe)
-			if !k.Proven {
+			e.indexes.forget()
+			makeBinary(t, e, recipe, nil)
+			x := e.indexes.of(recipe)
+			if !x.Proven {
 				t.Fatal("nothing was learned")
 			}
-			test.damage(t, k)
-			log.Reset()
-			binary, report := build(t, e, recipe, nil)
-			if left := strings.Contains(log.String(), "left to go build"); left != test.left {
-				t.Errorf("left to go build: %v\n%s", left, &log)
+			test.damage(t, x)
+			e.log.Reset()
+			binary, report := makeBinary(t, e, recipe, nil)
+			if left := strings.Contains(e.log.String(), "left to go build"); left != test.left {
+				t.Errorf("left to go build: %v\n%s", left, e.log)
 			}
 			if !bytes.Equal(binary, truth) || report.Lock != wanted.Lock {
 				t.Errorf("another binary or lock:\n%s%s", report.Lock.GoMod, report.Lock.GoSum)
 			}
-			log.Reset()
-			build(t, e, recipe, nil)
-			if log.Len() > 0 {
-				t.Errorf("the next one: %s", &log)
+			e.log.Reset()
+			makeBinary(t, e, recipe, nil)
+			if e.log.Len() > 0 {
+				t.Errorf("the next one: %s", e.log)
 			}
 		})
 	}
 }
 
-// A build that still uses a kit when the kits are forgotten does not bring it back.
-func TestForgottenKitStaysForgotten(t *testing.T) {
-	e := newEngine(t, Config{Dir: emptyDir(t)})
+// A build that still uses an index when the indexes are forgotten does not bring it back.
+func TestForgottenIndexStaysForgotten(t *testing.T) {
+	e := newEngine(t, "off", emptyDir(t), builder.Batch)
 	recipe := e.recipe("v1.0.0")
-	k := e.kits.of(recipe)
-	e.kits.forget()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if err := k.save(); err != nil {
+	x := e.indexes.of(recipe)
+	e.indexes.forget()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.save(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(k.file); !os.IsNotExist(err) {
+	if _, err := os.Stat(x.file); !os.IsNotExist(err) {
 		t.Errorf("its file: %v", err)
 	}
 }
@@ -253,7 +245,7 @@ func TestForgottenKitStaysForgotten(t *testing.T) {
 // While the go command extracts a module, nobody knows what is not in it.
 func TestModuleThatIsBeingExtractedIsUnknown(t *testing.T) {
 	dir := t.TempDir()
-	s := &selection{modCache: dir}
+	s := &selection{mods: &gomod.Cache{Dir: dir}}
 	m := module.Version{Path: "example.com/M", Version: "v1.0.0"}
 	if err := os.MkdirAll(filepath.Join(dir, "example.com", "!m@v1.0.0"), 0o755); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,250 @@
+package fast
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+	"k6x/builder/internal/gobuild"
+)
+
+// Bounds on what is kept of one platform; a k6 has some 700 packages.
+const (
+	maxPackages  = 50_000
+	maxSums      = 50_000    // lines of go.sum; one k6 has some five hundred
+	maxIndexFile = 256 << 20 // bytes
+)
+
+const indexExt = ".json" // of the file of an index
+
+// indexFormat is the version of indexData and of what is linked of it.
+const indexFormat = 3
+
+// index is the package index of one platform, toolchain and set of code generation settings: enough to know, without asking the go
+// command, which files a combination of the same packages is linked from.
+type index struct {
+	file string
+
+	mu        sync.Mutex // guards what is below and the file
+	forgotten bool       // no longer saved, if a build still uses it
+	indexData
+}
+
+type indexData struct {
+	// Proven: what was linked by this index was compared with what go build made, byte by byte.
+	Proven   bool
+	Info     map[string]string   // build info, as text, of a binary by the go version of its main module
+	Std      map[string]archive  // of the packages of the standard library
+	Packages map[string][]string // imports by packageKey, those of the standard library left out
+	Archives map[string]archive  // by identity
+	Sums     map[string]string   // go.sum's hash of a module by path@version
+	GoSum    string
+	Tags     tags
+}
+
+// archive is a compiled package in the build cache.
+type archive struct {
+	File string
+	Size int64 // bytes
+}
+
+// use returns where the file is in the build cache. It makes sure that it is there as a whole,
+// and that it is not trimmed as one that nobody uses.
+func (a archive) use(cache string) (string, error) {
+	if !filepath.IsLocal(a.File) {
+		return "", fmt.Errorf("%s is not in the build cache", a.File)
+	}
+	file := filepath.Join(cache, a.File)
+	info, err := os.Stat(file)
+	if err != nil {
+		return "", err
+	}
+	if info.Size() != a.Size {
+		return "", fmt.Errorf("%s is damaged", a.File)
+	}
+	if now := time.Now(); now.Sub(info.ModTime()) > time.Hour {
+		return file, os.Chtimes(file, now, now)
+	}
+	return file, nil
+}
+
+// packageKey names a package of a module version.
+func packageKey(path string, m module.Version) string { return path + " " + m.String() }
+
+// identity names a compiled package: by itself and by all that it was compiled with.
+func identity(key string, imports []string) string {
+	slices.Sort(imports)
+	return hashName(key + "\n" + strings.Join(imports, "\n"))
+}
+
+// hashName returns a name of fixed length for a text.
+func hashName(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
+}
+
+// indexes are those of an engine, in memory and in files of dir, and what go build has refuted.
+type indexes struct {
+	dir string
+
+	mu      sync.Mutex // guards what follows
+	all     map[string]*index
+	unsaved refuted // what could not be written
+}
+
+// of returns the index for recipes like this one.
+func (x *indexes) of(recipe k6x.Recipe) *index {
+	name := hashName(fmt.Sprintf("%d %d %s %s %q", indexFormat, gobuild.Layout, recipe.Toolchain, recipe.Platform, recipe.Env)) + indexExt
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.all == nil {
+		x.all = make(map[string]*index)
+	}
+	if x.all[name] == nil {
+		x.all[name] = openIndex(filepath.Join(x.dir, name))
+	}
+	return x.all[name]
+}
+
+// drop begins with an empty index in the place of one.
+func (x *indexes) drop(old *index) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.remove(old)
+}
+
+// forget begins with empty indexes. What is refuted stays so.
+func (x *indexes) forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, i := range x.all {
+		x.remove(i)
+	}
+	others, _ := filepath.Glob(filepath.Join(x.dir, "*"+indexExt))
+	for _, file := range others {
+		_ = os.Remove(file) // what is left is checked before it is used
+	}
+}
+
+// remove removes an index. The caller holds x.mu.
+func (x *indexes) remove(i *index) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.forgotten = true
+	delete(x.all, filepath.Base(i.file))
+	_ = os.Remove(i.file) // what is left is checked before it is used
+}
+
+// openIndex reads an index. One that is not there, or damaged, is empty.
+func openIndex(file string) *index {
+	i := &index{file: file}
+	if info, err := os.Stat(file); err == nil && info.Size() <= maxIndexFile {
+		if data, err := os.ReadFile(file); err != nil || json.Unmarshal(data, &i.indexData) != nil {
+			i.indexData = indexData{}
+		}
+	}
+	i.makeMaps()
+	return i
+}
+
+// makeMaps empties an index that has grown too large, and one whose file lacked something.
+func (i *index) makeMaps() {
+	if i.Info == nil || i.Std == nil || i.Packages == nil || i.Archives == nil || i.Sums == nil ||
+		len(i.Packages) > maxPackages || len(i.Archives) > maxPackages {
+		i.indexData = indexData{
+			Tags: i.Tags, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
+			Archives: make(map[string]archive), Sums: make(map[string]string),
+		}
+	}
+}
+
+// name is what the index is called among the refuted.
+func (i *index) name() string { return "kit " + filepath.Base(i.file) }
+
+func (i *index) isProven() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.Proven
+}
+
+// unknown returns those of modules, path@version, of which the index knows nothing. The caller holds i.mu.
+func (i *index) unknown(modules map[string]bool) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(modules)), func(m string) bool { return i.Sums[m] != "" })
+}
+
+// save writes the index to its file. The caller holds i.mu.
+func (i *index) save() error {
+	if i.forgotten {
+		return nil
+	}
+	data, err := json.Marshal(i.indexData)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(i.file), 0o755); err != nil {
+		return err
+	}
+	// One that is lost or torn costs a go build.
+	temp, err := os.CreateTemp(filepath.Dir(i.file), "kit-")
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(data)
+	if err = errors.Join(err, temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), i.file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return nil
+}
+
+// add puts into the index what go list, the build info and the go.sum say about a program. The caller holds i.mu.
+func (i *index) add(list *listing, info, goSum string) error {
+	i.makeMaps()
+	i.Info[list.goVersion] = info
+	maps.Copy(i.Std, list.std)
+	ids := make(map[string]string, len(list.packages))
+	for _, p := range list.packages { // each comes after its imports
+		var imports, imported []string
+		for _, path := range p.imports {
+			if _, ok := list.std[path]; ok || path == "unsafe" || path == "C" {
+				continue
+			}
+			id, ok := ids[path]
+			if !ok {
+				return fmt.Errorf("%s imports %s, which was not listed", p.path, path)
+			}
+			imports, imported = append(imports, path), append(imported, id)
+		}
+		key := packageKey(p.path, p.module)
+		id := identity(key, imported)
+		ids[p.path] = id
+		i.Packages[key] = imports
+		i.Archives[id] = p.archive
+		i.Sums[p.module.String()] = p.sum
+	}
+	if strings.Count(i.GoSum, "\n") > maxSums {
+		i.GoSum = ""
+	}
+	i.GoSum = joinSums(i.GoSum, goSum)
+	return nil
+}
+
+// joinSums returns the lines of two go.sum texts, in the order of a go.sum.
+func joinSums(a, b string) string {
+	lines := slices.Sorted(strings.Lines(a + b))
+	return strings.Join(slices.Compact(lines), "")
+}

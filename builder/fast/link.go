@@ -1,0 +1,146 @@
+package fast
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"go/version"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x/builder"
+	"k6x/builder/internal/gobuild"
+)
+
+// linkTime bounds an attempt to do without go build: many times what it takes.
+const linkTime = 2 * time.Minute
+
+// tryLink makes the binary out of packages that were compiled before, if all of them were, and reports whether it did. It explains
+// nothing: what it cannot make is left to go build, for which the caller has to reset the workspace.
+func (e *Engine) tryLink(ctx context.Context, b *build) bool {
+	ctx, cancel := context.WithTimeout(ctx, linkTime)
+	defer cancel()
+	err := e.linkBy(ctx, b, e.indexes.of(b.recipe))
+	if err != nil {
+		e.log.Debug("left to go build", "path", b.recipe.Path(), "reason", err)
+	}
+	return err == nil
+}
+
+func (e *Engine) linkBy(ctx context.Context, b *build, x *index) error {
+	if !x.isProven() {
+		return errUnknown
+	}
+	p, err := e.settlePlan(ctx, b, x)
+	if err != nil {
+		return err
+	}
+	if p.compiles != nil && !e.reserve(b) {
+		return fmt.Errorf("too much is to be compared already: %w", errUnknown)
+	}
+	if err := e.compile(ctx, b, p); err != nil {
+		return err
+	}
+	b.ws.Linking()
+	if err := link(ctx, b, p, gobuild.OutputName); err != nil {
+		return err
+	}
+	b.unconfirmed, b.suspects = len(p.compiles) > 0, p.suspects
+	return b.ws.Write(map[string]string{"go.mod": p.goMod, "go.sum": p.goSum})
+}
+
+// maxPlans bounds how often a plan is made anew, as modules had to be checked for it.
+const maxPlans = 4
+
+// settlePlan returns a plan, for which modules are checked if packages of them may be compiled.
+func (e *Engine) settlePlan(ctx context.Context, b *build, x *index) (*plan, error) {
+	var c checked
+	for try := 0; ; try++ {
+		x.mu.Lock()
+		p, err := e.plan(x, b.recipe, c)
+		x.mu.Unlock()
+		if err == nil || !errors.Is(err, errUnknown) || e.lifetime != builder.Resident || try == maxPlans {
+			return p, err
+		}
+		missing, ok := errors.AsType[unchecked](err)
+		switch {
+		case c == nil: // without compiling anything it cannot be done
+			c = checked{}
+		case !ok:
+			return nil, err
+		default:
+			if err := check(ctx, b, c, missing); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// The go command frames build info with these, so that it is found in a binary.
+const (
+	infoStart = "3077af0c9274080241e1c107e6d618e6"
+	infoEnd   = "f932433186182072008242104116d8f2"
+)
+
+// link compiles the main package and links it, as go build with our flags would, into
+// the file output of the workspace.
+func link(ctx context.Context, b *build, p *plan, output string) error {
+	temp := b.ws.Temp()
+	start, err := hex.DecodeString(infoStart)
+	if err != nil {
+		return err
+	}
+	end, err := hex.DecodeString(infoEnd)
+	if err != nil {
+		return err
+	}
+	modinfo := fmt.Sprintf("modinfo %q\n", string(start)+p.info+string(end))
+	for name, text := range map[string]string{
+		"importcfg":      "# import config\n" + importcfg(p.direct),
+		"importcfg.link": importcfg(p.files) + modinfo,
+	} {
+		if err := os.WriteFile(filepath.Join(temp, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	compile := []string{
+		"-o", filepath.Join(temp, "main.a"), "-trimpath", b.ws.Dir() + "=>k6;" + temp + "=>", "-p", "main",
+		"-lang=" + version.Lang("go"+p.goVersion), "-complete", "-goversion", b.recipe.Toolchain, "-nolocalimports",
+		"-importcfg", filepath.Join(temp, "importcfg"), "-pack", "./main.go",
+	}
+	mode := "exe"
+	if slices.Contains(positionIndependent, b.recipe.Platform.OS) {
+		mode = "pie"
+	}
+	if shared(b.recipe.Platform.OS) {
+		compile = slices.Insert(compile, 0, "-shared")
+	}
+	link := []string{"-o", output, "-importcfg", filepath.Join(temp, "importcfg.link")}
+	if p.godebug != "" {
+		link = append(link, "-X=runtime.godebugDefault="+p.godebug)
+	}
+	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", filepath.Join(temp, "main.a"))
+	if err := b.ws.Tool(ctx, "compile", compile, nil); err != nil {
+		return err
+	}
+	return b.ws.Tool(ctx, "link", link, []string{"GOROOT="}) // as go build -trimpath has it
+}
+
+// positionIndependent are the systems whose programs are so by default.
+var positionIndependent = []string{"darwin", "windows", "ios", "android"}
+
+// shared reports whether code for a system is compiled so that it may be loaded anywhere.
+func shared(os string) bool { return slices.Contains(positionIndependent, os) && os != "windows" }
+
+func importcfg(files map[string]string) string {
+	var b strings.Builder
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, "packagefile %s=%s\n", path, files[path])
+	}
+	return b.String()
+}

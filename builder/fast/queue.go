@@ -1,0 +1,215 @@
+package fast
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+const (
+	// maxTasks bounds the queue: each task has a workspace with a binary.
+	maxTasks = 4
+	// maxPassed is how many builds may go before a task; then they wait for it, so that it is done at all.
+	maxPassed = 3
+	// maxHeld is how long builds wait for it then. A task that has not ended by then is given up.
+	maxHeld = 30 * time.Second
+)
+
+// queue runs tasks in the background while nothing is built: one at a time, which a build that comes interrupts, to be run from its
+// beginning when that build is over. So it takes neither memory nor time from a build.
+type queue struct {
+	log *slog.Logger
+
+	mu            sync.Mutex // guards what follows
+	builds        int        // under way
+	interrupting  int        // builds that have interrupted a task, and begin when it has ended
+	reserved      int        // places for tasks to come
+	tasks         []*task
+	running       bool // the first of them
+	stop          context.CancelFunc
+	interruptible bool // what runs
+	closed        bool
+	working       bool          // run is
+	changed       chan struct{} // closed at a change of any of that
+}
+
+// task is something to be done in the background.
+type task struct {
+	do     func(ctx context.Context) // may be called again if ctx ended
+	end    func()                    // called once, whether it was done or not
+	passed int                       // builds that went before it
+}
+
+// last reports whether builds wait for it now.
+func (t *task) last() bool { return t.passed >= maxPassed }
+
+func (t *task) context() (context.Context, context.CancelFunc) {
+	if t.last() {
+		return context.WithTimeout(context.Background(), maxHeld)
+	}
+	return context.WithCancel(context.Background())
+}
+
+func newQueue(log *slog.Logger) *queue { return &queue{log: log, changed: make(chan struct{})} }
+
+// signal wakes all that wait for a change. The caller holds q.mu.
+func (q *queue) signal() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// enter waits until a build may begin, which calls leave when it is over.
+func (q *queue) enter(ctx context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	interrupts := false
+	defer func() {
+		if interrupts {
+			q.interrupting--
+			q.signal()
+		}
+	}()
+	for {
+		urgent := len(q.tasks) > 0 && q.tasks[0].last()
+		if !q.running && (interrupts || !urgent) {
+			q.builds++
+			if len(q.tasks) > 0 && !interrupts {
+				q.tasks[0].passed++
+			}
+			return nil
+		}
+		if q.running && q.interruptible {
+			q.stop()
+			q.interruptible, interrupts = false, true
+			q.interrupting++
+			q.tasks[0].passed++
+		}
+		changed := q.changed
+		q.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func (q *queue) leave() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.builds--
+	q.signal()
+}
+
+// reserve keeps a place for a task, if there is one; add or release takes it.
+func (q *queue) reserve() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || len(q.tasks)+q.reserved >= maxTasks {
+		return false
+	}
+	q.reserved++
+	return true
+}
+
+// release gives up a place that was reserved.
+func (q *queue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved--
+}
+
+// add adds a task for which there is a place.
+func (q *queue) add(do func(context.Context), end func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reserved--
+	q.tasks = append(q.tasks, &task{do: do, end: end})
+	q.signal()
+	if !q.working {
+		q.working = true
+		go q.run()
+	}
+}
+
+func (q *queue) run() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer func() {
+		q.working = false
+		q.signal()
+	}()
+	for len(q.tasks) > 0 {
+		if q.builds+q.interrupting > 0 && !q.closed {
+			changed := q.changed
+			q.mu.Unlock()
+			<-changed
+			q.mu.Lock()
+			continue
+		}
+		t := q.tasks[0]
+		last := t.last()
+		ctx, stop := t.context()
+		if q.closed {
+			stop()
+		} else {
+			q.running, q.stop, q.interruptible = true, stop, !last
+			q.mu.Unlock()
+			q.try(ctx, t)
+			q.mu.Lock()
+			q.running, q.stop = false, nil
+		}
+		interrupted := ctx.Err() != nil
+		stop()
+		if !interrupted || last || q.closed {
+			q.tasks = q.tasks[1:]
+			q.mu.Unlock()
+			t.end()
+			q.mu.Lock()
+		}
+		q.signal()
+	}
+}
+
+// try runs a task, the panic of which ends nothing else.
+func (q *queue) try(ctx context.Context, t *task) {
+	defer func() {
+		if r := recover(); r != nil {
+			q.log.Error("panic while learning from a build", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+		}
+	}()
+	t.do(ctx)
+}
+
+// Settle returns when no task is left, or when ctx ends.
+func (q *queue) Settle(ctx context.Context) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.working && ctx.Err() == nil {
+		changed := q.changed
+		q.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		q.mu.Lock()
+	}
+}
+
+// Close ends the task that runs; those that wait are not run any more.
+func (q *queue) Close() {
+	q.mu.Lock()
+	q.closed = true
+	if q.stop != nil {
+		q.stop()
+	}
+	q.signal()
+	q.mu.Unlock()
+	q.Settle(context.Background())
+}

@@ -1,0 +1,102 @@
+// Package gomod reads go.mod files of modules that strangers write, and selects versions as the go command does.
+//
+// A [File] is what matters of one go.mod ([Parse]), a [Cache] has those that the go command has downloaded, and [Load] follows
+// them from some modules on: to the versions of minimal version selection (https://go.dev/ref/mod#minimal-version-selection), and
+// to all who require a module.
+package gomod
+
+import (
+	"fmt"
+	"go/version"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
+)
+
+// Bounds on what is read of go.mod files.
+const (
+	MaxFile    = 16 << 20 // bytes, as the go command has it
+	MaxGraph   = 20_000   // module versions that [Load] follows in the files that are here
+	MaxFetched = 4000     // the same if each is fetched
+)
+
+// File is what matters of one go.mod file that belongs to no main module: what it replaces and excludes does not count then.
+type File struct {
+	Path     string           // that the module gives itself; "" if it gives none
+	Go       string           // its go line, such as 1.24.0; "" if it has none
+	Require  []module.Version // as they stand there
+	retracts []modfile.VersionInterval
+}
+
+// noGoLine is the version that the go command takes a file without a go line for.
+const noGoLine = "1.16"
+
+// Parse reads a go.mod file as the go command reads that of a dependency.
+func Parse(data []byte) (*File, error) {
+	if len(data) > MaxFile {
+		return nil, fmt.Errorf("it is larger than %d bytes", MaxFile)
+	}
+	parsed, err := modfile.ParseLax("go.mod", data, nil)
+	if err != nil {
+		return nil, err
+	}
+	// What is kept is cloned, so that it does not hold the whole file in memory.
+	f := &File{Require: make([]module.Version, len(parsed.Require))}
+	if parsed.Module != nil {
+		f.Path = strings.Clone(parsed.Module.Mod.Path)
+	}
+	if parsed.Go != nil {
+		f.Go = strings.Clone(parsed.Go.Version)
+	}
+	for i, r := range parsed.Require {
+		f.Require[i] = module.Version{Path: strings.Clone(r.Mod.Path), Version: strings.Clone(r.Mod.Version)}
+	}
+	for _, r := range parsed.Retract {
+		f.retracts = append(f.retracts, modfile.VersionInterval{Low: strings.Clone(r.Low), High: strings.Clone(r.High)})
+	}
+	return f, nil
+}
+
+// Read is [Parse] of what a file has.
+func Read(name string) (*File, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data)
+}
+
+// Retracted reports whether the file retracts a version of its module.
+func (f *File) Retracted(version string) bool {
+	for _, r := range f.retracts {
+		if semver.Compare(r.Low, version) <= 0 && semver.Compare(version, r.High) <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// pruned reports whether the file says all that is needed of its module, so that those that it requires need not be
+// followed (https://go.dev/ref/mod#graph-pruning).
+func (f *File) pruned() bool { return f.Go != "" && compareGo(f.Go, "1.17") >= 0 }
+
+func compareGo(a, b string) int { return version.Compare("go"+a, "go"+b) }
+
+// ParseSum returns what a line of a go.sum is the hash of, a module or its go.mod; nothing if it is no such line.
+func ParseSum(line string) (m module.Version, ofGoMod bool) {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return module.Version{}, false
+	}
+	version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
+	return module.Version{Path: words[0], Version: version}, ofGoMod
+}
