@@ -11,7 +11,7 @@ import (
 var allowed = map[string][]string{
 	"k6x":            {},
 	"k6x/gotool":     {"k6x", "k6x/internal/cage", "k6x/internal/egress"},
-	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/egress", "k6x/internal/gomod"},
+	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/egress", "k6x/internal/gomod", "k6x/internal/web"},
 	"k6x/cache":      {"k6x", "k6x/cache"},
 	"k6x/buildcache": {"k6x", "k6x/buildcache", "k6x/cache", "k6x/internal/cage"},
 	"k6x/event":      {"k6x"},
@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"k6x/cmd":        {"k6x", "k6x/client", "k6x/launcher", "k6x/cmd/internal", "k6x/builder", "k6x/event", "k6x/buildcache", "k6x/cache", "k6x/resolver", "k6x/gotool", "k6x/service", "k6x/internal/cage", "k6x/internal/egress"},
 	"k6x/bench":      {"k6x", "k6x/cache", "k6x/resolver", "k6x/internal/warmcache"},
 	"k6x/e2e":        {},
-	"k6x/internal":   {"k6x", "k6x/cache"},
+	"k6x/internal":   {"k6x", "k6x/cache", "k6x/internal"},
 }
 
 // Siblings do not import siblings.

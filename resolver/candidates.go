@@ -10,6 +10,7 @@ import (
 	modsemver "golang.org/x/mod/semver"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // errUnsatisfied: there are versions, but none that the list allows.
@@ -70,7 +71,7 @@ func (w *want) pin() (string, error) {
 func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, error) {
 	switch hash := commitHash(pin); {
 	case hash != "":
-		version, err := r.proxy.commit(ctx, w.path, hash)
+		version, err := r.proxy.Commit(ctx, w.path, hash)
 		if err != nil {
 			return "", unavailable(w.label()+" at commit "+hash, err)
 		}
@@ -79,8 +80,8 @@ func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, err
 		return "", r.noVersion(ctx, w, pin)
 	}
 	_, err := r.mods.get(ctx, module.Version{Path: w.path, Version: pin})
-	direct := errors.Is(err, errDirect) && !namesCommit(pin)
-	if err == nil || !definite(err) && !direct {
+	direct := errors.Is(err, gomod.ErrDirect) && !namesCommit(pin)
+	if err == nil || !gomod.Definite(err) && !direct {
 		return pin, err
 	}
 	if k6x.KindOf(err) == k6x.NotFound {
@@ -89,7 +90,7 @@ func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, err
 	// The proxy refuses it, or the go command, which does not say why, cannot get it. If
 	// others only are listed, or nothing, there is none.
 	available, listErr := r.available(ctx, w)
-	if errors.Is(listErr, errAbsent) || listErr == nil && (len(available) > 0 || direct) && !slices.Contains(available, pin) {
+	if errors.Is(listErr, gomod.ErrAbsent) || listErr == nil && (len(available) > 0 || direct) && !slices.Contains(available, pin) {
 		return "", r.noVersion(ctx, w, pin)
 	}
 	return "", err
@@ -182,7 +183,7 @@ func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool,
 		}
 	}
 	file, err := r.mods.get(ctx, module.Version{Path: w.path, Version: highest})
-	if definite(err) {
+	if gomod.Definite(err) {
 		return none, nil
 	}
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	modsemver "golang.org/x/mod/semver"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // Bounds on how a conflict is explained.
@@ -160,7 +161,7 @@ func (r *Resolver) everyK6(ctx context.Context, idx *index) []string {
 			versions = append(versions, available...)
 		}
 	}
-	sortVersions(versions)
+	gomod.SortVersions(versions)
 	return versions
 }
 

@@ -11,9 +11,9 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/mod/module"
-	modsemver "golang.org/x/mod/semver"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // entry is one module of a registry.
@@ -94,7 +94,7 @@ func (e *entry) setVersions(versions []string, constraints string, log *slog.Log
 	if len(versions) > 0 && e.versions == nil {
 		return fmt.Errorf("%s has no version that can be used", e.module)
 	}
-	sortVersions(e.versions)
+	gomod.SortVersions(e.versions)
 	e.versions = slices.Compact(e.versions)
 	if e.narrowed = strings.TrimSpace(constraints); e.narrowed == "" {
 		return nil
@@ -153,16 +153,6 @@ func (e *entry) types() []any {
 		}
 	}
 	return types
-}
-
-// sortVersions puts the newest first.
-func sortVersions(versions []string) {
-	slices.SortFunc(versions, func(a, b string) int {
-		if c := modsemver.Compare(b, a); c != 0 {
-			return c
-		}
-		return strings.Compare(b, a)
-	})
 }
 
 // clip shortens what a stranger sent, so that it can be quoted.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // TestOneRequestInFlight has 200 clients ask for one module while the proxy does not
@@ -227,7 +228,7 @@ func TestDefiniteFailuresAreRememberedForAMinute(t *testing.T) {
 		const path = "/example.com/xk6-new/@v/v0.9.0.mod"
 		for i, wait := range []time.Duration{0, 30 * time.Second, 31 * time.Second} {
 			time.Sleep(wait) // the bubble's time
-			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.NotFound || !definite(err) {
+			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.NotFound || !gomod.Definite(err) {
 				t.Errorf("%v", err)
 			}
 			if n, want := p.count(path), 1+i/2; n != want {
@@ -237,7 +238,7 @@ func TestDefiniteFailuresAreRememberedForAMinute(t *testing.T) {
 		p.fail("/example.com/xk6-new/@v/v0.8.0.mod", 500)
 		mod.Version = "v0.8.0"
 		for range 2 {
-			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.Unavailable || definite(err) {
+			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.Unavailable || gomod.Definite(err) {
 				t.Errorf("%v", err)
 			}
 		}

@@ -30,9 +30,9 @@ func (m *modFiles) needs(ctx context.Context, mod module.Version) (*needs, error
 	load := gomod.Loader{Read: m.get, Limit: gomod.MaxFetched, AtOnce: fetchesAtOnce}
 	graph, err := load.Load(ctx, []module.Version{mod})
 	if errors.Is(err, gomod.ErrTooLarge) {
-		err = unavailable(mod.String(), fmt.Errorf("%w: %w", errAbsent, err))
+		err = unavailable(mod.String(), fmt.Errorf("%w: %w", gomod.ErrAbsent, err))
 	}
-	if definite(err) {
+	if gomod.Definite(err) {
 		return nil, k6x.Errorf(k6x.KindOf(err), "%s needs a module that cannot be had: %w", mod, err)
 	}
 	if err != nil {

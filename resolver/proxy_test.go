@@ -9,17 +9,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/module"
+
 	"k6x"
 	"k6x/internal/egress"
+	"k6x/internal/gomod"
+	"k6x/internal/web"
 )
 
-func proxyOf(t *testing.T, client *http.Client, env ...string) *proxy {
+func proxyOf(t *testing.T, client *http.Client, env ...string) *gomod.Proxy {
 	t.Helper()
-	p, err := newProxy(Config{Client: client, Env: env, Go: "go", Dir: t.TempDir()})
+	p, err := gomod.NewProxy(gomod.ProxyConfig{Client: client, Env: env, Go: filepath.Join(t.TempDir(), "no-go-here"), Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,16 +70,15 @@ func TestHops(t *testing.T) {
 			env = append(env, "GONOPROXY=go.k6.io")
 		}
 		p := proxyOf(t, client, env...)
-		p.direct.command = filepath.Join(t.TempDir(), "no-go-here")
-		_, err := p.versions(t.Context(), "go.k6.io/k6")
-		refused, isRefusal := errors.AsType[*refusal](err)
+		_, err := p.Versions(t.Context(), "go.k6.io/k6")
+		refused, isRefusal := errors.AsType[*gomod.Refusal](err)
 		got := "failed"
 		switch {
 		case err == nil:
 			got = "ok"
-		case errors.Is(err, errAbsent):
+		case errors.Is(err, gomod.ErrAbsent):
 			got = "absent"
-		case isRefusal && refused.status == 0:
+		case isRefusal && refused.Status == 0:
 			got = "off"
 		case isRefusal:
 			got = "refused"
@@ -86,7 +88,7 @@ func TestHops(t *testing.T) {
 		}
 	}
 	p := proxyOf(t, client, "GOPROXY=https://good.test", "GOPRIVATE=go.k6.io", "GONOPROXY=none")
-	if _, err := p.versions(t.Context(), "go.k6.io/k6"); err != nil {
+	if _, err := p.Versions(t.Context(), "go.k6.io/k6"); err != nil {
 		t.Errorf("GONOPROXY=none does not undo GOPRIVATE: %v", err)
 	}
 }
@@ -129,7 +131,7 @@ func TestFileProxy(t *testing.T) {
 func TestModuleNamesAreEscaped(t *testing.T) {
 	p := newModuleProxy(universe{"example.com/BigName@v1.0.0-RC1": "go 1.24\n"})
 	client := proxyOf(t, clientOf(p), "GOPROXY=https://proxy.test/sub%2Fdir/")
-	_, _ = client.goMod(t.Context(), "example.com/BigName", "v1.0.0-RC1")
+	_, _ = client.GoMod(t.Context(), module.Version{Path: "example.com/BigName", Version: "v1.0.0-RC1"})
 	if n := p.count("/sub/dir/example.com/!big!name/@v/v1.0.0-!r!c1.mod"); n != 1 {
 		t.Errorf("asked for %v", p.asked)
 	}
@@ -156,21 +158,13 @@ func TestCredentials(t *testing.T) {
 		{"https://a:b@proxy.test", "", "a:b"},
 	} {
 		p := proxyOf(t, client, "GOPROXY="+test.goproxy, "GOAUTH="+test.goauth, "NETRC="+netrc)
-		_, err := p.versions(t.Context(), "go.k6.io/k6")
+		_, err := p.Versions(t.Context(), "go.k6.io/k6")
 		if got != test.want {
 			t.Errorf("%s %s: sent %s, want %s", test.goproxy, test.goauth, got, test.want)
 		}
 		if strings.Contains(err.Error(), "a:b") || strings.Contains(err.Error(), "secret") {
 			t.Errorf("the error shows credentials: %v", err)
 		}
-	}
-	for _, data := range []string{"machine", "machine x login"} {
-		if _, err := readNetrc(write(t, ".netrc", data)); err != nil && k6x.KindOf(err) != k6x.Invalid {
-			t.Errorf("%q: %v", data, err)
-		}
-	}
-	if n, err := readNetrc(filepath.Join(t.TempDir(), "none")); n != nil || err != nil {
-		t.Errorf("no netrc file: %v, %v", n, err)
 	}
 }
 
@@ -180,13 +174,13 @@ func TestRedirectsAndErrorsOfRealServers(t *testing.T) {
 	front := httptest.NewServer(http.RedirectHandler(real.URL+"/go.k6.io/k6/@v/list", http.StatusFound))
 	u, _ := url.Parse(front.URL)
 	u.User = url.UserPassword("me", "secret")
-	p := proxyOf(t, newClient(), "GOPROXY="+u.String())
-	if versions, err := p.versions(t.Context(), "go.k6.io/k6"); err != nil || len(versions) != 4 || versions[0] != "v1.9.0-rc.1" {
+	p := proxyOf(t, web.NewClient(), "GOPROXY="+u.String())
+	if versions, err := p.Versions(t.Context(), "go.k6.io/k6"); err != nil || len(versions) != 4 || versions[0] != "v1.9.0-rc.1" {
 		t.Errorf("%v, %v", versions, err)
 	}
 	front.Close()
-	_, err := p.versions(t.Context(), "go.k6.io/k6")
-	if err == nil || definite(err) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "me") && strings.Contains(err.Error(), "me@") {
+	_, err := p.Versions(t.Context(), "go.k6.io/k6")
+	if err == nil || gomod.Definite(err) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "me") && strings.Contains(err.Error(), "me@") {
 		t.Errorf("a server that is down: %v", err)
 	}
 }
@@ -206,13 +200,13 @@ func TestRedirectsAreBounded(t *testing.T) {
 		}
 	}))
 	defer front.Close()
-	client := newClient()
+	client := web.NewClient()
 	client.Transport = front.Client().Transport
 	p := proxyOf(t, client, "GOPROXY="+front.URL)
 	for n, want := range map[int]string{0: "a redirect from https to http", 10: "", 20: "more than 10 redirects"} {
 		hops = n
-		_, err := p.versions(t.Context(), "go.k6.io/k6")
-		if want == "" && err != nil || want != "" && (err == nil || definite(err) || !strings.Contains(err.Error(), want)) {
+		_, err := p.Versions(t.Context(), "go.k6.io/k6")
+		if want == "" && err != nil || want != "" && (err == nil || gomod.Definite(err) || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%d redirects: %v", n, err)
 		}
 	}
@@ -227,8 +221,8 @@ func TestListsOfVersions(t *testing.T) {
 		"<html>\n<body>Log in</body>":           "[] the module proxy sends no list of versions",
 	} {
 		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-		versions, err := proxyOf(t, client, "GOPROXY=https://proxy.test").versions(t.Context(), "example.com/a")
-		if got := fmt.Sprint(versions, err); got != want || definite(err) {
+		versions, err := proxyOf(t, client, "GOPROXY=https://proxy.test").Versions(t.Context(), "example.com/a")
+		if got := fmt.Sprint(versions, err); got != want || gomod.Definite(err) {
 			t.Errorf("%q: %s, want %s", body, got, want)
 		}
 	}
@@ -274,7 +268,7 @@ func TestAnswersForACommitAreChecked(t *testing.T) {
 		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, `{"Version": "`+version+`"}`)
 		}))
-		got, err := proxyOf(t, client, "GOPROXY=https://proxy.test").commit(t.Context(), "example.com/a", "0123456")
+		got, err := proxyOf(t, client, "GOPROXY=https://proxy.test").Commit(t.Context(), "example.com/a", "0123456")
 		if (err == nil) != good || good && got != version {
 			t.Errorf("%q: %q, %v", version, got, err)
 		}
@@ -315,9 +309,9 @@ func TestNoProxySetMeansNoDirect(t *testing.T) {
 		http.NotFound(w, req)
 	}))
 	p := proxyOf(t, client)
-	_, err := p.versions(t.Context(), "git.corp.example/x")
-	if !errors.Is(err, errAbsent) || asked != 1 || slices.ContainsFunc(p.hops, func(h hop) bool { return h.direct }) {
-		t.Errorf("%v, asked %d times, by way of %v", err, asked, p.hops)
+	_, err := p.Versions(t.Context(), "git.corp.example/x")
+	if !errors.Is(err, gomod.ErrAbsent) || errors.Is(err, gomod.ErrDirect) || asked != 1 {
+		t.Errorf("%v, asked %d times", err, asked)
 	}
 	if told := k6x.AsError(unavailable("git.corp.example/x", err)); told.Kind != k6x.NotFound || !strings.Contains(told.Hint, "--direct") {
 		t.Errorf("%v: %v (%s)", told.Kind, told, told.Hint)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // stage says how far an attempt with one major version of k6 came. Of several that
@@ -147,7 +148,7 @@ func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major
 	}
 	wg.Wait()
 	for _, err := range errs {
-		if err != nil && !definite(err) && k6x.KindOf(err) != k6x.NotFound && k6x.KindOf(err) != k6x.Conflict {
+		if err != nil && !gomod.Definite(err) && k6x.KindOf(err) != k6x.NotFound && k6x.KindOf(err) != k6x.Conflict {
 			return nil, nil, err
 		}
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/jmespath/go-jmespath"
 
 	"k6x"
-
 	"k6x/internal/egress"
+	"k6x/internal/gomod"
+	"k6x/internal/web"
 )
 
 // DefaultRegistry is the registry that is used when none is configured, with the
@@ -53,7 +54,7 @@ type Resolver struct {
 	index    atomic.Pointer[index]
 	versions *versionLists
 	mods     *modFiles
-	proxy    *proxy
+	proxy    *gomod.Proxy
 }
 
 // Resolution is what a list resolves to.
@@ -80,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Client == nil {
-		cfg.Client = newClient()
+		cfg.Client = web.NewClient()
 	}
 	if cfg.Go == "" {
 		cfg.Go = "go"
@@ -93,10 +94,12 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	if r.filter, err = compileFilter(cfg.Filter); err != nil {
 		return nil, err
 	}
-	if r.proxy, err = newProxy(cfg); err != nil {
+	d := newDisk(cfg.Dir)
+	if r.proxy, err = gomod.NewProxy(gomod.ProxyConfig{
+		Env: cfg.Env, Client: cfg.Client, Go: cfg.Go, Dir: d.temp, Run: cfg.Run, Egress: cfg.Egress,
+	}); err != nil {
 		return nil, err
 	}
-	d := newDisk(cfg.Dir)
 	r.versions = newVersionLists(filepath.Join(cfg.Dir, "versions"), d, cfg.VersionsMaxAge, r.proxy, r.log)
 	r.mods = newModFiles(filepath.Join(cfg.Dir, "mod"), d, r.proxy, r.log)
 	if err := r.openSources(ctx); err != nil {

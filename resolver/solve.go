@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // Bounds on one search.
@@ -212,7 +213,7 @@ func (s *solver) try(ctx context.Context, w *want, i int) (pick, *clash, error) 
 		}
 	}
 	p, err := s.look(ctx, w, w.versions[i])
-	if definite(err) {
+	if gomod.Definite(err) {
 		return p, &clash{reason: notThere}, nil
 	}
 	if err != nil {
@@ -242,7 +243,7 @@ func (s *solver) look(ctx context.Context, w *want, version string) (pick, error
 	}
 	n, err := s.needs(ctx, mod)
 	if err != nil {
-		if definite(err) && s.bad == nil {
+		if gomod.Definite(err) && s.bad == nil {
 			s.bad = err
 		}
 		return pick{}, err
@@ -262,7 +263,7 @@ func (s *solver) fetch(ctx context.Context, wants []*want, i, count int) error {
 				continue
 			}
 			group.Go(func() error {
-				if _, err := s.needs(ctx, mod); err != nil && !definite(err) {
+				if _, err := s.needs(ctx, mod); err != nil && !gomod.Definite(err) {
 					return err
 				}
 				return nil

@@ -1,19 +1,17 @@
 package resolver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"k6x"
+	"k6x/internal/web"
 )
 
 // SourceStatus is how one registry is, for people: it holds no secrets.
@@ -84,7 +82,7 @@ func fileReader(name string, parse parser) func(context.Context) (*document, err
 			return nil, err
 		}
 		defer file.Close()
-		data, err := readAll(file, maxRegistry)
+		data, err := web.ReadAll(file, maxRegistry)
 		if err != nil {
 			return nil, err
 		}
@@ -181,26 +179,4 @@ func (s *source) status() SourceStatus {
 		status.Error = s.err.Error()
 	}
 	return status
-}
-
-// readAll reads r to its end and returns an error if that is more than most bytes.
-func readAll(r io.Reader, most int64) ([]byte, error) {
-	var buf bytes.Buffer
-	n, err := buf.ReadFrom(io.LimitReader(r, most+1))
-	if err != nil {
-		return nil, err
-	}
-	if n > most {
-		return nil, fmt.Errorf("it is larger than %d bytes", most)
-	}
-	return buf.Bytes(), nil
-}
-
-// shown returns a URL without what may be secret in it: user, password, query.
-func shown(u *url.URL) string {
-	clean := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
-	if u.RawQuery != "" {
-		clean.RawQuery = "…"
-	}
-	return clean.String()
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/web"
 )
 
 const (
@@ -45,12 +46,12 @@ type remote struct {
 func openURL(ctx context.Context, location string, cfg Config, parse parser) (*source, error) {
 	u, err := url.Parse(location)
 	if err != nil || u.Host == "" {
-		return nil, k6x.Errorf(k6x.Invalid, "a registry's location is not a URL").WithCause(withoutURL(err))
+		return nil, k6x.Errorf(k6x.Invalid, "a registry's location is not a URL").WithCause(web.WithoutURL(err))
 	}
 	hash := sha256.Sum256([]byte(location))
 	r := &remote{url: location, client: cfg.Client, parse: parse, log: cfg.Logger, disk: newDisk(cfg.Dir),
 		file: filepath.Join(cfg.Dir, "registry", hex.EncodeToString(hash[:])+".json")}
-	s := &source{location: shown(u), interval: cfg.Refresh, retry: min(cfg.Refresh, 30*time.Second), log: cfg.Logger, read: r.read}
+	s := &source{location: web.Shown(u), interval: cfg.Refresh, retry: min(cfg.Refresh, 30*time.Second), log: cfg.Logger, read: r.read}
 	doc, since, err := r.load()
 	if err == nil {
 		s.doc, s.since = doc, since
@@ -88,7 +89,7 @@ func (r *remote) load() (*document, time.Time, error) {
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	data, err := readAll(file, maxRegistry+1<<20)
+	data, err := web.ReadAll(file, maxRegistry+1<<20)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
@@ -110,9 +111,9 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url, nil)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, web.WithoutURL(err)
 	}
-	req.Header.Set("User-Agent", userAgent)
+	req.Header.Set("User-Agent", web.UserAgent)
 	if r.kept.ETag != "" {
 		req.Header.Set("If-None-Match", r.kept.ETag)
 	}
@@ -121,7 +122,7 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	}
 	resp, err := r.client.Do(req)
 	if err != nil {
-		return nil, withoutURL(err)
+		return nil, web.WithoutURL(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotModified && r.kept.Body != nil {
@@ -134,7 +135,7 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answers %d", resp.StatusCode)
 	}
-	body, err := readAll(resp.Body, maxRegistry)
+	body, err := web.ReadAll(resp.Body, maxRegistry)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +149,4 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 		r.log.Warn("a registry cannot be kept on disk", "error", err)
 	}
 	return doc, nil
-}
-
-// withoutURL takes the URL, which may hold a password, out of an error of net/http
-// or net/url.
-func withoutURL(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		return e.Err
-	}
-	return err
 }

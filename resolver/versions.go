@@ -16,13 +16,15 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 const (
-	keptLists = 2048             // version lists in memory
-	listPause = 30 * time.Second // before a list that could not be renewed is asked for again
-	listStale = time.Hour        // how long an old list does while it is being renewed
-	flightMax = 6 * time.Minute  // for one fetch with all its hops
+	keptLists      = 2048             // version lists in memory
+	maxVersionList = 16 << 20         // bytes of one on disk
+	listPause      = 30 * time.Second // before a list that could not be renewed is asked for again
+	listStale      = time.Hour        // how long an old list does while it is being renewed
+	flightMax      = 6 * time.Minute  // for one fetch with all its hops
 )
 
 // versionLists knows which versions a module has. Lists are kept for a while in
@@ -32,12 +34,12 @@ type versionLists struct {
 	dir    string
 	disk   disk
 	maxAge time.Duration
-	proxy  *proxy
+	proxy  *gomod.Proxy
 	log    *slog.Logger
 	flight flight[[]string]
 	kept   *lru.Cache[string, versionList]
 
-	renewing sync.Map // module paths whose lists are renewed while nobody waits
+	renewing sync.Map // module paths whose lists are renewed in the background
 }
 
 // versionList is one list, or the definite error that came instead of it.
@@ -50,14 +52,14 @@ type versionList struct {
 	renew    time.Time // when to ask again
 }
 
-func newVersionLists(dir string, d disk, maxAge time.Duration, p *proxy, log *slog.Logger) *versionLists {
+func newVersionLists(dir string, d disk, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *versionLists {
 	kept, _ := lru.New[string, versionList](keptLists) // fails for a size below one only
 	return &versionLists{dir: dir, disk: d, maxAge: maxAge, proxy: p, log: log, kept: kept, flight: flight[[]string]{most: flightMax}}
 }
 
 // get returns the tagged versions of a module, newest first. Errors are of kind
-// [k6x.NotFound] if nobody knows the module and [k6x.Unavailable] otherwise; they
-// satisfy definite if asking again soon would not help.
+// [k6x.NotFound] if no proxy knows the module and [k6x.Unavailable] otherwise; they
+// satisfy [gomod.Definite] if asking again soon would not help.
 func (l *versionLists) get(ctx context.Context, modulePath string) ([]string, error) {
 	if list, ok := l.kept.Get(modulePath); ok {
 		now := time.Now()
@@ -72,7 +74,7 @@ func (l *versionLists) get(ctx context.Context, modulePath string) ([]string, er
 	return l.look(ctx, modulePath)
 }
 
-// refresh renews a list while nobody waits, unless that is under way.
+// refresh renews a list in the background, unless that is under way.
 func (l *versionLists) refresh(ctx context.Context, modulePath string) {
 	if _, busy := l.renewing.LoadOrStore(modulePath, true); busy {
 		return
@@ -108,18 +110,18 @@ func (l *versionLists) fetch(ctx context.Context, modulePath string) ([]string, 
 		l.kept.Add(modulePath, old)
 		return old.Versions, old.err
 	}
-	versions, err := l.proxy.versions(ctx, modulePath)
+	versions, err := l.proxy.Versions(ctx, modulePath)
 	now := time.Now()
 	if err != nil {
 		err = unavailable(modulePath, err)
-		if len(old.Versions) > 0 || ok && !definite(err) {
+		if len(old.Versions) > 0 || ok && !gomod.Definite(err) {
 			l.log.Warn("the versions of a module cannot be renewed; the old list stays in use",
 				"module", modulePath, "since", old.Fetched, "cause", k6x.AsError(err).Err)
 			old.renew = now.Add(min(l.maxAge, listPause))
 			l.kept.Add(modulePath, old)
 			return old.Versions, old.err
 		}
-		if !definite(err) {
+		if !gomod.Definite(err) {
 			return nil, err
 		}
 		l.log.Warn("a module has no list of versions", "module", modulePath, "cause", k6x.AsError(err).Err)
@@ -140,10 +142,10 @@ func (l *versionLists) keep(list versionList) {
 
 // statusOf returns the status of HTTP that a definite error stands for, 0 if it is none.
 func statusOf(err error) int {
-	if refused, ok := errors.AsType[*refusal](err); ok {
-		return refused.status
+	if refused, ok := errors.AsType[*gomod.Refusal](err); ok {
+		return refused.Status
 	}
-	if errors.Is(err, errAbsent) {
+	if errors.Is(err, gomod.ErrAbsent) {
 		return http.StatusNotFound
 	}
 	return 0
@@ -156,7 +158,7 @@ func (l *versionLists) file(modulePath string) string {
 
 // load reads a list from disk. What is not in order there counts as nothing.
 func (l *versionLists) load(modulePath string) (versionList, bool) {
-	data, err := readFile(l.file(modulePath), maxList)
+	data, err := gomod.ReadFile(l.file(modulePath), maxVersionList)
 	if err != nil {
 		return versionList{}, false
 	}
@@ -166,11 +168,11 @@ func (l *versionLists) load(modulePath string) (versionList, bool) {
 		_ = os.Remove(l.file(modulePath)) // it will be written anew
 		return versionList{}, false
 	}
-	switch list.Versions = tagged(modulePath, list.Versions); {
+	switch list.Versions = gomod.Tagged(modulePath, list.Versions); {
 	case list.Status == http.StatusNotFound:
-		list.Versions, list.err = nil, unavailable(modulePath, errAbsent)
+		list.Versions, list.err = nil, unavailable(modulePath, gomod.ErrAbsent)
 	case list.Status != 0:
-		list.Versions, list.err = nil, unavailable(modulePath, &refusal{list.Status})
+		list.Versions, list.err = nil, unavailable(modulePath, &gomod.Refusal{Status: list.Status})
 	}
 	if now := time.Now(); list.Fetched.After(now) {
 		list.Fetched = now.Add(-l.maxAge)
@@ -181,23 +183,23 @@ func (l *versionLists) load(modulePath string) (versionList, bool) {
 
 // unavailable says for users why a module, or one version of it, could not be had. What
 // is definite stays so.
-func unavailable(what string, err error) error {
-	if told, ok := errors.AsType[*k6x.Error](err); ok {
-		e := k6x.Errorf(told.Kind, "%s cannot be fetched: %s", what, told.Message).WithCause(err)
-		e.RetryAfter = told.RetryAfter
+func unavailable(item string, err error) error {
+	if cause, ok := errors.AsType[*k6x.Error](err); ok {
+		e := k6x.Errorf(cause.Kind, "%s cannot be fetched: %s", item, cause.Message).WithCause(err)
+		e.RetryAfter = cause.RetryAfter
 		return e
 	}
-	refused, ok := errors.AsType[*refusal](err)
+	refused, ok := errors.AsType[*gomod.Refusal](err)
 	switch {
-	case errors.Is(err, errAbsent):
-		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", what).WithCause(err).
+	case errors.Is(err, gomod.ErrAbsent):
+		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", item).WithCause(err).
 			WithHint("If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
-	case ok && refused.status == 0:
-		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and this service fetches no modules (GOPROXY is off)", what).WithCause(err)
+	case ok && refused.Status == 0:
+		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and this service fetches no modules (GOPROXY is off)", item).WithCause(err)
 	case ok:
-		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", what, refused.status).WithCause(err)
+		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", item, refused.Status).WithCause(err)
 	}
-	e := k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", what).WithCause(err)
+	e := k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", item).WithCause(err)
 	e.RetryAfter = retryAfter
 	return e
 }

@@ -18,12 +18,13 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/gomod"
 )
 
 // Bounds on what is kept of one platform; a k6 has some 700 packages.
 const (
 	maxPackages  = 50_000
-	maxSums      = 50_000    // lines of go.sum; one k6 has some five hundred
+	maxSums      = 8 << 20   // bytes of go.sum; one k6 has some five hundred lines
 	maxIndexFile = 256 << 20 // bytes
 )
 
@@ -61,7 +62,7 @@ type archive struct {
 }
 
 // use returns where the file is in the build cache. It makes sure that it is there as a whole,
-// and that it is not trimmed as one that nobody uses.
+// and that it is not trimmed as one that is not in use.
 func (a archive) use(cache string) (string, error) {
 	if !filepath.IsLocal(a.File) {
 		return "", fmt.Errorf("%s is not in the build cache", a.File)
@@ -236,15 +237,6 @@ func (i *index) add(list *listing, info, goSum string) error {
 		i.Archives[id] = p.archive
 		i.Sums[p.module.String()] = p.sum
 	}
-	if strings.Count(i.GoSum, "\n") > maxSums {
-		i.GoSum = ""
-	}
-	i.GoSum = joinSums(i.GoSum, goSum)
+	i.GoSum = gomod.JoinSums(i.GoSum, goSum, maxSums)
 	return nil
-}
-
-// joinSums returns the lines of two go.sum texts, in the order of a go.sum.
-func joinSums(a, b string) string {
-	lines := slices.Sorted(strings.Lines(a + b))
-	return strings.Join(slices.Compact(lines), "")
 }

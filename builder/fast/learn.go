@@ -120,7 +120,7 @@ type addition struct {
 }
 
 // addTo adds what go build has compiled to an index, and plans by that what to link. There is no plan, and no error, if versions are met on the way
-// that nobody compiled.
+// that were never compiled.
 func (e *Engine) addTo(x *index, b *build, list *listing, t tags, info, goSum string) (*plan, addition, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

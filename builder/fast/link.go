@@ -2,7 +2,6 @@ package fast
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"go/version"
@@ -83,23 +82,15 @@ func (e *Engine) settlePlan(ctx context.Context, b *build, x *index) (*plan, err
 
 // The go command frames build info with these, so that it is found in a binary.
 const (
-	infoStart = "3077af0c9274080241e1c107e6d618e6"
-	infoEnd   = "f932433186182072008242104116d8f2"
+	infoStart = "\x30\x77\xaf\x0c\x92\x74\x08\x02\x41\xe1\xc1\x07\xe6\xd6\x18\xe6"
+	infoEnd   = "\xf9\x32\x43\x31\x86\x18\x20\x72\x00\x82\x42\x10\x41\x16\xd8\xf2"
 )
 
 // link compiles the main package and links it, as go build with our flags would, into
 // the file output of the workspace.
 func link(ctx context.Context, b *build, p *plan, output string) error {
 	temp := b.ws.Temp()
-	start, err := hex.DecodeString(infoStart)
-	if err != nil {
-		return err
-	}
-	end, err := hex.DecodeString(infoEnd)
-	if err != nil {
-		return err
-	}
-	modinfo := fmt.Sprintf("modinfo %q\n", string(start)+p.info+string(end))
+	modinfo := fmt.Sprintf("modinfo %q\n", infoStart+p.info+infoEnd)
 	for name, text := range map[string]string{
 		"importcfg":      "# import config\n" + importcfg(p.direct),
 		"importcfg.link": importcfg(p.files) + modinfo,

@@ -16,7 +16,7 @@ import (
 	"k6x/internal/gomod"
 )
 
-// plan is all that the compiler and the linker have to be told about a program.
+// plan is all that the compiler and the linker need to know about a program.
 type plan struct {
 	goVersion string // of the main module, such as 1.25.0
 	godebug   string
@@ -51,7 +51,8 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, c checked) (*plan, error) {
 	if refuted.has(x.name()) {
 		return nil, fmt.Errorf("%s is refuted: %w", x.name(), errUnknown)
 	}
-	s := &selection{mods: e.mods, known: x, refuted: refuted, roots: gobuild.Pins(recipe), platform: recipe.Platform, checked: c}
+	s := &selection{mods: e.mods, known: x, refuted: refuted, roots: gobuild.Pins(recipe), goVersion: gobuild.GoVersion,
+		platform: recipe.Platform, checked: c}
 	if err := s.checkModules(s.roots); err != nil {
 		return nil, err
 	}
@@ -176,10 +177,7 @@ func (s *selection) goSum(known string) (string, error) {
 		}
 		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, c.Sum, m.Path, m.Version, c.GoModSum)
 	}
-	if more == "" {
-		return known, nil
-	}
-	return joinSums(known, more), nil
+	return gomod.JoinSums(known, more, maxSums), nil
 }
 
 // deps returns the modules that are linked, as build info names them.

@@ -61,6 +61,18 @@ func (q *queue) signal() {
 	q.changed = make(chan struct{})
 }
 
+// await waits for a change, or until ctx ends. The caller holds q.mu, but not meanwhile.
+func (q *queue) await(ctx context.Context) error {
+	changed := q.changed
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	select {
+	case <-changed:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
+}
+
 // enter waits until a build may begin, which calls leave when it is over.
 func (q *queue) enter(ctx context.Context) error {
 	q.mu.Lock()
@@ -87,14 +99,7 @@ func (q *queue) enter(ctx context.Context) error {
 			q.interrupting++
 			q.tasks[0].passed++
 		}
-		changed := q.changed
-		q.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
-		}
-		q.mu.Lock()
-		if err := ctx.Err(); err != nil {
+		if err := q.await(ctx); err != nil {
 			return err
 		}
 	}
@@ -147,10 +152,7 @@ func (q *queue) run() {
 	}()
 	for len(q.tasks) > 0 {
 		if q.builds+q.interrupting > 0 && !q.closed {
-			changed := q.changed
-			q.mu.Unlock()
-			<-changed
-			q.mu.Lock()
+			_ = q.await(context.Background())
 			continue
 		}
 		t := q.tasks[0]
@@ -191,14 +193,10 @@ func (q *queue) try(ctx context.Context, t *task) {
 func (q *queue) Settle(ctx context.Context) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.working && ctx.Err() == nil {
-		changed := q.changed
-		q.mu.Unlock()
-		select {
-		case <-changed:
-		case <-ctx.Done():
+	for q.working {
+		if q.await(ctx) != nil {
+			return
 		}
-		q.mu.Lock()
 	}
 }
 

@@ -90,10 +90,8 @@ func (s *selection) choose() (err error) {
 		return err
 	}
 	s.roots, s.selected = s.graph.Roots, s.graph.Selected()
-	for _, v := range []string{mainGoVersion, s.graph.Go} {
-		if version.Compare("go"+v, "go"+s.goVersion) > 0 {
-			s.goVersion = v
-		}
+	if version.Compare("go"+s.graph.Go, "go"+s.goVersion) > 0 {
+		s.goVersion = s.graph.Go
 	}
 	s.root = make(map[string]string, len(s.roots))
 	for _, m := range s.roots {
@@ -101,9 +99,6 @@ func (s *selection) choose() (err error) {
 	}
 	return nil
 }
-
-// mainGoVersion is what gobuild.GoMod has, before it is raised.
-const mainGoVersion = "1.21"
 
 // goModOf returns the go.mod of m if it may be used without asking the go command.
 func (s *selection) goModOf(_ context.Context, m module.Version) (*gomod.File, error) {

@@ -10,19 +10,19 @@ import (
 	"k6x"
 )
 
-// everyone is the weight of one who wants to be alone.
-const everyone = 1 << 30
+// exclusively is the weight of an exclusive use.
+const exclusively = 1 << 30
 
-// gate lets builds in together or one other alone: within this process, and among
+// gate lets builds use the caches together, or one other use them exclusively: within this process, and among
 // the processes that share the directory by a lock on file.
 type gate struct {
 	file string
 	sem  *semaphore.Weighted
 }
 
-func newGate(file string) *gate { return &gate{file: file, sem: semaphore.NewWeighted(everyone)} }
+func newGate(file string) *gate { return &gate{file: file, sem: semaphore.NewWeighted(exclusively)} }
 
-// shared waits until nobody is alone.
+// shared waits until there is no exclusive use.
 func (g *gate) shared(ctx context.Context) (leave func(), err error) {
 	if err := g.sem.Acquire(ctx, 1); err != nil {
 		return nil, err
@@ -38,15 +38,15 @@ func (g *gate) shared(ctx context.Context) (leave func(), err error) {
 	}, nil
 }
 
-// exclusive waits until this process is out of the gate. It does not wait for other
+// exclusive waits until no build of this process uses the caches. It does not wait for other
 // processes, as builds here would have to wait with it.
 func (g *gate) exclusive(ctx context.Context) (leave func(), err error) {
-	if err := g.sem.Acquire(ctx, everyone); err != nil {
+	if err := g.sem.Acquire(ctx, exclusively); err != nil {
 		return nil, err
 	}
 	lock := flock.New(g.file)
 	if ok, err := lock.TryLock(); err != nil || !ok {
-		g.sem.Release(everyone)
+		g.sem.Release(exclusively)
 		if err != nil {
 			return nil, err
 		}
@@ -54,6 +54,6 @@ func (g *gate) exclusive(ctx context.Context) (leave func(), err error) {
 	}
 	return func() {
 		_ = lock.Close()
-		g.sem.Release(everyone)
+		g.sem.Release(exclusively)
 	}, nil
 }

@@ -77,7 +77,7 @@ func (s *includes) add(lines []string) error {
 }
 
 // checkLinked returns an error if a module that is linked includes files from outside: of what they say
-// something may be in the binary, which nobody gets then.
+// something may be in the binary, which is not given out then.
 func (e *Engine) checkLinked(ws *Workspace, b *gobuild.Blame, linked []*debug.Module) error {
 	sums := make(map[module.Version]string, len(linked))
 	for _, m := range linked {

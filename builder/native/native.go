@@ -3,7 +3,7 @@
 // For each build it writes a main module of its own (workspace.go), runs one go build in it (run.go) without a network, fetches
 // what that lacks (fetch.go) and builds again, reads the binary and the module versions that were selected (verify.go), and copies
 // it out. When the go command fails, package gobuild finds out why and who is at fault, with what is in the module cache (blame.go).
-// Whoever watches is told how far it is (progress.go). A build of code that has no version is in replaced.go.
+// How far a build is, it reports as it goes (progress.go). A build of code that has no version is in replaced.go.
 //
 // Nothing leaves a build, neither a binary nor what it printed, before the modules were found to include only what is theirs
 // (includes.go).

@@ -60,7 +60,7 @@ func (r Raised) String() string {
 
 // ReplacedBuild says what a binary with replaced modules is.
 type ReplacedBuild struct {
-	k6x.Build               // without a lock: nobody can make it again. The modules that were replaced have the version and sum of what replaced them
+	k6x.Build               // without a lock: it cannot be made again. The modules that were replaced have the version and sum of what replaced them
 	Replaced  []Replacement // sorted by path
 	Raised    []Raised      // in the order of the recipe
 }

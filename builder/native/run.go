@@ -64,7 +64,7 @@ func (e *Engine) goBuild(ctx context.Context, ws *Workspace) outcome {
 	})
 }
 
-// run runs the go command that prepare returns. It kills it as soon as it looks for a module that nobody asked for.
+// run runs the go command that prepare returns. It kills it as soon as it looks for a module that is in no go.mod.
 func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

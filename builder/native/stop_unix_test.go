@@ -81,6 +81,16 @@ func stuck(t *testing.T) (cfg Config, up, gone <-chan struct{}) {
 	return cfg, up, gone
 }
 
+// wait waits until all processes that hang have ended, also if the build ended before there was one.
+func wait(t *testing.T, tool *gotool.Tool, gone <-chan struct{}) {
+	t.Helper()
+	if up, err := os.OpenFile(filepath.Join(filepath.Dir(tool.Path), "fifo"), os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+		_, _ = up.Write([]byte("x"))
+		_ = up.Close()
+	}
+	<-gone
+}
+
 func TestCancelLeavesNoProcessAndNoFile(t *testing.T) {
 	cfg, up, gone := stuck(t)
 	e := newEngine(t, cfg)
@@ -110,7 +120,7 @@ func TestTimeoutLeavesNoProcessAndNoFile(t *testing.T) {
 	if left := leftovers(t, e); len(left) > 0 {
 		t.Errorf("left in the work directory: %v", left)
 	}
-	<-gone
+	wait(t, cfg.Tool, gone)
 }
 
 func TestDeadlineOfTheCallerIsATimeout(t *testing.T) {
@@ -121,7 +131,7 @@ func TestDeadlineOfTheCallerIsATimeout(t *testing.T) {
 	if _, err := e.Build(ctx, builder.Job{Recipe: e.recipe("v1.0.0")}, nil, io.Discard); k6x.KindOf(err) != k6x.Timeout {
 		t.Errorf("got %v", err)
 	}
-	<-gone
+	wait(t, cfg.Tool, gone)
 }
 
 // TestUnpinnedModuleIsNotEvenLookedFor shows that the go command is killed before it

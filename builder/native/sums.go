@@ -2,9 +2,7 @@ package native
 
 import (
 	"context"
-	"maps"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 
@@ -13,42 +11,36 @@ import (
 	"k6x/internal/gomod"
 )
 
-// maxSums bounds how many lines are remembered; one k6 has some five hundred.
-const maxSums = 50_000
+// maxSums bounds how much is remembered; one k6 has some five hundred lines.
+const maxSums = 8 << 20 // bytes
 
 // sums are the go.sum lines of builds that succeeded, which the go command has checked
 // against the checksum database. A build that starts with them does not look them up
 // again, which is a third of the time that it takes to load the packages. They say
 // nothing about which versions are chosen.
 type sums struct {
-	mu    sync.Mutex // guards lines
-	lines map[string]struct{}
+	mu   sync.Mutex // guards text
+	text string
 }
 
 // known returns all lines, in the order of a go.sum.
 func (s *sums) known() string {
 	s.mu.Lock()
-	lines := slices.Sorted(maps.Keys(s.lines))
-	s.mu.Unlock()
-	return strings.Join(lines, "")
+	defer s.mu.Unlock()
+	return s.text
 }
 
 // learn adds the lines of a go.sum.
 func (s *sums) learn(goSum string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lines == nil || len(s.lines) > maxSums {
-		s.lines = make(map[string]struct{})
-	}
-	for line := range strings.Lines(goSum) {
-		s.lines[line] = struct{}{}
-	}
+	s.text = gomod.JoinSums(s.text, goSum, maxSums)
 }
 
 func (s *sums) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lines = nil
+	s.text = ""
 }
 
 // needed returns the lines of a go.sum that the go command needs for the go.mod of ws: the

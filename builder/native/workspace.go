@@ -60,7 +60,7 @@ func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (
 	return ws, nil
 }
 
-// enter waits until nobody trims the caches, and keeps it so until leave is called.
+// enter waits until the caches are not being trimmed, and keeps it so until leave is called.
 func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
 	if leave, err = e.gate.shared(ctx); err != nil {
 		return nil, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))

@@ -91,8 +91,14 @@ func (c *Cache) Sum(m module.Version) string {
 
 // download returns the name of a file that the go command has about a module version.
 func (c *Cache) download(m module.Version, ext string) (string, error) {
+	name, err := FileName(m, ext)
+	return filepath.Join(c.Dir, "cache", "download", name), err
+}
+
+// FileName returns the name of a file about a module version in a directory that is a module proxy; ext is .mod or such.
+func FileName(m module.Version, ext string) (string, error) {
 	path, version, err := escape(m)
-	return filepath.Join(c.Dir, "cache", "download", path, "@v", version+ext), err
+	return filepath.Join(path, "@v", version+ext), err
 }
 
 // escape returns path and version of a module as they stand in file names.

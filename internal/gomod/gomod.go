@@ -1,8 +1,11 @@
 // Package gomod reads go.mod files of modules that strangers write, and selects versions as the go command does.
 //
-// A [File] is what matters of one go.mod ([Parse]), a [Cache] has those that the go command has downloaded, and [Load] follows
-// them from some modules on: to the versions of minimal version selection (https://go.dev/ref/mod#minimal-version-selection), and
-// to all who require a module.
+// A [File] is what matters of one go.mod ([Parse]). A [Cache] has those that the go command has downloaded, and a [Proxy] fetches them by
+// the rules of GOPROXY. A [Loader] follows them from some modules on: to the versions of minimal version selection
+// (https://go.dev/ref/mod#minimal-version-selection), and to all modules that require one.
+//
+// The files: gomod.go and sum.go read go.mod and go.sum, graph.go is the loader, cache.go the module cache. hops.go reads GOPROXY and goes
+// from one of its elements to the next: mirror.go is a module proxy, with credentials of netrc.go, and direct.go the go command.
 package gomod
 
 import (
@@ -20,7 +23,7 @@ import (
 // Bounds on what is read of go.mod files.
 const (
 	MaxFile    = 16 << 20 // bytes, as the go command has it
-	MaxGraph   = 20_000   // module versions that [Load] follows in the files that are here
+	MaxGraph   = 20_000   // module versions that a [Loader] follows in the files that are here
 	MaxFetched = 4000     // the same if each is fetched
 )
 
@@ -90,13 +93,3 @@ func (f *File) Retracted(version string) bool {
 func (f *File) pruned() bool { return f.Go != "" && compareGo(f.Go, "1.17") >= 0 }
 
 func compareGo(a, b string) int { return version.Compare("go"+a, "go"+b) }
-
-// ParseSum returns what a line of a go.sum is the hash of, a module or its go.mod; nothing if it is no such line.
-func ParseSum(line string) (m module.Version, ofGoMod bool) {
-	words := strings.Fields(line)
-	if len(words) != 3 {
-		return module.Version{}, false
-	}
-	version, ofGoMod := strings.CutSuffix(words[1], "/go.mod")
-	return module.Version{Path: words[0], Version: version}, ofGoMod
-}

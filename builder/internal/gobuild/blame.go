@@ -14,11 +14,11 @@ import (
 
 // Blame finds out which module of a recipe is at fault.
 type Blame struct {
-	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: nobody knows.
+	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: it is not known.
 	Imports func(m module.Version, pkg string) bool
 
 	// Unreached returns the error for what was printed, if it tells of a host that modules may not be fetched
-	// from. Nil: nobody knows.
+	// from. Nil: it is not known.
 	Unreached func(output string) *k6x.Error
 
 	// Replaced says what stands in for some modules. Nil: nothing.
@@ -103,7 +103,7 @@ func (b *Blame) describe(m module.Version) string {
 	if b.pinned(m.Path) {
 		return b.label(m)
 	}
-	// Whoever needs another version of it would get this one.
+	// A module that needs another version of it would get this one.
 	who := b.graph.RootsTo(func(n module.Version) bool { return n.Path == m.Path })
 	switch len(who) {
 	case 0:

@@ -170,12 +170,12 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 		who = b.describeOf(match[1])
 	}
 	if b.Unreached != nil {
-		if told := b.Unreached(match[0]); told != nil {
-			told.Message = who + " cannot be downloaded: " + told.Message
-			if told.Kind == k6x.Forbidden { // that is for what has another checksum
-				told.Kind = k6x.NotFound
+		if failure := b.Unreached(match[0]); failure != nil {
+			failure.Message = who + " cannot be downloaded: " + failure.Message
+			if failure.Kind == k6x.Forbidden { // that is for what has another checksum
+				failure.Kind = k6x.NotFound
 			}
-			return told
+			return failure
 		}
 	}
 	if absent.MatchString(match[2]) {

@@ -22,11 +22,13 @@ func Main(recipe k6x.Recipe) string {
 	return b.String()
 }
 
-// GoMod returns the go.mod with the pins. The go line is raised by the go command to what
-// the modules need.
+// GoVersion is that of the main module. The go command raises it to what the modules need.
+const GoVersion = "1.21"
+
+// GoMod returns the go.mod with the pins.
 func GoMod(recipe k6x.Recipe) string {
 	var b strings.Builder
-	b.WriteString("module k6\n\ngo 1.21\n\nrequire (\n")
+	b.WriteString("module k6\n\ngo " + GoVersion + "\n\nrequire (\n")
 	for _, m := range Pins(recipe) {
 		fmt.Fprintf(&b, "\t%s %s\n", m.Path, m.Version)
 	}

@@ -80,7 +80,7 @@ func (b *Blame) checkModules(info *debug.BuildInfo) error {
 		switch chosen, ok := linked[pin.Path]; {
 		case !ok:
 			return wrongBinary("%s is not in it", pin)
-		case chosen != pin.Version && b.Replaced == nil: // else that is told
+		case chosen != pin.Version && b.Replaced == nil: // else that is reported
 			return b.conflict(pin, chosen)
 		}
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package resolver
+package gomod
 
 import (
 	"context"
@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"k6x"
 )
 
 func mkfifo(t *testing.T, name string) {
@@ -55,23 +53,5 @@ func TestDirectIsKilledWithItsChildren(t *testing.T) {
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); len(left) > 0 || err != nil {
 		t.Errorf("left: %v, %v", left, err)
-	}
-}
-
-func TestRegistryThatIsAPipeIsRefused(t *testing.T) {
-	pipe := filepath.Join(t.TempDir(), "registry.json")
-	mkfifo(t, pipe)
-	done := make(chan error, 1)
-	go func() {
-		_, err := New(t.Context(), Config{Dir: t.TempDir(), Registries: []string{pipe}})
-		done <- err
-	}()
-	select {
-	case err := <-done:
-		if k6x.KindOf(err) != k6x.Invalid {
-			t.Errorf("%v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("New waits for someone to write to the pipe")
 	}
 }

@@ -1,7 +1,6 @@
-package resolver
+package gomod
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 
 	"k6x/internal/cage"
 	"k6x/internal/egress"
-	"k6x/internal/gomod"
 )
 
 // Bounds on one run of the go command.
@@ -32,7 +30,7 @@ type direct struct {
 	dir          string // for temporary directories to run in; it is made if need be
 	env          []string
 	egress       *egress.Proxy
-	run          func(cmd *exec.Cmd, dir string) error // as that of [Config]
+	run          func(cmd *exec.Cmd, dir string) error // as that of [ProxyConfig]
 	asConfigured bool                                  // keep GOPROXY as it is
 }
 
@@ -61,7 +59,7 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 	if l.GoMod == "" {
 		return nil, errors.New("go list -m has no go.mod file")
 	}
-	return readFile(l.GoMod, gomod.MaxFile)
+	return ReadFile(l.GoMod, MaxFile)
 }
 
 // list runs go list -m -json in an empty module; the last argument is path@version. When it returns, neither the
@@ -100,33 +98,21 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	if !d.asConfigured {
 		cmd.Env = append(cmd.Env, "GOPROXY=direct")
 	}
-	stdout, stderr := &bounded{most: directOutput}, &bounded{most: 64 << 10}
+	stdout, stderr := &cage.Output{Max: directOutput}, &cage.Output{Max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	run := d.run
 	if run == nil {
 		run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }
 	}
 	if err := run(cmd, dir); err != nil {
-		if told := d.egress.Explain(stderr.kept.String()); told != nil {
-			return listed{}, told.WithCause(err)
+		if refused := d.egress.Explain(stderr.String()); refused != nil {
+			return listed{}, refused.WithCause(err)
 		}
-		return listed{}, fmt.Errorf("go list -m: %w: %s", err, bytes.TrimSpace(stderr.kept.Bytes()))
+		return listed{}, fmt.Errorf("go list -m: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	var l listed
-	if err := json.Unmarshal(stdout.kept.Bytes(), &l); err != nil {
+	if err := json.Unmarshal([]byte(stdout.String()), &l); err != nil {
 		return listed{}, fmt.Errorf("go list -m: %w", err)
 	}
 	return l, nil
-}
-
-// bounded keeps the beginning of what is written to it. It is no bytes.Buffer, whose
-// ReadFrom would know no bound.
-type bounded struct {
-	kept bytes.Buffer
-	most int
-}
-
-func (b *bounded) Write(p []byte) (int, error) {
-	b.kept.Write(p[:min(len(p), b.most-b.kept.Len())])
-	return len(p), nil
 }

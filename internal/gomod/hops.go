@@ -1,4 +1,4 @@
-package resolver
+package gomod
 
 import (
 	"context"
@@ -12,37 +12,38 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/web"
 )
 
-// errAbsent: whoever has to know says that there is no such thing.
-var errAbsent = errors.New("not there")
+// ErrAbsent: the server or the go command says that there is no such module, or no such version of it.
+var ErrAbsent = errors.New("not there")
 
-// refusal is a definite answer that is neither yes nor "not there".
-type refusal struct {
-	status int // of HTTP; 0: GOPROXY=off
+// Refusal is a definite answer that is neither yes nor "not there".
+type Refusal struct {
+	Status int // of HTTP; 0: GOPROXY=off
 }
 
-func (e *refusal) Error() string {
-	if e.status == 0 {
+func (e *Refusal) Error() string {
+	if e.Status == 0 {
 		return "GOPROXY is off"
 	}
-	return fmt.Sprintf("the module proxy answers %d", e.status)
+	return fmt.Sprintf("the module proxy answers %d", e.Status)
 }
 
-// errDirect: the go command failed, for whatever reason.
-var errDirect = errors.New("direct")
+// ErrDirect: the go command failed, for whatever reason.
+var ErrDirect = errors.New("direct")
 
-// definite reports whether asking again soon would bring the same answer.
-func definite(err error) bool {
-	_, refused := errors.AsType[*refusal](err)
-	return refused || errors.Is(err, errAbsent)
+// Definite reports whether asking again soon would bring the same answer.
+func Definite(err error) bool {
+	_, refused := errors.AsType[*Refusal](err)
+	return refused || errors.Is(err, ErrAbsent)
 }
 
 // hop is one element of GOPROXY.
 type hop struct {
 	url      *url.URL // nil for direct and off
 	direct   bool
-	anyError bool // whether any error leads on to the next hop, not only errAbsent
+	anyError bool // whether any error leads on to the next hop, not only ErrAbsent
 }
 
 // parseProxies reads GOPROXY.
@@ -71,7 +72,7 @@ func parseProxies(list string) ([]hop, error) {
 		}
 		u, err := url.Parse(element)
 		if err != nil {
-			return nil, k6x.Errorf(k6x.Invalid, "GOPROXY has an element that is not a URL").WithCause(withoutURL(err))
+			return nil, k6x.Errorf(k6x.Invalid, "GOPROXY has an element that is not a URL").WithCause(web.WithoutURL(err))
 		}
 		switch u.Scheme {
 		case "http", "https", "file":
@@ -86,10 +87,15 @@ func parseProxies(list string) ([]hop, error) {
 	return hops, nil
 }
 
-// try asks one hop after the other. Ask is for a proxy, direct for the go command.
-func try[T any](ctx context.Context, p *proxy, modulePath string,
-	ask func(ctx context.Context, base *url.URL) (T, error), direct func(context.Context) (T, error),
-) (T, error) {
+// origin is where modules are fetched from.
+type origin interface {
+	versions(ctx context.Context, modulePath string) ([]string, error)
+	goMod(ctx context.Context, modulePath, version string) ([]byte, error)
+	commit(ctx context.Context, modulePath, hash string) (string, error)
+}
+
+// try asks one hop after the other.
+func try[T any](ctx context.Context, p *Proxy, modulePath string, ask func(origin) (T, error)) (T, error) {
 	hops := p.hops
 	if p.noProxy != "none" && module.MatchPrefixPatterns(p.noProxy, modulePath) {
 		hops = []hop{{direct: true}}
@@ -97,14 +103,14 @@ func try[T any](ctx context.Context, p *proxy, modulePath string,
 	var none T
 	var telling error // the error that says most
 	for _, h := range hops {
-		value, err := none, error(&refusal{})
+		value, err := none, error(&Refusal{})
 		switch {
 		case h.direct:
-			if value, err = direct(ctx); err != nil {
-				err = fmt.Errorf("%w: %w", errDirect, err)
+			if value, err = ask(p.direct); err != nil {
+				err = fmt.Errorf("%w: %w", ErrDirect, err)
 			}
 		case h.url != nil:
-			value, err = ask(ctx, h.url)
+			value, err = ask(&mirror{p, h.url})
 		}
 		if err == nil {
 			return value, nil
@@ -112,11 +118,11 @@ func try[T any](ctx context.Context, p *proxy, modulePath string,
 		if ctx.Err() != nil {
 			return none, ctx.Err()
 		}
-		absent := errors.Is(err, errAbsent)
+		absent := errors.Is(err, ErrAbsent)
 		// A failure says more than "not there" from a later proxy. But the go command cannot
 		// tell "not there" from a failure, unless we know why it failed: if a proxy could, that counts.
 		_, known := errors.AsType[*k6x.Error](err)
-		if telling == nil || !absent && (h.url != nil || known || !errors.Is(telling, errAbsent)) {
+		if telling == nil || !absent && (h.url != nil || known || !errors.Is(telling, ErrAbsent)) {
 			telling = err
 		}
 		if !absent && !h.anyError {
