@@ -3,6 +3,7 @@
 //
 // [Store] is the interface; the subpackages dir, mem and bucket implement it, tier puts a
 // dir in front of a bucket, and cachetest has the conformance suite that each has to pass.
+// [k6x/cache/blob] has the places for bytes that a bucket is in.
 package cache
 
 import (

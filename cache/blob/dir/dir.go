@@ -155,6 +155,10 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	// 1. The bytes become durable below a name that is no blob's.
 	temp := filepath.Join(b.dir, tempName, rand.Text())
 	err = b.write(temp, body, size)
+	var status fs.FileInfo // now, as another process may replace or delete the blob once it is there
+	if err == nil {
+		status, err = os.Stat(temp)
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -164,7 +168,7 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	if err != nil {
 		return blob.Info{}, errors.Join(err, b.fs.RemoveAll(temp))
 	}
-	return b.Stat(context.WithoutCancel(ctx), name)
+	return infoOf(name, status), nil
 }
 
 func (b *Bucket) write(temp string, body io.ReaderAt, size int64) error {
