@@ -28,7 +28,8 @@ type Client struct {
 	HTTP     *http.Client                                     // nil: one with the default transport; redirects are followed here
 	Token    string                                           // sent to the host of Base only; "": none
 	Logger   *slog.Logger                                     // nil: discard
-	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: nothing is reported
+	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: a service is not asked for the steps of a build
+	Retrying func(err error, after time.Duration)             // called before a request is tried again; nil: that is not reported
 	Tries    int                                              // of a request that fails in a way that may pass; 0: 4
 	Stall    time.Duration                                    // how long a download may go without a byte; 0: a minute
 	MaxWait  time.Duration                                    // how long it may take until the first byte of a binary comes, or its name; 0: half an hour
@@ -53,7 +54,6 @@ type Step int
 const (
 	Resolving   Step = iota // asking which versions the list has: URL
 	Building                // asking for the binary, which may mean that it is built: URL, Doing
-	Retrying                // waiting to try again: Err, After
 	Downloading             // bytes have come: Done of Total
 )
 
@@ -61,11 +61,9 @@ const (
 type Event struct {
 	Step  Step
 	URL   string
-	Doing string        // the step of the build at the service, in a word such as compiling; "": it does not say
-	Done  int64         // bytes, or modules or packages of the build
-	Total int64         // of the same; 0: not known
-	Err   error         // why it is tried again
-	After time.Duration // when it is tried again
+	Doing string // the step of the build at the service, in a word such as compiling; "": it does not say
+	Done  int64  // bytes, or modules or packages of the build
+	Total int64  // of the same; 0: not known
 }
 
 func (c *Client) report(e Event) {

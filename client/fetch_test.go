@@ -161,7 +161,17 @@ func TestRetryAfterIsKeptToWithinBounds(t *testing.T) {
 		}
 		serveData(w, r)
 	})
+	var reported []time.Duration
+	c.Retrying = func(err error, after time.Duration) {
+		if k6x.KindOf(err) != k6x.Unavailable {
+			t.Errorf("reported %v", err)
+		}
+		reported = append(reported, after)
+	}
 	_, err := fetch(t, c, pinned)
+	if !slices.Equal(reported, *pauses) {
+		t.Errorf("reported pauses of %v, not %v", reported, *pauses)
+	}
 	if p := *pauses; err != nil || len(p) != 3 || p[0] != 7*time.Second || p[1] != maxPause || p[2] < 4*time.Second || p[2] > 5*time.Second {
 		t.Errorf("%v after pauses of %v", err, p)
 	}

@@ -59,7 +59,9 @@ func (c *Client) retry(ctx context.Context, progress func() int64, f func() erro
 		if t.after > 0 {
 			d = min(t.after, maxPause)
 		}
-		c.report(Event{Step: Retrying, Err: t.err, After: d})
+		if c.Retrying != nil {
+			c.Retrying(t.err, d)
+		}
 		c.logger().Debug("trying again", "error", t.err, "cause", errors.Unwrap(t.err), "after", d)
 		pause := c.Pause
 		if pause == nil {

@@ -107,16 +107,16 @@ func TestARealService(t *testing.T) {
 		}
 		return list
 	}
-	wish := parse("k6/x/hello@<0.2")
+	requested := parse("k6/x/hello@<0.2")
 	stranger := &client.Client{Base: base}
-	if _, err := stranger.Fetch(t.Context(), platform, wish, temp(t)); k6x.KindOf(err) != k6x.Unauthorized {
+	if _, err := stranger.Fetch(t.Context(), platform, requested, temp(t)); k6x.KindOf(err) != k6x.Unauthorized {
 		t.Errorf("without a token: %v", err)
 	}
-	pinned, err := stranger.Resolve(t.Context(), platform, wish)
+	pinned, err := stranger.Resolve(t.Context(), platform, requested)
 	if want := "k6@v1.1.0,k6/x/hello@v0.1.1"; err != nil || pinned.String() != want {
 		t.Errorf("resolved to %s, %v; want %s", pinned, err, want)
 	}
-	made, err := c.Fetch(t.Context(), platform, wish, temp(t))
+	made, err := c.Fetch(t.Context(), platform, requested, temp(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,14 +130,14 @@ func TestARealService(t *testing.T) {
 	if info, err := file.Stat(); err != nil || info.Size() != made.Size || made.Size == 0 {
 		t.Errorf("%+v, %v", info, err)
 	}
-	for wish, want := range map[string]k6x.Error{
+	for requested, want := range map[string]k6x.Error{
 		"k6/x/hallo":    {Kind: k6x.NotFound, Message: "k6/x/hallo is not in the registry", Hint: "Did you mean k6/x/hello?"},
 		"k6/x/hello@>9": {Kind: k6x.NotFound, Message: "no version of k6/x/hello satisfies >9", Hint: "There are v0.1.1, v0.1.0."},
 		"k6/x/broken":   {Kind: k6x.BuildFailed, Message: "k6/x/broken (example.com/xk6-broken@v0.1.0) does not compile:\nx.go:1: no"},
 	} {
-		_, err = c.Fetch(t.Context(), platform, parse(wish), temp(t))
+		_, err = c.Fetch(t.Context(), platform, parse(requested), temp(t))
 		if e := k6x.AsError(err); e.Kind != want.Kind || e.Message != want.Message || !strings.HasPrefix(e.Hint, want.Hint) {
-			t.Errorf("%s: %s: %q, hint %q", wish, e.Kind, e.Message, e.Hint)
+			t.Errorf("%s: %s: %q, hint %q", requested, e.Kind, e.Message, e.Hint)
 		}
 	}
 }

@@ -109,11 +109,11 @@ func parse(t *testing.T, s string) k6x.List {
 	return list
 }
 
-// bench is a launcher with what it told.
+// bench is a launcher with what it printed.
 type bench struct {
 	*Launcher
-	t    *testing.T
-	told []string
+	t       *testing.T
+	printed []string
 }
 
 func newBench(t *testing.T, sources ...Source) *bench {
@@ -124,7 +124,7 @@ func newBench(t *testing.T, sources ...Source) *bench {
 	b := &bench{t: t}
 	b.Launcher = &Launcher{Dir: dir, Sources: sources, Platform: host, Print: func(detail bool, text string) {
 		if !detail {
-			b.told = append(b.told, text)
+			b.printed = append(b.printed, text)
 		}
 	}}
 	return b
@@ -160,8 +160,8 @@ func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
 
 	b := newBench(t, absent, broken, works)
 	b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0")
-	if len(absent.asked) != 0 || !slices.Contains(b.told, "broken: no answer from builds.test; trying works instead") {
-		t.Errorf("told %q", b.told)
+	if len(absent.asked) != 0 || !slices.Contains(b.printed, "broken: no answer from builds.test; trying works instead") {
+		t.Errorf("printed %q", b.printed)
 	}
 	asked := len(works.asked)
 	b.want("k6/x/a@<0.2", "k6@v1.1.0,k6/x/a@v0.1.0")
@@ -190,7 +190,7 @@ func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
 	full := &shop{name: "full", open: k6x.Errorf(k6x.Internal, "something went wrong").WithCause(os.ErrPermission)}
 	odd := &shop{name: "odd", fails: errors.New("something odd"), close: errors.New("it does not close")}
 	if _, err := newBench(t, full, odd).get(""); !strings.Contains(fmt.Sprint(err), "full: something went wrong: permission denied\n  odd: something odd") {
-		t.Errorf("the cause is not told: %v", err)
+		t.Errorf("the cause is not printed: %v", err)
 	}
 	if _, err := newBench(t, odd).get(""); fmt.Sprint(err) != "something odd" {
 		t.Errorf("not what the only source says: %v", err)
@@ -255,7 +255,7 @@ func TestAK6WithMoreIsUsedOnlyIfNoSourceAnswers(t *testing.T) {
 		b.Sources, details = []Source{source}, nil
 		b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
 		if !strings.Contains(strings.Join(details, "\n"), "has more than what is needed, and is used as no builder answers") {
-			t.Errorf("%s: told %q", name, details)
+			t.Errorf("%s: printed %q", name, details)
 		}
 		b.Clean = true
 		if got, err := b.get("k6/x/a"); err == nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"k6x"
 	"k6x/client"
@@ -48,27 +49,33 @@ func (s *screen) waiting(text string) {
 	s.display.Spin(text)
 }
 
-// service shows the progress of a request to a service.
-func (s *screen) service(e client.Event) {
-	switch e.Step {
-	case client.Resolving:
-		s.display.Spin("asking " + hostOf(e.URL))
-	case client.Building:
-		switch of := hostOf(e.URL) + " is "; e.Doing {
-		case "":
-			s.display.Spin("waiting for " + hostOf(e.URL) + ", which may be building")
-		case event.Fetching.String():
-			s.display.Count(of+"fetching modules", e.Done, e.Total)
-		case event.Compiling.String():
-			s.display.Count(of+"compiling packages", e.Done, e.Total)
-		default:
-			s.display.Spin(of + k6x.Printable(e.Doing))
-		}
-	case client.Downloading:
-		s.display.Bytes("downloading", e.Done, e.Total)
-	case client.Retrying:
-		s.print(false, fmt.Sprintf("%v; trying again in %s", e.Err, e.After.Round(1e8)))
+// service returns a function that shows the progress of a request to a service; nil if there is no display.
+func (s *screen) service() func(client.Event) {
+	if s.display == nil {
+		return nil
 	}
+	return func(e client.Event) {
+		host := hostOf(e.URL)
+		switch {
+		case e.Step == client.Resolving:
+			s.display.Spin("asking " + host)
+		case e.Step == client.Downloading:
+			s.display.Bytes("downloading", e.Done, e.Total)
+		case e.Doing == "":
+			s.display.Spin("waiting for " + host + ", which may be building")
+		case e.Doing == event.Fetching.String():
+			s.display.Count(host+" is fetching modules", e.Done, e.Total)
+		case e.Doing == event.Compiling.String():
+			s.display.Count(host+" is compiling packages", e.Done, e.Total)
+		default:
+			s.display.Spin(host + " is " + k6x.Printable(e.Doing))
+		}
+	}
+}
+
+// retrying prints that a request is tried again.
+func (s *screen) retrying(err error, after time.Duration) {
+	s.print(false, fmt.Sprintf("%v; trying again in %s", err, after.Round(1e8)))
 }
 
 func hostOf(url string) string {

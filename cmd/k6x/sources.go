@@ -73,7 +73,7 @@ func (o *builderOptions) dial(shown *screen) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &client.Client{Base: base, Token: token, Tries: 3, Progress: shown.service, Logger: shown.logger()}, nil
+	return &client.Client{Base: base, Token: token, Tries: 3, Progress: shown.service(), Retrying: shown.retrying, Logger: shown.logger()}, nil
 }
 
 // fetcher is the go command that fetches modules for a resolver. The zero value fetches none.
