@@ -10,7 +10,7 @@ import (
 	"k6x/event"
 )
 
-// Bounds of what a client that is turned away is told to wait.
+// Bounds of the wait that a client is given with a refusal.
 const (
 	minRetry = time.Second
 	maxRetry = time.Minute

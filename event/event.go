@@ -1,6 +1,6 @@
 // Package event says what happens to builds. An [Event] is a plain value: it can be written as JSON, kept, and sent to
-// another machine. A [Sink] takes events as they happen; [Stream] is one that keeps the last of them for those who
-// come later.
+// another machine. A [Sink] takes events as they happen; [Stream] is one that keeps the last of them for readers
+// that come later.
 //
 // Of one job there are, in this order and as far as they come about,
 //

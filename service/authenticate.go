@@ -53,7 +53,7 @@ func LoadTokens(file string) (*Tokens, error) {
 
 // Check returns nil if r bears one of the tokens, as "Authorization: Bearer TOKEN" or as
 // the password of Basic. Else the error is of kind [k6x.Unauthorized], or
-// [k6x.Unavailable] if the file cannot be read any more: nobody gets in on old tokens.
+// [k6x.Unavailable] if the file cannot be read any more: old tokens let no client in.
 func (t *Tokens) Check(r *http.Request) error {
 	if t == nil {
 		return nil

@@ -70,7 +70,7 @@ func (s *Service) binary(w *response, r *http.Request) error {
 			return err
 		}
 		w.outcome = "built"
-		if s.sendElsewhere(w, r, entry.Key) {
+		if s.redirectToStore(w, r, entry.Key) {
 			return entry.Close()
 		}
 		return s.send(w, r, entry)
@@ -89,7 +89,7 @@ func (s *Service) sendStored(w *response, r *http.Request, canonical string) err
 	if err != nil {
 		return err
 	}
-	if s.sendElsewhere(w, r, key) { // before Open, which may have to fetch the bytes
+	if s.redirectToStore(w, r, key) { // before Open, which may have to fetch the bytes
 		s.cfg.Metrics.hit()
 		return nil
 	}

@@ -33,8 +33,8 @@ type wireArtifact struct {
 	Warnings     []string          `json:"warnings"`
 }
 
-// product is a binary that is kept.
-type product struct {
+// builtBinary is a binary that is kept.
+type builtBinary struct {
 	resolved
 	digest  string
 	differs bool // building it again gave other bytes
@@ -143,9 +143,9 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	if err := s.cfg.Resolver.Permit(req.list); err != nil {
 		return nil, err
 	}
-	var made product
+	var made builtBinary
 	err = s.untilDrained(r.Context(), func(ctx context.Context) (err error) {
-		made, err = s.produce(ctx, w, req)
+		made, err = s.lookUpOrBuild(ctx, w, req)
 		return err
 	})
 	if err != nil {
@@ -173,34 +173,34 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	}{artifact}), nil
 }
 
-// produce looks for the binary in the store and builds it if need be. Unlike a request
+// lookUpOrBuild looks for the binary in the store and builds it if need be. Unlike a request
 // for a path it waits as long as it takes: k6 takes no redirect for an answer.
-func (s *Service) produce(ctx context.Context, w *response, req buildRequest) (product, error) {
-	want, err := s.meaning(ctx, req.platform, req.list, req.major)
+func (s *Service) lookUpOrBuild(ctx context.Context, w *response, req buildRequest) (builtBinary, error) {
+	want, err := s.resolveBound(ctx, req.platform, req.list, req.major)
 	if err != nil {
-		return product{}, err
+		return builtBinary{}, err
 	}
 	if want.bound && !req.nocache {
 		entry, err := s.cfg.Store.Open(ctx, want.recipe.Key())
 		if err == nil {
 			w.outcome = "hit"
 			s.cfg.Metrics.hit()
-			return product{resolved: want, digest: entry.Digest}, entry.Close()
+			return builtBinary{resolved: want, digest: entry.Digest}, entry.Close()
 		}
 		if !errors.Is(err, cache.ErrEvicted) && !errors.Is(err, cache.ErrNotFound) {
-			return product{}, err
+			return builtBinary{}, err
 		}
 	}
-	artifact, err := s.obtain(ctx, want, builder.Job{Client: w.client, Rebuild: req.nocache})
+	artifact, err := s.ensure(ctx, want, builder.Job{Client: w.client, Rebuild: req.nocache})
 	differs := errors.Is(err, builder.ErrDiffers)
 	if differs {
 		s.cfg.Logger.Error("a rebuild gave other bytes than those that are kept", "id", w.id, "path", want.canonical, "error", err)
 	} else if err != nil {
-		return product{}, err
+		return builtBinary{}, err
 	}
 	w.outcome = "built"
 	want.recipe = artifact.Recipe
-	return product{resolved: want, digest: artifact.Digest, differs: differs}, nil
+	return builtBinary{resolved: want, digest: artifact.Digest, differs: differs}, nil
 }
 
 // versions returns the versions of a pinned list by name.

@@ -54,7 +54,7 @@ func Codings() []string {
 
 // acceptable returns those of the codings that a client would rather have than the bytes as
 // they are, what it likes best first, by its Accept-Encoding (RFC 9110 section 12.5.3). Without
-// that header a client may be sent anything, but most who leave it out decode nothing.
+// that header a client may be sent anything, but most that leave it out decode nothing.
 func acceptable(header []string, all []coding) []coding {
 	quality, identity := weights(header)
 	var list []coding

@@ -22,7 +22,7 @@ import (
 
 // variants makes compressed forms of stored binaries and finds them again. They are kept in the
 // store as a binary is, each under a key of its own: they are verified, count for the size limit
-// and go when nobody uses them. Whatever fails here costs nothing but the saving.
+// and go when no client uses them. Whatever fails here costs nothing but the saving.
 type variants struct {
 	store   cache.Store
 	codings []coding // those wanted
@@ -113,7 +113,7 @@ func (v *variants) open(ctx context.Context, of variant) *cache.Entry {
 	select {
 	case v.wanted <- of:
 		v.pending[of] = true
-	default: // whoever asks next asks again
+	default: // the next request asks again
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ var statuses = map[k6x.Kind]int{
 	k6x.Unavailable:  http.StatusServiceUnavailable,
 	k6x.Timeout:      http.StatusGatewayTimeout,
 	k6x.NoSpace:      http.StatusInsufficientStorage,
-	k6x.Canceled:     http.StatusServiceUnavailable, // not by this client, or there is nobody to read it
+	k6x.Canceled:     http.StatusServiceUnavailable, // not by this client, or no answer is read
 }
 
 // problem is an error as a client gets it: an RFC 9457 problem with members of ours.
@@ -69,7 +69,7 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 	kind := k6x.KindOf(err)
 	w.outcome = kind.String()
 	if kind == k6x.Canceled && r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // nobody is there to read an answer, and none may look like a success
+		panic(http.ErrAbortHandler) // no client is there to read an answer, and none may look like a success
 	}
 	e := k6x.AsError(err)
 	p := problem{kind: kind, Status: statuses[kind], Detail: e.Message, Kind: kind.String(), Hint: e.Hint, ID: w.id}

@@ -20,7 +20,7 @@ type Metrics struct {
 	builds        prometheus.Counter
 	failures      *prometheus.CounterVec
 	buildDuration prometheus.Histogram
-	wishes        *prometheus.GaugeVec
+	targets       *prometheus.GaugeVec
 	k6build       k6buildMetrics
 }
 
@@ -44,11 +44,11 @@ func NewMetrics() *Metrics {
 			Name: "k6x_build_duration_seconds", Help: "Time of a build, without its wait in the queue.",
 			Buckets: buildBuckets(),
 		}),
-		wishes: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		targets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "k6x_preload_wishes", Help: "What is to be built before anybody asks, by state: waiting, done or failed.",
 		}, []string{"state"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.wishes,
+	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.targets,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.k6build = newK6buildMetrics(m.registry)
 	return m
@@ -79,11 +79,11 @@ func (m *Metrics) Sandbox(state string) {
 	m.registry.MustRegister(gauge)
 }
 
-// preload sets the number of wishes by state.
+// preload sets the number of targets by state.
 func (m *Metrics) preload(waiting, done, failed int) {
-	m.wishes.WithLabelValues("waiting").Set(float64(waiting))
-	m.wishes.WithLabelValues("done").Set(float64(done))
-	m.wishes.WithLabelValues("failed").Set(float64(failed))
+	m.targets.WithLabelValues("waiting").Set(float64(waiting))
+	m.targets.WithLabelValues("done").Set(float64(done))
+	m.targets.WithLabelValues("failed").Set(float64(failed))
 }
 
 // Count is a sink that counts builds.

@@ -24,12 +24,12 @@ func unsatisfied(kind k6x.Kind) bool {
 	return kind == k6x.Invalid || kind == k6x.NotFound || kind == k6x.Forbidden || kind == k6x.Conflict
 }
 
-// told is the one table from an error to how the build API tells it (docs/contracts.md, sections 4
+// nestedForm is the one table from an error to its form in the build API (docs/contracts.md, sections 4
 // and 6): the status, and the words around the reason. Whatever came of a request that
 // could be read has status 200, also if the queue is full or the fault is ours: k6 shows its
-// user the body of no other status, and does not try again. For those who do, a
+// user the body of no other status, and does not try again. For clients that do, a
 // Retry-After stays in the header.
-func told(p problem, path string) (status int, around []string) {
+func nestedForm(p problem, path string) (status int, around []string) {
 	switch {
 	case p.Status == http.StatusMethodNotAllowed:
 		return p.Status, []string{"invalid request"}
@@ -48,7 +48,7 @@ func told(p problem, path string) (status int, around []string) {
 // writeNested renders p for clients of the build API. The innermost reason is all that
 // there is to say, in lines for a terminal.
 func writeNested(w *response, r *http.Request, p problem) {
-	status, around := told(p, r.URL.Path)
+	status, around := nestedForm(p, r.URL.Path)
 	nested := nest(append(around, p.text())...)
 	var body []byte
 	if r.URL.Path == resolvePath {

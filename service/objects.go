@@ -23,7 +23,7 @@ import (
 type ObjectsConfig struct {
 	Store       *objects.Store
 	DownloadURL *url.URL       // what clients see in front of /store; nil: as the request says
-	Tokens      *Tokens        // needed to store; nil: nobody needs one
+	Tokens      *Tokens        // needed to store; nil: none is needed
 	Trusted     []netip.Prefix // peers whose X-Forwarded-For and X-Forwarded-Proto are believed
 	Metrics     *Metrics       // nil: a new one
 	Logger      *slog.Logger   // nil: discard

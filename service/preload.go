@@ -12,21 +12,21 @@ import (
 	"k6x/resolver"
 )
 
-// Wish is a list for a platform that is built before anybody asks for it.
-type Wish struct {
+// Target is a list for a platform that is built before a client asks for it.
+type Target struct {
 	Platform k6x.Platform
 	List     k6x.List
 }
 
 // ParsePreload reads LIST:GOOS/GOARCH,LIST:GOOS/GOARCH… The last list may go without
 // a platform, which then is host.
-func ParsePreload(s string, host k6x.Platform) ([]Wish, error) {
-	var wishes []Wish
+func ParsePreload(s string, host k6x.Platform) ([]Target, error) {
+	var targets []Target
 	var items []string
 	add := func(platform k6x.Platform) error {
 		list, err := k6x.ParseList(strings.Join(items, ","))
 		items = nil
-		wishes = append(wishes, Wish{platform, list})
+		targets = append(targets, Target{platform, list})
 		return err
 	}
 	for item := range strings.SplitSeq(s, ",") {
@@ -46,7 +46,7 @@ func ParsePreload(s string, host k6x.Platform) ([]Wish, error) {
 			return nil, err
 		}
 	}
-	return wishes, nil
+	return targets, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
@@ -63,20 +63,20 @@ const (
 	maxPreloadPause = 8 * time.Minute
 )
 
-// Preload builds and pins each wish, one after another and in the [builder.Background],
+// Preload builds and pins each target, one after another and in the [builder.Background],
 // until all is done or ctx ends. What is stored is not built again. What fails for good is logged and
 // passed over; what may work later is tried again, after the others.
-func (s *Service) Preload(ctx context.Context, wishes []Wish) {
-	if len(wishes) == 0 {
+func (s *Service) Preload(ctx context.Context, targets []Target) {
+	if len(targets) == 0 {
 		return
 	}
 	done, failed := 0, 0
-	s.cfg.Metrics.preload(len(wishes), done, failed)
+	s.cfg.Metrics.preload(len(targets), done, failed)
 	for wait := preloadPause; ; wait = min(2*wait, maxPreloadPause) {
-		var again []Wish
-		for i, wish := range wishes {
-			path := wish.List.Path(wish.Platform)
-			err := s.preload(ctx, wish)
+		var again []Target
+		for i, target := range targets {
+			path := target.List.Path(target.Platform)
+			err := s.preload(ctx, target)
 			switch {
 			case ctx.Err() != nil:
 				return
@@ -84,28 +84,28 @@ func (s *Service) Preload(ctx context.Context, wishes []Wish) {
 				done++
 				s.cfg.Logger.Info("preloaded", "path", path)
 			case s.transient(k6x.KindOf(err)):
-				again = append(again, wish)
+				again = append(again, target)
 				s.cfg.Logger.Warn("preload is tried again", "path", path, "error", err)
 			default:
 				failed++
 				s.cfg.Logger.Error("preload failed", "path", path, "error", err)
 			}
-			s.cfg.Metrics.preload(len(wishes)-i-1+len(again), done, failed)
+			s.cfg.Metrics.preload(len(targets)-i-1+len(again), done, failed)
 		}
-		if wishes = again; len(wishes) == 0 || !pause(ctx, wait) {
+		if targets = again; len(targets) == 0 || !pause(ctx, wait) {
 			return
 		}
 	}
 }
 
-func (s *Service) preload(ctx context.Context, wish Wish) error {
-	if !s.builds(wish.Platform) {
-		return k6x.UnknownPlatform(wish.Platform.String(), s.cfg.Platforms...)
+func (s *Service) preload(ctx context.Context, target Target) error {
+	if !s.builds(target.Platform) {
+		return k6x.UnknownPlatform(target.Platform.String(), s.cfg.Platforms...)
 	}
-	if err := s.cfg.Resolver.Permit(wish.List); err != nil {
+	if err := s.cfg.Resolver.Permit(target.List); err != nil {
 		return err
 	}
-	want, err := s.meaning(ctx, wish.Platform, wish.List, anyMajor)
+	want, err := s.resolveBound(ctx, target.Platform, target.List, anyMajor)
 	if err != nil {
 		return err
 	}

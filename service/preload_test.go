@@ -20,7 +20,7 @@ import (
 	"k6x/service"
 )
 
-func wishes(t *testing.T, list string) []service.Wish {
+func wishes(t *testing.T, list string) []service.Target {
 	t.Helper()
 	wishes, err := service.ParsePreload(list, k6x.Platform{OS: "linux", Arch: "amd64"})
 	if err != nil {

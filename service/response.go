@@ -52,15 +52,15 @@ func (w *response) WriteHeader(status int) {
 		w.status = status
 	}
 	if status >= 400 {
-		w.unlikeABinary()
+		w.clearBinaryHeaders()
 	}
 	w.extendDeadline() // that of an earlier request on the connection may have passed
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// unlikeABinary removes what may be set already when a binary turns out not to be
+// clearBinaryHeaders removes what may be set already when a binary turns out not to be
 // the answer, as for a range that cannot be had: no error is cacheable as a success.
-func (w *response) unlikeABinary() {
+func (w *response) clearBinaryHeaders() {
 	h := w.Header()
 	for _, name := range []string{"Content-Disposition", "Content-Encoding", "Etag", "Last-Modified", "Repr-Digest"} {
 		h.Del(name)

@@ -42,9 +42,9 @@ type Config struct {
 	Trusted   []netip.Prefix   // peers whose X-Forwarded-For and X-Forwarded-Proto are believed
 	Metrics   *Metrics         // nil: a new one
 	Logger    *slog.Logger     // nil: discard
-	Tokens    *Tokens          // needed for the build API and for first builds; nil: nobody needs one
+	Tokens    *Tokens          // needed for the build API and for first builds; nil: none is needed
 	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
-	Redirect  bool             // send those who download a binary to the store, if it can sign URLs
+	Redirect  bool             // send downloads of a binary to the store, if it can sign URLs
 	Version   Version          // what /version tells
 
 	// Compress names the content codings (see [Codings]) in which binaries are sent to clients

@@ -26,7 +26,7 @@ type readiness struct {
 }
 
 // ready answers GET of /ready: 200 if requests should be sent here, else 503. A registry that
-// is stale is told, but is no reason to send requests elsewhere.
+// is stale is named, but is no reason to send requests elsewhere.
 func (s *Service) ready(w *response, _ *http.Request) error {
 	w.outcome = "status"
 	body := readiness{Ready: true, Registries: s.cfg.Resolver.Sources()}

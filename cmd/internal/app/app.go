@@ -40,7 +40,7 @@ type App struct {
 	limit    *builder.Limit
 	dedup    *builder.Dedup
 	Service  *service.Service
-	preload  []service.Wish
+	preload  []service.Target
 	work     sync.WaitGroup
 }
 
@@ -90,11 +90,11 @@ func (a *App) validate() (service.Config, error) {
 		return fail(err)
 	}
 	for _, list := range o.Preload {
-		wishes, err := service.ParsePreload(list, a.host)
+		targets, err := service.ParsePreload(list, a.host)
 		if err != nil {
 			return fail(fmt.Errorf("--preload %s: %w", list, err))
 		}
-		a.preload = append(a.preload, wishes...)
+		a.preload = append(a.preload, targets...)
 	}
 	var tokens *service.Tokens
 	if o.AuthTokenFile != "" {

@@ -43,7 +43,7 @@ type Options struct {
 	MaxWait           time.Duration
 	LatestMaxAge      time.Duration
 	BuildMaxAge       time.Duration
-	AuthTokenFile     string   // "": nobody needs a token
+	AuthTokenFile     string   // "": no token is needed
 	Compress          []string // content codings, as service.Codings names them
 	Cgo               bool     // build extensions that need a C compiler
 	Preload           []string

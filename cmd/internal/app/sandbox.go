@@ -22,7 +22,7 @@ type Sandbox struct {
 	cpu    time.Duration
 }
 
-// What one build may take that nobody has to choose: many times what k6 with any extension does.
+// What one build may take that is no flag: many times what k6 with any extension does.
 const (
 	maxFileSize  = 2 << 30
 	maxOpenFiles = 1 << 14

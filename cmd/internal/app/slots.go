@@ -22,7 +22,7 @@ func buildsFor(processors int, memory uint64) int {
 }
 
 // availableMemory returns the bytes that the machine has or the process is limited to, the most
-// that there can be if nobody says.
+// that there can be if neither says.
 func availableMemory() uint64 {
 	least := uint64(math.MaxUint64)
 	for _, source := range []memlimit.Provider{memlimit.FromSystem, memlimit.FromCgroup} {

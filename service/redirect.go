@@ -17,9 +17,9 @@ type signer interface {
 	SignedURL(ctx context.Context, key string) (string, error)
 }
 
-// sendElsewhere redirects who downloads a binary to the store, if that is wanted and
+// redirectToStore redirects the download of a binary to the store, if that is wanted and
 // works, and reports whether it answered. It does not open the binary.
-func (s *Service) sendElsewhere(w *response, r *http.Request, key string) bool {
+func (s *Service) redirectToStore(w *response, r *http.Request, key string) bool {
 	if s.signer == nil {
 		return false
 	}

@@ -48,9 +48,9 @@ func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.L
 	return resolved{recipe.List(), recipe.Path(), recipe, false}, nil
 }
 
-// meaning is resolve for those who do not come back with the canonical path: what it is
+// resolveBound is resolve for requests that do not come back with the canonical path: what it is
 // bound to counts.
-func (s *Service) meaning(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
+func (s *Service) resolveBound(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
 	want, err := s.resolve(ctx, platform, list, major)
 	if err != nil || want.bound {
 		return want, err
@@ -84,7 +84,7 @@ func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*c
 	// An artifact may be evicted between the end of its build and its being opened,
 	// when the store is small and busy; then one more try is due.
 	for attempt := 0; ; attempt++ {
-		artifact, err := s.obtain(ctx, want, job)
+		artifact, err := s.ensure(ctx, want, job)
 		if err != nil {
 			return nil, err
 		}
@@ -99,9 +99,9 @@ func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*c
 	}
 }
 
-// obtain makes sure that the binary is stored and binds its path. The job lacks the recipe only. It returns the record
+// ensure makes sure that the binary is stored and binds its path. The job lacks the recipe only. It returns the record
 // of what the path is bound to; with [builder.ErrDiffers] that is good too.
-func (s *Service) obtain(ctx context.Context, want resolved, job builder.Job) (k6x.Artifact, error) {
+func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job) (k6x.Artifact, error) {
 	key := want.recipe.Key()
 	job.Recipe = want.recipe
 	artifact, err := s.cfg.Builder.Build(ctx, job)
