@@ -2,11 +2,7 @@ package fast
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"io"
-	"os"
-	"path/filepath"
 
 	"k6x"
 )
@@ -35,40 +31,11 @@ func (e *Engine) confirm(ctx context.Context, b *build) bool {
 
 // sameByGoBuild has the go command make the binary, and compares.
 func (e *Engine) sameByGoBuild(ctx context.Context, b *build) (bool, error) {
-	made := filepath.Join(b.ws.Dir(), "made.out")
-	if _, err := os.Stat(made); err != nil { // else it is not the first time
-		if err := os.Rename(b.ws.Output(), made); err != nil {
-			return false, err
-		}
-	}
 	if err := b.ws.Reset(); err != nil {
 		return false, err
 	}
 	if err := b.ws.GoBuild(ctx); err != nil {
 		return false, err
 	}
-	return sameFiles(b.ws.Output(), made)
-}
-
-// sameFiles reports whether two files have the same bytes.
-func sameFiles(a, b string) (bool, error) {
-	x, err := digest(a)
-	if err != nil {
-		return false, err
-	}
-	y, err := digest(b)
-	return x == y, err
-}
-
-// digest returns the hash of a file.
-func digest(name string) (sum [sha256.Size]byte, err error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return sum, err
-	}
-	defer file.Close()
-	hash := sha256.New()
-	_, err = io.Copy(hash, file)
-	hash.Sum(sum[:0])
-	return sum, err
+	return b.has(b.ws.Output())
 }

@@ -36,8 +36,12 @@ package fast
 
 import (
 	"context"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"encoding/hex"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -102,6 +106,10 @@ type build struct {
 	unconfirmed bool
 	suspects    []string // modules, path@version, that are at fault if the go command makes something else
 	reserved    bool     // there is a place for it in the queue
+
+	// Of the binary, which is not here any more once it was answered; the digest only if it is to be compared.
+	info   string // build info as it is linked in
+	digest string // hex SHA-256
 }
 
 // Build makes the binary as [builder.Engine] says. Errors are those of the native engine.
@@ -131,11 +139,51 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
+	learn := e.lifetime != builder.OneShot && (!linked || b.unconfirmed) && e.reserve(b)
+	if learn {
+		if err := b.remember(b.unconfirmed || !e.indexes.of(b.recipe).isProven()); err != nil {
+			return k6x.Build{}, gobuild.FileError("reading the binary", err)
+		}
+	}
 	if made, err = ws.Deliver(ctx, w, made); err != nil {
 		return k6x.Build{}, err
 	}
-	learns = e.lifetime != builder.OneShot && (!linked || b.unconfirmed) && e.reserve(b)
+	learns = learn
 	return made, nil
+}
+
+// remember reads what has to be known of the binary later; compared says whether it is to be compared.
+func (b *build) remember(compared bool) error {
+	info, err := buildinfo.ReadFile(b.ws.Output())
+	if err != nil {
+		return err
+	}
+	info.GoVersion = "" // as it is linked in
+	b.info = info.String()
+	if compared {
+		b.digest, err = digest(b.ws.Output())
+	}
+	return err
+}
+
+// has reports whether a file has the bytes of the binary.
+func (b *build) has(name string) (bool, error) {
+	sum, err := digest(name)
+	return sum == b.digest, err
+}
+
+// digest returns the hex SHA-256 of a file.
+func digest(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // make makes the binary and reports whether that was done without go build.

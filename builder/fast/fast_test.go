@@ -3,6 +3,7 @@ package fast
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -131,4 +132,35 @@ func makeBinary(t *testing.T, e builder.Engine, recipe k6x.Recipe, lock *k6x.Loc
 		t.Fatalf("%v\n%s", err, k6x.AsError(err).Output)
 	}
 	return buf.Bytes(), report
+}
+
+// taker is a writer that takes a binary as a file.
+type taker struct {
+	io.Writer
+	to string
+}
+
+func (t taker) Adopt(name string) error { return os.Rename(name, t.to) }
+
+// A binary that a store has taken is compared as any other.
+func TestBinaryThatIsTakenIsCompared(t *testing.T) {
+	e := newEngine(t, standin(t), warmDir(t), builder.Resident)
+	to := filepath.Join(t.TempDir(), "binary")
+	for i, extension := range []string{"hello@v0.1.0", "world@v0.1.0"} {
+		if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", extension)}, nil, taker{io.Discard, to}); err != nil {
+			t.Fatal(err)
+		}
+		e.native.Settle(t.Context())
+		if left := strings.Count(e.log.String(), "left to go build"); left != 1 || strings.Contains(e.log.String(), "level=WARN") || e.wrong.Load() != 0 {
+			t.Errorf("build %d: %s", i, e.log)
+		}
+	}
+	x := e.indexes.of(e.recipe("v1.0.0"))
+	if !x.Proven || x.Sums["example.com/xk6-world@v0.1.0"] == "" {
+		t.Error("it was not compared")
+	}
+	wrong := e.recipe("v1.0.0", "hello@v0.1.0", "world@v0.1.0")
+	if same, err := (&build{recipe: wrong, digest: "other"}).has(to); same || err != nil {
+		t.Errorf("another binary is the same: %v, %v", same, err)
+	}
 }

@@ -3,7 +3,6 @@ package fast
 import (
 	"bytes"
 	"context"
-	"debug/buildinfo"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -88,18 +87,16 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 	if err != nil {
 		return err
 	}
-	info, err := buildinfo.ReadFile(b.ws.Output())
-	if err != nil {
-		return err
-	}
-	info.GoVersion = "" // as it is linked in
 	x := e.indexes.of(b.recipe)
-	p, added, err := e.addTo(x, b, list, tags, info.String(), lock.GoSum)
+	p, added, err := e.addTo(x, b, list, tags, lock.GoSum)
 	if p == nil {
 		return err
 	}
-	same := p.goMod == lock.GoMod && p.info == info.String()
+	same := p.goMod == lock.GoMod && p.info == b.info
 	if same && !added.proven {
+		if b.digest == "" { // the index was proven when that was answered, and has been forgotten since
+			return nil
+		}
 		if same, err = linksSame(ctx, b, p); err != nil {
 			return err
 		}
@@ -121,12 +118,12 @@ type addition struct {
 
 // addTo adds what go build has compiled to an index, and plans by that what to link. There is no plan, and no error, if versions are met on the way
 // that were never compiled.
-func (e *Engine) addTo(x *index, b *build, list *listing, t tags, info, goSum string) (*plan, addition, error) {
+func (e *Engine) addTo(x *index, b *build, list *listing, t tags, goSum string) (*plan, addition, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.Tags = t
 	added := addition{x.unknown(list.modules()), x.Proven}
-	if err := x.add(list, info, goSum); err != nil {
+	if err := x.add(list, b.info, goSum); err != nil {
 		return nil, added, err
 	}
 	p, err := e.plan(x, b.recipe, nil)
@@ -169,13 +166,13 @@ func labelsOf(modules []module.Version) []string {
 	return list
 }
 
-// linksSame links the binary of the workspace once more and compares.
+// linksSame links the binary once more and compares.
 func linksSame(ctx context.Context, b *build, p *plan) (bool, error) {
 	const again = "again.out"
 	if err := link(ctx, b, p, again); err != nil {
 		return false, err
 	}
-	return sameFiles(b.ws.Output(), filepath.Join(b.ws.Dir(), again))
+	return b.has(filepath.Join(b.ws.Dir(), again))
 }
 
 // list asks the go command about the packages of a workspace, all of which are compiled.

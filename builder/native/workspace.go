@@ -141,9 +141,9 @@ func (ws *Workspace) GoBuild(ctx context.Context) error {
 // recipe asks for. Checked says that the go command has checked all lines of the go.sum, which later builds begin with then.
 func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) { return ws.engine.inspect(ws, checked) }
 
-// Deliver copies the binary to w, and completes what Inspect says of it.
+// Deliver gives the binary to w, after which the file may be gone, and completes what Inspect says of it.
 func (ws *Workspace) Deliver(ctx context.Context, w io.Writer, build k6x.Build) (k6x.Build, error) {
-	if err := gobuild.CopyBinary(ctx, w, ws.Output()); err != nil {
+	if err := gobuild.HandOver(ctx, w, ws.Output()); err != nil {
 		return k6x.Build{}, err
 	}
 	build.Started, build.Duration = ws.started.UTC(), time.Since(ws.started)
