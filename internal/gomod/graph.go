@@ -58,8 +58,12 @@ func (l *Loader) Load(ctx context.Context, roots []module.Version) (*Graph, erro
 	for _, m := range roots {
 		todo = append(todo, node{m, l.Whole})
 	}
-	followed := make(map[module.Version]bool)
+	// Each file is added once and followed once, as a hostile graph has far more edges than modules.
+	added, followed, queued := make(map[module.Version]bool), make(map[module.Version]bool), make(map[module.Version]bool)
 	for len(todo) > 0 {
+		if err := ctx.Err(); err != nil {
+			return g, err
+		}
 		if err := l.read(ctx, g.Files, todo); err != nil {
 			return g, err
 		}
@@ -69,13 +73,17 @@ func (l *Loader) Load(ctx context.Context, roots []module.Version) (*Graph, erro
 			if f == nil {
 				continue
 			}
-			g.add(f)
+			if !added[n.module] {
+				added[n.module] = true
+				g.add(f)
+			}
 			if followed[n.module] || !n.whole && f.pruned() {
 				continue
 			}
 			followed[n.module] = true
 			for _, r := range f.Require {
-				if !followed[r] {
+				if !queued[r] {
+					queued[r] = true
 					next = append(next, node{r, true})
 				}
 			}

@@ -268,3 +268,40 @@ example.com/a@v1.0.0
 		t.Error("a line without end was taken")
 	}
 }
+
+// A graph with far more edges than modules costs no more than its files.
+func TestAGraphOfManyEdgesIsFollowedOnce(t *testing.T) {
+	const layers, wide = 4, 300
+	u := make(universe)
+	name := func(layer, i int) module.Version { return parseVersion(fmt.Sprintf("m%d.example/%d@v1.0.0", layer, i)) }
+	for layer := range layers {
+		for i := range wide {
+			text := fmt.Sprintf("module %s\n", name(layer, i).Path) // without a go line, so that nothing is pruned
+			for j := range wide {
+				if layer+1 < layers {
+					text += fmt.Sprintf("require %s %s\n", name(layer+1, j).Path, "v1.0.0")
+				}
+			}
+			u[name(layer, i)] = text
+		}
+	}
+	var reads atomic.Int64
+	l := &Loader{AtOnce: 4, Read: func(ctx context.Context, m module.Version) (*File, error) {
+		reads.Add(1)
+		return u.read(ctx, m)
+	}}
+	var roots []module.Version
+	for i := range wide {
+		roots = append(roots, name(0, i))
+	}
+	g, err := l.Load(t.Context(), roots)
+	if err != nil || len(g.Files) != layers*wide || reads.Load() != layers*wide {
+		t.Errorf("%d files, %d reads, %v", len(g.Files), reads.Load(), err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.Read = u.read // which does not look at its context
+	if _, err := l.Load(ended, roots); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+}
