@@ -223,3 +223,27 @@ func TestABackgroundBuildThatHoldsALeaseIsLikeOthers(t *testing.T) {
 		}
 	})
 }
+
+// A client may ask for the same before the job has come to the queue.
+func TestAPromotionIsNotLostBeforeTheBuildBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := newFake()
+		l := NewLimit(next, LimitConfig{Slots: 1})
+		begin(t.Context(), l, job("", "first"))
+		begin(t.Context(), l, behind("p1"))
+		expected := behind("p2")
+		expected.ID = "an id"
+		l.Expect(expected)
+		l.Promote(expected.ID, "a")
+		begin(t.Context(), l, expected)
+		if client, ok := l.Owner(expected.ID); client != "a" || !ok {
+			t.Errorf("it is the job of %q, %t", client, ok)
+		}
+		if got, want := ran(next, 3), "first p2 p1"; got != want {
+			t.Errorf("ran %s, want %s", got, want)
+		}
+		if _, ok := l.Owner(expected.ID); ok {
+			t.Error("it is known when all is done")
+		}
+	})
+}

@@ -54,6 +54,8 @@ type Dedup struct {
 
 // promoter is a [Builder] that takes a job out of the background.
 type promoter interface {
+	// Expect is called before Build for a job in the background, so that no promotion comes too early.
+	Expect(job Job)
 	Promote(job, client string)
 }
 
@@ -173,6 +175,9 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 		f = &flight{flightKey: key, job: job, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
+		if next, ok := d.next.(promoter); ok && job.Priority == Background {
+			next.Expect(job)
+		}
 		go d.fly(alone, f, job)
 	} else if f.job.Priority == Background && job.Priority != Background {
 		f.job.Priority, f.job.Client = job.Priority, job.Client
@@ -244,7 +249,7 @@ func (d *Dedup) ended(f *flight) event.Event {
 	d.mu.Lock()
 	job := f.job
 	d.mu.Unlock()
-	if failure := failureOf(f.err); failure != nil {
+	if failure := failureOf(f.err); failure != nil && !errors.Is(f.err, ErrDiffers) { // then what is kept stays
 		e := job.event(event.Failed)
 		e.Failure = failure
 		return e

@@ -79,11 +79,9 @@ func (l *Limit) Stats() LimitStats {
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
 func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
-	t := &ticket{client: job.Client, background: job.Priority == Background}
-	if t.background && job.ID != "" {
-		l.mu.Lock()
-		l.promotable[job.ID] = t
-		l.mu.Unlock()
+	t := &ticket{client: job.Client}
+	if job.Priority == Background {
+		t = l.promotableTicket(job)
 		defer func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -94,6 +92,35 @@ func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 		return l.leased(ctx, job, t)
 	}
 	return l.run(ctx, job, t)
+}
+
+// Expect makes a job in the background one that can be promoted, until Build has returned, which has to be called for it.
+func (l *Limit) Expect(job Job) {
+	l.promotableTicket(job)
+}
+
+// promotableTicket returns the ticket of a job that came in the background.
+func (l *Limit) promotableTicket(job Job) *ticket {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.promotable[job.ID]
+	if t == nil {
+		t = &ticket{client: job.Client, background: true}
+		if job.ID != "" {
+			l.promotable[job.ID] = t
+		}
+	}
+	return t
+}
+
+// Owner returns the client that a job in the background is of by now, as one may wait for it meanwhile; ok is false for any other job.
+func (l *Limit) Owner(job string) (client string, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t := l.promotable[job]; t != nil {
+		return t.client, true
+	}
+	return "", false
 }
 
 // Promote says that client waits for a job in the background. The first client counts. A job that is not known, as it
@@ -185,6 +212,11 @@ func (l *Limit) room(ctx context.Context, t *ticket) error {
 func (l *Limit) enter(t *ticket, slots int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if slots == 0 && !t.background { // promoted meanwhile: it need not wait for room
+		t.slots, t.turn = 0, make(chan struct{})
+		close(t.turn)
+		return nil
+	}
 	mine, free := &l.waiting, l.running < l.slots
 	if t.background {
 		mine, free = &l.behind, l.spare()
