@@ -119,7 +119,11 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	}
 	defer e.queue.leave()
 	if job.Lock != nil || job.Recipe.Cgo || job.Recipe.Toolchain != e.native.Settings().Toolchain {
-		return e.native.Build(ctx, job, report, w)
+		made, err := e.native.Build(ctx, job, report, w)
+		if k6x.KindOf(err) == k6x.Forbidden && !job.Recipe.Cgo { // of a job with cgo it may be that cgo is not allowed
+			e.indexes.forget()
+		}
+		return made, err
 	}
 	ws, err := e.native.Open(ctx, job, report)
 	if err != nil {

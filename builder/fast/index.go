@@ -133,9 +133,11 @@ func (x *indexes) forget() {
 	for _, i := range x.all {
 		x.remove(i)
 	}
-	others, _ := filepath.Glob(filepath.Join(x.dir, "*"+indexExt))
-	for _, file := range others {
-		_ = os.Remove(file) // what is left is checked before it is used
+	entries, _ := os.ReadDir(x.dir)
+	for _, entry := range entries {
+		if filepath.Ext(entry.Name()) == indexExt {
+			_ = os.Remove(filepath.Join(x.dir, entry.Name())) // what is left is checked before it is used
+		}
 	}
 }
 

@@ -119,6 +119,10 @@ type addition struct {
 // addTo adds what go build has compiled to an index, and plans by that what to link. There is no plan, and no error, if versions are met on the way
 // that were never compiled.
 func (e *Engine) addTo(x *index, b *build, list *listing, t tags, goSum string) (*plan, addition, error) {
+	refuted, err := e.indexes.readRefuted()
+	if err != nil {
+		return nil, addition{}, err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.Tags = t
@@ -126,7 +130,7 @@ func (e *Engine) addTo(x *index, b *build, list *listing, t tags, goSum string) 
 	if err := x.add(list, b.info, goSum); err != nil {
 		return nil, added, err
 	}
-	p, err := e.plan(x, b.recipe, nil)
+	p, err := e.plan(x, b.recipe, refuted, nil)
 	if err != nil {
 		if errors.Is(err, errUnknown) {
 			err = nil

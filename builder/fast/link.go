@@ -60,8 +60,12 @@ const maxPlans = 4
 func (e *Engine) settlePlan(ctx context.Context, b *build, x *index) (*plan, error) {
 	var c checked
 	for try := 0; ; try++ {
+		refuted, err := e.indexes.readRefuted()
+		if err != nil {
+			return nil, err
+		}
 		x.mu.Lock()
-		p, err := e.plan(x, b.recipe, c)
+		p, err := e.plan(x, b.recipe, refuted, c)
 		x.mu.Unlock()
 		if err == nil || !errors.Is(err, errUnknown) || e.lifetime != builder.Resident || try == maxPlans {
 			return p, err

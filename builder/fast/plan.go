@@ -43,11 +43,8 @@ var errUnknown = errors.New("not all of it was compiled before")
 // caller holds x.mu.
 // If c is not nil, packages that the index does not know may be compiled, of modules that are in c or that
 // the index knows; the error is an [unchecked] if others are needed.
-func (e *Engine) plan(x *index, recipe k6x.Recipe, c checked) (*plan, error) {
-	refuted, err := e.indexes.readRefuted()
-	if err != nil {
-		return nil, err
-	}
+// Refuted is read before x.mu is taken, as forget takes both locks in the other order.
+func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (*plan, error) {
 	if refuted.has(x.name()) {
 		return nil, fmt.Errorf("%s is refuted: %w", x.name(), errUnknown)
 	}
@@ -82,6 +79,7 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, c checked) (*plan, error) {
 	if err := p.describe(s); err != nil {
 		return nil, err
 	}
+	var err error
 	p.goMod, err = s.goMod(recipe)
 	return p, err
 }
@@ -176,6 +174,9 @@ func (s *selection) goSum(known string) (string, error) {
 			return "", fmt.Errorf("the hash of %s's go.mod: %w", m, errUnknown)
 		}
 		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, c.Sum, m.Path, m.Version, c.GoModSum)
+	}
+	if len(known)+len(more) > maxSums {
+		return "", fmt.Errorf("a go.sum of more than %d bytes: %w", maxSums, errUnknown)
 	}
 	return gomod.JoinSums(known, more, maxSums), nil
 }
