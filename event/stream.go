@@ -124,7 +124,12 @@ func (h *history) add(e Event) {
 		return
 	}
 	if len(e.Output) > maxOutput {
-		e.Output = strings.ToValidUTF8(e.Output[:maxOutput], "")
+		e.Output = strings.Clone(strings.ToValidUTF8(e.Output[:maxOutput], ""))
+	}
+	if e.Failure != nil { // its output is an event of its own, its cause is for the log
+		failure := *e.Failure
+		failure.Output, failure.Err = "", nil
+		e.Failure = &failure
 	}
 	h.last++
 	n := len(h.events)
