@@ -223,7 +223,12 @@ func (d *download) expect(ctx context.Context, resp *http.Response) error {
 
 // announced asks the service for the digest of the binary at its canonical URL; "" if it does not say.
 func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, error) {
-	resp, err := c.once(ctx, http.MethodHead, canonical, nil)
+	resp, err := follow(canonical, func(u *url.URL) (*http.Response, error) {
+		if u.Host != canonical.Host || u.Scheme != canonical.Scheme { // only the service is believed
+			return nil, notAService(&http.Response{Request: &http.Request{URL: canonical}})
+		}
+		return c.once(ctx, http.MethodHead, u, nil)
+	})
 	if err != nil {
 		return "", err
 	}

@@ -9,8 +9,8 @@ import (
 )
 
 // maxRedirects bounds a chain of redirects. The service redirects a client that waits for a build
-// to itself less often than that.
-const maxRedirects = 10
+// to itself eight times at most, and there may be its canonical path, a bucket and a proxy or two.
+const maxRedirects = 15
 
 // once sends one request and follows no redirect.
 func (c *Client) once(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {

@@ -43,7 +43,11 @@ func (f *front) router(table []route) *chi.Mux {
 		if path == "" {
 			path = r.URL.Path
 		}
-		paths[mux.Find(chi.NewRouteContext(), http.MethodGet, path)](w, r)
+		if path = mux.Find(chi.NewRouteContext(), http.MethodGet, path); path == "" {
+			mux.NotFoundHandler()(w, r)
+			return
+		}
+		paths[path](w, r)
 	})
 	return mux
 }

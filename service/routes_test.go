@@ -34,6 +34,9 @@ func TestAMethodThatAPathDoesNotHave(t *testing.T) {
 			}
 		}
 	}
+	if resp, _ := do(t, "BREW", store.URL+"/no/such/path"); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("BREW on a path that is in no row: %s", resp.Status)
+	}
 	if _, metrics := do(t, "GET", server.URL+"/metrics"); !strings.Contains(string(metrics), `k6x_requests_total{outcome="method_not_allowed"} 16`) {
 		t.Errorf("they are not counted as what they are:\n%s", metrics)
 	}
