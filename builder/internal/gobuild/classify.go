@@ -72,6 +72,7 @@ func loading() []rule {
 		{regexp.MustCompile(`(\S+@\S+): parsing go\.mod:\n\s*module declares its path as: (\S+)`), renamed},
 		{regexp.MustCompile(`build constraints exclude all Go files in (\S+)`), excluded},
 		{regexp.MustCompile(`import "(\S+)" is a program, not an importable package`), program},
+		{regexp.MustCompile(`: read (\S+): unexpected NUL in input`), notText},
 		{regexp.MustCompile(`unsupported GOOS/GOARCH pair (\S+)`), noPlatform},
 		{regexp.MustCompile(`missing go\.sum entry|updates to go\.mod needed|updates to go\.sum needed`), badLock},
 		{regexp.MustCompile(fetching), unfetched},
@@ -138,6 +139,14 @@ func excluded(b *Blame, match []string) *k6x.Error {
 	}
 	return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it may need cgo, or does not support the platform", who, b.recipe.Platform).
 		WithHint("Leave it out, or build it where cgo is on.")
+}
+
+func notText(b *Blame, match []string) *k6x.Error {
+	file := match[1]
+	if m, ok := splitDir(file); ok {
+		file = "a file of " + b.describe(m)
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s is no Go source: there is a NUL byte in it", file)
 }
 
 func program(b *Blame, match []string) *k6x.Error {

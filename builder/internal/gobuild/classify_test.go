@@ -76,6 +76,8 @@ SECURITY ERROR
 `, k6x.NotFound, "example.com/greeting@v1.0.0, which k6/x/world (example.com/xk6-world@v0.1.0) needs, is not to be found"},
 		"no such host": {`main.go:2:8: go.k6.io/k6@v1.0.0: Get "https://nosuch.invalid/go.k6.io/k6/@v/v1.0.0.zip": dial tcp: lookup nosuch.invalid on 192.0.2.53:53: no such host
 `, k6x.Unavailable, "k6 (go.k6.io/k6@v1.0.0) cannot be downloaded now"},
+		"NUL byte": {"main.go:2:8: read example.com/xk6-world@v0.1.0/a.go: unexpected NUL in input\n",
+			k6x.BuildFailed, "a file of k6/x/world (example.com/xk6-world@v0.1.0) is no Go source"},
 		"no such revision": {"go: example.com/xk6-world@v0.1.0: invalid version: unknown revision v0.1.0\n",
 			k6x.NotFound, "is not to be found"},
 		"git cannot reach the host": {`main.go:3:8: reading github.com/me/xk6-mine/go.mod at revision v0.1.0: git ls-remote -q --end-of-options https://github.com/me/xk6-mine in cache/vcs/1d2d6d602d12: exit status 128:
