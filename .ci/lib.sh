@@ -55,9 +55,9 @@ install_packages() {
 install_program() {
   local dir=${XDG_CACHE_HOME:-$HOME/.cache}/k6x-ci/tools/${1##*/}
   if [ ! -d "$dir" ]; then
-    CGO_ENABLED=0 GOBIN=$scratch/bin go install "$1"
+    CGO_ENABLED=0 GOBIN=$scratch/bin/${1##*/} go install -gcflags='all=-N -l' -ldflags=-w "$1" # which compiles in half the time
     mkdir -p "${dir%/*}"
-    mv -T "$scratch/bin" "$dir" # at once, so that it is whole or not there
+    mv -T "$scratch/bin/${1##*/}" "$dir" # at once, so that it is whole or not there
   fi
   export PATH="$dir:$PATH"
 }
