@@ -96,13 +96,21 @@ func (f FS) Create(name string, mode fs.FileMode) (*File, error) {
 }
 
 // Adopt moves a file from elsewhere over a file. It returns an [errors.ErrUnsupported], and leaves both as they were, if
-// the file is on another file system or cannot be moved for another reason.
+// the file is on another file system or cannot be moved for another reason. What is no regular file of one name by then is refused: what
+// is done to it would be done to another file.
 func (f FS) Adopt(from, to string, mode fs.FileMode) (*File, error) {
 	if err := f.before("adopt", to); err != nil {
 		return nil, Explain(err)
 	}
 	if err := os.Rename(from, to); err != nil {
 		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	info, err := os.Lstat(to) // where no other process puts anything
+	if err == nil && !IsOnly(info) {
+		err = fmt.Errorf("%s is no regular file, or has another name", from)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := os.Chmod(to, mode); err != nil {
 		return nil, Explain(err)
