@@ -30,7 +30,7 @@ func TestBadURLsAreInvalidAndSayWhatToWrite(t *testing.T) {
 	t.Setenv("AWS_DEFAULT_REGION", "")
 	for _, url := range []string{"", "bucket", "/dir", "ftp://bucket", "s3:bucket", "s3://bucket", "s3://", "s3://bucket?region=x&unknown=1",
 		"s3://user:hunter2@bucket?region=x", "s3://bucket?region=x&endpoint=ftp://host", "s3://bucket?endpoint=http://user:hunter2@host",
-		"mem://?unknown=hunter2&x=%zz", "file:///dir?unknown=1", "azblob://container?unknown=1", "://"} {
+		"mem://?unknown=hunter2&x=%zz", "file:///dir?unknown=1", "file:///dir?base_url=http://localhost&secret_key_path=key", "azblob://container?unknown=1", "://"} {
 		s, err := Open(t.Context(), Config{URL: url})
 		if err == nil {
 			s.Close()

@@ -66,8 +66,11 @@ func openDir(u *url.URL, params url.Values) (blob.Bucket, error) {
 	if err != nil {
 		return nil, errors.New("dir_file_mode is no mode of a file")
 	}
-	for _, param := range []string{"create_dir", "no_tmp_dir", "metadata", "base_url", "secret_key_path", "dir_file_mode"} { // the others change nothing
+	for _, param := range []string{"create_dir", "no_tmp_dir", "metadata", "dir_file_mode"} { // the others change nothing
 		delete(params, param)
+	}
+	if params.Has("base_url") || params.Has("secret_key_path") {
+		return nil, errors.New("base_url and secret_key_path: a directory has no signed URLs")
 	}
 	if err := only(params); err != nil {
 		return nil, err

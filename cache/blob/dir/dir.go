@@ -4,6 +4,8 @@
 //	.tmp/<random>  a blob on its way in
 //	lock           held for a moment by each write that is to be the first
 //
+// Where another file system is mounted inside, a blob on its way in is beside its place, as __0x2e__tmp-<random>.
+//
 // A blob comes to its place by one rename, after its bytes are durable.
 package dir
 
@@ -18,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -30,7 +33,8 @@ import (
 const (
 	lockName = "lock"
 	tempName = ".tmp"
-	leftover = 24 * time.Hour // a file below .tmp that is older is not on its way any more
+	beside   = "__0x2e__tmp-" // before the name of a file beside its place; [names.Escape] gives no such name, as it leaves a dot alone
+	leftover = 24 * time.Hour // a file that is older is not on its way any more
 )
 
 // Bucket is a [blob.Bucket] in a directory.
@@ -42,8 +46,8 @@ type Bucket struct {
 
 var _ blob.Bucket = (*Bucket)(nil)
 
-// Open opens a directory, which is made if it does not exist, and removes what killed processes left there long ago.
-// Directories are made with mode; 0: 0777, of which the system takes away what it is told to.
+// Open opens a directory, which is made if it does not exist, and removes what killed processes left there long ago. The directory
+// may be one that can only be read. Directories are made with mode; 0: 0777, of which the system takes away what it is told to.
 func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode, disk.FS{}) }
 
 func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
@@ -55,17 +59,17 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 		return nil, err
 	}
 	b := &Bucket{dir: dir, mode: mode, fs: steps}
-	temp := filepath.Join(dir, tempName)
-	if err := os.MkdirAll(temp, mode); err != nil {
+	if err := os.MkdirAll(dir, mode); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(temp)
+	temp := filepath.Join(dir, tempName)
+	entries, _ := os.ReadDir(temp) // the first Put makes it
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > leftover {
 			os.Remove(filepath.Join(temp, entry.Name())) // or the next one to open does
 		}
 	}
-	return b, err
+	return b, nil
 }
 
 // file returns where a blob is.
@@ -152,9 +156,20 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	if err != nil {
 		return blob.Info{}, err
 	}
+	status, err := b.put(ctx, filepath.Join(b.dir, tempName, rand.Text()), path, body, size, o)
+	if errors.Is(err, syscall.EXDEV) {
+		status, err = b.put(ctx, filepath.Join(filepath.Dir(path), beside+rand.Text()), path, body, size, o)
+	}
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return infoOf(name, status), nil
+}
+
+// put writes a blob by way of the file temp.
+func (b *Bucket) put(ctx context.Context, temp, path string, body io.ReaderAt, size int64, o blob.PutOptions) (fs.FileInfo, error) {
 	// 1. The bytes become durable below a name that is no blob's.
-	temp := filepath.Join(b.dir, tempName, rand.Text())
-	err = b.write(temp, body, size)
+	err := b.write(temp, body, size)
 	var status fs.FileInfo // now, as another process may replace or delete the blob once it is there
 	if err == nil {
 		status, err = os.Stat(temp)
@@ -166,13 +181,19 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 		err = b.commit(temp, path, o.IfAbsent)
 	}
 	if err != nil {
-		return blob.Info{}, errors.Join(err, b.fs.RemoveAll(temp))
+		return nil, errors.Join(err, b.fs.RemoveAll(temp))
 	}
-	return infoOf(name, status), nil
+	return status, nil
 }
 
 func (b *Bucket) write(temp string, body io.ReaderAt, size int64) error {
 	file, err := b.fs.Create(temp, 0o666)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.Mkdir(filepath.Dir(temp), b.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+			return disk.Explain(err)
+		}
+		file, err = b.fs.Create(temp, 0o666)
+	}
 	if err != nil {
 		return err
 	}
@@ -220,13 +241,10 @@ func (b *Bucket) mkdir(dir string) error {
 		}
 		err = os.Mkdir(dir, b.mode)
 	}
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return disk.Explain(err)
 	}
-	return b.fs.SyncDir(filepath.Dir(dir))
+	return b.fs.SyncDir(filepath.Dir(dir)) // also of one that exists: the process that made it may not have come to this yet
 }
 
 // Delete implements [blob.Bucket].
@@ -281,6 +299,12 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 			}
 			if err != nil {
 				return err
+			}
+			if strings.HasPrefix(entry.Name(), beside) {
+				if time.Since(status.ModTime()) > leftover {
+					os.Remove(path) // or the next one to list does
+				}
+				return nil
 			}
 			if !yield(infoOf(name, status), nil) {
 				return fs.SkipAll

@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -136,7 +138,9 @@ func TestStepsThatFail(t *testing.T) {
 
 func TestLeftoversOfKilledProcessesGo(t *testing.T) {
 	root := t.TempDir()
-	mustOpen(t, root)
+	if err := os.Mkdir(filepath.Join(root, tempName), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	old, young := filepath.Join(root, tempName, "old"), filepath.Join(root, tempName, "young")
 	for _, name := range []string{old, young} {
 		if err := os.WriteFile(name, []byte("x"), 0o644); err != nil {
@@ -152,5 +156,99 @@ func TestLeftoversOfKilledProcessesGo(t *testing.T) {
 	}
 	if _, err := os.Stat(young); err != nil {
 		t.Errorf("the young one: %v", err)
+	}
+}
+
+// Opening writes nothing, so that it can be done where nothing can be written.
+func TestDirectoryThatCanOnlyBeRead(t *testing.T) {
+	root := t.TempDir()
+	if err := os.WriteFile(filepath.Join(root, "some"), []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(root, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Chmod(root, 0o755) })
+	b := mustOpen(t, root)
+	if data, err := blob.GetBytes(t.Context(), b, "some", 10); string(data) != "x" || err != nil {
+		t.Errorf("got %q, %v", data, err)
+	}
+	if entries, err := os.ReadDir(root); len(entries) != 1 || err != nil {
+		t.Errorf("in the directory: %v, %v", entries, err)
+	}
+}
+
+// Another process may have made a directory and not have come to making it durable.
+func TestDirectoryThatExistsIsMadeDurable(t *testing.T) {
+	root := t.TempDir()
+	var synced []string
+	b, err := open(root, 0, disk.FS{Fault: func(step, name string) error {
+		if step == "syncdir" {
+			synced = append(synced, name)
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parent := filepath.Join(root, "parent")
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := blob.PutBytes(t.Context(), b, "parent/some", []byte("x"), blob.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{root, parent}; !slices.Equal(synced, want) {
+		t.Errorf("made durable: %q, want %q", synced, want)
+	}
+}
+
+// No file can be moved from one file system to the other.
+func TestAnotherFileSystemInside(t *testing.T) {
+	root := t.TempDir()
+	mounted := filepath.Join(root, "mounted")
+	var from []string // the directories of files that are written
+	b, err := open(root, 0, disk.FS{Fault: func(step, name string) error {
+		switch {
+		case step == "create":
+			from = append(from, filepath.Dir(name))
+		case step == "rename" && filepath.Dir(name) == mounted && from[len(from)-1] != mounted:
+			return &os.LinkError{Op: "rename", Old: "old", New: name, Err: syscall.EXDEV}
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, first := range []bool{true, false} {
+		if err := blob.PutBytes(t.Context(), b, "mounted/some", []byte("x"), blob.PutOptions{IfAbsent: first}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for dir, want := range map[string]int{mounted: 1, filepath.Join(root, tempName): 0} {
+		if entries, err := os.ReadDir(dir); len(entries) != want || err != nil {
+			t.Errorf("%s has %v, %v", dir, entries, err)
+		}
+	}
+	old, young := filepath.Join(mounted, beside+"old"), filepath.Join(mounted, beside+"young")
+	for _, name := range []string{old, young} {
+		if err := os.WriteFile(name, []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chtimes(old, time.Time{}, time.Now().Add(-25*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if err := blob.PutBytes(t.Context(), b, beside+"young", []byte("y"), blob.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := blobtest.Names(t, b, ""); !slices.Equal(got, []string{beside + "young", "mounted/some"}) {
+		t.Errorf("listed %q", got)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left long ago: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Errorf("what may be on its way: %v", err)
 	}
 }
