@@ -115,6 +115,9 @@ func findAccount(params url.Values) (a account, err error) {
 	case len(connection) > 0:
 		err = a.connect(connection)
 	default:
+		if a.endpoint.Scheme != "https" {
+			return a, errors.New("the token of an identity is sent by https only: set AZURE_STORAGE_KEY for an account that is reached by http")
+		}
 		a.identity, err = azidentity.NewDefaultAzureCredential(nil)
 		return a, err
 	}

@@ -62,6 +62,7 @@ func TestWhatCannotBeReadIsAnErrorWithoutSecrets(t *testing.T) {
 		{"ACCOUNT=a;KEY=" + key, "unknown=1"},
 		{"ACCOUNT=a;KEY=" + key, "cdn=maybe"},
 		{"ACCOUNT=a;KEY=" + key, "protocol=ftp"},
+		{"ACCOUNT=a", "protocol=http"}, // its token would be sent in the clear
 		{"ACCOUNT=a;KEY=" + key, "domain=x&domain=y"},
 		{"ACCOUNT=a;SAS_TOKEN=sig=hunter2", "domain=evil.example.com"}, // it would be sent there
 		{"ACCOUNT=a;SAS_TOKEN=sig=hunter2", "protocol=http"},

@@ -126,7 +126,7 @@ func infoOf(name string, response *http.Response) blob.Info {
 	return info
 }
 
-// Put implements [blob.Bucket].
+// Put implements [blob.Bucket]. It is one request: one that breaks is sent again from its begin, however large it is.
 func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
 	header := http.Header{"X-Ms-Blob-Type": {"BlockBlob"}}
 	for name, value := range map[string]string{"X-Ms-Blob-Content-Type": o.ContentType, "X-Ms-Blob-Content-Disposition": o.Disposition} {

@@ -119,6 +119,25 @@ type failing struct{ err error }
 
 func (f failing) Token() (*oauth2.Token, error) { return nil, f.err }
 
+// fetch returns a token, or the error of ctx if that ends first: a source does not know of it.
+func fetch(ctx context.Context, from oauth2.TokenSource) (*oauth2.Token, error) {
+	type answer struct {
+		token *oauth2.Token
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		token, err := from.Token()
+		answers <- answer{token, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.token, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // signer signs URLs as a service account
 // (https://cloud.google.com/storage/docs/access-control/signing-urls-manually).
 type signer struct {

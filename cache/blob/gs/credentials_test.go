@@ -1,6 +1,7 @@
 package gs
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -17,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/oauth2"
 )
 
 // account writes the file of a service account whose tokens come from a server, and returns the name of the file.
@@ -142,6 +145,22 @@ func TestNoCredentials(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := b.Stat(t.Context(), "name"); err == nil || !strings.Contains(err.Error(), "credentials") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// silent is a source of tokens that does not answer before the test ends.
+type silent struct{ over <-chan struct{} }
+
+func (s silent) Token() (*oauth2.Token, error) {
+	<-s.over
+	return nil, errors.New("the test is over")
+}
+
+func TestSourceOfTokensThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := fetch(ctx, silent{t.Context().Done()}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -63,14 +63,14 @@ func Open(ctx context.Context, name string, params url.Values, patience time.Dur
 		b.base = strings.TrimSuffix(host, "/")
 		return b, nil
 	}
-	credentials, err := p.credentials(ctx, b.client.HTTP)
+	credentials, err := p.credentials(ctx, &http.Client{Transport: b.client.HTTP.Transport, Timeout: patience / 3})
 	if err != nil {
 		return nil, err
 	}
 	b.base, b.signer = "https://storage."+credentials.domain, credentials.signer
 	if credentials.tokens != nil {
 		b.client.Authorize = func(r *http.Request) error {
-			token, err := credentials.tokens.Token()
+			token, err := fetch(r.Context(), credentials.tokens)
 			if err == nil {
 				token.SetAuthHeader(r)
 			}
@@ -165,7 +165,8 @@ func read(response *http.Response) (blob.Info, error) {
 	return r.info()
 }
 
-// Put implements [blob.Bucket]. It is one request, which has what is to be known of the object and its bytes.
+// Put implements [blob.Bucket]. It is one request, which has what is to be known of the object and its bytes: one that breaks is sent again
+// from its begin, however large it is.
 func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
 	query := url.Values{"uploadType": {"multipart"}}
 	if o.IfAbsent {

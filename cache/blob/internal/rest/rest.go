@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	tries    = 3
+	tries    = 8        // of a request: services ask for less often when many write at once
 	maxError = 64 << 10 // bytes of an answer that says what is wrong
 )
 
 // Transport returns a way to a service that gives up on one which says nothing for a third of patience, so that it can
-// be asked three times.
+// be asked again.
 func Transport(patience time.Duration) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.ResponseHeaderTimeout = patience / tries
+	t.ResponseHeaderTimeout = patience / 3
 	t.MaxIdleConnsPerHost = 32
 	t.DisableCompression = true // the bytes of a blob are given as they are
 	return t
 }
 
-// Client sends requests, up to three times each.
+// Client sends requests, up to eight times each, while there is time.
 type Client struct {
 	HTTP  *http.Client
 	Pause time.Duration // the longest before another try
@@ -53,10 +53,10 @@ type Request struct {
 func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		response, err := c.once(ctx, r)
-		if err == nil || try == tries || ctx.Err() != nil || !again(err) {
+		if err == nil || try == tries || ctx.Err() != nil || !again(err) || try == 3 && errors.Is(err, errCredentials) {
 			return response, err
 		}
-		timer := time.NewTimer(min(100*time.Millisecond<<try, c.Pause))
+		timer := time.NewTimer(min(100*time.Millisecond<<min(try, 6), c.Pause))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -65,6 +65,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 }
+
+// errCredentials says that there are no credentials for a request. What fetches them tries again for itself, so that a few times are enough.
+var errCredentials = errors.New("credentials for the bucket")
 
 // again reports whether the same request may be done after an error.
 func again(err error) bool {
@@ -87,7 +90,8 @@ func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 	if err := c.Authorize(request); err != nil {
-		return nil, fmt.Errorf("credentials for the bucket: %v", err) // not wrapped: that a file of credentials is missing is not that a blob is
+		err = fmt.Errorf("%w: %v", errCredentials, err) // not wrapped: that a file of credentials is missing is not that a blob is
+		return nil, errors.Join(ctx.Err(), err)
 	}
 	response, err := c.HTTP.Do(request)
 	if err != nil {

@@ -55,7 +55,8 @@ func TestRequestsAreTriedAgain(t *testing.T) {
 		{[]int{503}, 2, nil},
 		{[]int{0, 500}, 3, nil},
 		{[]int{429, 408}, 3, nil},
-		{[]int{500, 502, 504}, 3, &blob.ServiceError{Status: 504, Message: "no"}},
+		{[]int{503, 503, 503, 503, 503, 503, 503}, 8, nil},
+		{[]int{500, 500, 500, 500, 500, 500, 502, 504}, 8, &blob.ServiceError{Status: 504, Message: "no"}},
 		{[]int{404}, 1, fs.ErrNotExist},
 		{[]int{412}, 1, fs.ErrExist},
 		{[]int{401}, 1, fs.ErrPermission},
@@ -103,15 +104,26 @@ func TestTryingAgainEndsWithTheContext(t *testing.T) {
 func TestCredentialsThatFailAreNoMissingBlob(t *testing.T) {
 	url, _ := serve(t)
 	client := newClient(t)
-	client.Authorize = func(*http.Request) error { return fs.ErrNotExist }
-	if _, err := client.Do(t.Context(), Request{Method: http.MethodGet, URL: url}); err == nil || errors.Is(err, fs.ErrNotExist) {
+	tries := 0
+	client.Authorize = func(*http.Request) error { tries++; return fs.ErrNotExist }
+	if _, err := client.Do(t.Context(), Request{Method: http.MethodGet, URL: url}); err == nil || errors.Is(err, fs.ErrNotExist) || tries != 3 {
+		t.Errorf("got %v after %d tries", err, tries)
+	}
+}
+
+func TestContextThatEndsWhileCredentialsAreFetchedIsTheError(t *testing.T) {
+	url, _ := serve(t)
+	client := newClient(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	client.Authorize = func(*http.Request) error { cancel(); return errors.New("stopped") }
+	if _, err := client.Do(ctx, Request{Method: http.MethodGet, URL: url}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
 
 // Neither an answer nor a connection that breaks gives away what is in a URL.
 func TestErrorsDoNotHaveTheQuery(t *testing.T) {
-	url, _ := serve(t, 0, 0, 0)
+	url, _ := serve(t, 0, 0, 0, 0, 0, 0, 0, 0)
 	_, err := newClient(t).Do(t.Context(), Request{Method: http.MethodGet, URL: url + "/name?sig=hunter2"})
 	if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "/name") {
 		t.Errorf("got %v", err)
