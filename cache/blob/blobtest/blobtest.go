@@ -318,10 +318,12 @@ func canceled(t *testing.T, b blob.Bucket) {
 	if _, _, err := b.Open(ctx, "some", 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("Open: got %v, want that of the context", err)
 	}
+	var listed error
 	for _, err := range b.List(ctx, "") {
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("List: got %v, want that of the context", err)
-		}
+		listed = err
+	}
+	if !errors.Is(listed, context.Canceled) {
+		t.Errorf("List: got %v, want that of the context", listed)
 	}
 	wantAbsent(t, b, "some")
 }

@@ -3,11 +3,15 @@ package s3
 
 import (
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
+	"io/fs"
 	"iter"
 	"net/http"
 	"net/url"
@@ -127,9 +131,9 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	var sent minio.UploadInfo
 	var err error
 	if size <= blob.PartSize {
-		var sum string
-		if sum, err = b.sum(body, 0, size); err == nil {
-			sent, err = b.core.PutObject(ctx, b.name, escape(name), io.NewSectionReader(body, 0, size), size, "", sum, options)
+		var md5Sum, shaSum string
+		if md5Sum, shaSum, err = b.sums(body, 0, size); err == nil {
+			sent, err = b.core.PutObject(ctx, b.name, escape(name), io.NewSectionReader(body, 0, size), size, md5Sum, shaSum, options)
 		}
 	} else {
 		sent, err = b.putParts(ctx, escape(name), body, size, options)
@@ -150,7 +154,7 @@ func (b *Bucket) putParts(ctx context.Context, key string, body io.ReaderAt, siz
 			limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 			defer cancel()
 			if abortErr := b.core.AbortMultipartUpload(limited, b.name, key, id); abortErr != nil {
-				err = fmt.Errorf("%w; the upload cannot be taken back: %w", err, abortErr)
+				err = fmt.Errorf("%w; the upload cannot be taken back: %v", explain(err), abortErr) // only the first says what became of the blob
 			}
 		}
 	}()
@@ -161,12 +165,12 @@ func (b *Bucket) putParts(ctx context.Context, key string, body io.ReaderAt, siz
 		group.Go(func() error {
 			offset := int64(i) * blob.PartSize
 			length := min(blob.PartSize, size-offset)
-			sum, err := b.sum(body, offset, length)
+			md5Sum, shaSum, err := b.sums(body, offset, length)
 			if err != nil {
 				return err
 			}
 			part, err := b.core.PutObjectPart(partCtx, b.name, key, id, i+1, io.NewSectionReader(body, offset, length), length,
-				minio.PutObjectPartOptions{Sha256Hex: sum, DisableContentSha256: true})
+				minio.PutObjectPartOptions{Md5Base64: md5Sum, Sha256Hex: shaSum, DisableContentSha256: true})
 			parts[i] = minio.CompletePart{PartNumber: i + 1, ETag: part.ETag}
 			return err
 		})
@@ -174,21 +178,47 @@ func (b *Bucket) putParts(ctx context.Context, key string, body io.ReaderAt, siz
 	if err := group.Wait(); err != nil {
 		return sent, err
 	}
-	return b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, o)
+	sent, err = b.core.CompleteMultipartUpload(ctx, b.name, key, id, parts, o)
+	if err == nil || errors.Is(explain(err), fs.ErrExist) || errors.Is(explain(err), blob.ErrContended) {
+		return sent, err
+	}
+	// The answer may be lost of an upload that is complete. When the client asks again, there is no upload any more.
+	if want := uploadETag(parts); want != "" {
+		if object, statErr := b.core.StatObject(ctx, b.name, key, minio.StatObjectOptions{}); statErr == nil && strings.Trim(object.ETag, `"`) == want {
+			return minio.UploadInfo{ETag: object.ETag, LastModified: object.LastModified}, nil
+		}
+	}
+	return sent, err
 }
 
-// sum returns the hex SHA-256 of a part for the signature, or "" where TLS makes it needless. The client would sign pieces of a part
-// instead, which not all servers read.
-func (b *Bucket) sum(body io.ReaderAt, offset, length int64) (string, error) {
-	if b.secure {
-		return "", nil
+// uploadETag returns the ETag that S3 gives to an upload of parts, or "" if theirs are not the MD5 of their bytes.
+func uploadETag(parts []minio.CompletePart) string {
+	all := md5.New()
+	for _, part := range parts {
+		sum, err := hex.DecodeString(part.ETag)
+		if err != nil || len(sum) != md5.Size {
+			return ""
+		}
+		all.Write(sum)
 	}
-	hash := sha256.New()
-	n, err := io.Copy(hash, io.NewSectionReader(body, offset, length))
+	return fmt.Sprintf("%x-%d", all.Sum(nil), len(parts))
+}
+
+// sums returns a sum of a part, by which the service sees that it came whole: over TLS its MD5 in Base64, which buckets with Object Lock
+// ask for, else its SHA-256 in hex, which is signed. The client would sign pieces of a part instead, which not all servers read.
+func (b *Bucket) sums(body io.ReaderAt, offset, length int64) (md5Base64, sha256Hex string, err error) {
+	var sum hash.Hash = sha256.New()
+	if b.secure {
+		sum = md5.New()
+	}
+	n, err := io.Copy(sum, io.NewSectionReader(body, offset, length))
 	if err == nil && n != length {
 		err = io.ErrUnexpectedEOF
 	}
-	return hex.EncodeToString(hash.Sum(nil)), err
+	if b.secure {
+		return base64.StdEncoding.EncodeToString(sum.Sum(nil)), "", err
+	}
+	return "", hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // Delete implements [blob.Bucket].
@@ -204,6 +234,9 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 			if !yield(infoOf(names.Unescape(object.Key), object), err) || err != nil {
 				return
 			}
+		}
+		if err := ctx.Err(); err != nil { // of which the client says nothing if it ends between two pages
+			yield(blob.Info{}, err)
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package s3
 
 import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -252,5 +256,128 @@ func TestAnswersAreErrors(t *testing.T) {
 		if !errors.Is(err, want) || !strings.Contains(err.Error(), "because") {
 			t.Errorf("%s: got %v, want %v", code, err, want)
 		}
+	}
+}
+
+// A listing that ends early is not taken for the whole one.
+func TestListingWhoseContextEndsBetweenPagesIsAnError(t *testing.T) {
+	clean(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>more</NextContinuationToken><Contents><Key>name</Key>`+
+			`<LastModified>2025-01-01T00:00:00Z</LastModified><ETag>"x"</ETag><Size>1</Size></Contents></ListBucketResult>`)
+	}))
+	defer server.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	listed := 0
+	var last error
+	for _, err := range mustOpen(t, server.URL).List(ctx, "") {
+		listed, last = listed+1, err
+		cancel()
+	}
+	if listed != 2 || !errors.Is(last, context.Canceled) {
+		t.Errorf("listed %d, the last with %v", listed, last)
+	}
+}
+
+// uploads is a server of S3 that takes parts, and answers to the rest of an upload as it is told to.
+func uploads(t *testing.T, secure bool, complete, abort, stat func(w http.ResponseWriter)) *Bucket {
+	t.Helper()
+	clean(t)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch query := r.URL.Query(); {
+		case query.Has("uploads"):
+			io.WriteString(w, "<InitiateMultipartUploadResult><Bucket>bucket</Bucket><Key>name</Key><UploadId>1</UploadId></InitiateMultipartUploadResult>")
+		case r.Method == http.MethodPut:
+			sum := md5.New()
+			io.Copy(sum, r.Body)
+			if secure && r.Header.Get("Content-Md5") != base64.StdEncoding.EncodeToString(sum.Sum(nil)) {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			w.Header().Set("Etag", fmt.Sprintf(`"%x"`, sum.Sum(nil)))
+		case r.Method == http.MethodPost:
+			complete(w)
+		case r.Method == http.MethodDelete:
+			abort(w)
+		case r.Method == http.MethodHead:
+			stat(w)
+		}
+	})
+	server := httptest.NewUnstartedServer(handler)
+	if secure {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+	b := mustOpen(t, server.URL)
+	if secure {
+		b.http.TLSClientConfig = server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+	}
+	return b
+}
+
+// answer returns what writes an error of a service.
+func answer(status int, code string) func(http.ResponseWriter) {
+	return func(w http.ResponseWriter) {
+		w.WriteHeader(status)
+		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>because</Message></Error>", code)
+	}
+}
+
+// completed answers as to an upload that is complete.
+func completed(w http.ResponseWriter) {
+	io.WriteString(w, "<CompleteMultipartUploadResult><Bucket>bucket</Bucket><Key>name</Key><ETag>x</ETag></CompleteMultipartUploadResult>")
+}
+
+func putLarge(t *testing.T, b *Bucket, o blob.PutOptions) (blob.Info, error) {
+	t.Helper()
+	const size = blob.PartSize + 1
+	return b.Put(t.Context(), "name", bytes.NewReader(make([]byte, size)), size, o)
+}
+
+// Buckets with Object Lock refuse what comes without one.
+func TestPutsOverTLSHaveAChecksum(t *testing.T) {
+	b := uploads(t, true, completed, nil, nil)
+	if err := blob.PutBytes(t.Context(), b, "name", []byte("some"), blob.PutOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := putLarge(t, b, blob.PutOptions{}); err != nil {
+		t.Errorf("in parts: %v", err)
+	}
+}
+
+func TestUploadThatCannotBeTakenBackHasTheErrorOfTheUpload(t *testing.T) {
+	for code, want := range map[string]error{"AccessDenied": fs.ErrPermission, "PreconditionFailed": fs.ErrExist} {
+		status := map[string]int{"AccessDenied": 403, "PreconditionFailed": 412}[code]
+		b := uploads(t, false, answer(status, code), answer(http.StatusNotFound, "NoSuchUpload"), answer(http.StatusNotFound, "NoSuchKey"))
+		_, err := putLarge(t, b, blob.PutOptions{})
+		if !errors.Is(err, want) || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "taken back") {
+			t.Errorf("%s: got %v, want %v", code, err, want)
+		}
+	}
+}
+
+func TestUploadWhoseAnswerIsLostIsThere(t *testing.T) {
+	part := func(size int) string { sum := md5.Sum(make([]byte, size)); return string(sum[:]) }
+	etag := fmt.Sprintf("%x-2", md5.Sum([]byte(part(blob.PartSize)+part(1))))
+	stat := func(etag string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Etag", `"`+etag+`"`)
+			w.Header().Set("Last-Modified", "Wed, 01 Jan 2025 00:00:00 GMT")
+		}
+	}
+	lost := answer(http.StatusNotFound, "NoSuchUpload")
+	if info, err := putLarge(t, uploads(t, false, lost, nil, stat(etag)), blob.PutOptions{}); err != nil || info.ETag != etag {
+		t.Errorf("got %+v, %v", info, err)
+	}
+	gone := func(w http.ResponseWriter) { w.WriteHeader(http.StatusNoContent) }
+	if _, err := putLarge(t, uploads(t, false, lost, gone, stat("other-2")), blob.PutOptions{}); err == nil {
+		t.Error("another blob is there, and there is no error")
+	}
+	taken := answer(http.StatusPreconditionFailed, "PreconditionFailed")
+	if _, err := putLarge(t, uploads(t, false, taken, gone, stat(etag)), blob.PutOptions{IfAbsent: true}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("somebody was first: got %v", err)
 	}
 }
