@@ -2,16 +2,26 @@ package s3
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"gopkg.in/ini.v1"
 )
@@ -19,10 +29,10 @@ import (
 // config is what the parameters of a URL and the environment say of a bucket:
 //
 //	region                           else AWS_REGION, AWS_DEFAULT_REGION, or that of the profile
-//	endpoint                         else AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, or the one of AWS
-//	use_path_style, s3ForcePathStyle the bucket is in the path of URLs, not in the name of the host
+//	endpoint                         else AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, endpoint_url of the profile, or the one of AWS
+//	use_path_style, s3ForcePathStyle the bucket is in the path of URLs, not in the name of the host; so it is where it cannot be there
 //	disable_https, disableSSL        for an endpoint without a scheme
-//	accelerate, dualstack, fips      other endpoints of AWS
+//	accelerate, dualstack, fips      other endpoints of AWS; else AWS_USE_DUALSTACK_ENDPOINT, AWS_USE_FIPS_ENDPOINT
 //	profile                          else AWS_PROFILE, or default
 //	role                             is assumed with the other credentials
 //	anonymous                        without credentials
@@ -33,6 +43,9 @@ type config struct {
 	region, profile, role                                     string
 	host                                                      string // of the endpoint, with its port
 	secure, pathStyle, accelerate, dualstack, fips, anonymous bool
+
+	useEnv   bool              // the profile is that of the environment, whose credentials come before it
+	settings map[string]string // of the profile
 }
 
 func parse(params url.Values) (c config, err error) {
@@ -46,14 +59,16 @@ func parse(params url.Values) (c config, err error) {
 		"region": &c.region, "endpoint": &endpoint, "profile": &c.profile, "role": &c.role, "rate_limiter_capacity": new(string),
 		"request_checksum_calculation": new(string), "response_checksum_validation": new(string), "awssdk": new(string),
 	}
-	for param, values := range params {
+	given := url.Values{"fips": {os.Getenv("AWS_USE_FIPS_ENDPOINT")}, "dualstack": {os.Getenv("AWS_USE_DUALSTACK_ENDPOINT")}}
+	maps.Copy(given, params)
+	for param, values := range given {
 		switch {
 		case texts[param] != nil:
 			*texts[param] = values[0]
 		case flags[param] != nil:
 			on, err := strconv.ParseBool(cmp.Or(values[0], "false"))
 			if err != nil {
-				return c, fmt.Errorf("%s is true or false", param)
+				return c, fmt.Errorf("%s is true or false, not %.20q", param, values[0])
 			}
 			*flags[param] = *flags[param] || on
 		default:
@@ -63,16 +78,18 @@ func parse(params url.Values) (c config, err error) {
 	if c.role != "" && !strings.HasPrefix(c.role, "arn:") {
 		return c, errors.New("a role is given by its ARN, which starts with \"arn:\"")
 	}
-	c.profile = cmp.Or(c.profile, os.Getenv("AWS_PROFILE"), "default")
-	section, err := readProfile(c.profile)
-	if err != nil {
+	own := cmp.Or(os.Getenv("AWS_PROFILE"), "default")
+	c.profile = cmp.Or(c.profile, own)
+	c.useEnv = c.profile == own
+	if c.settings, err = readProfile(c.profile); err != nil {
 		return c, err
 	}
-	if section["role_arn"] != "" && !c.anonymous && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
+	before := c.useEnv && (os.Getenv("AWS_ACCESS_KEY_ID") != "" || os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != "")
+	if c.settings["role_arn"] != "" && !c.anonymous && !before {
 		return c, fmt.Errorf("the profile %.40q assumes a role, and the role of a profile is not read: write the profile of its credentials as profile=NAME, and role=ARN", c.profile)
 	}
-	c.region = cmp.Or(c.region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), section["region"])
-	return c, c.locate(endpoint, plain)
+	c.region = cmp.Or(c.region, os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), c.settings["region"])
+	return c, c.locate(cmp.Or(endpoint, c.settings["endpoint_url"]), plain)
 }
 
 // locate sets host and secure.
@@ -84,9 +101,9 @@ func (c *config) locate(endpoint string, plain bool) error {
 		c.host, c.secure = "s3.amazonaws.com", !plain // the client makes it that of the region
 		if c.fips {
 			stack := map[bool]string{true: ".dualstack"}[c.dualstack]
-			c.host = "s3-fips" + stack + "." + c.region + ".amazonaws.com"
+			c.host = "s3-fips" + stack + "." + c.region + c.domain()
 		} else if strings.HasPrefix(c.region, "cn-") {
-			c.host = "s3." + c.region + ".amazonaws.com.cn"
+			c.host = "s3." + c.region + c.domain()
 		}
 		return nil
 	}
@@ -100,6 +117,28 @@ func (c *config) locate(endpoint string, plain bool) error {
 	c.region = cmp.Or(c.region, "us-east-1") // what servers that have no regions expect in a signature
 	c.host, c.secure = e.Host, e.Scheme == "https"
 	return nil
+}
+
+// domain is that of the hosts of a region of AWS.
+func (c *config) domain() string {
+	if strings.HasPrefix(c.region, "cn-") {
+		return ".amazonaws.com.cn"
+	}
+	return ".amazonaws.com"
+}
+
+// hostLabel is what can stand between the dots of the name of a host.
+var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// lookup returns where in a URL a bucket is. A certificate is for names with one label more than that of the server.
+func (c *config) lookup(bucket string) minio.BucketLookupType {
+	labels := strings.Split(bucket, ".")
+	inHost := !slices.ContainsFunc(labels, func(label string) bool { return !hostLabel.MatchString(label) })
+	server := url.URL{Host: c.host}
+	if c.pathStyle || !inHost || c.secure && len(labels) > 1 || net.ParseIP(server.Hostname()) != nil {
+		return minio.BucketLookupPath
+	}
+	return minio.BucketLookupDNS
 }
 
 // files returns the shared files of AWS's tools, with credentials and with the rest.
@@ -129,27 +168,50 @@ func readProfile(profile string) (map[string]string, error) {
 	return all, nil
 }
 
-// credentials returns where credentials come from, in this order: the environment, a profile, and the role of the workload, of the
-// container or of the machine.
-func (c *config) credentials(client *http.Client) *credentials.Credentials {
+// credentials returns where credentials come from: the keys of the environment, and else the first that is set up of the role of the
+// workload, the profile, and the role of the container or of the machine. If that one fails, no other is taken: it may have other rights.
+// Fetching them takes no longer than patience.
+func (c *config) credentials(transport http.RoundTripper, patience time.Duration) *credentials.Credentials {
 	if c.anonymous {
 		return credentials.NewStatic("", "", "", credentials.SignatureAnonymous)
 	}
-	found := &chain{}
-	if c.profile == cmp.Or(os.Getenv("AWS_PROFILE"), "default") { // else the URL names one, which comes first
+	found := &chain{client: &http.Client{Transport: transport, Timeout: patience / 3}}
+	if c.useEnv {
 		found.all = append(found.all, &credentials.EnvAWS{})
 	}
-	found.all = append(found.all, &credentials.FileAWSCredentials{Profile: c.profile})
-	if off, _ := strconv.ParseBool(os.Getenv("AWS_EC2_METADATA_DISABLED")); !off || inWorkload() {
-		found.all = append(found.all, &credentials.IAM{Client: client, Region: c.region})
+	off, _ := strconv.ParseBool(os.Getenv("AWS_EC2_METADATA_DISABLED"))
+	role := &credentials.IAM{Region: c.region}
+	workload := os.Getenv("AWS_WEB_IDENTITY_TOKEN_FILE") != ""
+	if workload {
+		role.Endpoint = os.Getenv("AWS_ENDPOINT_URL_STS")
+	}
+	switch {
+	case c.useEnv && workload:
+		found.all = append(found.all, role)
+	case c.hasKeysOrLogin():
+		found.all = append(found.all, &credentials.FileAWSCredentials{Profile: c.profile})
+	case c.settings["credential_process"] != "":
+		found.all = append(found.all, &process{command: c.settings["credential_process"], patience: min(patience, time.Minute)})
+	case !off || inWorkload():
+		found.all = append(found.all, role)
 	}
 	if c.role == "" {
 		return credentials.New(found)
 	}
-	role := &assumedRole{base: credentials.New(found)}
-	role.Client, role.STSEndpoint = client, cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+c.region+".amazonaws.com")
-	role.Options = credentials.STSAssumeRoleOptions{RoleARN: c.role, RoleSessionName: "k6x", Location: c.region}
-	return credentials.New(role)
+	assumed := &assumedRole{base: credentials.New(found)}
+	assumed.Client, assumed.STSEndpoint = found.client, cmp.Or(os.Getenv("AWS_ENDPOINT_URL_STS"), "https://sts."+c.region+c.domain())
+	assumed.Options = credentials.STSAssumeRoleOptions{RoleARN: c.role, RoleSessionName: "k6x", Location: c.region}
+	return credentials.New(assumed)
+}
+
+// hasKeysOrLogin reports whether the profile has keys or a login by SSO, as a whole or in part.
+func (c *config) hasKeysOrLogin() bool {
+	for name, value := range c.settings {
+		if value != "" && (name == "aws_access_key_id" || name == "aws_secret_access_key" || strings.HasPrefix(name, "sso_")) {
+			return true
+		}
+	}
+	return false
 }
 
 // inWorkload reports whether a workload or a container has a role.
@@ -165,27 +227,33 @@ func inWorkload() bool {
 // chain has the credentials of the first provider that has some. That of the client goes on without any if none has, and does not
 // say why.
 type chain struct {
-	all []credentials.Provider
+	all    []credentials.Provider
+	client *http.Client // to fetch them with
 
-	mu  sync.Mutex // guards what follows
-	has credentials.Provider
+	mu    sync.Mutex // guards what follows
+	has   credentials.Provider
+	fixed bool // what it has does not end, which not all providers know of
 }
 
 // RetrieveWithCredContext implements credentials.Provider.
 func (c *chain) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
-	var errs []error
+	own := credentials.CredContext{Client: c.client}
+	if cc != nil {
+		own.Context = cc.Context
+	}
+	errs := []error{errors.New("there are no credentials for S3 in the environment, the shared files or the role of the machine")}
 	for _, p := range c.all {
-		value, err := p.RetrieveWithCredContext(cc)
+		value, err := p.RetrieveWithCredContext(&own)
 		if err == nil && value.AccessKeyID != "" && value.SecretAccessKey != "" {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.has = p
+			c.has, c.fixed = p, value.Expiration.IsZero()
 			return value, nil
 		}
 		errs = append(errs, err)
 	}
 	// Not wrapped: that a file of credentials is missing is not that an object is.
-	return credentials.Value{}, fmt.Errorf("there are no credentials for S3 in the environment, the shared files or the role of the machine: %v", errors.Join(errs...))
+	return credentials.Value{}, fmt.Errorf("%v", errors.Join(errs...))
 }
 
 // Retrieve implements credentials.Provider.
@@ -195,8 +263,51 @@ func (c *chain) Retrieve() (credentials.Value, error) { return c.RetrieveWithCre
 func (c *chain) IsExpired() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.has == nil || c.has.IsExpired()
+	return c.has == nil || !c.fixed && c.has.IsExpired()
 }
+
+// process has the credentials that the credential_process of a profile prints
+// (https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html).
+type process struct {
+	credentials.Expiry
+	command  string
+	patience time.Duration
+}
+
+// RetrieveWithCredContext implements credentials.Provider. The program does not end with the request that is the first to need it.
+func (p *process) RetrieveWithCredContext(*credentials.CredContext) (credentials.Value, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), p.patience)
+	defer cancel()
+	shell := []string{"sh", "-c"}
+	if runtime.GOOS == "windows" {
+		shell = []string{"cmd.exe", "/C"}
+	}
+	cmd := exec.CommandContext(ctx, shell[0], shell[1], p.command)
+	cmd.WaitDelay = time.Second // for what it started
+	out, err := cmd.Output()
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return credentials.Value{}, fmt.Errorf("the credential_process of the profile: %w", err)
+	}
+	var answer struct {
+		Version                                    int
+		AccessKeyID, SecretAccessKey, SessionToken string
+		Expiration                                 time.Time
+	}
+	if err := json.Unmarshal(out, &answer); err != nil || answer.Version != 1 || answer.AccessKeyID == "" || answer.SecretAccessKey == "" {
+		return credentials.Value{}, errors.New("the credential_process of the profile prints no credentials of version 1") // its words may have a secret
+	}
+	p.SetExpiration(answer.Expiration, credentials.DefaultExpiryWindow)
+	return credentials.Value{
+		AccessKeyID: answer.AccessKeyID, SecretAccessKey: answer.SecretAccessKey, SessionToken: answer.SessionToken,
+		Expiration: answer.Expiration, SignerType: credentials.SignatureV4,
+	}, nil
+}
+
+// Retrieve implements credentials.Provider.
+func (p *process) Retrieve() (credentials.Value, error) { return p.RetrieveWithCredContext(nil) }
 
 // assumedRole has the credentials of a role that those of base may assume.
 type assumedRole struct {

@@ -52,12 +52,8 @@ func Open(name string, params url.Values, patience time.Duration) (*Bucket, erro
 		return nil, err
 	}
 	transport := rest.Transport(patience)
-	lookup := minio.BucketLookupDNS
-	if c.pathStyle {
-		lookup = minio.BucketLookupPath
-	}
 	client, err := minio.New(c.host, &minio.Options{
-		Creds: c.credentials(&http.Client{Transport: transport}), Secure: c.secure, Transport: transport, Region: c.region, BucketLookup: lookup, MaxRetries: 3,
+		Creds: c.credentials(transport, patience), Secure: c.secure, Transport: transport, Region: c.region, BucketLookup: c.lookup(name), MaxRetries: 3,
 	})
 	if err != nil {
 		return nil, err

@@ -30,7 +30,8 @@ import (
 // clean gives the test an environment without credentials but these.
 func clean(t *testing.T) {
 	t.Helper()
-	for _, name := range []string{"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN"} {
+	for _, name := range []string{"AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN",
+		"AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_WEB_IDENTITY_TOKEN_FILE"} {
 		t.Setenv(name, "")
 	}
 	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
@@ -80,7 +81,12 @@ func where(t *testing.T, params string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Open("bucket", values, time.Second)
+	return whereBucket(t, "bucket", values)
+}
+
+func whereBucket(t *testing.T, name string, params url.Values) (string, error) {
+	t.Helper()
+	b, err := Open(name, params, time.Second)
 	if err != nil {
 		return "", err
 	}
@@ -102,6 +108,9 @@ func TestParametersSayWhere(t *testing.T) {
 		{"region=cn-north-1", "", "https://bucket.s3.cn-north-1.amazonaws.com.cn/name"},
 		{"", "AWS_REGION=eu-west-2", "https://bucket.s3.eu-west-2.amazonaws.com/name"},
 		{"", "AWS_DEFAULT_REGION=eu-west-3", "https://bucket.s3.eu-west-3.amazonaws.com/name"},
+		{"region=us-east-1", "AWS_USE_FIPS_ENDPOINT=true", "https://bucket.s3-fips.us-east-1.amazonaws.com/name"},
+		{"region=us-east-1&fips=false", "AWS_USE_FIPS_ENDPOINT=true", "https://bucket.s3.us-east-1.amazonaws.com/name"},
+		{"region=eu-west-1", "AWS_USE_DUALSTACK_ENDPOINT=true", "https://bucket.s3.dualstack.eu-west-1.amazonaws.com/name"},
 		{"endpoint=https://minio.example.com&s3ForcePathStyle=true", "", "https://minio.example.com/bucket/name"},
 		{"endpoint=http://minio.example.com:9000", "", "http://bucket.minio.example.com:9000/name"},
 		{"endpoint=minio.example.com&disableSSL=true&s3ForcePathStyle=1", "", "http://minio.example.com/bucket/name"},
@@ -118,6 +127,36 @@ func TestParametersSayWhere(t *testing.T) {
 				t.Errorf("got %s, %v, want %s", got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestBucketIsInThePathWhereItCannotBeInTheHost(t *testing.T) {
+	clean(t)
+	for _, c := range []struct{ bucket, endpoint, want string }{
+		{"bucket", "http://192.0.2.1:9000", "http://192.0.2.1:9000/bucket/name"},
+		{"bucket", "https://[2001:db8::1]:9000", "https://[2001:db8::1]:9000/bucket/name"},
+		{"bucket", "http://localhost:9000", "http://bucket.localhost:9000/name"},
+		{"my.bucket", "https://s3.example.com", "https://s3.example.com/my.bucket/name"},
+		{"my.bucket", "http://s3.example.com", "http://my.bucket.s3.example.com/name"},
+		{"My-Bucket", "http://s3.example.com", "http://s3.example.com/My-Bucket/name"},
+		{"my_bucket", "https://s3.example.com", "https://s3.example.com/my_bucket/name"},
+		{"my.bucket", "", "https://s3.eu-west-1.amazonaws.com/my.bucket/name"},
+	} {
+		params := url.Values{"region": {"eu-west-1"}}
+		if c.endpoint != "" {
+			params.Set("endpoint", c.endpoint)
+		}
+		if got, err := whereBucket(t, c.bucket, params); err != nil || got != c.want {
+			t.Errorf("%s at %s: got %s, %v, want %s", c.bucket, c.endpoint, got, err, c.want)
+		}
+	}
+}
+
+func TestDomainFollowsTheRegion(t *testing.T) {
+	for region, want := range map[string]string{"eu-west-1": ".amazonaws.com", "cn-north-1": ".amazonaws.com.cn"} {
+		if got := (&config{region: region}).domain(); got != want {
+			t.Errorf("%s: got %s, want %s", region, got, want)
+		}
 	}
 }
 
@@ -163,12 +202,22 @@ func TestCredentials(t *testing.T) {
 		}
 		return name
 	}
-	process := write("process", "#!/bin/sh\necho '{\"Version\":1,\"AccessKeyId\":\"of-process\",\"SecretAccessKey\":\"s\"}'\n")
+	runs := filepath.Join(dir, "runs")
+	process := write("process", "#!/bin/sh\necho >>"+runs+"\necho '{\"Version\":1,\"AccessKeyId\":\"of-process\",\"SecretAccessKey\":\"s\"}'\n")
+	token := write("token", "proof")
 	secrets := write("credentials", "[default]\naws_access_key_id = of-default\naws_secret_access_key = s\n[other]\naws_access_key_id = of-other\naws_secret_access_key = s\n")
-	config := write("config", "[default]\nregion = eu-north-1\n[profile process]\ncredential_process = "+process+" now\n[profile role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = other\n")
+	config := write("config", "[default]\nregion = eu-north-1\n[profile process]\ncredential_process = "+process+"\n[profile failing]\ncredential_process = exit 1\n[profile login]\n"+
+		"sso_start_url = https://login.example.com\nsso_role_name = r\nsso_account_id = 1\nsso_region = eu-north-1\n[profile half]\naws_access_key_id = half\n"+
+		"[profile elsewhere]\nendpoint_url = https://minio.example.com\n[profile role]\nrole_arn = arn:aws:iam::1:role/r\nsource_profile = other\n")
 	roles := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost { // STS
 			r.ParseForm()
+			if r.Form.Get("WebIdentityToken") == "proof" {
+				io.WriteString(w, `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult><Credentials>`+
+					`<AccessKeyId>of-workload</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2999-01-01T00:00:00Z</Expiration>`+
+					`</Credentials></AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`)
+				return
+			}
 			by := "nobody"
 			for _, known := range []string{"of-default", "of-other"} {
 				if strings.Contains(r.Header.Get("Authorization"), "Credential="+known+"/") {
@@ -194,6 +243,8 @@ func TestCredentials(t *testing.T) {
 		{"or the one that the URL names", "profile=other", map[string]string{"AWS_ACCESS_KEY_ID": "of-env", "AWS_SECRET_ACCESS_KEY": "s"}, "of-other"},
 		{"a profile may name a program", "profile=process", nil, "of-process"},
 		{"then the role of a container", "profile=none", map[string]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI": roles.URL}, "of-container"},
+		{"that of a workload comes before the default profile", "", map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": token, "AWS_ROLE_ARN": "arn:w", "AWS_ENDPOINT_URL_STS": roles.URL}, "of-workload"},
+		{"but not before one that the URL names", "profile=other", map[string]string{"AWS_WEB_IDENTITY_TOKEN_FILE": token, "AWS_ENDPOINT_URL_STS": roles.URL}, "of-other"},
 		{"a role is assumed", "role=arn:r", map[string]string{"AWS_ENDPOINT_URL_STS": roles.URL}, "r-by-of-default"},
 		{"a role is assumed by a profile", "role=arn:r&profile=other", map[string]string{"AWS_ENDPOINT_URL_STS": roles.URL}, "r-by-of-other"},
 		{"without", "anonymous=true", nil, ""},
@@ -226,6 +277,68 @@ func TestCredentials(t *testing.T) {
 		t.Setenv("AWS_CONFIG_FILE", config)
 		if _, err := who(t, "profile=role"); err == nil || !strings.Contains(err.Error(), "role=ARN") {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("what is set up and fails is not replaced by other rights", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_ACCESS_KEY_ID", "")
+		t.Setenv("AWS_SHARED_CREDENTIALS_FILE", secrets)
+		t.Setenv("AWS_CONFIG_FILE", config)
+		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", roles.URL)
+		t.Setenv("HOME", dir)
+		for profile, want := range map[string]string{"failing": "credential_process", "login": "aws sso login", "half": "partial"} {
+			if got, err := who(t, "profile="+profile); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: got %q, %v", profile, got, err)
+			}
+		}
+		t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", filepath.Join(dir, "missing"))
+		if got, err := who(t, ""); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a workload without its token: got %q, %v", got, err)
+		}
+	})
+	t.Run("keys of the environment do not hide the role of a profile that the URL names", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_CONFIG_FILE", config)
+		if got, err := who(t, "profile=role"); err == nil || !strings.Contains(err.Error(), "role=ARN") {
+			t.Errorf("got %q, %v", got, err)
+		}
+		t.Setenv("AWS_PROFILE", "role")
+		if got, err := who(t, ""); err != nil || got != blobtest.AccessKey {
+			t.Errorf("the environment's: got %q, %v", got, err)
+		}
+	})
+	t.Run("a program that gives keys without an end runs once", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_CONFIG_FILE", config)
+		if err := os.Remove(runs); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		b, err := Open("bucket", url.Values{"endpoint": {roles.URL}, "profile": {"process"}}, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for range 3 {
+			if _, err := b.SignedURL(t.Context(), "name", time.Minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if data, err := os.ReadFile(runs); err != nil || len(data) != 1 {
+			t.Errorf("it ran %d times, %v", len(data), err)
+		}
+	})
+	t.Run("the endpoint of a profile", func(t *testing.T) {
+		clean(t)
+		t.Setenv("AWS_CONFIG_FILE", config)
+		if got, err := where(t, "profile=elsewhere"); err == nil || got != "" {
+			t.Errorf("it has no keys: got %s, %v", got, err)
+		}
+		t.Setenv("AWS_PROFILE", "elsewhere")
+		if got, err := where(t, ""); err != nil || got != "https://bucket.minio.example.com/name" {
+			t.Errorf("got %s, %v", got, err)
+		}
+		if got, err := where(t, "endpoint=http://localhost:9000"); err != nil || got != "http://bucket.localhost:9000/name" {
+			t.Errorf("got %s, %v", got, err)
 		}
 	})
 	t.Run("the region of a profile", func(t *testing.T) {
