@@ -58,6 +58,9 @@ func (c *Cache) fetch(s *scope, p *pack) *fetching {
 
 // install fetches and unpacks. Lost says that it is no use to try again.
 func (c *Cache) install(p *pack) (lost bool, err error) {
+	if c.near.complete(p.packed) { // another fetch has ended since the caller looked
+		return false, nil
+	}
 	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
 	defer cancel()
 	r, err := c.cfg.Far.Open(ctx, packName(p.ID))
