@@ -11,12 +11,13 @@ import (
 // escaped is how a rune is written: in hexadecimal.
 var escaped = regexp.MustCompile(`^__0x([0-9a-fA-F]{1,8})__`)
 
-// Escape returns name with each rune replaced that special reports true of, so that [Unescape] gives name back.
+// Escape returns name with each rune replaced that special reports true of, so that [Unescape] gives name back. So is the beginning of whatever
+// looks like such a replacement, as what follows it may make it one.
 func Escape(name string, special func(runes []rune, i int) bool) string {
 	runes := []rune(name)
 	var out strings.Builder
 	for i, r := range runes {
-		if special(runes, i) || r == '_' && escaped.MatchString(string(runes[i:min(len(runes), i+14)])) {
+		if special(runes, i) || strings.HasPrefix(string(runes[i:min(len(runes), i+4)]), "__0x") {
 			fmt.Fprintf(&out, "__%#x__", r)
 		} else {
 			out.WriteRune(r)
