@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // Logs keeps texts, such as the output of failed builds, under keys ([k6x.CheckKey]) in

@@ -9,7 +9,7 @@ import (
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/blob"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // Causes of contexts that this package ends.

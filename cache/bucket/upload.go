@@ -12,7 +12,7 @@ import (
 
 	"k6x"
 	"k6x/cache/blob"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // upload writes the bytes of an artifact and makes sure that they are in the bucket. If

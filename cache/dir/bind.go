@@ -10,7 +10,7 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // binding is what a file below paths holds.

@@ -32,8 +32,8 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/disk"
 	"k6x/cache/internal/ledger"
+	"k6x/internal/disk"
 )
 
 // Config says where a store is and how large it may become.

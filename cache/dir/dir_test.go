@@ -12,7 +12,7 @@ import (
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/cachetest"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 func TestStoreKeepsTheContract(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/cachetest"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // A victim is this test binary again, with these variables.

@@ -12,9 +12,9 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/disk"
 	"k6x/cache/internal/ledger"
 	"k6x/cache/internal/record"
+	"k6x/internal/disk"
 )
 
 const notStored = "the binary could not be stored"

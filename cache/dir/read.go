@@ -11,8 +11,8 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/disk"
 	"k6x/cache/internal/record"
+	"k6x/internal/disk"
 )
 
 // info is what a hit needs of a record.

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 
 	"k6x/cache"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // ScrubReport is what a [Store.Scrub] did.

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // A victim is this test binary again, with these variables.

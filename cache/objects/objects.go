@@ -27,7 +27,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // Errors of a [Store], for errors.Is.

@@ -16,7 +16,7 @@ import (
 	"testing/iotest"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 func mustOpen(t testing.TB, cfg Config) *Store {

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 const notStored = "the object could not be stored"

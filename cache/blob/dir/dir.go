@@ -27,7 +27,7 @@ import (
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/internal/names"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 const (

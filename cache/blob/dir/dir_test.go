@@ -15,7 +15,7 @@ import (
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/blobtest"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 func mustOpen(t *testing.T, path string) *Bucket {

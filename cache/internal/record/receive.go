@@ -11,7 +11,7 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // Fill writes a binary and says how it was made, as in the Put method of a store.

@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"k6x"
-	"k6x/cache/internal/disk"
+	"k6x/internal/disk"
 )
 
 // Spooled is a binary in a temporary file, at its start, and what is known of it.

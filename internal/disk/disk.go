@@ -1,4 +1,4 @@
-// Package disk does the writes of the packages below cache: each step can be made to
+// Package disk does writes to a disk, whole and durable: each step can be made to
 // fail by a test, and an error that means a full disk becomes one of kind NoSpace.
 package disk
 
