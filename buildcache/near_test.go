@@ -220,7 +220,7 @@ func TestAKilledProcessLeavesNothingHalf(t *testing.T) {
 		lines := bufio.NewScanner(out)
 		for range 7 {
 			if !lines.Scan() {
-				t.Fatal("it ended")
+				t.Fatalf("it ended: %v", lines.Err())
 			}
 		}
 		if err := cmd.Process.Kill(); err != nil {
