@@ -84,30 +84,39 @@ packages_with() {
   done <"$scratch/files" | sort -u
 }
 
-# fuzz TIME tries each fuzz target for so long. Only the packages of this module are instrumented, as to compile all that they need
-# anew would take most of the time.
+# fuzz TIME tries each fuzz target for so long, two at a time. Only the packages of this module are instrumented, as to compile all
+# that they need anew would take most of the time.
 fuzz() {
-  local package dir targets target binary=$scratch/fuzz.test log=$scratch/fuzz.log
+  local package dir binary targets target
   packages_with '^func Fuzz' >"$scratch/packages"
+  mkdir "$scratch/fuzz"
+  cut -d ' ' -f 1 "$scratch/packages" | xargs go test -c -vet=off -gcflags='k6x/...=-d=libfuzzer' -o "$scratch/fuzz/"
   while read -r package dir; do
-    go test -c -vet=off -gcflags='k6x/...=-d=libfuzzer' -o "$binary" "$package"
+    binary=$scratch/fuzz/${package##*/}.test
     targets=$(cd "$dir" && "$binary" -test.list '^Fuzz')
-    [ -n "$targets" ] || { echo "$package has no fuzz targets"; return 1; }
-    for target in $targets; do
-      # A run whose time ends in the middle of an input sometimes fails with nothing but
-      # "context deadline exceeded": that is no finding. One that found something says so.
-      if ! (cd "$dir" && "$binary" -test.run "^$target\$" -test.fuzz "^$target\$" -test.fuzztime "$1" -test.fuzzminimizetime 20x \
-        -test.fuzzcachedir "$scratch/inputs/$package") </dev/null >"$log" 2>&1; then
-        if grep -q 'Failing input written' "$log" || ! grep -q 'context deadline exceeded' "$log"; then
-          cat "$log"
-          return 1
-        fi
-      fi
-      if grep -q 'without coverage guidance' "$log"; then
-        echo "$target is not instrumented"
-        return 1
-      fi
-      echo "$target: $(grep '^fuzz: elapsed' "$log" | tail -1)"
-    done
-  done <"$scratch/packages"
+    [ -n "$targets" ] || { echo "$package has no fuzz targets" >&2; return 1; }
+    for target in $targets; do echo "$target $binary $dir"; done
+  done <"$scratch/packages" >"$scratch/targets"
+  export scratch
+  export -f fuzz_target
+  xargs -L 1 -P 2 bash -c 'fuzz_target "$0" "$@"' "$1" <"$scratch/targets"
+}
+
+# fuzz_target TIME TARGET BINARY DIRECTORY tries one of them.
+fuzz_target() {
+  local log=$3.$2.log
+  # A run whose time ends in the middle of an input sometimes fails with nothing but
+  # "context deadline exceeded": that is no finding. One that found something says so.
+  if ! (cd "$4" && "$3" -test.run "^$2\$" -test.fuzz "^$2\$" -test.fuzztime "$1" -test.fuzzminimizetime 20x -test.parallel 1 \
+    -test.fuzzcachedir "$3.inputs") </dev/null >"$log" 2>&1; then
+    if grep -q 'Failing input written' "$log" || ! grep -q 'context deadline exceeded' "$log"; then
+      cat "$log"
+      return 1
+    fi
+  fi
+  if grep -q 'without coverage guidance' "$log"; then
+    echo "$2 is not instrumented"
+    return 1
+  fi
+  echo "$2: $(grep '^fuzz: elapsed' "$log" | tail -1)"
 }
