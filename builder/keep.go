@@ -44,15 +44,19 @@ func (k *kept) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 	default:
 		job.Lock = &record.Build.Lock
 		// The record alone does not tell whether the bytes are still there.
-		if entry, err := k.store.Open(ctx, key); err == nil {
+		entry, err := k.store.Open(ctx, key)
+		if err == nil {
 			if err := entry.Close(); err != nil || !job.Rebuild {
 				return record, err
 			}
 			job.Recipe = record.Recipe
 			return record, k.compare(ctx, job, record.Digest)
 		}
+		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+			return k6x.Artifact{}, err
+		}
 	}
-	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return k.run(ctx, job, w) })
+	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return k.run(ctx, job, w) }, cache.Looked)
 }
 
 // compare builds a job, and returns ErrDiffers unless that gives the bytes of that digest.

@@ -45,7 +45,7 @@ func (s *shelf) Record(context.Context, string) (k6x.Artifact, error) {
 	return *s.record, nil
 }
 
-func (s *shelf) Put(_ context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
+func (s *shelf) Put(_ context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), _ ...cache.PutOption) (k6x.Artifact, error) {
 	var buf bytes.Buffer
 	build, err := fill(&buf)
 	if err != nil {

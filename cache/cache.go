@@ -49,8 +49,21 @@ type Store interface {
 	// there but its bytes were evicted, fill must write the very same bytes; other
 	// bytes are an error of kind Internal. An error of fill is returned as it is.
 	// When there is no room, the error is of kind NoSpace. W may be an [Adopter].
-	Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error)
+	//
+	// The path of the recipe is bound to the key, unless it is bound already. If that fails, as the place for bytes
+	// goes away in between, the artifact is there and Bind can be called again.
+	Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...PutOption) (k6x.Artifact, error)
 }
+
+// PutOption changes what the Put of a [Store] does.
+type PutOption int
+
+const (
+	// Unbound leaves the path of the recipe as it is: the bytes are a form of the binary at that path.
+	Unbound PutOption = iota + 1
+	// Looked says that the caller just found that no whole artifact is there, so that Put need not look before fill runs.
+	Looked
+)
 
 // Adopter is a writer that can take a whole file in place of its bytes, so that these are not written once more.
 type Adopter interface {

@@ -39,14 +39,18 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if err := s.cfg.Resolver.Permit(list); err != nil {
 		return err
 	}
+	var bound string // the key that the path is bound to
 	if pinned {
-		err := s.sendStored(w, r, canonical)
+		bound, err = s.cfg.Store.Lookup(r.Context(), canonical)
+		if err == nil {
+			err = s.sendStored(w, r, bound)
+		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return err
 		}
 	}
 	return s.waiting(w, r, canonical, func(ctx context.Context) error {
-		path, err := s.resolve(ctx, platform, list, anyMajor)
+		path, err := s.resolve(ctx, platform, list, anyMajor, bound)
 		if err != nil {
 			return err
 		}
@@ -82,13 +86,9 @@ func notFound(_ *response, r *http.Request) error {
 		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
 }
 
-// sendStored sends what a canonical path is bound to; cache.ErrNotFound or
+// sendStored sends the binary under key; cache.ErrNotFound or
 // cache.ErrEvicted if there is nothing to send.
-func (s *Service) sendStored(w *response, r *http.Request, canonical string) error {
-	key, err := s.cfg.Store.Lookup(r.Context(), canonical)
-	if err != nil {
-		return err
-	}
+func (s *Service) sendStored(w *response, r *http.Request, key string) error {
 	if s.redirectToStore(w, r, key) { // before Open, which may have to fetch the bytes
 		s.cfg.Metrics.hit()
 		return nil

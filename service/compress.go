@@ -166,7 +166,7 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
 		err := c.compress(ctx, w, binary)
 		return k6x.Build{Started: began.UTC(), Duration: time.Since(began), Toolchain: artifact.Build.Toolchain}, err
-	})
+	}, cache.Unbound)
 	if err != nil {
 		return "", err
 	}

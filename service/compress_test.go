@@ -196,9 +196,9 @@ type spoilt struct {
 	keys    chan string // of what was put
 }
 
-func (s *spoilt) Put(ctx context.Context, r k6x.Recipe, fill func(io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
+func (s *spoilt) Put(ctx context.Context, r k6x.Recipe, fill func(io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
 	s.puts.Add(1)
-	artifact, err := s.Store.Put(ctx, r, fill)
+	artifact, err := s.Store.Put(ctx, r, fill, options...)
 	select {
 	case s.keys <- r.Key():
 	default:

@@ -23,15 +23,14 @@ type resolved struct {
 	bound     bool // the path is bound to the recipe
 }
 
-// resolve turns a list into a recipe, with one major version of k6 or anyMajor. A path that
-// was bound once keeps its recipe, whatever the resolver and the toolchain of today would
+// resolve turns a list into a recipe, with one major version of k6 or anyMajor. Bound is the key that the path of
+// the list is bound to, "" if it is not: then it keeps the recipe of that, whatever the resolver and the toolchain of today would
 // make of it.
-func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
-	if list.Pinned() {
-		canonical := list.Path(platform)
-		recipe, err := s.recorded(ctx, canonical)
+func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int, bound string) (resolved, error) {
+	if bound != "" {
+		recipe, err := s.recorded(ctx, bound)
 		if !errors.Is(err, cache.ErrNotFound) {
-			return resolved{list, canonical, recipe, true}, err
+			return resolved{list, list.Path(platform), recipe, true}, err
 		}
 	}
 	var resolution resolver.Resolution
@@ -51,24 +50,34 @@ func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.L
 // resolveBound is resolve for requests that do not come back with the canonical path: what it is
 // bound to counts.
 func (s *Service) resolveBound(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (resolved, error) {
-	want, err := s.resolve(ctx, platform, list, major)
-	if err != nil || want.bound {
+	var bound, canonical string
+	if list.Pinned() {
+		var err error
+		canonical = list.Path(platform)
+		bound, err = s.cfg.Store.Lookup(ctx, canonical)
+		if err != nil && !errors.Is(err, cache.ErrNotFound) {
+			return resolved{}, err
+		}
+	}
+	want, err := s.resolve(ctx, platform, list, major, bound)
+	if err != nil || want.bound || want.canonical == canonical {
 		return want, err
 	}
-	recipe, err := s.recorded(ctx, want.canonical)
-	if errors.Is(err, cache.ErrNotFound) {
-		return want, nil
+	key, err := s.cfg.Store.Lookup(ctx, want.canonical)
+	if err == nil {
+		var recipe k6x.Recipe
+		if recipe, err = s.recorded(ctx, key); err == nil {
+			want.recipe, want.bound = recipe, true
+		}
 	}
-	want.recipe, want.bound = recipe, true
+	if errors.Is(err, cache.ErrNotFound) {
+		err = nil
+	}
 	return want, err
 }
 
-// recorded returns the recipe that a canonical path is bound to, or cache.ErrNotFound.
-func (s *Service) recorded(ctx context.Context, canonical string) (k6x.Recipe, error) {
-	key, err := s.cfg.Store.Lookup(ctx, canonical)
-	if err != nil {
-		return k6x.Recipe{}, err
-	}
+// recorded returns the recipe of the record under key, or cache.ErrNotFound.
+func (s *Service) recorded(ctx context.Context, key string) (k6x.Recipe, error) {
 	if recipe, ok := s.recipes.Get(key); ok { // a key is a hash of it, so this cannot be out of date
 		return recipe, nil
 	}

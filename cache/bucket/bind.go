@@ -54,6 +54,11 @@ func (s *Store) Bind(ctx context.Context, path, key string) (string, error) {
 	} else if err != nil {
 		return "", err
 	}
+	return s.bind(ctx, path, key)
+}
+
+// bind binds path to a key that has a record, unless it is bound, and returns the key that it is bound to.
+func (s *Store) bind(ctx context.Context, path, key string) (string, error) {
 	data, err := json.Marshal(binding{Path: path, Key: key})
 	if err != nil {
 		return "", fmt.Errorf("encode a binding: %w", err)

@@ -68,7 +68,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := newStore(b, cfg)
+	s := New(b, cfg)
 	if err := s.probe(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -76,7 +76,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func newStore(b blob.Bucket, cfg Config) *Store {
+// New returns the store in a bucket that is open. It does not use the URL of cfg.
+func New(b blob.Bucket, cfg Config) *Store {
 	cfg = cfg.withDefaults()
 	return &Store{cfg: cfg, logger: cfg.Logger, bucket: b, stats: cache.Stats{Limit: cfg.Size}}
 }

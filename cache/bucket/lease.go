@@ -30,8 +30,8 @@ type LeaseConfig struct {
 }
 
 // Leases say which of several services on one bucket may build a key. The lease of a key is the
-// object leases/<key>/<n> with the highest n. It is taken by creating the next one, when there
-// is none or its holder is dead, and given back by removing it, or by a note of why the build failed. Its holder changes it every
+// object leases/<key>/<n> with the highest n. It is taken by creating the first one; or the next one, if there is one whose holder
+// is dead. It is given back by removing all of them, or by a note of why the build failed, which is removed with them. Its holder changes it every
 // few seconds; it counts as dead for an observer that saw no change for TTL on its own
 // clock, so that the clocks of different machines do not matter.
 //
@@ -74,6 +74,11 @@ type claim struct {
 func (l *Leases) Acquire(ctx context.Context, key string) (made *k6x.Artifact, release func(failed *k6x.Error), err error) {
 	if err := check(ctx, key); err != nil {
 		return nil, nil, err
+	}
+	// Mostly there is none, and that need not be asked.
+	release, err = l.take(ctx, key, state{})
+	if release != nil || err != nil {
+		return nil, release, err
 	}
 	for waited := false; ; waited = true {
 		now, err := l.look(ctx, key)
@@ -123,7 +128,7 @@ func (l *Leases) take(ctx context.Context, key string, now state) (release func(
 		}
 	} else if err != nil {
 		// It may be there all the same, and no service would renew it.
-		l.store.tidy(ctx, name)
+		go l.store.tidy(ctx, name)
 		return nil, explain(ctx, err)
 	}
 	return l.hold(key, n, mine, now.names), nil
@@ -154,12 +159,17 @@ func (l *Leases) hold(key string, n int64, mine claim, dead []string) (release f
 	return func(failed *k6x.Error) {
 		cancel()
 		renewing.Wait() // or it would come back after it was removed
-		for _, name := range dead {
-			l.store.tidy(context.Background(), name)
-		}
-		if failed == nil || !l.tell(key, n, failed) {
+		if failed == nil || !l.tell(key, n, dead, failed) {
+			l.tidy(dead)
 			l.giveBack(name)
 		}
+	}
+}
+
+// tidy removes the leases of the dead. The first of all leases is among them, so that no service takes it before.
+func (l *Leases) tidy(dead []string) {
+	for _, name := range dead {
+		l.store.tidy(context.Background(), name)
 	}
 }
 

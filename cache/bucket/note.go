@@ -28,9 +28,8 @@ type note struct {
 func noteName(key string, n int64) string { return leaseName(key, n) + noteSuffix }
 
 // tell leaves a note, for services that wait for lease n or come soon, and reports
-// whether it did. The lease goes when the note does: without it a service that looked before either was there
-// could take it now.
-func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
+// whether it did. The leases go when the note does: without them a service would take the first one, and not look for a note.
+func (l *Leases) tell(key string, n int64, dead []string, failed *k6x.Error) bool {
 	data, err := json.Marshal(note{failed.Kind.String(), head(failed.Message), head(failed.Hint), head(failed.Output), failed.Limit})
 	if err == nil {
 		err = l.store.put(context.Background(), noteName(key, n), data)
@@ -40,6 +39,7 @@ func (l *Leases) tell(key string, n int64, failed *k6x.Error) bool {
 		return false
 	}
 	time.AfterFunc(l.cfg.NoteLife, func() {
+		l.tidy(dead)
 		l.store.tidy(context.Background(), leaseName(key, n)) // first: without the note it would count as held
 		l.store.tidy(context.Background(), noteName(key, n))
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"k6x"
@@ -15,41 +16,49 @@ import (
 // Put implements [cache.Store]. Memory is constant: the binary waits in a temporary file,
 // until all of it is known and it gets its name. So a fill that fails, or that ends
 // late, leaves nothing in the bucket.
-func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
+func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
 	if err := ctx.Err(); err != nil {
 		return k6x.Artifact{}, err
 	}
-	first, err := s.Whole(ctx, recipe.Key())
-	if err == nil {
-		return first, nil
-	}
-	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
-		return k6x.Artifact{}, err
+	bind := !slices.Contains(options, cache.Unbound)
+	if !slices.Contains(options, cache.Looked) {
+		first, err := s.Whole(ctx, recipe.Key())
+		if err == nil && bind {
+			_, err = s.bind(ctx, first.Path, recipe.Key())
+		}
+		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+			return first, err
+		}
 	}
 	got, err := record.Spool(ctx, s.cfg.Temp, s.cfg.Size, fill)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
 	defer got.Close()
-	return s.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
-		Stored: s.cfg.Clock().UTC().Truncate(time.Second), Build: got.Build}, got.File)
+	artifact, _, err := s.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
+		Stored: s.cfg.Clock().UTC().Truncate(time.Second), Build: got.Build}, bind, got.File)
+	return artifact, err
 }
 
 // Import stores an artifact whose record and bytes are known, under the same rules as
 // Put: it returns the record of what is there from now on, which is another one if that was
-// first. The bytes of body have to be those of the record.
-func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
+// first. The bytes of body have to be those of the record. If its path is to be bound, it returns what that is bound to.
+func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (first k6x.Artifact, bound string, err error) {
 	key := artifact.Recipe.Key()
 	encoded, artifact, err := record.Encode(artifact)
 	if err != nil {
-		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
+		return k6x.Artifact{}, "", k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
 	}
 	name := binaryName(key, artifact.Digest)
 	if err := s.upload(ctx, name, artifact, body); err != nil {
 		s.takeBack(ctx, key, artifact.Digest, err)
-		return k6x.Artifact{}, err
+		return k6x.Artifact{}, "", err
 	}
-	return s.commit(ctx, key, artifact, encoded)
+	first, err = s.commit(ctx, key, artifact, encoded)
+	if err == nil && bind {
+		bound, err = s.bind(ctx, first.Path, key)
+	}
+	return first, bound, err
 }
 
 // takeBack removes what an upload that failed may have left. The same bytes of another

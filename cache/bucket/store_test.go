@@ -137,14 +137,14 @@ func TestImportRefusesBytesThatAreNotThoseOfTheRecord(t *testing.T) {
 	s := mustOpen(t, Config{URL: "mem://"})
 	artifact := mustPut(t, mustOpen(t, Config{URL: "mem://"}), 1, 1000)
 	for _, body := range []string{"", "short", string(cachetest.Bytes(2, 1000)), string(cachetest.Bytes(1, 2000))} {
-		if _, err := s.Import(t.Context(), artifact, strings.NewReader(body)); k6x.KindOf(err) != k6x.Internal {
+		if _, _, err := s.Import(t.Context(), artifact, false, strings.NewReader(body)); k6x.KindOf(err) != k6x.Internal {
 			t.Errorf("%d bytes: got %v, want Internal", len(body), err)
 		}
 		if left := names(t, s, ""); len(left) > 0 {
 			t.Errorf("left in the bucket: %v", left)
 		}
 	}
-	imported, err := s.Import(t.Context(), artifact, strings.NewReader(string(cachetest.Bytes(1, 1000))))
+	imported, _, err := s.Import(t.Context(), artifact, false, strings.NewReader(string(cachetest.Bytes(1, 1000))))
 	if diff := cmp.Diff(artifact, imported); err != nil || diff != "" {
 		t.Errorf("%v, record (-want +got):\n%s", err, diff)
 	}

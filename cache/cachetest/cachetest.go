@@ -38,6 +38,8 @@ func Run(t *testing.T, open func(t *testing.T) cache.Store) {
 		"a path is bound once":                               bindOnce,
 		"of bindings at once one wins":                       concurrentBinds,
 		"a path is not bound to a key without a record":      bindUnknown,
+		"a put binds its path unless it should not":          putBinds,
+		"of puts at once for one path one is bound":          concurrentPutsBind,
 		"several readers read at once and for themselves":    severalReaders,
 		"records do not share memory with their callers":     recordsAreCopies,
 		"artifacts of different recipes do not get mixed up": manyArtifacts,

@@ -107,18 +107,26 @@ func (s *Store) bind(path, key string) (string, error) {
 	if _, err := s.readRecord(key); err != nil {
 		return "", err
 	}
-	data, err := json.Marshal(binding{Path: path, Key: key})
-	if err != nil {
-		return "", fmt.Errorf("encode a binding: %w", err)
-	}
-	name := s.binding(path)
-	if err := s.makeShard(filepath.Dir(name)); err != nil {
+	if err := s.writeBinding(path, key); err != nil {
 		return "", err
-	}
-	if err := s.fs.Replace(name, s.temp(), append(data, '\n')); err != nil {
-		// It may be in place, but not outlast a power cut: better nothing than perhaps.
-		return "", errors.Join(err, s.fs.RemoveAll(name))
 	}
 	s.paths.Add(path, key)
 	return key, nil
+}
+
+// writeBinding binds a path that is not bound, durably. It is called under exclusive.
+func (s *Store) writeBinding(path, key string) error {
+	data, err := json.Marshal(binding{Path: path, Key: key})
+	if err != nil {
+		return fmt.Errorf("encode a binding: %w", err)
+	}
+	name := s.binding(path)
+	if err := s.makeShard(filepath.Dir(name)); err != nil {
+		return err
+	}
+	if err := s.fs.Replace(name, s.temp(), append(data, '\n')); err != nil {
+		// It may be in place, but not outlast a power cut: better nothing than perhaps.
+		return errors.Join(err, s.fs.RemoveAll(name))
+	}
+	return nil
 }

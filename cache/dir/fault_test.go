@@ -77,7 +77,9 @@ func TestPutOnAFullDiskLeavesNothingWhicheverStepFails(t *testing.T) {
 		wantBytes(t, s, 1, 100_000)
 	})
 	want := []string{"mkdir", "create", "write", "touch", "sync", "create", "write", "sync", "syncdir",
-		"mkdir", "syncdir", "rename", "syncdir"}
+		"mkdir", "syncdir", // for the artifact
+		"mkdir", "syncdir", "create", "write", "sync", "rename", "syncdir", // the binding of its path
+		"rename", "syncdir"}
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("steps that can fail (-want +got):\n%s", diff)
 	}

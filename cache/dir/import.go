@@ -11,7 +11,7 @@ import (
 )
 
 // Import stores what another store has, under the same rules as Put: the record stays as it
-// is, and what fill writes has to be the bytes that it names. It returns the record of
+// is, and what fill writes has to be the bytes that it names. No path is bound. It returns the record of
 // what is here from now on.
 func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer) error) (k6x.Artifact, error) {
 	if first, err := s.whole(ctx, artifact.Recipe.Key()); err == nil {
@@ -19,7 +19,7 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, fill func(w i
 	} else if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 		return k6x.Artifact{}, err
 	}
-	return s.put(ctx, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
+	return s.put(ctx, artifact, false, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
 }
 
 // asNamed reports whether the bytes that came are those that a record names already.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k6x"
@@ -20,21 +21,22 @@ import (
 const notStored = "the binary could not be stored"
 
 // Put implements [cache.Store]. Memory is constant, whatever fill writes.
-func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
-	key := recipe.Key()
-	first, err := s.whole(ctx, key)
-	if err == nil {
-		return first, nil
+func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
+	bind := !slices.Contains(options, cache.Unbound)
+	if !slices.Contains(options, cache.Looked) {
+		first, err := s.whole(ctx, recipe.Key())
+		if err == nil && bind {
+			_, err = s.Bind(ctx, first.Path, recipe.Key())
+		}
+		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+			return first, err
+		}
 	}
-	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
-		return k6x.Artifact{}, err
-	}
-
-	return s.put(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path()}, fill)
+	return s.put(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path()}, bind, fill)
 }
 
-// put stores what fill writes. Of the artifact recipe and path are needed; what else is there has to fit.
-func (s *Store) put(ctx context.Context, artifact k6x.Artifact, fill record.Fill) (k6x.Artifact, error) {
+// put stores what fill writes, and binds its path. Of the artifact recipe and path are needed; what else is there has to fit.
+func (s *Store) put(ctx context.Context, artifact k6x.Artifact, bind bool, fill record.Fill) (k6x.Artifact, error) {
 	work := s.temp()
 	if err := s.fs.Mkdir(work); err != nil {
 		return k6x.Artifact{}, fault(notStored, err)
@@ -65,7 +67,7 @@ func (s *Store) put(ctx context.Context, artifact k6x.Artifact, fill record.Fill
 		return k6x.Artifact{}, fault(notStored, err)
 	}
 	err = s.exclusive(func() error {
-		artifact, err = s.commit(artifact.Recipe.Key(), work, artifact, int64(len(encoded)))
+		artifact, err = s.commit(artifact.Recipe.Key(), work, artifact, bind, int64(len(encoded)))
 		return err
 	})
 	if err != nil {
@@ -161,16 +163,21 @@ func verified(name string, got record.Received) (record.Received, error) {
 // commit brings the artifact in the directory work to its place, unless one is there:
 // then that one stays. It returns the record of what is there from now on. It is called
 // under exclusive.
-func (s *Store) commit(key, work string, artifact k6x.Artifact, recordSize int64) (k6x.Artifact, error) {
+func (s *Store) commit(key, work string, artifact k6x.Artifact, bind bool, recordSize int64) (k6x.Artifact, error) {
 	if err := s.refresh(); err != nil {
 		return k6x.Artifact{}, err
 	}
 	first, err := s.readRecord(key)
 	if errors.Is(err, cache.ErrNotFound) {
-		return artifact, s.commitNew(key, work, artifact, recordSize)
+		return artifact, s.commitNew(key, work, artifact, bind, recordSize)
 	}
 	if err != nil {
 		return k6x.Artifact{}, err
+	}
+	if bind {
+		if _, err := s.bind(first.Path, key); err != nil {
+			return k6x.Artifact{}, err
+		}
 	}
 	same := first.Digest == artifact.Digest
 	if !same {
@@ -189,8 +196,9 @@ func (s *Store) commit(key, work string, artifact k6x.Artifact, recordSize int64
 	return first, s.commitAgain(key, work, first)
 }
 
-// commitNew stores an artifact under a key that has none.
-func (s *Store) commitNew(key, work string, artifact k6x.Artifact, recordSize int64) error {
+// commitNew stores an artifact under a key that has none. The binding of its path is written first: it counts
+// from the moment at which there is a record.
+func (s *Store) commitNew(key, work string, artifact k6x.Artifact, bind bool, recordSize int64) (err error) {
 	if err := s.makeRoom(key, recordSize, artifact.Size); err != nil {
 		return err
 	}
@@ -202,6 +210,18 @@ func (s *Store) commitNew(key, work string, artifact k6x.Artifact, recordSize in
 		if err := s.discard(s.home(key)); err != nil {
 			return err
 		}
+	}
+	if _, bound := s.lookup(artifact.Path); bind && errors.Is(bound, cache.ErrNotFound) {
+		if err := s.writeBinding(artifact.Path, key); err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				s.remove(s.binding(artifact.Path))
+			}
+		}()
+	} else if bind && bound != nil {
+		return bound
 	}
 	if err := s.fs.Rename(work, s.home(key)); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,11 +140,16 @@ func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 }
 
 // Put implements [cache.Store].
-func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
-	key := recipe.Key()
+func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
+	key, bind := recipe.Key(), !slices.Contains(options, cache.Unbound)
 	entry, err := s.Open(ctx, key)
 	if err == nil {
 		defer entry.Close()
+		if bind {
+			if _, err := s.Bind(ctx, recipe.Path(), key); err != nil {
+				return k6x.Artifact{}, err
+			}
+		}
 		return s.Record(ctx, key)
 	}
 	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
@@ -159,7 +165,11 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 	if err != nil {
 		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
 	}
-	return s.commit(key, &artifact{record: encoded, info: info, binary: binary.Bytes()})
+	first, err := s.commit(key, &artifact{record: encoded, info: info, binary: binary.Bytes()})
+	if err == nil && bind {
+		_, err = s.Bind(ctx, recipe.Path(), key)
+	}
+	return first, err
 }
 
 // commit enters an artifact, unless one is there: then that one stays.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,8 +26,8 @@ type Far interface {
 	cache.Store
 
 	// Import stores an artifact whose record and bytes are known. It returns the record of
-	// what is there from now on, which is another one if that was first.
-	Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error)
+	// what is there from now on, which is another one if that was first, and what its path is bound to if it is to be bound.
+	Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (first k6x.Artifact, bound string, err error)
 }
 
 // Config has what a [Store] may have besides two stores; the zero value is ready.
@@ -72,12 +73,9 @@ func missing(err error) bool {
 
 // Lookup implements [cache.Store].
 func (s *Store) Lookup(ctx context.Context, path string) (string, error) {
-	key, err := s.near.Lookup(ctx, path)
+	key, err := s.lookup(ctx, path)
 	if !missing(err) {
 		return key, err
-	}
-	if key, ok := s.paths.Get(path); ok {
-		return key, nil
 	}
 	if key, err = s.far.Lookup(ctx, path); err != nil {
 		return "", err
@@ -86,8 +84,22 @@ func (s *Store) Lookup(ctx context.Context, path string) (string, error) {
 	return key, nil
 }
 
+// lookup is Lookup without asking the far store.
+func (s *Store) lookup(ctx context.Context, path string) (string, error) {
+	key, err := s.near.Lookup(ctx, path)
+	if missing(err) {
+		if key, ok := s.paths.Get(path); ok {
+			return key, nil
+		}
+	}
+	return key, err
+}
+
 // Bind implements [cache.Store].
 func (s *Store) Bind(ctx context.Context, path, key string) (string, error) {
+	if bound, err := s.lookup(ctx, path); !missing(err) && k6x.CheckKey(key) == nil {
+		return bound, err
+	}
 	bound, err := s.far.Bind(ctx, path, key)
 	if err == nil {
 		s.bound(ctx, path, bound)
@@ -131,30 +143,44 @@ func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
 
 // Put implements [cache.Store]. The far store has it first, so that whatever happens in
 // between, the near one has nothing that the others do not have.
-func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error)) (k6x.Artifact, error) {
-	key := recipe.Key()
-	entry, err := s.Open(ctx, key)
-	if err == nil {
-		defer entry.Close()
-		return s.Record(ctx, key)
-	}
-	if !missing(err) {
-		return k6x.Artifact{}, err
+func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
+	key, bind := recipe.Key(), !slices.Contains(options, cache.Unbound)
+	if !slices.Contains(options, cache.Looked) {
+		first, err := s.whole(ctx, key)
+		if err == nil && bind {
+			_, err = s.Bind(ctx, first.Path, key)
+		}
+		if !missing(err) {
+			return first, err
+		}
 	}
 	got, err := record.Spool(ctx, s.cfg.Temp, s.cfg.Size, fill)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
 	defer got.Close()
-	artifact, err := s.far.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
-		Stored: time.Now().UTC().Truncate(time.Second), Build: got.Build}, got.File)
+	artifact, bound, err := s.far.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
+		Stored: time.Now().UTC().Truncate(time.Second), Build: got.Build}, bind, got.File)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
 	if artifact.Digest == got.Digest { // else the one that was first is downloaded when it is asked for
 		s.keep(context.WithoutCancel(ctx), artifact, got)
 	}
+	if bind {
+		s.bound(ctx, artifact.Path, bound)
+	}
 	return artifact, nil
+}
+
+// whole returns the record of key if its bytes are there too.
+func (s *Store) whole(ctx context.Context, key string) (k6x.Artifact, error) {
+	entry, err := s.Open(ctx, key)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	defer entry.Close()
+	return s.Record(ctx, key)
 }
 
 // keep stores near what is safe in the far store.

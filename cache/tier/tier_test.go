@@ -74,11 +74,11 @@ func (f *farStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	return entry, err
 }
 
-func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
+func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (k6x.Artifact, string, error) {
 	if f.onImport != nil {
 		f.onImport(artifact)
 	}
-	return f.Store.Import(ctx, artifact, body)
+	return f.Store.Import(ctx, artifact, bind, body)
 }
 
 func mustPut(t *testing.T, s cache.Store, n, size int) k6x.Artifact {
