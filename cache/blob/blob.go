@@ -126,6 +126,23 @@ func PutBytes(ctx context.Context, b Bucket, name string, data []byte, o PutOpti
 	return err
 }
 
+// ReadAll returns the bytes of a blob of at most limit bytes.
+func ReadAll(ctx context.Context, b Bucket, name string, limit int64) ([]byte, error) {
+	body, info, err := b.Open(ctx, name, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if info.Size > limit {
+		return nil, fmt.Errorf("%s has %d bytes, more than %d", name, info.Size, limit)
+	}
+	data, err := io.ReadAll(io.LimitReader(body, limit))
+	if err == nil && int64(len(data)) != info.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	return data, err
+}
+
 // IgnoreAbsent returns err unless it says that there is no such blob.
 func IgnoreAbsent(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {

@@ -38,7 +38,7 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 // put stores what fill writes, and binds its path. Of the artifact recipe and path are needed; what else is there has to fit.
 func (s *Store) put(ctx context.Context, artifact k6x.Artifact, bind bool, fill record.Fill) (k6x.Artifact, error) {
 	work := s.temp()
-	if err := s.fs.Mkdir(work); err != nil {
+	if err := s.fs.Mkdir(work, 0o755); err != nil {
 		return k6x.Artifact{}, fault(notStored, err)
 	}
 	defer s.remove(work)
@@ -236,7 +236,7 @@ func (s *Store) commitNew(key, work string, artifact k6x.Artifact, bind bool, re
 
 // makeShard makes a directory below artifacts or paths durable, which may be there already.
 func (s *Store) makeShard(shard string) error {
-	if err := s.fs.Mkdir(shard); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := s.fs.Mkdir(shard, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return s.fs.SyncDir(filepath.Dir(shard))

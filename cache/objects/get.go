@@ -9,10 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"k6x"
-	"k6x/internal/disk"
+	"k6x/cache/blob"
 )
 
 const (
@@ -21,12 +20,12 @@ const (
 	maxRecord  = 4 << 10 // bytes
 )
 
-// home returns the directory of an object. It is named by a hash, so that ids which differ
+// home returns what the names of an object begin with. It is named by a hash, so that ids which differ
 // in case only, or are names of devices, do no harm on any file system.
 func (s *Store) home(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	hash := hex.EncodeToString(sum[:])
-	return filepath.Join(s.cfg.Dir, "objects", hash[:2], hash)
+	return "objects/" + hash[:2] + "/" + hash + "/"
 }
 
 // Get returns what is known of the object, or ErrNotFound.
@@ -34,7 +33,7 @@ func (s *Store) Get(ctx context.Context, id string) (Object, error) {
 	if err := check(ctx, id); err != nil {
 		return Object{}, err
 	}
-	object, err := s.read(s.home(id))
+	object, err := s.read(ctx, s.home(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return Object{}, ErrNotFound
 	}
@@ -47,21 +46,20 @@ func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
 	if err != nil {
 		return nil, Object{}, err
 	}
-	body, err := os.Open(filepath.Join(s.home(id), bodyName))
+	body, info, err := s.files.Open(ctx, s.home(id)+bodyName, 0)
 	if err != nil {
 		return nil, Object{}, fault("the object cannot be opened", err)
 	}
-	if info, err := body.Stat(); err != nil || info.Size() != object.Size {
-		return nil, Object{}, errors.Join(
-			k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(errors.Join(err, fmt.Errorf("%s has another size than its record says", body.Name()))),
-			body.Close())
+	if info.Size != object.Size {
+		return nil, Object{}, errors.Join(k6x.Errorf(k6x.Internal, "the object is damaged").
+			WithCause(fmt.Errorf("%s has %d bytes, its record says %d", info.Name, info.Size, object.Size)), body.Close())
 	}
-	return body, object, nil
+	return body.(*os.File), object, nil
 }
 
 // read returns the record below home; fs.ErrNotExist if there is none.
-func (s *Store) read(home string) (Object, error) {
-	data, err := disk.ReadFile(filepath.Join(home, recordName), maxRecord)
+func (s *Store) read(ctx context.Context, home string) (Object, error) {
+	data, err := blob.ReadAll(ctx, s.files, home+recordName, maxRecord)
 	if err != nil {
 		return Object{}, err
 	}

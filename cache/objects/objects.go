@@ -3,12 +3,11 @@
 //
 //	objects/<hash[:2]>/<hash>/body         the bytes; hash is the hex SHA-256 of the id
 //	objects/<hash[:2]>/<hash>/object.json  the [Object]
-//	tmp/<number>/                          what is on its way in
+//	tmp/                                   what is on its way in
 //	lock                                   held while the store is open
 //
-// An object is made below tmp and comes to its place by one rename of its directory, so
-// that it is there as a whole or not at all, whenever the process is killed. It is never
-// replaced and never removed.
+// The bytes come to their place before the record, which is the moment at which the object comes to be: it is there
+// as a whole or not at all, whenever the process is killed. It is never replaced and never removed.
 package objects
 
 import (
@@ -17,9 +16,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,6 +26,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"k6x"
+	"k6x/cache/blob/dir"
 	"k6x/internal/disk"
 )
 
@@ -61,9 +61,8 @@ type Object struct {
 // ([CheckID]) is an error of kind [k6x.Invalid].
 type Store struct {
 	cfg   Config
-	fs    disk.FS
+	files *dir.Bucket
 	lock  *flock.Flock
-	temps atomic.Int64 // names used below tmp
 
 	commits sync.Mutex   // held while an object comes to its place
 	used    atomic.Int64 // bytes of all objects, those on their way in included
@@ -72,7 +71,7 @@ type Store struct {
 
 var idSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
-// CheckID reports whether id can name an object. The error is of kind [k6x.Invalid].
+// CheckID returns an error unless id can name an object. The error is of kind [k6x.Invalid].
 func CheckID(id string) error {
 	if !idSyntax.MatchString(id) {
 		return k6x.Errorf(k6x.Invalid, "%q is not an id of an object", id[:min(len(id), 80)]).
@@ -98,16 +97,15 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
-	dir, err := filepath.Abs(cfg.Dir)
+	root, err := filepath.Abs(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	cfg.Dir = dir
-	s := &Store{cfg: cfg, fs: fs, lock: flock.New(filepath.Join(dir, "lock"))}
-	for _, sub := range []string{"objects", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fault("the directory of the store cannot be made", err)
-		}
+	cfg.Dir = root
+	tmp := filepath.Join(root, "tmp")
+	s := &Store{cfg: cfg, files: dir.In(root, tmp, fs), lock: flock.New(filepath.Join(root, "lock"))}
+	if err := os.MkdirAll(tmp, 0o755); err != nil {
+		return nil, fault("the directory of the store cannot be made", err)
 	}
 	switch ours, err := s.lock.TryLock(); {
 	case err != nil:
@@ -116,7 +114,7 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 		return nil, k6x.Errorf(k6x.Conflict, "the store in %s is in use by another process", cfg.Dir).
 			WithHint("Choose another directory, or stop the other process.")
 	}
-	if err := errors.Join(s.sweep(), s.takeStock()); err != nil {
+	if err := errors.Join(s.sweep(tmp), s.takeStock()); err != nil {
 		return nil, errors.Join(fault("the store cannot be read", err), s.Close())
 	}
 	return s, nil
@@ -137,8 +135,7 @@ func (s *Store) MaxObject() int64 { return s.cfg.MaxObject }
 func (s *Store) Stats() (objects, bytes int64) { return s.count.Load(), s.used.Load() }
 
 // sweep removes what is below tmp: no other process has the store open.
-func (s *Store) sweep() error {
-	tmp := filepath.Join(s.cfg.Dir, "tmp")
+func (s *Store) sweep(tmp string) error {
 	entries, err := os.ReadDir(tmp)
 	if err != nil {
 		return err
@@ -155,21 +152,32 @@ func (s *Store) sweep() error {
 // takeStock adds up what is there. What is damaged is removed, as it is of no use to anyone
 // and would keep its id from being stored again.
 func (s *Store) takeStock() error {
-	homes, err := filepath.Glob(filepath.Join(s.cfg.Dir, "objects", "??", "*"))
-	if err != nil {
-		return err
-	}
-	for _, home := range homes {
-		object, err := s.read(home)
-		if err == nil && s.home(object.ID) != home {
-			err = fmt.Errorf("it is the object %s", object.ID)
+	ctx := context.Background()
+	homes := map[string]int64{} // sizes of bodies, by home; -1 of none
+	for info, err := range s.files.List(ctx, "objects/") {
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			err = whole(home, object)
+		home, name := path.Split(info.Name)
+		if _, ok := homes[home]; !ok {
+			homes[home] = -1
+		}
+		if name == bodyName {
+			homes[home] = info.Size
+		}
+	}
+	for home, size := range homes {
+		object, err := s.read(ctx, home)
+		switch {
+		case err != nil:
+		case s.home(object.ID) != home:
+			err = fmt.Errorf("it is the object %s", object.ID)
+		case size != object.Size:
+			err = fmt.Errorf("the body has %d bytes, the record says %d", size, object.Size)
 		}
 		if err != nil {
 			s.cfg.Logger.Error("damaged object removed", "dir", home, "error", err)
-			if err := s.discard(home); err != nil {
+			if err := s.remove(home); err != nil {
 				return err
 			}
 			continue
@@ -180,30 +188,13 @@ func (s *Store) takeStock() error {
 	return nil
 }
 
-// whole compares the body below home with its record.
-func whole(home string, object Object) error {
-	info, err := os.Lstat(filepath.Join(home, bodyName))
-	if err == nil && (!info.Mode().IsRegular() || info.Size() != object.Size) {
-		err = fmt.Errorf("the body has %d bytes, the record says %d", info.Size(), object.Size)
-	}
-	return err
+// remove removes what there is of an object, the record first.
+func (s *Store) remove(home string) error {
+	err := s.files.Delete(context.Background(), home+recordName)
+	return errors.Join(err, s.files.Delete(context.Background(), home+bodyName))
 }
 
-// discard removes a directory so that it is gone at once, whatever it holds.
-func (s *Store) discard(dir string) error {
-	aside := s.temp()
-	if err := s.fs.Rename(dir, aside); err != nil {
-		return err
-	}
-	return s.fs.RemoveAll(aside)
-}
-
-// temp returns a new name below tmp.
-func (s *Store) temp() string {
-	return filepath.Join(s.cfg.Dir, "tmp", strconv.FormatInt(s.temps.Add(1), 10))
-}
-
-// check is the door of every method that takes an id.
+// check returns an error unless a method can begin with an id.
 func check(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -217,6 +208,9 @@ func fault(message string, err error) error {
 		return nil
 	}
 	err = disk.Explain(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
 	if e, ok := errors.AsType[*k6x.Error](err); ok {
 		return e
 	}

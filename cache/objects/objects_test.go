@@ -232,7 +232,7 @@ func TestWhatIsDamagedIsRemovedAtTheStart(t *testing.T) {
 			s := mustOpen(t, Config{Dir: dir})
 			mustPut(t, s, "good", "good")
 			mustPut(t, s, "bad", "damaged")
-			home := s.home("bad")
+			home := filepath.Join(s.cfg.Dir, s.home("bad"))
 			s.Close()
 			if err := damage(home); err != nil {
 				t.Fatal(err)
@@ -252,7 +252,7 @@ func TestWhatIsDamagedIsRemovedAtTheStart(t *testing.T) {
 func TestADamagedBodyIsNotOpened(t *testing.T) {
 	s := mustOpen(t, Config{})
 	mustPut(t, s, "one", "body")
-	if err := os.Truncate(filepath.Join(s.home("one"), bodyName), 2); err != nil {
+	if err := os.Truncate(filepath.Join(s.cfg.Dir, s.home("one"), bodyName), 2); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := s.Open(t.Context(), "one"); k6x.KindOf(err) != k6x.Internal || errors.Is(err, fs.ErrNotExist) {

@@ -44,11 +44,11 @@ func Explain(err error) error {
 }
 
 // Mkdir creates a directory, which must not exist.
-func (f FS) Mkdir(name string) error {
+func (f FS) Mkdir(name string, mode fs.FileMode) error {
 	if err := f.before("mkdir", name); err != nil {
 		return Explain(err)
 	}
-	return Explain(os.Mkdir(name, 0o755))
+	return Explain(os.Mkdir(name, mode))
 }
 
 // Rename moves a file over another one, or a directory to where nothing is.

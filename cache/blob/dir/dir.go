@@ -40,6 +40,7 @@ const (
 // Bucket is a [blob.Bucket] in a directory.
 type Bucket struct {
 	dir  string // absolute
+	temp string // where blobs on their way in are
 	mode fs.FileMode
 	fs   disk.FS
 }
@@ -50,6 +51,12 @@ var _ blob.Bucket = (*Bucket)(nil)
 // may be one that can only be read. Directories are made with mode; 0: 0777, of which the system takes away what it is told to.
 func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode, disk.FS{}) }
 
+// In returns the bucket in a directory that is there, for one that keeps other files there too: blobs on their way in are below temp, which
+// it sweeps, and it keeps other processes out while it writes, as no blob may be written only if there is none.
+func In(dir, temp string, steps disk.FS) *Bucket {
+	return &Bucket{dir: dir, temp: temp, mode: 0o755, fs: steps}
+}
+
 func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 	if mode == 0 {
 		mode = 0o777
@@ -58,11 +65,11 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Bucket{dir: dir, mode: mode, fs: steps}
+	temp := filepath.Join(dir, tempName)
+	b := &Bucket{dir: dir, temp: temp, mode: mode, fs: steps}
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return nil, err
 	}
-	temp := filepath.Join(dir, tempName)
 	entries, _ := os.ReadDir(temp) // the first Put makes it
 	for _, entry := range entries {
 		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > leftover {
@@ -156,7 +163,7 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	if err != nil {
 		return blob.Info{}, err
 	}
-	status, err := b.put(ctx, filepath.Join(b.dir, tempName, rand.Text()), path, body, size, o)
+	status, err := b.put(ctx, filepath.Join(b.temp, rand.Text()), path, body, size, o)
 	if errors.Is(err, syscall.EXDEV) {
 		status, err = b.put(ctx, filepath.Join(filepath.Dir(path), beside+rand.Text()), path, body, size, o)
 	}
@@ -168,8 +175,18 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 
 // put writes a blob by way of the file temp.
 func (b *Bucket) put(ctx context.Context, temp, path string, body io.ReaderAt, size int64, o blob.PutOptions) (fs.FileInfo, error) {
+	d, err := b.draft(temp, 0o666)
+	if err != nil {
+		return nil, err
+	}
 	// 1. The bytes become durable below a name that is no blob's.
-	err := b.write(temp, body, size)
+	n, err := io.Copy(struct{ io.Writer }{d}, io.NewSectionReader(body, 0, size))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = d.Sync()
+	}
 	var status fs.FileInfo // now, as another process may replace or delete the blob once it is there
 	if err == nil {
 		status, err = os.Stat(temp)
@@ -178,36 +195,13 @@ func (b *Bucket) put(ctx context.Context, temp, path string, body io.ReaderAt, s
 		err = ctx.Err()
 	}
 	if err == nil {
-		err = b.commit(temp, path, o.IfAbsent)
+		err = d.commit(path, o.IfAbsent)
 	}
-	if err != nil {
-		return nil, errors.Join(err, b.fs.RemoveAll(temp))
-	}
-	return status, nil
+	return status, errors.Join(err, d.Close())
 }
 
-func (b *Bucket) write(temp string, body io.ReaderAt, size int64) error {
-	file, err := b.fs.Create(temp, 0o666)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.Mkdir(filepath.Dir(temp), b.mode); err != nil && !errors.Is(err, fs.ErrExist) {
-			return disk.Explain(err)
-		}
-		file, err = b.fs.Create(temp, 0o666)
-	}
-	if err != nil {
-		return err
-	}
-	n, err := io.Copy(struct{ io.Writer }{file}, io.NewSectionReader(body, 0, size))
-	if err == nil && n != size {
-		err = io.ErrUnexpectedEOF
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-func (b *Bucket) commit(temp, path string, first bool) error {
+func (d *Draft) commit(path string, first bool) error {
+	b := d.bucket
 	// 2. Its directory is there, and durable.
 	if err := b.mkdir(filepath.Dir(path)); err != nil {
 		return err
@@ -226,23 +220,24 @@ func (b *Bucket) commit(temp, path string, first bool) error {
 		}
 	}
 	// 4. The blob comes to be.
-	if err := b.fs.Rename(temp, path); err != nil {
+	if err := errors.Join(d.File.Close(), b.fs.Rename(d.name, path)); err != nil {
 		return err
 	}
+	d.name = ""
 	return b.fs.SyncDir(filepath.Dir(path))
 }
 
 // mkdir makes a directory and those above it, durably.
 func (b *Bucket) mkdir(dir string) error {
-	err := os.Mkdir(dir, b.mode)
+	err := b.fs.Mkdir(dir, b.mode)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := b.mkdir(filepath.Dir(dir)); err != nil {
 			return err
 		}
-		err = os.Mkdir(dir, b.mode)
+		err = b.fs.Mkdir(dir, b.mode)
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return disk.Explain(err)
+		return err
 	}
 	return b.fs.SyncDir(filepath.Dir(dir)) // also of one that exists: the process that made it may not have come to this yet
 }
