@@ -16,50 +16,50 @@ import (
 // errUnsatisfied: there are versions, but none that the list allows.
 var errUnsatisfied = errors.New("no version will do")
 
-// candidates sets the versions of w that the list and the registry allow, newest first.
+// candidates sets the versions of t that the list and the registry allow, newest first.
 // Errors are of kind NotFound (nothing there), Conflict (the list contradicts itself) or
 // Unavailable.
-func (r *Resolver) candidates(ctx context.Context, w *want) error {
-	pin, err := w.pin()
+func (r *Resolver) candidates(ctx context.Context, t *target) error {
+	pin, err := t.pin()
 	if err != nil {
 		return err
 	}
 	if pin != "" {
-		version, err := r.pinned(ctx, w, pin)
-		w.versions = []string{version}
+		version, err := r.pinned(ctx, t, pin)
+		t.versions = []string{version}
 		return err
 	}
-	available, err := r.available(ctx, w)
+	available, err := r.available(ctx, t)
 	if err != nil {
 		return err
 	}
-	if w.versions, err = r.released(ctx, w, available); err != nil {
+	if t.versions, err = r.released(ctx, t, available); err != nil {
 		return err
 	}
-	if len(w.versions) == 0 {
-		return w.nothing(available)
+	if len(t.versions) == 0 {
+		return t.unsatisfied(available)
 	}
 	return nil
 }
 
-// pin returns the exact version that the list wants, "" if there may be several.
-func (w *want) pin() (string, error) {
+// pin returns the exact version that the list asks for, "" if there may be several.
+func (t *target) pin() (string, error) {
 	var first k6x.Dependency
-	for _, ask := range w.asks {
+	for _, ask := range t.asks {
 		switch pin := ask.Constraint.Version(); {
 		case pin == "":
 		case first.Name == "":
 			first = ask
 		case pin != first.Constraint.Version():
-			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), which has one version", first, ask, w.path).
+			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), which has one version", first, ask, t.path).
 				WithHint("Give both the same version.")
 		}
 	}
 	pin := first.Constraint.Version()
-	for _, ask := range w.asks {
+	for _, ask := range t.asks {
 		if pin != "" && commitHash(pin) == "" && !ask.Constraint.Any() && !ask.Constraint.Allows(pin) {
 			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), and that version does not satisfy that constraint",
-				first, ask, w.path)
+				first, ask, t.path)
 		}
 	}
 	return pin, nil
@@ -68,52 +68,52 @@ func (w *want) pin() (string, error) {
 // pinned returns pin, or the version that the commit has that it names, if there is such
 // a version. A version may exist although no list has it, but not against a registry
 // that has a list of its own.
-func (r *Resolver) pinned(ctx context.Context, w *want, pin string) (string, error) {
+func (r *Resolver) pinned(ctx context.Context, t *target, pin string) (string, error) {
 	switch hash := commitHash(pin); {
 	case hash != "":
-		version, err := r.proxy.Commit(ctx, w.path, hash)
+		version, err := r.mods.proxy.Commit(ctx, t.path, hash)
 		if err != nil {
-			return "", unavailable(w.label()+" at commit "+hash, err)
+			return "", unavailable(t.label()+" at commit "+hash, err)
 		}
 		pin = version
-	case module.Check(w.path, pin) != nil, !namesCommit(pin) && !w.registered(pin):
-		return "", r.noVersion(ctx, w, pin)
+	case module.Check(t.path, pin) != nil, !namesCommit(pin) && !t.registered(pin):
+		return "", r.noVersion(ctx, t, pin)
 	}
-	_, err := r.mods.get(ctx, module.Version{Path: w.path, Version: pin})
+	_, err := r.mods.files.get(ctx, module.Version{Path: t.path, Version: pin})
 	direct := errors.Is(err, gomod.ErrDirect) && !namesCommit(pin)
 	if err == nil || !gomod.Definite(err) && !direct {
 		return pin, err
 	}
 	if k6x.KindOf(err) == k6x.NotFound {
-		return "", r.noVersion(ctx, w, pin)
+		return "", r.noVersion(ctx, t, pin)
 	}
 	// The proxy refuses it, or the go command, which does not say why, cannot get it. If
 	// others only are listed, or nothing, there is none.
-	available, listErr := r.available(ctx, w)
+	available, listErr := r.available(ctx, t)
 	if errors.Is(listErr, gomod.ErrAbsent) || listErr == nil && (len(available) > 0 || direct) && !slices.Contains(available, pin) {
-		return "", r.noVersion(ctx, w, pin)
+		return "", r.noVersion(ctx, t, pin)
 	}
 	return "", err
 }
 
 // available returns the versions that the registry lists, else those of the module
 // proxy, narrowed by the registry's constraint.
-func (r *Resolver) available(ctx context.Context, w *want) ([]string, error) {
-	versions, err := r.listed(ctx, w)
+func (r *Resolver) available(ctx context.Context, t *target) ([]string, error) {
+	versions, err := r.listed(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !w.registered(v) }), nil
+	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !t.registered(v) }), nil
 }
 
-func (r *Resolver) listed(ctx context.Context, w *want) ([]string, error) {
-	if w.entry != nil && w.entry.versions != nil {
-		return w.entry.versions, nil
+func (r *Resolver) listed(ctx context.Context, t *target) ([]string, error) {
+	if t.entry != nil && t.entry.versions != nil {
+		return t.entry.versions, nil
 	}
-	versions, err := r.versions.get(ctx, w.path)
-	if e := k6x.AsError(err); err != nil && e.Kind != k6x.Internal && w.label() != w.path {
+	versions, err := r.mods.versions.get(ctx, t.path)
+	if e := k6x.AsError(err); err != nil && e.Kind != k6x.Internal && t.label() != t.path {
 		named := *e
-		named.Message = w.label() + ": " + e.Message
+		named.Message = t.label() + ": " + e.Message
 		return nil, &named
 	}
 	return versions, err
@@ -121,14 +121,14 @@ func (r *Resolver) listed(ctx context.Context, w *want) ([]string, error) {
 
 // released keeps the versions that the list allows. Retracted versions go, and so do
 // those of the time before modules (+incompatible) if there are others.
-func (r *Resolver) released(ctx context.Context, w *want, available []string) ([]string, error) {
-	retracted, err := r.retractions(ctx, w)
+func (r *Resolver) released(ctx context.Context, t *target, available []string) ([]string, error) {
+	retracted, err := r.retractions(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	var versions, old []string
 	for _, v := range available {
-		if !w.allows(v) || retracted(v) {
+		if !t.allows(v) || retracted(v) {
 			continue
 		}
 		if incompatible(v) {
@@ -146,14 +146,14 @@ func (r *Resolver) released(ctx context.Context, w *want, available []string) ([
 // incompatible reports whether a version is of the time before modules.
 func incompatible(version string) bool { return modsemver.Build(version) != "" }
 
-// allows reports whether all that the list says of w allows a version.
-func (w *want) allows(version string) bool {
-	if len(w.asks) == 0 {
+// allows reports whether all that the list says of t allows a version.
+func (t *target) allows(version string) bool {
+	if len(t.asks) == 0 {
 		return k6x.Constraint{}.Allows(version)
 	}
 	// Of several names one may well allow a pre-release while another says nothing.
 	asked := false
-	for _, ask := range w.asks {
+	for _, ask := range t.asks {
 		if ask.Constraint.Any() {
 			continue
 		}
@@ -166,9 +166,9 @@ func (w *want) allows(version string) bool {
 
 // retractions tells which versions of a module are retracted: its highest release says
 // so, as the go command has it, or its highest pre-release if nothing was released.
-func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool, error) {
+func (r *Resolver) retractions(ctx context.Context, t *target) (func(string) bool, error) {
 	none := func(string) bool { return false }
-	versions, err := r.listed(ctx, w)
+	versions, err := r.listed(ctx, t)
 	if err != nil || len(versions) == 0 {
 		return none, err
 	}
@@ -182,7 +182,7 @@ func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool,
 			break
 		}
 	}
-	file, err := r.mods.get(ctx, module.Version{Path: w.path, Version: highest})
+	file, err := r.mods.files.get(ctx, module.Version{Path: t.path, Version: highest})
 	if gomod.Definite(err) {
 		return none, nil
 	}
@@ -192,65 +192,65 @@ func (r *Resolver) retractions(ctx context.Context, w *want) (func(string) bool,
 	return file.Retracted, nil
 }
 
-// nothing is the error for a want that no version satisfies.
-func (w *want) nothing(available []string) error {
-	var wishes []string
-	for _, ask := range w.asks {
+// unsatisfied is the error for a target that no version satisfies.
+func (t *target) unsatisfied(available []string) error {
+	var constraints []string
+	for _, ask := range t.asks {
 		if ask.Constraint.Any() {
 			continue
 		}
-		wishes = append(wishes, ask.String())
+		constraints = append(constraints, ask.String())
 		if !slices.ContainsFunc(available, ask.Constraint.Allows) {
-			return nothingFor(ask, available)
+			return unsatisfiedBy(ask, available)
 		}
 	}
-	if len(wishes) > 1 {
+	if len(constraints) > 1 {
 		return k6x.Errorf(k6x.Conflict, "%s are one module (%s), and no version satisfies them all",
-			strings.Join(wishes, " and "), w.path).WithHint("%s", thereAre(available, ""))
+			strings.Join(constraints, " and "), t.path).WithHint("%s", thereAre(available, ""))
 	}
-	for _, ask := range w.asks {
+	for _, ask := range t.asks {
 		if !ask.Constraint.Any() { // what it allows is there, but retracted
-			e := nothingFor(ask, slices.DeleteFunc(slices.Clone(available), ask.Constraint.Allows))
+			e := unsatisfiedBy(ask, slices.DeleteFunc(slices.Clone(available), ask.Constraint.Allows))
 			e.Message += " and is not retracted"
 			return e
 		}
 	}
-	return k6x.Errorf(k6x.NotFound, "%s has no released version", w.label()).
+	return k6x.Errorf(k6x.NotFound, "%s has no released version", t.label()).
 		WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
 }
 
-// nothingFor is the error for a constraint that no version satisfies.
-func nothingFor(ask k6x.Dependency, available []string) *k6x.Error {
+// unsatisfiedBy is the error for a constraint that no version satisfies.
+func unsatisfiedBy(ask k6x.Dependency, available []string) *k6x.Error {
 	return k6x.Errorf(k6x.NotFound, "no version of %s satisfies %s", ask.Name, ask.Constraint).
 		WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
 }
 
 // noVersion is the error for an exact version that there is not. It names others if
 // they are known.
-func (r *Resolver) noVersion(ctx context.Context, w *want, pin string) error {
-	e := k6x.Errorf(k6x.NotFound, "there is no %s %s", w.label(), pin).WithCause(errUnsatisfied)
-	available, err := r.available(ctx, w)
+func (r *Resolver) noVersion(ctx context.Context, t *target, pin string) error {
+	e := k6x.Errorf(k6x.NotFound, "there is no %s %s", t.label(), pin).WithCause(errUnsatisfied)
+	available, err := r.available(ctx, t)
 	if err != nil {
 		return e
 	}
-	if w.entry != nil && w.entry.constraint != nil {
-		return e.WithHint("The registry allows %s. %s", w.entry.narrowed, thereAre(available, pin))
+	if t.entry != nil && t.entry.constraint != nil {
+		return e.WithHint("The registry allows %s. %s", t.entry.narrowed, thereAre(available, pin))
 	}
 	return e.WithHint("%s", thereAre(available, pin))
 }
 
-// thereAre names a few versions: all of them, or the newest and those next to near.
-func thereAre(versions []string, near string) string {
+// thereAre names a few versions: all of them, or the newest and those next to around.
+func thereAre(versions []string, around string) string {
 	const most = 5
 	switch {
 	case len(versions) == 0:
 		return "No version is there."
 	case len(versions) <= most:
 		return "There are " + strings.Join(versions, ", ") + "."
-	case near == "":
+	case around == "":
 		return "The newest are " + strings.Join(versions[:most], ", ") + "."
 	}
-	i, _ := slices.BinarySearchFunc(versions, near, func(v, near string) int { return modsemver.Compare(near, v) })
+	i, _ := slices.BinarySearchFunc(versions, around, func(v, around string) int { return modsemver.Compare(around, v) })
 	i = min(max(0, i-2), len(versions)-4)
 	shown := slices.Compact(append([]string{versions[0]}, versions[i:i+4]...))
 	return "Among others there are " + strings.Join(shown, ", ") + "."

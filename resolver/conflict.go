@@ -26,12 +26,12 @@ const (
 func (f *failure) diagnose(ctx context.Context) error {
 	type about struct {
 		reason reason
-		by, on *want
+		by, on *target
 	}
 	s := f.solver
 	said := map[about]bool{}
 	s.steps = 0
-	k6 := s.wants[0].versions
+	k6 := s.targets[0].versions
 	for i := range k6[:min(mostK6, len(k6))] {
 		set, err := s.around(ctx, i)
 		if err != nil {
@@ -41,7 +41,7 @@ func (f *failure) diagnose(ctx context.Context) error {
 			f.set = set
 		}
 		for _, c := range s.clashes(set) {
-			key := about{c.reason, c.by.want, c.on.want}
+			key := about{c.reason, c.by.target, c.on.target}
 			if said[key] || len(f.clashes) == mostClashes {
 				continue
 			}
@@ -66,16 +66,16 @@ func (f *failure) diagnose(ctx context.Context) error {
 // with it, else the first that there is; nil if there is none.
 func (s *solver) around(ctx context.Context, i int) ([]pick, error) {
 	s.set = nil
-	p, _, err := s.try(ctx, s.wants[0], i)
+	p, _, err := s.try(ctx, s.targets[0], i)
 	if err != nil || p.needs == nil {
 		return nil, err
 	}
 	s.set = []pick{p}
 	set := []pick{p}
-	for _, w := range s.wants[1:] {
+	for _, t := range s.targets[1:] {
 		var best pick
-		for i := range w.versions {
-			p, bad, err := s.try(ctx, w, i)
+		for i := range t.versions {
+			p, bad, err := s.try(ctx, t, i)
 			if err != nil {
 				return nil, err
 			}
@@ -156,8 +156,8 @@ func (c clash) but(otherwise string) string {
 func (r *Resolver) everyK6(ctx context.Context, idx *index) []string {
 	var versions []string
 	for _, major := range idx.majors {
-		w, _ := r.wants(idx, nil, major)
-		if available, err := r.available(ctx, w[0]); err == nil {
+		t, _ := r.targets(idx, nil, major)
+		if available, err := r.available(ctx, t[0]); err == nil {
 			versions = append(versions, available...)
 		}
 	}
@@ -165,7 +165,7 @@ func (r *Resolver) everyK6(ctx context.Context, idx *index) []string {
 	return versions
 }
 
-// advise returns lists near to what was asked for that work: with what is too low
+// advise returns lists like the one that was asked for, which work: with what is too low
 // raised, with one side given up, and at worst with everything open.
 func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *failure) []string {
 	ctx, cancel := context.WithTimeout(ctx, adviceTime)
@@ -237,11 +237,11 @@ func (r *Resolver) raised(ctx context.Context, f *failure) []pick {
 			if modsemver.Compare(set[i].version, c.version) >= 0 {
 				continue
 			}
-			version := r.atLeast(ctx, c.on.want, c.version)
+			version := r.atLeast(ctx, c.on.target, c.version)
 			if version == "" {
 				return nil
 			}
-			p, err := f.solver.look(ctx, c.on.want, version)
+			p, err := f.solver.look(ctx, c.on.target, version)
 			if err != nil {
 				return nil
 			}
@@ -251,9 +251,9 @@ func (r *Resolver) raised(ctx context.Context, f *failure) []pick {
 	return nil
 }
 
-// atLeast returns the lowest version of w that is not below lowest, "" if there is none.
-func (r *Resolver) atLeast(ctx context.Context, w *want, lowest string) string {
-	available, err := r.available(ctx, w)
+// atLeast returns the lowest version of t that is not below lowest, "" if there is none.
+func (r *Resolver) atLeast(ctx context.Context, t *target, lowest string) string {
+	available, err := r.available(ctx, t)
 	if err != nil {
 		return ""
 	}

@@ -1,10 +1,14 @@
 package resolver
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"time"
+
+	filesystem "k6x/internal/disk"
 )
 
 // disk writes files below a directory. Unfinished ones are in a directory of their own.
@@ -26,27 +30,10 @@ func newDisk(dir string) disk {
 // write makes name hold data durably, all of it or what was there before, and makes
 // the directories it needs.
 func (d disk) write(name string, data []byte) error {
-	for _, dir := range []string{d.temp, filepath.Dir(name)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	file, err := os.CreateTemp(d.temp, "")
-	if err != nil {
+	if err := errors.Join(os.MkdirAll(d.temp, 0o755), os.MkdirAll(filepath.Dir(name), 0o755)); err != nil {
 		return err
 	}
-	defer os.Remove(file.Name()) // fails once it is renamed
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(file.Name(), name)
-	}
-	return err
+	return filesystem.FS{}.Replace(name, filepath.Join(d.temp, rand.Text()), data)
 }
 
 func (d disk) writeJSON(name string, value any) error {

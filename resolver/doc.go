@@ -1,4 +1,4 @@
-// Package resolver turns wishes into exact modules: a [k6x.List] into versions of k6
+// Package resolver turns a [k6x.List] into exact modules: versions of k6
 // and of extension modules that agree with each other.
 //
 //	list ─► index ─► candidates ─► solve ─► Resolution

@@ -183,7 +183,7 @@ func TestEmptyListIsKnownWhileTheProxyIsDown(t *testing.T) {
 		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Client = client })
 		for range 2 {
-			if versions, err := r.versions.get(t.Context(), "example.com/a"); len(versions) != 0 || err != nil {
+			if versions, err := r.mods.versions.get(t.Context(), "example.com/a"); len(versions) != 0 || err != nil {
 				t.Errorf("%v, %v", versions, err)
 			}
 			status = 503
@@ -228,7 +228,7 @@ func TestDefiniteFailuresAreRememberedForAMinute(t *testing.T) {
 		const path = "/example.com/xk6-new/@v/v0.9.0.mod"
 		for i, wait := range []time.Duration{0, 30 * time.Second, 31 * time.Second} {
 			time.Sleep(wait) // the bubble's time
-			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.NotFound || !gomod.Definite(err) {
+			if _, err := r.mods.files.get(t.Context(), mod); k6x.KindOf(err) != k6x.NotFound || !gomod.Definite(err) {
 				t.Errorf("%v", err)
 			}
 			if n, want := p.count(path), 1+i/2; n != want {
@@ -238,7 +238,7 @@ func TestDefiniteFailuresAreRememberedForAMinute(t *testing.T) {
 		p.fail("/example.com/xk6-new/@v/v0.8.0.mod", 500)
 		mod.Version = "v0.8.0"
 		for range 2 {
-			if _, err := r.mods.get(t.Context(), mod); k6x.KindOf(err) != k6x.Unavailable || gomod.Definite(err) {
+			if _, err := r.mods.files.get(t.Context(), mod); k6x.KindOf(err) != k6x.Unavailable || gomod.Definite(err) {
 				t.Errorf("%v", err)
 			}
 		}

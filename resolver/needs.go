@@ -18,16 +18,13 @@ type needs struct {
 	lowest map[string]string // module path → the lowest version that will do
 }
 
-// needs returns what a module version needs, by the go command's rules for pruned
-// module graphs (https://go.dev/ref/mod#graph-pruning). Errors are those of get.
-func (m *modFiles) needs(ctx context.Context, mod module.Version) (*needs, error) {
-	if n, ok := m.needed.Get(mod); ok {
-		return n, nil
-	}
-	if _, err := m.get(ctx, mod); err != nil {
+// findNeeds returns what a module version needs, by the go command's rules for pruned
+// module graphs (https://go.dev/ref/mod#graph-pruning). Errors are those of fetchFile.
+func (m *modules) findNeeds(ctx context.Context, mod module.Version) (*needs, error) {
+	if _, err := m.files.get(ctx, mod); err != nil {
 		return nil, err
 	}
-	load := gomod.Loader{Read: m.get, Limit: gomod.MaxFetched, AtOnce: fetchesAtOnce}
+	load := gomod.Loader{Read: m.files.get, Limit: gomod.MaxFetched, AtOnce: fetchesAtOnce}
 	graph, err := load.Load(ctx, []module.Version{mod})
 	if errors.Is(err, gomod.ErrTooLarge) {
 		err = unavailable(mod.String(), fmt.Errorf("%w: %w", gomod.ErrAbsent, err))
@@ -38,7 +35,5 @@ func (m *modFiles) needs(ctx context.Context, mod module.Version) (*needs, error
 	if err != nil {
 		return nil, err
 	}
-	n := &needs{goLine: graph.Go, lowest: graph.Needed}
-	m.needed.Add(mod, n)
-	return n, nil
+	return &needs{goLine: graph.Go, lowest: graph.Needed}, nil
 }

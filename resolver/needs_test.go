@@ -34,7 +34,7 @@ func TestNeedsFollowsGraphPruning(t *testing.T) {
 		{"example.com/old", "1.25", map[string]string{"example.com/pruned": "v1.0.0", "example.com/deep": "v1.0.0", "example.com/leaf": "v0.3.0"}},
 		{"example.com/older", "1.16", map[string]string{"example.com/leaf": "v0.2.0"}},
 	} {
-		n, err := r.mods.needs(t.Context(), module.Version{Path: test.mod, Version: "v1.0.0"})
+		n, err := r.mods.needs.get(t.Context(), module.Version{Path: test.mod, Version: "v1.0.0"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,11 +73,11 @@ func TestAgreementIsWhatTheGoCommandSelects(t *testing.T) {
 			var set []pick
 			for _, name := range names[:3] {
 				mod := module.Version{Path: name, Version: fmt.Sprintf("v1.0.%d", 1+rng.IntN(3))}
-				n, err := r.mods.needs(t.Context(), mod)
+				n, err := r.mods.needs.get(t.Context(), mod)
 				if err != nil {
 					t.Fatal(err)
 				}
-				set = append(set, pick{&want{path: name}, mod.Version, n})
+				set = append(set, pick{&target{path: name}, mod.Version, n})
 			}
 			clashes := (&solver{}).clashes(set)
 			selected := goSelects(t, dir, set)
@@ -153,9 +153,9 @@ func FuzzSolve(f *testing.F) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		paths := []string{"go.k6.io/k6", "example.com/a", "example.com/b", "example.com/c", "example.com/d"}[:1+extensions%5]
 		all := map[module.Version]*needs{}
-		var wants []*want
+		var wants []*target
 		for _, path := range paths {
-			w := &want{path: path}
+			w := &target{path: path}
 			for v := 1 + rng.IntN(4); v > 0; v-- {
 				version := fmt.Sprintf("v1.0.%d", v)
 				n := &needs{goLine: []string{"1.20", "1.25", "1.27"}[min(2, rng.IntN(12)/5)], lowest: map[string]string{}}
@@ -193,7 +193,7 @@ func FuzzSolve(f *testing.F) {
 	})
 }
 
-func firstThatAgrees(all map[module.Version]*needs, wants []*want, set []module.Version) []module.Version {
+func firstThatAgrees(all map[module.Version]*needs, wants []*target, set []module.Version) []module.Version {
 	if len(set) == len(wants) {
 		if agrees(all, set) {
 			return slices.Clone(set)

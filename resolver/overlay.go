@@ -139,8 +139,8 @@ func (idx *index) lookup(name string, major int) (e *entry, refused bool) {
 	return nil, refused
 }
 
-// near returns names that someone who wrote name may have meant, at most three.
-func (idx *index) near(name string) []string {
+// similar returns names that may have been meant by name, at most three.
+func (idx *index) similar(name string) []string {
 	type candidate struct {
 		name     string
 		distance int

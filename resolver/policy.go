@@ -169,8 +169,8 @@ func (r *Resolver) unknown(idx *index, name string) error {
 		}
 		hint = " The registry " + s.location + " could not be reached, so only what is built in is known."
 	}
-	if near := idx.near(name); len(near) > 0 {
-		hint = " Did you mean " + strings.Join(near, " or ") + "?" + hint
+	if similar := idx.similar(name); len(similar) > 0 {
+		hint = " Did you mean " + strings.Join(similar, " or ") + "?" + hint
 	}
 	return k6x.Errorf(k6x.NotFound, "%s is not in the registry", name).WithHint("%s", strings.TrimSpace(hint))
 }

@@ -67,9 +67,9 @@ func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Reso
 // old one does for a while, but it is no proof that there is no such version.
 func (r *Resolver) renewed(ctx context.Context, idx *index, list k6x.List, start time.Time) (renewed bool) {
 	for _, major := range idx.majorsOf(list) {
-		wants, _ := r.wants(idx, list, major)
-		for _, w := range wants {
-			renewed = r.versions.renewed(ctx, w.path, start) || renewed
+		targets, _ := r.targets(idx, list, major)
+		for _, t := range targets {
+			renewed = r.mods.versions.renewed(ctx, t.path, start) || renewed
 		}
 	}
 	return renewed
@@ -136,15 +136,15 @@ func saysNothingOfK6(set []pick) bool {
 
 // attempt looks for a set with one major version of k6.
 func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major int) ([]pick, *failure, error) {
-	wants, missing := r.wants(idx, list, major)
-	errs := make([]error, len(wants))
+	targets, missing := r.targets(idx, list, major)
+	errs := make([]error, len(targets))
 	var wg sync.WaitGroup
-	for i, w := range wants {
-		if i == 0 && w.entry == nil {
+	for i, t := range targets {
+		if i == 0 && t.entry == nil {
 			errs[0] = k6x.Errorf(k6x.NotFound, "there is no k6 v%d", major).WithCause(errUnsatisfied)
 			continue
 		}
-		wg.Go(func() { errs[i] = r.candidates(ctx, w) })
+		wg.Go(func() { errs[i] = r.candidates(ctx, t) })
 	}
 	wg.Wait()
 	for _, err := range errs {
@@ -169,22 +169,22 @@ func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major
 			return nil, &failure{stage: noVersion, err: err}, nil
 		}
 	}
-	s := &solver{needs: r.mods.needs, toolchain: r.cfg.Toolchain}
-	set, err := s.solve(ctx, wants)
+	s := &solver{needs: r.mods.needs.get, toolchain: r.cfg.Toolchain}
+	set, err := s.solve(ctx, targets)
 	if err != nil || set != nil {
 		return set, nil, err
 	}
 	return nil, &failure{stage: conflict, solver: s}, nil
 }
 
-// wants returns the modules that the list stands for with a major version of k6, k6
+// targets returns the modules that the list stands for with a major version of k6, k6
 // first, and a name that stands for none, if there is one.
-func (r *Resolver) wants(idx *index, list k6x.List, major int) (wants []*want, missing string) {
-	k6 := &want{path: "go.k6.io/k6", entry: idx.k6(major)}
+func (r *Resolver) targets(idx *index, list k6x.List, major int) (targets []*target, missing string) {
+	k6 := &target{path: "go.k6.io/k6", entry: idx.k6(major)}
 	if k6.entry != nil {
 		k6.path = k6.entry.module
 	}
-	wants = []*want{k6}
+	targets = []*target{k6}
 	for _, dep := range list {
 		if dep.Name == k6x.K6 {
 			k6.asks = []k6x.Dependency{dep}
@@ -195,17 +195,17 @@ func (r *Resolver) wants(idx *index, list k6x.List, major int) (wants []*want, m
 			missing = dep.Name
 			continue
 		}
-		i := slices.IndexFunc(wants, func(w *want) bool { return w.path == f.path })
+		i := slices.IndexFunc(targets, func(t *target) bool { return t.path == f.path })
 		if i < 0 {
-			i = len(wants)
-			wants = append(wants, &want{path: f.path, entry: f.entry})
-		} else if f.entry != wants[i].entry {
-			wants[i].others = append(wants[i].others, f.entry)
+			i = len(targets)
+			targets = append(targets, &target{path: f.path, entry: f.entry})
+		} else if f.entry != targets[i].entry {
+			targets[i].others = append(targets[i].others, f.entry)
 		}
-		wants[i].asks = append(wants[i].asks, dep)
-		wants[i].cgo = wants[i].cgo || f.entry != nil && f.entry.cgo
+		targets[i].asks = append(targets[i].asks, dep)
+		targets[i].cgo = targets[i].cgo || f.entry != nil && f.entry.cgo
 	}
-	return wants, missing
+	return targets, missing
 }
 
 // resolution puts a set in order.

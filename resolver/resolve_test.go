@@ -182,6 +182,29 @@ func TestResolveErrors(t *testing.T) {
 	}
 }
 
+// Before graph pruning, all that a module needs counts, which may be a newer version of itself.
+func TestAModuleThatNeedsANewerVersionOfItself(t *testing.T) {
+	r := resolverOf(t, newModuleProxy(universe{
+		"go.k6.io/k6@v1.8.0":                                        "go 1.24\n",
+		"go.k6.io/k6@v1.7.0":                                        "go 1.24\n",
+		"example.com/xk6-new@v0.1.0":                                "go 1.16\nrequire example.com/helper v1.0.0\n",
+		"example.com/xk6-new@v0.2.0":                                "go 1.24\nrequire example.com/helper v1.0.0\n",
+		"example.com/helper@v1.0.0":                                 "go 1.16\nrequire example.com/xk6-new v0.2.0\n",
+		"example.com/xk6-base@v1.0.0":                               "go 1.16\nrequire example.com/helper2 v1.0.0\n",
+		"example.com/helper2@v1.0.0":                                "go 1.16\nrequire example.com/xk6-base v1.0.1-0.20260102030405-0123456789ab\n",
+		"example.com/xk6-base@v1.0.1-0.20260102030405-0123456789ab": "go 1.24\n",
+	}), worldRegistry, nil)
+	for list, want := range map[string]string{
+		"k6/x/new":        "k6@v1.8.0,k6/x/new@v0.2.0",
+		"k6/x/new@v0.1.0": "conflict: k6/x/new v0.1.0 needs k6/x/new v0.2.0 or newer, but the request says k6/x/new@v0.1.0\n(What works: k6@v1.8.0,k6/x/new@v0.2.0)",
+		"k6/x/base":       "conflict: k6/x/base v1.0.0 needs k6/x/base v1.0.1-0.20260102030405-0123456789ab or newer, but the newest is v1.0.0",
+	} {
+		if got := answer(t, r, list); got != want {
+			t.Errorf("%s\n got %s\nwant %s", list, got, want)
+		}
+	}
+}
+
 func TestAllowedModulesAndCommits(t *testing.T) {
 	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) {
 		cfg.AllowModules = "gitlab.com/us, github.com/me/*,example.com/xk6-new,example.com/xk6-any"

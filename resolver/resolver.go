@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,15 +45,13 @@ type Config struct {
 
 // Resolver turns dependency lists into modules. All methods may be called at once.
 type Resolver struct {
-	cfg      Config
-	log      *slog.Logger
-	filter   *jmespath.JMESPath
-	sources  []*source // lowest first
-	rebuild  sync.Mutex
-	index    atomic.Pointer[index]
-	versions *versionLists
-	mods     *modFiles
-	proxy    *gomod.Proxy
+	cfg     Config
+	log     *slog.Logger
+	filter  *jmespath.JMESPath
+	sources []*source // lowest first
+	rebuild sync.Mutex
+	index   atomic.Pointer[index]
+	mods    *modules
 }
 
 // Resolution is what a list resolves to.
@@ -95,13 +92,13 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 		return nil, err
 	}
 	d := newDisk(cfg.Dir)
-	if r.proxy, err = gomod.NewProxy(gomod.ProxyConfig{
+	proxy, err := gomod.NewProxy(gomod.ProxyConfig{
 		Env: cfg.Env, Client: cfg.Client, Go: cfg.Go, Dir: d.temp, Run: cfg.Run, Egress: cfg.Egress,
-	}); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
-	r.versions = newVersionLists(filepath.Join(cfg.Dir, "versions"), d, cfg.VersionsMaxAge, r.proxy, r.log)
-	r.mods = newModFiles(filepath.Join(cfg.Dir, "mod"), d, r.proxy, r.log)
+	r.mods = newModules(cfg.Dir, d, cfg.VersionsMaxAge, proxy, r.log)
 	if err := r.openSources(ctx); err != nil {
 		return nil, err
 	}

@@ -22,8 +22,8 @@ const (
 	maxChoices = 500     // versions of one module that are considered
 )
 
-// want is one module of the set that is looked for.
-type want struct {
+// target is one module of the set that is looked for.
+type target struct {
 	path     string           // of the module
 	entry    *entry           // of the registry; nil if it is not registered
 	others   []*entry         // of the other names that the list has for the module
@@ -32,31 +32,31 @@ type want struct {
 	versions []string         // candidates, newest first
 }
 
-// label names the want as the user does.
-func (w *want) label() string {
-	if len(w.asks) == 0 {
+// label names the target as the user does.
+func (t *target) label() string {
+	if len(t.asks) == 0 {
 		return k6x.K6
 	}
-	return strings.Join(w.names(), ", ")
+	return strings.Join(t.names(), ", ")
 }
 
-// names returns what the list calls the want.
-func (w *want) names() []string {
+// names returns what the list calls the target.
+func (t *target) names() []string {
 	var names []string
-	for _, ask := range w.asks {
+	for _, ask := range t.asks {
 		names = append(names, ask.Name)
 	}
 	return names
 }
 
-// registered reports whether all that the registries say of the want's names allows a version.
-func (w *want) registered(version string) bool {
-	return w.entry.allows(version) && !slices.ContainsFunc(w.others, func(e *entry) bool { return !e.allows(version) })
+// registered reports whether all that the registries say of the target's names allows a version.
+func (t *target) registered(version string) bool {
+	return t.entry.allows(version) && !slices.ContainsFunc(t.others, func(e *entry) bool { return !e.allows(version) })
 }
 
-// pick is a want with a version chosen.
+// pick is a target with a version chosen.
 type pick struct {
-	*want
+	*target
 	version string
 	needs   *needs
 }
@@ -79,8 +79,11 @@ type clash struct {
 	version string
 }
 
-// alone returns why a pick does not work with the toolchain, if so.
+// alone returns why a pick does not work, with the toolchain or at all, if so.
 func (s *solver) alone(p pick) (clash, bool) {
+	if lowest, ok := p.needs.lowest[p.path]; ok && modsemver.Compare(lowest, p.version) > 0 { // what it needs needs a newer one
+		return clash{reason: tooLow, by: p, on: p, version: lowest}, true
+	}
 	toolchain, _, _ := strings.Cut(s.toolchain, " ")
 	if version.IsValid(toolchain) && version.Compare("go"+p.needs.goLine, toolchain) > 0 {
 		return clash{reason: goTooOld, by: p, version: p.needs.goLine}, true
@@ -113,21 +116,21 @@ type solver struct {
 	needs     func(context.Context, module.Version) (*needs, error)
 	toolchain string
 
-	wants []*want
-	set   []pick // chosen so far, in the order of wants
-	steps int
-	looks map[module.Version]bool
-	bad   error // the first definite error of a candidate
+	targets []*target
+	set     []pick // chosen so far, in the order of targets
+	steps   int
+	looks   map[module.Version]bool
+	bad     error // the first definite error of a candidate
 }
 
 // solve returns the highest versions that agree with each other: first of all k6's,
-// the first want, then the others' in their order. It returns nil if there are none.
-func (s *solver) solve(ctx context.Context, wants []*want) ([]pick, error) {
-	s.wants, s.set, s.looks = wants, nil, map[module.Version]bool{}
-	for _, w := range wants {
-		w.versions = w.versions[:min(len(w.versions), maxChoices)]
+// the first target, then the others' in their order. It returns nil if there are none.
+func (s *solver) solve(ctx context.Context, targets []*target) ([]pick, error) {
+	s.targets, s.set, s.looks = targets, nil, map[module.Version]bool{}
+	for _, t := range targets {
+		t.versions = t.versions[:min(len(t.versions), maxChoices)]
 	}
-	if err := s.fetch(ctx, wants, 0, 1); err != nil {
+	if err := s.fetch(ctx, targets, 0, 1); err != nil {
 		return nil, err
 	}
 	found, err := s.place(ctx)
@@ -137,14 +140,14 @@ func (s *solver) solve(ctx context.Context, wants []*want) ([]pick, error) {
 	return s.set, nil
 }
 
-// place chooses versions for the wants that have none yet and reports whether there are any.
+// place chooses versions for the targets that have none yet and reports whether there are any.
 func (s *solver) place(ctx context.Context) (bool, error) {
 	n := len(s.set)
-	if n == len(s.wants) {
+	if n == len(s.targets) {
 		return true, nil
 	}
-	for i := range s.wants[n].versions {
-		p, bad, err := s.try(ctx, s.wants[n], i)
+	for i := range s.targets[n].versions {
+		p, bad, err := s.try(ctx, s.targets[n], i)
 		if err != nil {
 			return false, err
 		}
@@ -152,19 +155,19 @@ func (s *solver) place(ctx context.Context) (bool, error) {
 			continue
 		}
 		s.set = append(s.set, p)
-		hope := hopeful
+		fit := fitting
 		if n == 0 {
-			hope, err = s.hope(ctx)
+			fit, err = s.fit(ctx)
 		}
 		found := false
-		if hope == hopeful && err == nil {
+		if fit == fitting && err == nil {
 			found, err = s.place(ctx)
 		}
 		if found || err != nil {
 			return found, err
 		}
 		s.set = s.set[:n]
-		if hope == hopeless {
+		if fit == neverFitting {
 			break
 		}
 	}
@@ -173,34 +176,34 @@ func (s *solver) place(ctx context.Context) (bool, error) {
 
 // What the extensions say of a k6 that was chosen.
 const (
-	hopeful  = iota // each has a version that goes with it
-	unfit           // one has none
-	hopeless        // one has none, whatever the version of k6
+	fitting      = iota // each has a version that goes with it
+	unfitting           // one has none
+	neverFitting        // one has none, whatever the version of k6
 )
 
-// hope looks at each extension alone. It saves trying all combinations of the others.
-func (s *solver) hope(ctx context.Context) (int, error) {
-	for _, w := range s.wants[1:] {
-		some, hope := false, hopeless
-		for i := 0; i < len(w.versions) && !some; i++ {
-			_, bad, err := s.try(ctx, w, i)
+// fit looks at each extension alone. It saves trying all combinations of the others.
+func (s *solver) fit(ctx context.Context) (int, error) {
+	for _, t := range s.targets[1:] {
+		some, fit := false, neverFitting
+		for i := 0; i < len(t.versions) && !some; i++ {
+			_, bad, err := s.try(ctx, t, i)
 			if err != nil {
-				return unfit, err
+				return unfitting, err
 			}
 			some = bad == nil
-			if bad != nil && bad.reason == tooLow {
-				hope = unfit
+			if bad != nil && bad.reason == tooLow && bad.by.target != bad.on.target {
+				fit = unfitting
 			}
 		}
 		if !some {
-			return hope, nil
+			return fit, nil
 		}
 	}
-	return hopeful, nil
+	return fitting, nil
 }
 
-// try reports what is bad about the i-th version of w next to what was chosen so far.
-func (s *solver) try(ctx context.Context, w *want, i int) (pick, *clash, error) {
+// try reports what is bad about the i-th version of t next to what was chosen so far.
+func (s *solver) try(ctx context.Context, t *target, i int) (pick, *clash, error) {
 	if s.steps++; s.steps > maxSteps {
 		return pick{}, nil, errTooMany()
 	}
@@ -208,11 +211,11 @@ func (s *solver) try(ctx context.Context, w *want, i int) (pick, *clash, error) 
 		return pick{}, nil, err
 	}
 	if i > 0 && i%lookAhead == 1 {
-		if err := s.fetch(ctx, []*want{w}, i, lookAhead); err != nil {
+		if err := s.fetch(ctx, []*target{t}, i, lookAhead); err != nil {
 			return pick{}, nil, err
 		}
 	}
-	p, err := s.look(ctx, w, w.versions[i])
+	p, err := s.look(ctx, t, t.versions[i])
 	if gomod.Definite(err) {
 		return p, &clash{reason: notThere}, nil
 	}
@@ -234,8 +237,8 @@ func (s *solver) try(ctx context.Context, w *want, i int) (pick, *clash, error) 
 }
 
 // look finds out what a version needs.
-func (s *solver) look(ctx context.Context, w *want, version string) (pick, error) {
-	mod := module.Version{Path: w.path, Version: version}
+func (s *solver) look(ctx context.Context, t *target, version string) (pick, error) {
+	mod := module.Version{Path: t.path, Version: version}
 	if !s.looks[mod] {
 		if s.looks[mod] = true; len(s.looks) > maxLooks {
 			return pick{}, errTooMany()
@@ -248,17 +251,17 @@ func (s *solver) look(ctx context.Context, w *want, version string) (pick, error
 		}
 		return pick{}, err
 	}
-	return pick{want: w, version: version, needs: n}, nil
+	return pick{target: t, version: version, needs: n}, nil
 }
 
-// fetch gets what count versions of each want from the i-th on need, all at once, so that
+// fetch gets what count versions of each target from the i-th on need, all at once, so that
 // looking at them one by one does not wait.
-func (s *solver) fetch(ctx context.Context, wants []*want, i, count int) error {
+func (s *solver) fetch(ctx context.Context, targets []*target, i, count int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(fetchesAtOnce)
-	for _, w := range wants {
-		for _, v := range w.versions[min(i, len(w.versions)):min(i+count, len(w.versions))] {
-			mod := module.Version{Path: w.path, Version: v}
+	for _, t := range targets {
+		for _, v := range t.versions[min(i, len(t.versions)):min(i+count, len(t.versions))] {
+			mod := module.Version{Path: t.path, Version: v}
 			if s.looks[mod] {
 				continue
 			}

@@ -1,0 +1,42 @@
+package resolver
+
+import (
+	"log/slog"
+	"time"
+
+	"golang.org/x/mod/module"
+
+	"k6x/internal/gomod"
+)
+
+// Bounds on what is kept of modules.
+const (
+	keptLists      = 2048        // version lists in memory
+	keptFiles      = 2048        // parsed go.mod files in memory
+	keptNeeds      = 512         // results of findNeeds in memory
+	maxVersionList = 16 << 20    // bytes of a version list on disk
+	absentFor      = time.Minute // how long a definite failure is remembered
+	fetchesAtOnce  = 16          // for one module graph
+)
+
+// modules is what a module proxy says of modules.
+type modules struct {
+	dir    string // versions/ and mod/ are kept there
+	disk   disk
+	maxAge time.Duration // of a version list
+	proxy  *gomod.Proxy
+	log    *slog.Logger
+
+	versions *fetched[string, []string]
+	files    *fetched[module.Version, *gomod.File]
+	needs    *fetched[module.Version, *needs]
+}
+
+func newModules(dir string, d disk, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *modules {
+	m := &modules{dir: dir, disk: d, maxAge: maxAge, proxy: p, log: log}
+	m.versions = (&fetched[string, []string]{load: m.loadVersions, fetch: m.fetchVersions, save: m.saveVersions,
+		life: maxAge, short: maxAge, log: log}).keep(keptLists)
+	m.files = (&fetched[module.Version, *gomod.File]{load: m.loadFile, fetch: m.fetchFile, short: absentFor, log: log}).keep(keptFiles)
+	m.needs = (&fetched[module.Version, *needs]{fetch: m.findNeeds, short: absentFor, log: log}).keep(keptNeeds)
+	return m
+}
