@@ -89,11 +89,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	e := &Engine{cfg: cfg, log: log, client: cli, fetch: fetch, codegen: codegen, images: make(map[string]goImage)}
+	e := &Engine{cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), client: cli, fetch: fetch, codegen: codegen, images: make(map[string]goImage)}
 	e.sweep(ctx, time.Now())
 	return e, nil
 }
@@ -145,12 +141,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := gobuild.HandOver(ctx, w, b.output()); err != nil {
-		return k6x.Build{}, err
-	}
-	made.Started = started.UTC()
-	made.Duration = time.Since(started)
-	return made, nil
+	return gobuild.Deliver(ctx, w, b.output(), started, made)
 }
 
 // build is one build.
@@ -171,23 +162,20 @@ var errTimeout = errors.New("the build's time is up")
 func (b *build) make(ctx context.Context) (k6x.Build, error) {
 	running, stop := context.WithTimeoutCause(ctx, b.e.cfg.Timeout, errTimeout)
 	defer stop()
-	b.report.Progress(event.Preparing, "", 0, 0)
-	watch := watcher{report: b.report}
-	job := b.job(buildScript, gobuild.Arguments(b.recipe, b.locked, watch.flags()...)...)
+	progress := gobuild.Watch(b.report)
+	job := b.job(buildScript, gobuild.Arguments(b.recipe, b.locked, progress.Flags()...)...)
 	job.live = func(line string) (kill bool) {
-		watch.line(line)
+		progress.Line(line)
 		_, unpinned := gobuild.Unpinned(line)
 		return unpinned
 	}
 	result, err := b.e.run(running, job)
-	text := gobuild.Clean(watch.withoutPackages(result.output), b.dirs()...)
+	text := gobuild.Clean(progress.Without(result.output), b.dirs()...)
 	switch {
 	case ctx.Err() != nil:
 		return k6x.Build{}, gobuild.Stopped(ctx, err)
 	case context.Cause(running) == errTimeout:
-		e := k6x.Errorf(k6x.Timeout, "the build took longer than %v", b.e.cfg.Timeout).
-			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err)
-		return k6x.Build{}, gobuild.WithOutput(e, text)
+		return k6x.Build{}, gobuild.TookTooLong(b.e.cfg.Timeout, text, err)
 	case err != nil:
 		return k6x.Build{}, err
 	}
@@ -219,14 +207,9 @@ func (b *build) judge(result result, text string) (k6x.Build, error) {
 	if err != nil {
 		return k6x.Build{}, badAnswer("it sent no go.mod that makes sense").WithCause(err)
 	}
-	info, err := blame.Inspect(b.output())
+	info, err := blame.Inspect(b.output(), used)
 	if err != nil {
 		return k6x.Build{}, err
-	}
-	if !b.locked { // a lock was checked when it was made
-		if err := blame.CheckPinned(info, used); err != nil {
-			return k6x.Build{}, err
-		}
 	}
 	return gobuild.Report(info, k6x.Lock{GoMod: result.text[goModName], GoSum: result.text[goSumName]}), nil
 }

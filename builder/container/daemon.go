@@ -11,6 +11,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/disk"
 )
 
 // callTime is for a daemon to do one thing that is not a build or a download.
@@ -28,7 +29,7 @@ func (e *Engine) daemonError(ctx context.Context, doing string, err error) error
 			WithHint("It may be busy or may have to be restarted.").WithCause(err)
 	case ctx.Err() != nil:
 		return gobuild.Stopped(ctx, err)
-	case gobuild.NoSpace(err), noSpaceLeft(said):
+	case disk.IsFull(err), noSpaceLeft(said):
 		return noRoom().WithCause(err)
 	case client.IsErrConnectionFailed(err):
 		return k6x.Errorf(k6x.Unavailable, "the container engine at %s is not there any more", redacted(e.Host())).WithCause(err)

@@ -14,6 +14,7 @@ import (
 	"k6x"
 	"k6x/builder/internal/gobuild"
 	"k6x/event"
+	"k6x/internal/disk"
 )
 
 const (
@@ -77,7 +78,7 @@ func (e *Engine) pullError(ctx, pulling context.Context, err error) error {
 	case errors.Is(context.Cause(pulling), errStalled):
 		return k6x.Errorf(k6x.Unavailable, "the download of the image %s has stalled", e.cfg.Image).
 			WithHint("Try again a little later.").WithCause(err)
-	case gobuild.NoSpace(err), noSpaceLeft(said):
+	case disk.IsFull(err), noSpaceLeft(said):
 		return noRoom().WithCause(err)
 	case cerrdefs.IsUnauthorized(err), cerrdefs.IsPermissionDenied(err), noLogin.MatchString(said):
 		return k6x.Errorf(k6x.Unavailable, "the image %s does not exist, or needs a login: %s", e.cfg.Image, said).

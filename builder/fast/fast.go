@@ -88,7 +88,7 @@ func New(next *native.Engine, cfg Config) *Engine {
 	}
 	builds, _ := next.Caches()
 	e := &Engine{native: next, lifetime: cfg.Lifetime, log: log, mods: next.GoMods(), builds: builds,
-		indexes: indexes{dir: filepath.Join(next.Dir(), "kits")}, queue: newQueue(log)}
+		indexes: indexes{dir: filepath.Join(next.Dir, "kits")}, queue: newQueue(log)}
 	if cfg.Counter != nil {
 		cfg.Counter("k6x_builds_refuted_total", "Binaries that were answered and that go build then refused to make, or made in another way.",
 			func() float64 { return float64(e.wrong.Load()) })

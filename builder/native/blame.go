@@ -27,7 +27,7 @@ func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
 	if ws.replaced != nil {
 		b.Replaced = ws.replaced
 	}
-	b.Unreached = e.cfg.Tool.Egress.Explain
+	b.Unreached = e.Tool.Egress.Explain
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {
 		root, err := ws.replaced.root(e.mods, m)

@@ -39,7 +39,7 @@ func (e *Engine) shareCache(ctx context.Context, ws *Workspace, share bool) {
 	}
 	session, err := e.cfg.BuildCache.Begin(ws.recipe, share)
 	if err != nil {
-		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
+		e.Log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
 		return
 	}
 	ws.cache = session
@@ -50,11 +50,11 @@ func (e *Engine) runIn(ws *Workspace, cmd *exec.Cmd) error {
 	p := e.compiling(ws)
 	release, err := ws.cache.Attach(cmd, &p)
 	if err != nil {
-		e.log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
+		e.Log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
 	} else {
 		defer release()
 	}
-	return e.cfg.Cage.Run(cmd, p)
+	return e.Cage.Run(cmd, p)
 }
 
 // notKept returns the error of a build that failed as its build cache could not be written, for which

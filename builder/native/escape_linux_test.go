@@ -115,7 +115,7 @@ func TestModulesReadNoFileOfTheHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	inModule := func(e *Engine) string {
-		return filepath.Join(e.dirs.ModCache, filepath.FromSlash(hostilePath)+"@v0.1.0")
+		return filepath.Join(e.Dirs.ModCache, filepath.FromSlash(hostilePath)+"@v0.1.0")
 	}
 	off := new(cage.Cage)
 	for name, files := range map[string]func(dir string) hostile{
@@ -137,7 +137,7 @@ func TestModulesReadNoFileOfTheHost(t *testing.T) {
 			first := hostileEngine(t, hostile{}.serve(t), Config{})
 			module := files(inModule(first))
 			module["x.go"] = "package hostile\n\nfunc f()\n"
-			first.cfg.Tool = standinTool(t, module.serve(t))
+			first.Tool = standinTool(t, module.serve(t))
 			if text := raw(t, first); strings.Contains(text, words) || !strings.Contains(text, "#include: open ") {
 				t.Errorf("inside: %s", text)
 			}
@@ -145,7 +145,7 @@ func TestModulesReadNoFileOfTheHost(t *testing.T) {
 			if e := k6x.AsError(err); err == nil || strings.Contains(e.Message+e.Hint+e.Output, words) {
 				t.Errorf("a client reads %v\n%s", err, k6x.AsError(err).Output)
 			}
-			first.cfg.Cage = off
+			first.Cage = off
 			if text := raw(t, first); !strings.Contains(text, words) {
 				t.Errorf("outside: %s", text)
 			}

@@ -102,7 +102,7 @@ func (e *Engine) checkOutput(ws *Workspace, output string) error {
 		sums[m] = e.mods.Sum(ws.replaced.module(m))
 	}
 	if err = e.checkIncludes(ws, e.newBlame(ws), sums, false); err != nil {
-		e.log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
+		e.Log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
 	}
 	return err
 }
@@ -141,7 +141,7 @@ func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.
 		return nil
 	}
 	if err := e.includes.add(checked); err != nil {
-		e.log.Warn("it is not kept which modules were checked for includes", "error", err)
+		e.Log.Warn("it is not kept which modules were checked for includes", "error", err)
 	}
 	return nil
 }

@@ -149,7 +149,7 @@ func TestModulesAreCheckedForIncludesOnce(t *testing.T) {
 	e := newEngine(t, Config{Tool: standinTool(t, serveExtension(t, "own", own, []string{"a.s", "#include \"funcdata.h\"\n"}))})
 	recipe := e.recipe("v1.0.0", "own@v0.1.0")
 	_, report := build(t, e, recipe, nil)
-	other := newEngine(t, Config{Tool: e.cfg.Tool}) // as in another process
+	other := newEngine(t, Config{Tool: e.Tool}) // as in another process
 	build(t, other, recipe, nil)
 	file, err := os.ReadFile(e.includes.file)
 	if err != nil {

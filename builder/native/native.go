@@ -1,9 +1,9 @@
 // Package native is the engine that runs the go command on this machine.
 //
-// For each build it writes a main module of its own (workspace.go), runs one go build in it (run.go) without a network, fetches
-// what that lacks (fetch.go) and builds again, reads the binary and the module versions that were selected (verify.go), and copies
-// it out. When the go command fails, package gobuild finds out why and who is at fault, with what is in the module cache (blame.go).
-// How far a build is, it reports as it goes (progress.go). A build of code that has no version is in replaced.go.
+// For each build it writes a main module of its own, reads the binary and the module versions that were selected, and hands
+// it over (workspace.go). In between it runs one go build in it without a network, fetches what that lacks and builds again (run.go).
+// When the go command fails, package gobuild finds out why and which module is at fault, with what is in the module cache (blame.go).
+// A build of code that has no version is in replaced.go.
 //
 // Nothing leaves a build, neither a binary nor what it printed, before the modules were found to include only what is theirs
 // (includes.go).
@@ -13,10 +13,10 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -54,11 +54,8 @@ type Config struct {
 
 // Engine builds with the go command. Make one with [New].
 type Engine struct {
+	*workdir.Host
 	cfg        Config
-	log        *slog.Logger
-	dirs       gotool.Dirs // Temp is that of each build
-	work       *workdir.Dir
-	gate       *gate
 	mods       *gomod.Cache
 	sums       sums
 	includes   includes
@@ -69,38 +66,13 @@ var _ builder.Engine = (*Engine)(nil)
 
 // New returns an engine, and removes what processes that died have left in the work directory.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 15 * time.Minute
+	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
+	host := &workdir.Host{Tool: cfg.Tool, Cage: cfg.Cage, Personal: cfg.Personal, Log: cfg.Logger}
+	if err := host.Open(ctx, cfg.Dir); err != nil {
+		return nil, err
 	}
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	dir, err := filepath.Abs(cfg.Dir)
-	if err != nil {
-		return nil, k6x.Errorf(k6x.Internal, "the build directory: %w", err)
-	}
-	cfg.Dir = dir
-	dirs := gotool.Dirs{
-		Home:     filepath.Join(dir, "home"),
-		ModCache: filepath.Join(dir, "modcache"),
-		Cache:    filepath.Join(dir, "gocache"),
-	}
-	// Of golang.org are the toolchains, which may be run from there; see gotool.Tool.FetchPolicy.
-	for _, d := range []string{dirs.ModCache, filepath.Join(dirs.ModCache, "golang.org"), dirs.Cache} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, gobuild.FileError("making the build directories", err)
-		}
-	}
-	if err := gotool.MakeHome(dirs.Home); err != nil {
-		return nil, gobuild.FileError("making the build directories", err)
-	}
-	work, err := workdir.Open(ctx, dir, log)
-	if err != nil {
-		return nil, gobuild.FileError("preparing the work directory", err)
-	}
-	return &Engine{cfg: cfg, log: log, dirs: dirs, work: work, gate: newGate(filepath.Join(dir, "build.lock")),
-		mods: &gomod.Cache{Dir: dirs.ModCache}, includes: includes{file: filepath.Join(dir, includesFile)}}, nil
+	return &Engine{Host: host, cfg: cfg, mods: &gomod.Cache{Dir: host.Dirs.ModCache},
+		includes: includes{file: filepath.Join(host.Dir, includesFile)}}, nil
 }
 
 // Background is what goes on after builds, in workspaces that are kept for it.
@@ -125,25 +97,12 @@ func (e *Engine) Close() error {
 	for _, b := range e.background {
 		b.Close()
 	}
-	return e.work.Close()
+	return e.Host.Close()
 }
 
 // Settings returns what this engine adds to a request to make a recipe of it.
 func (e *Engine) Settings() k6x.Settings {
-	return gobuild.Settings(e.cfg.Tool.Version, e.cfg.Tool.Codegen)
-}
-
-// Exclusive runs f while no build runs, for trimming the caches. It waits for the
-// builds of this engine until ctx ends, and those that come meanwhile wait for f. If
-// another process is building in the directory, it returns an error of kind Busy at
-// once and does not run f.
-func (e *Engine) Exclusive(ctx context.Context, f func() error) error {
-	leave, err := e.gate.exclusive(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return f()
+	return gobuild.Settings(e.Tool.Version, e.Tool.Codegen)
 }
 
 // Build makes the binary as [builder.Engine] says. A recipe that this engine cannot
@@ -164,3 +123,10 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	}
 	return ws.Deliver(ctx, w, build)
 }
+
+// GoMods returns the go.mod files that the go command has downloaded.
+func (e *Engine) GoMods() *gomod.Cache { return e.mods }
+
+// Caches returns the directories of Go's build cache and module cache, which grow
+// with each build. They may be trimmed under [Engine.Exclusive].
+func (e *Engine) Caches() (builds, modules string) { return e.Dirs.Cache, e.Dirs.ModCache }

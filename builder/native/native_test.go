@@ -106,7 +106,7 @@ func warmDir(t *testing.T) string {
 func leftovers(t *testing.T, e *Engine) []string {
 	t.Helper()
 	e.Settle(t.Context())
-	entries, err := os.ReadDir(e.work.Path)
+	entries, err := os.ReadDir(e.Work.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +246,7 @@ func TestBuildGivesTheSameBytesElsewhereAndFromALock(t *testing.T) {
 	if !bytes.Equal(locked, want) || third.Lock != first.Lock {
 		t.Error("other bytes or another lock from the lock")
 	}
-	if bytes.Contains(want, []byte(cacheDir)) || bytes.Contains(want, []byte(e.cfg.Tool.Root)) {
+	if bytes.Contains(want, []byte(cacheDir)) || bytes.Contains(want, []byte(e.Tool.Root)) {
 		t.Error("a path of this machine is in the binary")
 	}
 }
@@ -324,7 +324,7 @@ func TestBuildRefusesRecipesThatItWouldNotFollow(t *testing.T) {
 func TestSettingsAreWhatDecidesTheBytes(t *testing.T) {
 	e := newEngine(t, Config{Tool: standinTool(t, "off", "GOARM64=v8.1", "GOAMD64=v2")})
 	s := e.Settings()
-	if s.Toolchain != e.cfg.Tool.Version || s.Layout != 1 || strings.Join(s.Env, " ") != "GOAMD64=v2 GOARM64=v8.1" ||
+	if s.Toolchain != e.Tool.Version || s.Layout != 1 || strings.Join(s.Env, " ") != "GOAMD64=v2 GOARM64=v8.1" ||
 		strings.Join(s.Flags, " ") != "-trimpath -buildvcs=false -ldflags=-s -w -buildid=" {
 		t.Errorf("%+v", s)
 	}
@@ -365,7 +365,7 @@ func TestBuildWithCgo(t *testing.T) {
 
 func TestExclusiveRunsWhileNoBuildDoes(t *testing.T) {
 	e := newEngine(t, Config{})
-	leave, err := e.gate.shared(t.Context())
+	leave, err := e.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,8 +389,8 @@ func TestExclusiveRunsWhileNoBuildDoes(t *testing.T) {
 	}
 	build(t, e, e.recipe("v1.0.0"), nil)
 
-	other := newEngine(t, Config{Tool: e.cfg.Tool}) // as in another process
-	leave, err = other.gate.shared(t.Context())
+	other := newEngine(t, Config{Tool: e.Tool}) // as in another process
+	leave, err = other.Enter(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

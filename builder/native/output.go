@@ -3,7 +3,6 @@ package native
 import (
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"k6x/builder/internal/gobuild"
 )
@@ -14,7 +13,7 @@ import (
 func (e *Engine) clean(text string, ws *Workspace) string {
 	sep := string(filepath.Separator)
 	type dir struct{ path, as string }
-	dirs := []dir{{e.dirs.ModCache, ""}, {ws.dir, ""}, {e.cfg.Dir, gobuild.Outside + sep}, {e.cfg.Tool.Root, "GOROOT" + sep}}
+	dirs := []dir{{e.Dirs.ModCache, ""}, {ws.dir, ""}, {e.Dir, gobuild.Outside + sep}, {e.Tool.Root, "GOROOT" + sep}}
 	for _, r := range ws.replaced {
 		dirs = append(dirs, dir{r.Dir, ""})
 	}
@@ -30,11 +29,5 @@ func (e *Engine) clean(text string, ws *Workspace) string {
 		}
 		pairs = append(pairs, dir.path+sep, dir.as)
 	}
-	var b strings.Builder
-	for line := range strings.Lines(text) {
-		if !ws.progress.isNews(line) {
-			b.WriteString(line)
-		}
-	}
-	return gobuild.Clean(b.String(), pairs...)
+	return gobuild.Clean(ws.progress.Without(text), pairs...)
 }

@@ -4,12 +4,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"k6x/builder/internal/workdir"
 	"k6x/gotool"
 )
 
 func TestCleanLeavesNothingOfTheMachine(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cache")
-	e := &Engine{cfg: Config{Dir: dir, Tool: &gotool.Tool{Root: "/opt/go"}}, dirs: gotool.Dirs{ModCache: filepath.Join(dir, "modcache")}}
+	e := &Engine{Host: &workdir.Host{Dir: dir, Tool: &gotool.Tool{Root: "/opt/go"}, Dirs: gotool.Dirs{ModCache: filepath.Join(dir, "modcache")}}}
 	ws := &Workspace{dir: filepath.Join(dir, "work", "1", "2")}
 	for in, want := range map[string]string{
 		dir + "/modcache/github.com/!burnt!sushi/toml@v1.0.0/a.go:1:2: no": "github.com/BurntSushi/toml@v1.0.0/a.go:1:2: no",

@@ -10,6 +10,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/internal/gobuild"
 	"k6x/event"
 )
 
@@ -94,7 +95,7 @@ func TestPackagesToCompileAreCounted(t *testing.T) {
 	defer ws.Close()
 
 	counted := make(chan event.Event, 1)
-	ws.progress = watch(func(p event.Event) {
+	ws.progress = gobuild.Watch(func(p event.Event) {
 		if p.Total > 0 {
 			select {
 			case counted <- p:
@@ -105,50 +106,11 @@ func TestPackagesToCompileAreCounted(t *testing.T) {
 	stop := e.count(t.Context(), ws)
 	begun := []string{"internal/goarch", "internal/cpu", "internal/abi", "errors", "sync", "io", "unicode", "math", "sort", "cmp", "gone/already"}
 	for _, path := range begun {
-		ws.progress.line(path)
+		ws.progress.Line(path)
 	}
 	got := <-counted
 	stop()
 	if got.Step != event.Compiling || got.Done > int64(len(begun)) || got.Total < 40 || got.Total > 200 {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestProgressNeverGoesBack(t *testing.T) {
-	sink, seen := watched()
-	p := watch(sink)
-	for i := range 2 * manyPackages {
-		p.line(fmt.Sprintf("example.com/p%d", i))
-		p.line("example.com/p0")
-		p.line("go: downloading example.com/late v1.0.0")
-		if i == manyPackages {
-			p.count([]string{"example.com/p0", "example.com/p12", "example.com/p13", mainPackage})
-		}
-	}
-	p.line("a line of the compiler: no")
-	p.line(mainPackage)
-	p.line("example.com/later")
-	p.count(nil)
-	wantForward(t, *seen)
-	end := (*seen)[len(*seen)-1]
-	if compiled := (*seen)[len(*seen)-2]; end.Step != event.Linking || compiled.Done != 2*manyPackages {
-		t.Errorf("%+v, then %+v", compiled, end)
-	}
-}
-
-func TestNewsAreToldFromComplaints(t *testing.T) {
-	sink, _ := watched()
-	p := watch(sink)
-	p.line("example.com/p")
-	for line, news := range map[string]bool{
-		"example.com/p\n": true, "k6\n": true, `get "example.com/p": found meta tag` + "\n": true, "# cd /tmp; git ls-remote\n": true,
-		"example.com/q\n": false, "# example.com/p\n": false, "p.go:1:2: undefined: x\n": false, "\n": false,
-	} {
-		if p.isNews(line) != news {
-			t.Errorf("%q: %v", line, !news)
-		}
-		if (*progress)(nil).isNews(line) {
-			t.Errorf("%q is news to nobody", line)
-		}
 	}
 }

@@ -108,19 +108,8 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 
 // inspectReplaced is inspect for a build with replacements.
 func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
-	b := e.newBlame(ws)
-	info, err := b.Inspect(ws.Output())
+	b, info, err := ws.inspect()
 	if err != nil {
-		return ReplacedBuild{}, err
-	}
-	if err := e.checkLinked(ws, b, info.Deps); err != nil {
-		return ReplacedBuild{}, err
-	}
-	used, err := ws.requires()
-	if err != nil {
-		return ReplacedBuild{}, gobuild.FileError("reading the module versions", err)
-	}
-	if err := b.CheckPinned(info, used); err != nil {
 		return ReplacedBuild{}, err
 	}
 	build := ReplacedBuild{Build: k6x.Build{Toolchain: info.GoVersion}}

@@ -3,11 +3,13 @@ package native
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"strings"
+	"sync"
 
 	"golang.org/x/mod/module"
 
-	"k6x"
 	"k6x/builder/internal/gobuild"
 	"k6x/internal/cage"
 )
@@ -54,12 +56,8 @@ func (o outcome) unloaded() bool {
 
 // goBuild runs go build in the workspace.
 func (e *Engine) goBuild(ctx context.Context, ws *Workspace) outcome {
-	var more []string
-	if ws.progress != nil {
-		more = []string{"-v"} // which changes no bytes
-	}
 	return e.run(ctx, ws, func(ctx context.Context) (*exec.Cmd, func() error) {
-		cmd := e.program(ctx, ws, e.cfg.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, more...)...)
+		cmd := e.program(ctx, ws, e.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, ws.progress.Flags()...)...)
 		return cmd, func() error { return e.runIn(ws, cmd) }
 	})
 }
@@ -72,7 +70,7 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Co
 		if pkg, ok := gobuild.Unpinned(line); ok {
 			cancel(unpinned{pkg})
 		}
-		ws.progress.line(line)
+		ws.progress.Line(line)
 	}}
 	cmd, run := prepare(running)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -84,6 +82,30 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Co
 		done.cause = context.Cause(running)
 	}
 	return done
+}
+
+// hasPins reports whether the modules that were asked for are in the module cache, so that it is worth while to
+// build without fetching anything.
+func (e *Engine) hasPins(ws *Workspace) bool {
+	for _, m := range gobuild.Pins(ws.recipe) {
+		root, err := ws.replaced.root(e.mods, m)
+		if err != nil {
+			return false
+		}
+		if _, err := os.Stat(root); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// fetch has the go command load the packages of the workspace, which fetches the modules that they need and checks their
+// sums, and compiles nothing.
+func (e *Engine) fetch(ctx context.Context, ws *Workspace) outcome {
+	return e.run(ctx, ws, func(ctx context.Context) (*exec.Cmd, func() error) {
+		cmd := e.command(ctx, ws, e.Tool.Path, gobuild.LoadArguments(ws.recipe, ws.locked)...)
+		return cmd, func() error { return e.Cage.Run(cmd, e.fetching(ws)) }
+	})
 }
 
 // explain returns the error of a go command that failed, nil if it did not. Ctx is that of the build.
@@ -102,16 +124,14 @@ func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error
 	case ctx.Err() != nil:
 		return gobuild.Stopped(ctx, done.err)
 	case errors.Is(done.cause, errTimeout):
-		err := k6x.Errorf(k6x.Timeout, "the build took longer than %v", e.cfg.Timeout).
-			WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(done.err)
-		return gobuild.WithOutput(err, text)
+		return gobuild.TookTooLong(e.cfg.Timeout, text, done.err)
 	case exceeded != nil:
 		return e.newBlame(ws).TooMuch(exceeded, text)
 	}
 	if err := ws.notKept(); err != nil {
 		return err
 	}
-	if exceeded := e.cfg.Cage.Limits().Met(done.text); exceeded != nil {
+	if exceeded := e.Cage.Limits().Met(done.text); exceeded != nil {
 		return e.newBlame(ws).TooMuch(exceeded, text)
 	}
 	var used []module.Version
@@ -130,17 +150,50 @@ func (e *Engine) program(ctx context.Context, ws *Workspace, path string, args .
 }
 
 func (e *Engine) command(ctx context.Context, ws *Workspace, path string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir = ws.dir
-	dirs := e.dirs
-	dirs.Temp = ws.Temp()
-	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + ws.dir}, gobuild.Env(ws.recipe)...)...)
-	return cmd
+	return e.Command(ctx, ws.dir, ws.Temp(), path, args, gobuild.Env(ws.recipe))
 }
 
 // compiling is the policy for what compiles and links in ws.
 func (e *Engine) compiling(ws *Workspace) cage.Policy {
-	p := e.cfg.Tool.CompilePolicy(e.dirs, ws.dir)
+	p := e.Tool.CompilePolicy(e.Dirs, ws.dir)
 	p.Read = append(p.Read, ws.replaced.dirs()...)
 	return p
+}
+
+// fetching is the policy for what fetches modules in ws.
+func (e *Engine) fetching(ws *Workspace) cage.Policy {
+	p := e.FetchPolicy(ws.dir)
+	p.Read = append(p.Read, ws.replaced.dirs()...)
+	return p
+}
+
+// maxStale bounds the names of all packages to compile.
+const maxStale = 1 << 20 // bytes
+
+// count finds out how many packages the go build in ws compiles, once they are many. The
+// function that it returns ends that.
+func (e *Engine) count(ctx context.Context, ws *Workspace) (stop func()) {
+	if ws.progress == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		select {
+		case <-ws.progress.Many: // by then the go command has written go.mod and go.sum
+		case <-ctx.Done():
+			return
+		}
+		args := append([]string{"list", "-mod=readonly"}, ws.recipe.Flags...)
+		out, err := ws.Go(ctx, maxStale, append(args, "-deps", "-f", "{{if .Stale}}{{.ImportPath}}{{end}}", ".")...)
+		if err != nil {
+			e.Log.Debug("it is not known how many packages there are to compile", "path", ws.recipe.Path(), "reason", err)
+			return
+		}
+		ws.progress.Count(strings.Fields(string(out)))
+	})
+	return func() {
+		cancel()
+		counting.Wait()
+	}
 }

@@ -19,7 +19,7 @@ func TestInspectRefusesAnotherBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ws.Close()
-	if _, err := e.inspect(ws, true); err == nil {
+	if _, err := ws.Inspect(true); err == nil {
 		t.Error("there is no binary and it was taken")
 	}
 	self, err := os.Executable()
@@ -31,7 +31,7 @@ func TestInspectRefusesAnotherBinary(t *testing.T) {
 	}
 	for name, source := range map[string]string{"this test": self, "no binary": "native_test.go"} {
 		copyFile(t, source, ws.Output())
-		if _, err := e.inspect(ws, true); k6x.KindOf(err) != k6x.Internal || err == nil {
+		if _, err := ws.Inspect(true); k6x.KindOf(err) != k6x.Internal || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -65,7 +65,7 @@ func TestVersionThatNoGoModNames(t *testing.T) {
 	if err := e.compile(t.Context(), ws); err != nil {
 		t.Fatal(err)
 	}
-	_, err = e.inspect(ws, true)
+	_, err = ws.Inspect(true)
 	failure{kind: k6x.BuildFailed, message: []string{"example.com/greeting@v1.1.0 would be linked in, but no go.mod of", "k6/x/untidy"}, hint: "go mod tidy"}.check(t, err)
 }
 

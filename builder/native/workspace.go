@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
-	"k6x/builder/internal/workdir"
 	"k6x/event"
 	"k6x/internal/cage"
 )
@@ -35,8 +35,8 @@ type Workspace struct {
 
 	cache CacheSession
 
-	progress *progress    // nil: no progress is wanted
-	replaced replacements // nil: no module is replaced
+	progress *gobuild.Progress // nil: no progress is wanted
+	replaced replacements      // nil: no module is replaced
 }
 
 // Open returns a workspace for a job, to be closed by the caller. The main module has the versions of the lock or, if there is
@@ -47,7 +47,7 @@ func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (
 	if err := gobuild.Check(job.Recipe, e.cfg.Cgo); err != nil {
 		return nil, err
 	}
-	leave, err := e.enter(ctx)
+	leave, err := e.Enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +56,8 @@ func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (
 		leave()
 		return nil, gobuild.FileError("writing the main module", err)
 	}
-	ws.leave, ws.progress = leave, watch(report)
+	ws.leave, ws.progress = leave, gobuild.Watch(report)
 	return ws, nil
-}
-
-// enter waits until the caches are not being trimmed, and keeps it so until leave is called.
-func (e *Engine) enter(ctx context.Context) (leave func(), err error) {
-	if leave, err = e.gate.shared(ctx); err != nil {
-		return nil, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
-	}
-	return leave, nil
 }
 
 // newWorkspace writes the main module of a recipe into a new directory, with the lock or, if there is none, with the go.sum lines
@@ -75,14 +67,14 @@ func (e *Engine) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock) (ws *Workspace,
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(e.work.Path, "")
+	dir, err := e.MakeTemp()
 	if err != nil {
 		return nil, err
 	}
 	ws = &Workspace{engine: e, dir: dir, recipe: recipe, locked: lock != nil, started: time.Now(), cache: noSession{}}
 	defer func() {
 		if err != nil {
-			_ = workdir.RemoveAll(dir)
+			e.Remove(dir)
 		}
 	}()
 	if err := os.Mkdir(ws.Temp(), 0o755); err != nil {
@@ -139,19 +131,48 @@ func (ws *Workspace) GoBuild(ctx context.Context) error {
 
 // Inspect reads the binary, which is never run, and the go.mod that was used, and returns what they say if that is what the
 // recipe asks for. Checked says that the go command has checked all lines of the go.sum, which later builds begin with then.
-func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) { return ws.engine.inspect(ws, checked) }
+func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) {
+	_, info, err := ws.inspect()
+	if err != nil {
+		return k6x.Build{}, err
+	}
+	lock, err := ws.Lock()
+	if err != nil {
+		return k6x.Build{}, gobuild.FileError("reading the lock", err)
+	}
+	if !ws.locked {
+		if checked {
+			ws.engine.sums.learn(lock.GoSum)
+		}
+		if lock.GoSum, err = ws.engine.needed(ws, lock.GoSum, info); err != nil {
+			return k6x.Build{}, gobuild.FileError("reading the module versions", err)
+		}
+	}
+	return gobuild.Report(info, lock), nil
+}
+
+// inspect returns what the binary says, with what finds out which module is at fault.
+func (ws *Workspace) inspect() (b *gobuild.Blame, info *debug.BuildInfo, err error) {
+	var used []module.Version
+	if !ws.locked {
+		if used, err = ws.requires(); err != nil {
+			return nil, nil, gobuild.FileError("reading the module versions", err)
+		}
+	}
+	b = ws.engine.newBlame(ws)
+	if info, err = b.Inspect(ws.Output(), used); err != nil {
+		return nil, nil, err
+	}
+	return b, info, ws.engine.checkLinked(ws, b, info.Deps)
+}
 
 // Deliver gives the binary to w, after which the file may be gone, and completes what Inspect says of it.
 func (ws *Workspace) Deliver(ctx context.Context, w io.Writer, build k6x.Build) (k6x.Build, error) {
-	if err := gobuild.HandOver(ctx, w, ws.Output()); err != nil {
-		return k6x.Build{}, err
-	}
-	build.Started, build.Duration = ws.started.UTC(), time.Since(ws.started)
-	return build, nil
+	return gobuild.Deliver(ctx, w, ws.Output(), ws.started, build)
 }
 
 // Linking reports that the binary is being linked.
-func (ws *Workspace) Linking() { ws.progress.linking() }
+func (ws *Workspace) Linking() { ws.progress.Linking() }
 
 // Leave ends what a client sees of the build: nothing is reported any more, and the caches may be trimmed until Enter is called.
 func (ws *Workspace) Leave() {
@@ -164,7 +185,7 @@ func (ws *Workspace) Leave() {
 
 // Enter undoes Leave, but for the reports.
 func (ws *Workspace) Enter(ctx context.Context) (err error) {
-	ws.leave, err = ws.engine.enter(ctx)
+	ws.leave, err = ws.engine.Enter(ctx)
 	return err
 }
 
@@ -172,9 +193,7 @@ func (ws *Workspace) Enter(ctx context.Context) (err error) {
 func (ws *Workspace) Close() {
 	ws.Leave()
 	ws.cache.Close()
-	if err := workdir.RemoveAll(ws.dir); err != nil {
-		ws.engine.log.Error("a build's workspace cannot be removed", "dir", ws.dir, "err", err)
-	}
+	ws.engine.Remove(ws.dir)
 }
 
 // requires returns the requirements of the go.mod as it is now.
@@ -201,14 +220,14 @@ func (ws *Workspace) Lock() (k6x.Lock, error) {
 
 // Go runs a go command that fetches nothing, and returns what it prints, which is an error if it is more than most bytes.
 func (ws *Workspace) Go(ctx context.Context, most int, args ...string) ([]byte, error) {
-	cmd := ws.engine.program(ctx, ws, ws.engine.cfg.Tool.Path, args...)
+	cmd := ws.engine.program(ctx, ws, ws.engine.Tool.Path, args...)
 	return output(cmd, most, func() error { return ws.engine.runIn(ws, cmd) })
 }
 
 // GoFetching is Go for a go command that may fetch modules.
 func (ws *Workspace) GoFetching(ctx context.Context, most int, args ...string) ([]byte, error) {
-	cmd := ws.engine.command(ctx, ws, ws.engine.cfg.Tool.Path, args...)
-	return output(cmd, most, func() error { return ws.engine.cfg.Cage.Run(cmd, ws.engine.fetching(ws.dir, ws.replaced)) })
+	cmd := ws.engine.command(ctx, ws, ws.engine.Tool.Path, args...)
+	return output(cmd, most, func() error { return ws.engine.Cage.Run(cmd, ws.engine.fetching(ws)) })
 }
 
 // Tool runs a program of the toolchain, such as the compiler, with more variables, KEY=VALUE.
@@ -217,9 +236,9 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 		name += ".exe"
 	}
 	e := ws.engine
-	cmd := e.program(ctx, ws, filepath.Join(e.cfg.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name), args...)
+	cmd := e.program(ctx, ws, filepath.Join(e.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name), args...)
 	cmd.Env = append(cmd.Env, env...)
-	_, err := output(cmd, maxOutput, func() error { return e.cfg.Cage.Run(cmd, e.compiling(ws)) })
+	_, err := output(cmd, maxOutput, func() error { return e.Cage.Run(cmd, e.compiling(ws)) })
 	return err
 }
 

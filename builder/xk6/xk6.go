@@ -9,15 +9,12 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"k6x"
 	"k6x/builder"
@@ -46,11 +43,9 @@ type Config struct {
 
 // Engine builds with xk6. Make one with [New].
 type Engine struct {
+	*workdir.Host
 	cfg     Config
 	program string
-	dirs    gotool.Dirs // Temp is that of each build
-	work    *workdir.Dir
-	log     *slog.Logger
 }
 
 var _ builder.Engine = (*Engine)(nil)
@@ -61,10 +56,6 @@ const flag = "xk6"
 // New returns an engine. The error is of kind [k6x.Unavailable] if there is no xk6.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
 	name := cmp.Or(cfg.Program, "xk6")
 	program, err := exec.LookPath(name)
 	if err == nil {
@@ -74,52 +65,19 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, k6x.Errorf(k6x.Unavailable, "there is no program %s", name).
 			WithHint("Install it with go install go.k6.io/xk6@latest, or choose another builder.").WithCause(err)
 	}
-	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
-		return nil, gobuild.FileError("finding the build directory", err)
+	host := &workdir.Host{Tool: cfg.Tool, Cage: cfg.Cage, Personal: cfg.Personal, Log: cfg.Logger}
+	if err := host.Open(ctx, cfg.Dir); err != nil {
+		return nil, err
 	}
-	dirs := gotool.Dirs{
-		Home:     filepath.Join(cfg.Dir, "home"),
-		ModCache: filepath.Join(cfg.Dir, "modcache"),
-		Cache:    filepath.Join(cfg.Dir, "gocache"),
-	}
-	for _, d := range []string{dirs.ModCache, dirs.Cache} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return nil, gobuild.FileError("making the build directories", err)
-		}
-	}
-	if err := gotool.MakeHome(dirs.Home); err != nil {
-		return nil, gobuild.FileError("making the build directories", err)
-	}
-	work, err := workdir.Open(ctx, cfg.Dir, log)
-	if err != nil {
-		return nil, gobuild.FileError("preparing the work directory", err)
-	}
-	return &Engine{cfg: cfg, program: program, dirs: dirs, work: work, log: log}, nil
+	return &Engine{Host: host, cfg: cfg, program: program}, nil
 }
-
-// Close removes the work directory of this process. No build may be running.
-func (e *Engine) Close() error { return e.work.Close() }
 
 // Settings returns what this engine adds to a request to make a recipe of it. No other
 // engine follows such recipes.
 func (e *Engine) Settings() k6x.Settings {
-	settings := gobuild.Settings(e.cfg.Tool.Version, e.cfg.Tool.Codegen)
+	settings := gobuild.Settings(e.Tool.Version, e.Tool.Codegen)
 	settings.Flags = []string{flag}
 	return settings
-}
-
-// Env returns the environment in which others may run the go command to ask about modules.
-func (e *Engine) Env() []string {
-	dirs := e.dirs
-	dirs.Temp = os.TempDir()
-	return e.cfg.Tool.Env(dirs)
-}
-
-// RunFetching runs a go command that fetches modules, with the environment of [Engine.Env], and may change dir besides Go's caches.
-func (e *Engine) RunFetching(cmd *exec.Cmd, dir string) error {
-	p := e.cfg.Tool.FetchPolicy(e.dirs, dir)
-	p.Read = append(p.Read, e.cfg.Personal...)
-	return e.cfg.Cage.Run(cmd, p)
 }
 
 // Build makes the binary as [builder.Engine] says. There is no lock in what it reports, and a
@@ -129,39 +87,28 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err := e.check(recipe, job.Lock); err != nil {
 		return k6x.Build{}, err
 	}
-	// As a build of builder/native: the caches are not trimmed meanwhile.
-	gate := flock.New(filepath.Join(e.cfg.Dir, "build.lock"))
-	if _, err := gate.TryRLockContext(ctx, 100*time.Millisecond); err != nil {
-		return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
+	leave, err := e.Enter(ctx)
+	if err != nil {
+		return k6x.Build{}, err
 	}
-	defer gate.Close()
-
+	defer leave()
 	started := time.Now()
-	dir, err := os.MkdirTemp(e.work.Path, "")
+	dir, err := e.MakeTemp()
 	if err != nil {
 		return k6x.Build{}, gobuild.FileError("making a directory to build in", err)
 	}
-	defer func() {
-		if err := workdir.RemoveAll(dir); err != nil {
-			e.log.Error("a build's workspace cannot be removed", "dir", dir, "err", err)
-		}
-	}()
+	defer e.Remove(dir)
 	blame := gobuild.NewBlame(recipe, &gomod.Graph{Roots: gobuild.Pins(recipe)}) // xk6 keeps the go.mod files to itself
-	blame.Unreached = e.cfg.Tool.Egress.Explain
+	blame.Unreached = e.Tool.Egress.Explain
 	output := filepath.Join(dir, gobuild.OutputName)
 	if err := e.run(ctx, recipe, blame, dir, output, report); err != nil {
 		return k6x.Build{}, err
 	}
-	info, err := blame.Inspect(output)
+	info, err := blame.Inspect(output, nil)
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	if err := gobuild.HandOver(ctx, w, output); err != nil {
-		return k6x.Build{}, err
-	}
-	build := gobuild.Report(info, k6x.Lock{})
-	build.Started, build.Duration = started.UTC(), time.Since(started)
-	return build, nil
+	return gobuild.Deliver(ctx, w, output, started, gobuild.Report(info, k6x.Lock{}))
 }
 
 func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {
@@ -171,8 +118,8 @@ func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {
 	if lock != nil && *lock != (k6x.Lock{}) {
 		return k6x.Errorf(k6x.Invalid, "xk6 cannot build with the module versions of an earlier build")
 	}
-	if recipe.Toolchain != e.cfg.Tool.Version {
-		return k6x.Errorf(k6x.Invalid, "xk6 builds with %s here, and %s was asked for", e.cfg.Tool.Version, recipe.Toolchain)
+	if recipe.Toolchain != e.Tool.Version {
+		return k6x.Errorf(k6x.Invalid, "xk6 builds with %s here, and %s was asked for", e.Tool.Version, recipe.Toolchain)
 	}
 	recipe.Flags = gobuild.Settings(recipe.Toolchain, nil).Flags
 	return gobuild.Check(recipe, e.cfg.Cgo)
@@ -185,21 +132,13 @@ func (e *Engine) command(ctx context.Context, recipe k6x.Recipe, dir, output str
 		args = append(args, "--with", m.String())
 	}
 	args = append(args, "--output", output)
-	cmd := exec.CommandContext(ctx, e.program, append(args, more...)...)
-	cmd.Dir = dir
-	dirs := e.dirs
-	dirs.Temp = dir
-	cmd.Env = e.cfg.Tool.Env(dirs, append([]string{"PWD=" + dir}, gobuild.Env(recipe)...)...)
-	return cmd
+	return e.Command(ctx, dir, dir, e.program, append(args, more...), gobuild.Env(recipe))
 }
 
 // policy lets xk6 fetch modules and compile them in dir. It runs what is there, as it did all that itself.
 func (e *Engine) policy(dir string) cage.Policy {
-	dirs := e.dirs
-	dirs.Temp = dir
-	p := e.cfg.Tool.FetchPolicy(dirs, dir)
+	p := e.FetchPolicy(dir)
 	p.Exec = append(p.Exec, e.program, dir)
-	p.Read = append(p.Read, e.cfg.Personal...)
 	return p
 }
 
@@ -226,7 +165,7 @@ func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blam
 		}}
 		cmd := e.command(timed, recipe, dir, output, more...)
 		cmd.Stdout, cmd.Stderr = out, out
-		err := e.cfg.Cage.Run(cmd, e.policy(dir))
+		err := e.Cage.Run(cmd, e.policy(dir))
 		if err == nil {
 			return nil
 		}
@@ -272,14 +211,14 @@ func telling(text string) string {
 func (e *Engine) clean(text, dir string) string {
 	sep := string(filepath.Separator)
 	goRoot := "GOROOT" + sep
-	pairs := []string{e.dirs.ModCache + sep, "", dir + sep, "", e.cfg.Dir + sep, gobuild.Outside + sep, e.cfg.Tool.Root + sep, goRoot}
+	pairs := []string{e.Dirs.ModCache + sep, "", dir + sep, "", e.Dir + sep, gobuild.Outside + sep, e.Tool.Root + sep, goRoot}
 	// The go command writes a path relative to where xk6 runs it, a directory in dir, where that is shorter.
 	relative := func(path, as string) {
 		if rel, err := filepath.Rel(filepath.Join(dir, "main"), path); err == nil {
 			pairs = append(pairs, rel+sep, as)
 		}
 	}
-	relative(e.dirs.ModCache, "")
-	relative(e.cfg.Tool.Root, goRoot)
+	relative(e.Dirs.ModCache, "")
+	relative(e.Tool.Root, goRoot)
 	return gobuild.Clean(text, pairs...)
 }

@@ -43,7 +43,7 @@ func newEngine(t *testing.T, mode string, cfg Config) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if entries, err := os.ReadDir(e.work.Path); err != nil || len(entries) != 1 || entries[0].Name() != workdir.LockName {
+		if entries, err := os.ReadDir(e.Work.Path); err != nil || len(entries) != 1 || entries[0].Name() != workdir.LockName {
 			t.Errorf("left in the work directory: %v, %v", entries, err)
 		}
 		if err := e.Close(); err != nil {
@@ -152,8 +152,8 @@ func TestFailuresShowTheWordsOfTheGoCommand(t *testing.T) {
 
 func TestBuildIsWatched(t *testing.T) {
 	e := newEngine(t, "old", Config{})
-	e.dirs.ModCache = t.TempDir()
-	t.Cleanup(func() { _ = workdir.RemoveAll(e.dirs.ModCache) })
+	e.Dirs.ModCache = t.TempDir()
+	t.Cleanup(func() { _ = workdir.RemoveAll(e.Dirs.ModCache) })
 	var seen []string
 	sink := func(e event.Event) { seen = append(seen, e.Step.String()+" "+e.Item) }
 	if _, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hello@v0.1.0")}, sink, io.Discard); err != nil {

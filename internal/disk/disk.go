@@ -33,7 +33,7 @@ func (f FS) before(step, name string) error {
 // Explain returns err, or, if it says that a disk or a quota is full, an error of kind
 // NoSpace with err as its cause.
 func Explain(err error) error {
-	if err == nil || !isFull(err) {
+	if err == nil || !IsFull(err) {
 		return err
 	}
 	if _, done := errors.AsType[*k6x.Error](err); done {

@@ -9,7 +9,8 @@ import (
 	"syscall"
 )
 
-func isFull(err error) bool {
+// IsFull reports whether an error says that a disk or a quota is full.
+func IsFull(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 

@@ -52,10 +52,10 @@ type rule struct {
 func machine() []rule {
 	return []rule{
 		{regexp.MustCompile(`no space left on device|[Dd]isk quota exceeded|not enough space on the disk`),
-			func(*Blame, []string) *k6x.Error { return OutOfSpace() }},
+			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
 		// The go command cannot list its own library when it cannot write to its cache.
 		{regexp.MustCompile(`(?m)^GOROOT\S+: package \S+ is not in std`),
-			func(*Blame, []string) *k6x.Error { return OutOfSpace() }},
+			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
 		{regexp.MustCompile(`(?m): signal: killed$`),
 			func(*Blame, []string) *k6x.Error { return outOfMemory() }},
 	}

@@ -1,8 +1,8 @@
 // Package gobuild has what engines have in common that make a binary by one go build,
 // wherever that runs: the main module that is built (main.go), the arguments and what of a
 // recipe can be followed (recipe.go), what of the output strangers may read (output.go), what a
-// failure means and who is at fault (classify.go, blame.go), and whether the
-// binary is the one that was asked for (verify.go). The same recipe gives the same bytes in
+// failure means and which module is at fault (classify.go, blame.go), how far the build is (progress.go), whether the
+// binary is the one that was asked for (verify.go), and how it is handed over (deliver.go). The same recipe gives the same bytes in
 // all of them.
 package gobuild
 
@@ -10,8 +10,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Stopped returns the error of a build whose ctx has ended; err if it has not.
@@ -26,19 +28,25 @@ func Stopped(ctx context.Context, err error) error {
 	}
 }
 
+// TookTooLong returns the error of a build that did not end within its time, and printed text, which is clean.
+func TookTooLong(timeout time.Duration, text string, err error) error {
+	return WithOutput(k6x.Errorf(k6x.Timeout, "the build took longer than %v", timeout).
+		WithHint("Try again: what was compiled is kept, so that the next build goes on from there.").WithCause(err), text)
+}
+
 // FileError returns the error for a file operation of ours that failed.
 func FileError(doing string, err error) error {
 	if e, ok := errors.AsType[*k6x.Error](err); ok {
 		return e
 	}
-	if NoSpace(err) {
-		return OutOfSpace().WithCause(err)
+	if disk.IsFull(err) {
+		return outOfSpace().WithCause(err)
 	}
 	return k6x.Errorf(k6x.Internal, "something went wrong while %s", doing).WithCause(err)
 }
 
-// OutOfSpace returns the error for a full disk.
-func OutOfSpace() *k6x.Error {
+// outOfSpace returns the error for a full disk.
+func outOfSpace() *k6x.Error {
 	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk to build").
 		WithHint("Try again later; the operator has to make room.")
 }

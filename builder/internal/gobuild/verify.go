@@ -11,8 +11,9 @@ import (
 )
 
 // Inspect reads the binary in file, which is never run, and returns what it says of itself if
-// that is what the recipe asks for.
-func (b *Blame) Inspect(file string) (*debug.BuildInfo, error) {
+// that is what the recipe asks for. Used are the requirements of the go.mod as the go command left it, which are checked, too; nil if there
+// was a lock, which was checked when it was made.
+func (b *Blame) Inspect(file string, used []module.Version) (*debug.BuildInfo, error) {
 	info, err := buildinfo.ReadFile(file)
 	if err != nil {
 		return nil, wrongBinary("it says nothing about itself").WithCause(err)
@@ -22,6 +23,11 @@ func (b *Blame) Inspect(file string) (*debug.BuildInfo, error) {
 	}
 	if err := b.checkModules(info); err != nil {
 		return nil, err
+	}
+	if used != nil {
+		if err := b.checkPinned(info, used); err != nil {
+			return nil, err
+		}
 	}
 	return info, nil
 }
@@ -96,10 +102,10 @@ func majorless(path string) string {
 	return prefix
 }
 
-// CheckPinned makes sure that each module version that is linked in, or is in used, the
+// checkPinned makes sure that each module version that is linked in, or is in used, the
 // requirements of the go.mod as the go command left it, was named by a go.mod that the pins
 // lead to, so that the same recipe means the same versions tomorrow.
-func (b *Blame) CheckPinned(info *debug.BuildInfo, used []module.Version) error {
+func (b *Blame) checkPinned(info *debug.BuildInfo, used []module.Version) error {
 	for _, dep := range info.Deps {
 		used = append(used, module.Version{Path: dep.Path, Version: dep.Version})
 	}

@@ -71,7 +71,7 @@ func TestInspectRefusesWhatIsNoBinaryOrAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, file := range map[string]string{"this test": self, "no binary": "verify_test.go", "nothing": "missing"} {
-		if _, err := standinBlame().Inspect(file); k6x.KindOf(err) != k6x.Internal || err == nil {
+		if _, err := standinBlame().Inspect(file, nil); k6x.KindOf(err) != k6x.Internal || err == nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -80,15 +80,15 @@ func TestInspectRefusesWhatIsNoBinaryOrAnother(t *testing.T) {
 func TestCheckPinnedRefusesAVersionThatNoGoModNames(t *testing.T) {
 	b := standinBlame()
 	info := goodBinary()
-	if err := b.CheckPinned(info, nil); err != nil {
+	if err := b.checkPinned(info, nil); err != nil {
 		t.Fatal(err)
 	}
 	raised := []module.Version{{Path: "example.com/greeting", Version: "v1.1.0"}}
-	if err := b.CheckPinned(info, raised); k6x.KindOf(err) != k6x.BuildFailed {
+	if err := b.checkPinned(info, raised); k6x.KindOf(err) != k6x.BuildFailed {
 		t.Errorf("a requirement that nobody made: %v", err)
 	}
 	info.Deps[0].Version = "v1.1.0"
-	if err := b.CheckPinned(info, nil); k6x.KindOf(err) != k6x.BuildFailed {
+	if err := b.checkPinned(info, nil); k6x.KindOf(err) != k6x.BuildFailed {
 		t.Errorf("a module that nobody required is linked in: %v", err)
 	}
 }
