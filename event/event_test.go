@@ -140,15 +140,46 @@ func TestASlowSubscriberHoldsNothingUpAndAllIsBounded(t *testing.T) {
 	e := of("a", event.Output)
 	e.Output = strings.Repeat("ä", 1<<20)
 	s.Publish(e)
-	for i := range 1000 { // other jobs make a be forgotten, which ends its subscription
+	for i := range 1000 {
 		s.Publish(of(fmt.Sprint(i), event.Resolved))
+		s.Publish(of(fmt.Sprint(i), event.Stored))
 	}
+	if got := slices.Collect(s.Subscribe(t.Context(), "0")); got != nil {
+		t.Errorf("the first of many jobs that have ended is known: %v", got)
+	}
+	if got := slices.Collect(s.Subscribe(t.Context(), "999")); len(got) != 2 {
+		t.Errorf("of the last: %v", got)
+	}
+	s.Publish(of("a", event.Failed)) // which is known, however many came and went
 	close(let)
 	if n := <-got; n < 2 || n > 300 {
 		t.Errorf("it got %d events", n)
 	}
-	if got := slices.Collect(s.Subscribe(t.Context(), "0")); got != nil {
-		t.Errorf("the first of many jobs is known: %v", got)
+	if got := slices.Collect(s.Subscribe(t.Context(), "a")); len(got) == 0 || got[len(got)-1].Type != event.Failed {
+		t.Errorf("of a job that was under way: %v", got)
+	}
+}
+
+func TestJobsUnderWayAreBounded(t *testing.T) {
+	var s event.Stream
+	const many = 20_000
+	for i := range many {
+		s.Publish(of(fmt.Sprint(i), event.Resolved))
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if got := slices.Collect(s.Subscribe(ended, "0")); len(got) != 1 {
+		t.Errorf("of the first: %v", got)
+	}
+	if got := slices.Collect(s.Subscribe(ended, fmt.Sprint(many-1))); got != nil {
+		t.Errorf("one more than there can be is known: %v", got)
+	}
+	for i := range many {
+		s.Publish(of(fmt.Sprint(i), event.Failed))
+	}
+	s.Publish(of("next", event.Resolved))
+	if got := slices.Collect(s.Subscribe(ended, "next")); len(got) != 1 {
+		t.Errorf("once they have ended: %v", got)
 	}
 }
 

@@ -6,22 +6,22 @@ import (
 	"slices"
 	"strings"
 	"sync"
-
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Bounds of what a [Stream] keeps.
 const (
-	maxJobs   = 256
-	maxEvents = 256      // of one job
-	maxOutput = 64 << 10 // bytes of one event of type Output
+	maxEnded    = 256      // jobs that have ended
+	maxUnderWay = 10_000   // jobs that have not; there are no more than a queue has room for
+	maxEvents   = 256      // of one job
+	maxOutput   = 64 << 10 // bytes of one event of type Output
 )
 
-// Stream keeps the last events of the last jobs, for subscribers. No subscriber holds up a build: one that is slow
-// misses events that had to make room. The zero value is ready.
+// Stream keeps the last events of each job that is under way, and of the last that have ended, for subscribers. No subscriber
+// holds up a build: one that is slow misses events that had to make room. The zero value is ready.
 type Stream struct {
 	mu      sync.Mutex // guards what follows
-	jobs    *simplelru.LRU[string, *history]
+	jobs    map[string]*history
+	ended   []string         // jobs that have ended, the oldest first
 	running map[string]Event // the last of Started and Progress, by path, until Finished
 }
 
@@ -43,8 +43,7 @@ func (s *Stream) Publish(e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.jobs == nil {
-		s.running = make(map[string]Event)
-		s.jobs, _ = simplelru.NewLRU(maxJobs, func(_ string, h *history) { h.end() }) // fails for a size below 1 only
+		s.jobs, s.running = make(map[string]*history), make(map[string]Event)
 	}
 	switch e.Type {
 	case Started, Progress:
@@ -52,12 +51,25 @@ func (s *Stream) Publish(e Event) {
 	case Finished:
 		delete(s.running, e.Path)
 	}
-	h, ok := s.jobs.Get(e.Job)
-	if !ok {
+	h := s.jobs[e.Job]
+	if h == nil {
+		if len(s.jobs)-len(s.ended) >= maxUnderWay {
+			return
+		}
 		h = &history{changed: make(chan struct{})}
-		s.jobs.Add(e.Job, h)
+		s.jobs[e.Job] = h
+	}
+	if h.ended {
+		return
 	}
 	h.add(e)
+	if !h.ended {
+		return
+	}
+	if s.ended = append(s.ended, e.Job); len(s.ended) > maxEnded {
+		delete(s.jobs, s.ended[0])
+		s.ended = s.ended[1:]
+	}
 }
 
 // Running returns how far the build of a canonical path is, which is an event of type Started or Progress, and
@@ -70,7 +82,7 @@ func (s *Stream) Running(path string) (Event, bool) {
 }
 
 // Subscribe returns the events of a job: those of the past that are kept, then the others as they come, until the job
-// ends or is forgotten, or ctx ends. Of Progress within a step only the last is kept. A job that is not known has none.
+// ends, or ctx does. Of Progress within a step only the last is kept. A job that is not known has none.
 func (s *Stream) Subscribe(ctx context.Context, job string) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		h := s.history(job)
@@ -100,11 +112,7 @@ func (s *Stream) Subscribe(ctx context.Context, job string) iter.Seq[Event] {
 func (s *Stream) history(job string) *history {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.jobs == nil {
-		return nil
-	}
-	h, _ := s.jobs.Peek(job)
-	return h
+	return s.jobs[job]
 }
 
 // after returns the events with a higher number than seen, whether there will be no others, and what is closed when
@@ -120,9 +128,6 @@ func (s *Stream) after(h *history, seen int) (fresh []numbered, ended bool, chan
 
 // add adds an event. The caller holds the lock of the stream.
 func (h *history) add(e Event) {
-	if h.ended {
-		return
-	}
 	if len(e.Output) > maxOutput {
 		e.Output = strings.Clone(strings.ToValidUTF8(e.Output[:maxOutput], ""))
 	}
@@ -140,18 +145,8 @@ func (h *history) add(e Event) {
 		h.events = slices.Delete(h.events, 0, 1)
 	}
 	h.events = append(h.events, numbered{h.last, e})
-	if e.Type == Stored || e.Type == Failed {
-		h.end()
-		return
-	}
 	close(h.changed)
-	h.changed = make(chan struct{})
-}
-
-// end wakes subscribers for the last time. The caller holds the lock of the stream.
-func (h *history) end() {
-	if !h.ended {
-		h.ended = true
-		close(h.changed)
+	if h.ended = e.Type == Stored || e.Type == Failed; !h.ended {
+		h.changed = make(chan struct{})
 	}
 }
