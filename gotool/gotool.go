@@ -60,29 +60,18 @@ var managedVariables = []string{
 // error of kind [k6x.Invalid] for a bad extra or pattern, and of kind
 // [k6x.Internal] with a clear message if there is no go command that works.
 func Find(ctx context.Context, extra, direct []string) (*Tool, error) {
-	for _, kv := range extra {
-		key, _, ok := strings.Cut(kv, "=")
-		if !ok || key == "" {
-			return nil, k6x.Errorf(k6x.Invalid, "%q is not KEY=VALUE", key)
-		}
-		if slices.Contains(managedVariables, key) {
-			return nil, k6x.Errorf(k6x.Invalid, "%s cannot be set: it is part of how a build is made reproducible", key)
-		}
+	fetch, codegen, err := SplitEnv(extra)
+	if err != nil {
+		return nil, err
 	}
 	path, err := exec.LookPath("go")
 	if err != nil {
 		return nil, k6x.Errorf(k6x.Internal, "no go command on PATH: %w", err).
 			WithHint("Install Go from https://go.dev/dl/ and put its bin directory on PATH.")
 	}
-	cmd := exec.CommandContext(ctx, path, append([]string{"env", "-json", "GOVERSION", "GOROOT", "GOENV"}, fetchSettings...)...)
-	cmd.Dir = os.TempDir() // a go.mod or go.work of the caller's has no say
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
-	cmd.Env = append(cmd.Env, extra...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := ask(ctx, path, extra, "env", append([]string{"-json", "GOVERSION", "GOROOT", "GOENV"}, fetchSettings...)...)
 	if err != nil {
-		return nil, k6x.Errorf(k6x.Internal, "%s env: %w: %s", path, err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, err
 	}
 	var settings map[string]string
 	if err := json.Unmarshal(out, &settings); err != nil {
@@ -110,17 +99,44 @@ func Find(ctx context.Context, extra, direct []string) (*Tool, error) {
 			t.Fetch = append(t.Fetch, "NETRC="+file)
 		}
 	}
-	for _, kv := range extra {
-		key, _, _ := strings.Cut(kv, "=")
-		if IsCodegen(key) {
-			t.Codegen = append(t.Codegen, kv)
-			continue
-		}
-		t.Fetch = append(t.Fetch, kv)
-	}
-	slices.Sort(t.Codegen)
-	t.Fetch, err = Fetching(t.Fetch, direct)
+	t.Codegen = codegen
+	t.Fetch, err = Fetching(append(t.Fetch, fetch...), direct)
 	return t, err
+}
+
+// SplitEnv tells KEY=VALUE that the operator adds to the environment of the go command apart: those that change what is compiled, which are part
+// of a recipe and sorted, from those for fetching. What is set for each build, more of which the caller may name, is an error of kind [k6x.Invalid].
+func SplitEnv(env []string, managed ...string) (fetch, codegen []string, err error) {
+	managed = append(managed, managedVariables...)
+	for _, kv := range env {
+		key, _, ok := strings.Cut(kv, "=")
+		switch {
+		case !ok || key == "":
+			return nil, nil, k6x.Errorf(k6x.Invalid, "%q is not KEY=VALUE", key)
+		case slices.Contains(managed, key):
+			return nil, nil, k6x.Errorf(k6x.Invalid, "%s cannot be set: it is part of how a build is made reproducible", key)
+		case IsCodegen(key):
+			codegen = append(codegen, kv)
+		default:
+			fetch = append(fetch, kv)
+		}
+	}
+	slices.Sort(codegen)
+	return fetch, codegen, nil
+}
+
+// ask runs a subcommand of the go command that asks it about itself, and returns what it prints.
+func ask(ctx context.Context, path string, extra []string, subcommand string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, path, append(strings.Fields(subcommand), args...)...)
+	cmd.Dir = os.TempDir() // a go.mod or go.work of the caller's has no say
+	cmd.Env = slices.Concat(os.Environ(), []string{"GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off"}, extra)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Internal, "%s %s: %w: %s", path, subcommand, err, bytes.TrimSpace(stderr.Bytes()))
+	}
+	return out, nil
 }
 
 var release = regexp.MustCompile(`^go1\.[0-9]+(\.[0-9]+|rc[0-9]+|beta[0-9]+)?$`)
@@ -195,14 +211,9 @@ func (t *Tool) Env(dirs Dirs, more ...string) []string {
 
 // Platforms returns all that the go command can build for.
 func (t *Tool) Platforms(ctx context.Context) ([]k6x.Platform, error) {
-	cmd := exec.CommandContext(ctx, t.Path, "tool", "dist", "list")
-	cmd.Dir = os.TempDir()
-	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := ask(ctx, t.Path, nil, "tool dist list")
 	if err != nil {
-		return nil, k6x.Errorf(k6x.Internal, "%s tool dist list: %w: %s", t.Path, err, bytes.TrimSpace(stderr.Bytes()))
+		return nil, err
 	}
 	var list []k6x.Platform
 	for word := range strings.FieldsSeq(string(out)) {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"k6x"
 	"k6x/builder/internal/gobuild"
 	"k6x/gotool"
 )
@@ -100,32 +99,6 @@ func goEnv(image []string, more []string) []string {
 		env = append(env, key+"="+vars[key])
 	}
 	return env
-}
-
-// managed are the variables that each build sets, as far as they could be mistaken for something
-// to choose.
-var managed = []string{
-	"GOOS", "GOARCH", "GOFLAGS", "GOENV", "GOTOOLCHAIN", "GOWORK", "GO111MODULE", "GOROOT", "GOPATH",
-	"GOMODCACHE", "GOCACHE", "GOCACHEPROG", "GOTMPDIR", "TMPDIR", "CGO_ENABLED", "GOTELEMETRY", "HOME", "PATH",
-}
-
-// splitEnv tells the variables that are part of a recipe, sorted, from the others.
-func splitEnv(env []string) (fetch, codegen []string, err error) {
-	for _, kv := range env {
-		key, _, ok := strings.Cut(kv, "=")
-		switch {
-		case !ok || key == "":
-			return nil, nil, k6x.Errorf(k6x.Invalid, "%q is not KEY=VALUE", key)
-		case slices.Contains(managed, key):
-			return nil, nil, k6x.Errorf(k6x.Invalid, "%s cannot be set: it is part of how a build is made reproducible", key)
-		case gotool.IsCodegen(key):
-			codegen = append(codegen, kv)
-		default:
-			fetch = append(fetch, kv)
-		}
-	}
-	slices.Sort(codegen)
-	return fetch, codegen, nil
 }
 
 // dirs returns the directories of a container and what stands for them in messages.

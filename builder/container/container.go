@@ -27,6 +27,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/event"
+	"k6x/gotool"
 )
 
 // DefaultImage is the smaller one of the official Go images, a third of the other. It has no C
@@ -81,7 +82,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Image = cmp.Or(cfg.Image, DefaultImage)
 	cfg.Volume = cmp.Or(cfg.Volume, DefaultVolume)
 	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
-	fetch, codegen, err := splitEnv(cfg.Env)
+	fetch, codegen, err := gotool.SplitEnv(cfg.Env, "HOME", "PATH")
 	if err != nil {
 		return nil, err
 	}

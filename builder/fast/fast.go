@@ -35,10 +35,9 @@
 package fast
 
 import (
+	"cmp"
 	"context"
-	"crypto/sha256"
 	"debug/buildinfo"
-	"encoding/hex"
 	"io"
 	"log/slog"
 	"os"
@@ -50,6 +49,7 @@ import (
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/native"
 	"k6x/event"
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
 
@@ -82,10 +82,7 @@ var _ builder.Engine = (*Engine)(nil)
 
 // New returns an engine that leaves to next what it cannot make. What it does in the background ends with next.
 func New(next *native.Engine, cfg Config) *Engine {
-	log := cfg.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
+	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	builds, _ := next.Caches()
 	e := &Engine{native: next, lifetime: cfg.Lifetime, log: log, mods: next.GoMods(), builds: builds,
 		indexes: indexes{dir: filepath.Join(next.Dir, "kits")}, queue: newQueue(log)}
@@ -183,11 +180,8 @@ func digest(name string) (string, error) {
 		return "", err
 	}
 	defer file.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	sum, _, err := disk.Digest(file)
+	return sum, err
 }
 
 // make makes the binary and reports whether that was done without go build.

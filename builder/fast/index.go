@@ -1,10 +1,10 @@
 package fast
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -18,6 +18,7 @@ import (
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
 
@@ -153,10 +154,8 @@ func (x *indexes) remove(i *index) {
 // openIndex reads an index. One that is not there, or damaged, is empty.
 func openIndex(file string) *index {
 	i := &index{file: file}
-	if info, err := os.Stat(file); err == nil && info.Size() <= maxIndexFile {
-		if data, err := os.ReadFile(file); err != nil || json.Unmarshal(data, &i.indexData) != nil {
-			i.indexData = indexData{}
-		}
+	if data, err := disk.ReadFile(file, maxIndexFile); err == nil && json.Unmarshal(data, &i.indexData) != nil {
+		i.indexData = indexData{}
 	}
 	i.makeMaps()
 	return i
@@ -196,22 +195,11 @@ func (i *index) save() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(i.file), 0o755); err != nil {
+	dir := filepath.Dir(i.file)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	// One that is lost or torn costs a go build.
-	temp, err := os.CreateTemp(filepath.Dir(i.file), "kit-")
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(data)
-	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), i.file)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return nil
+	return disk.FS{}.Replace(i.file, filepath.Join(dir, "kit-"+rand.Text()), data)
 }
 
 // add puts into the index what go list, the build info and the go.sum say about a program. The caller holds i.mu.

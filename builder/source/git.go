@@ -80,10 +80,8 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 	if u, err := url.Parse(s.Remote); err == nil {
 		g.Egress.Allow(u.Hostname()) // the user has typed it
 	}
-	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, egress: g.Egress, log: g.Logger}
-	if r.log == nil {
-		r.log = slog.New(slog.DiscardHandler)
-	}
+	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, egress: g.Egress,
+		log: cmp.Or(g.Logger, slog.New(slog.DiscardHandler))}
 	commit, err = r.fetch(timed)
 	if err == nil && size(dir, most) > most {
 		err = errTooLarge // and done before anybody saw it
