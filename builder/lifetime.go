@@ -5,7 +5,7 @@ package builder
 type Lifetime int
 
 const (
-	OneShot  Lifetime = iota // somebody waits for the process to end
-	Batch                    // nobody waits: it ends when all is done
+	OneShot  Lifetime = iota // a user waits for the process to end
+	Batch                    // no user waits: it ends when all is done
 	Resident                 // it goes on, as a service does
 )

@@ -102,7 +102,7 @@ func installation(path string) string {
 	return dir
 }
 
-// networkFiles are what programs read to find hosts and to know whether these are who they should be.
+// networkFiles are what programs read to find hosts and to check their identity.
 var networkFiles = []string{
 	"/etc/resolv.conf", "/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/passwd",
 	"/etc/ssl/certs", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem", "/etc/ssl/openssl.cnf", "/etc/pki/tls/certs", "/etc/pki/tls/cert.pem", "/etc/pki/ca-trust",

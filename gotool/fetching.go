@@ -10,7 +10,7 @@ import (
 	"k6x"
 )
 
-// defaultProxy is the GOPROXY where nobody has set one: that of the go command without direct, by which every
+// defaultProxy is the GOPROXY where none is set: that of the go command without direct, by which every
 // module could send us to a host of its choice.
 const defaultProxy = "https://proxy.golang.org"
 

@@ -27,7 +27,7 @@ type Tool struct {
 	Codegen []string // KEY=VALUE of the operator's that change what is compiled; sorted
 	// Personal: modules are fetched for the user whose own build this is, by ssh too.
 	Personal bool
-	Egress   *egress.Proxy // the way to the network, for whoever made it to close; nil: that of Fetch
+	Egress   *egress.Proxy // the way to the network, which its maker closes; nil: that of Fetch
 }
 
 // Settings of the go command that fetching modules depends on; go env knows them,
@@ -150,7 +150,7 @@ func IsRelease(version string) bool { return release.MatchString(version) }
 func IsCodegen(key string) bool { return slices.Contains(codegenVariables, key) }
 
 // homeNetrc returns the netrc file of the user's home, "" if there is none. The go
-// command will run with another home, so it has to be told.
+// command will run with another home, so it is named.
 func homeNetrc() string {
 	home, err := os.UserHomeDir()
 	if err != nil {

@@ -164,7 +164,7 @@ func (t *target) allows(version string) bool {
 	return asked || k6x.Constraint{}.Allows(version)
 }
 
-// retractions tells which versions of a module are retracted: its highest release says
+// retractions returns what reports which versions of a module are retracted: its highest release says
 // so, as the go command has it, or its highest pre-release if nothing was released.
 func (r *Resolver) retractions(ctx context.Context, t *target) (func(string) bool, error) {
 	none := func(string) bool { return false }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -68,20 +69,10 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	if cfg.Dir == "" {
 		return nil, k6x.Errorf(k6x.Invalid, "the resolver needs a directory")
 	}
-	if cfg.Refresh <= 0 {
-		cfg.Refresh = 10 * time.Minute
-	}
-	if cfg.VersionsMaxAge <= 0 {
-		cfg.VersionsMaxAge = 5 * time.Minute
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
+	cfg.Refresh, cfg.VersionsMaxAge = cmp.Or(max(cfg.Refresh, 0), 10*time.Minute), cmp.Or(max(cfg.VersionsMaxAge, 0), 5*time.Minute)
+	cfg.Logger, cfg.Go = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), cmp.Or(cfg.Go, "go")
 	if cfg.Client == nil {
 		cfg.Client = web.NewClient()
-	}
-	if cfg.Go == "" {
-		cfg.Go = "go"
 	}
 	var err error
 	if cfg.AllowModules, err = cleanPatterns(cfg.AllowModules); err != nil {

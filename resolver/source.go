@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"k6x"
-	"k6x/internal/web"
+	"k6x/internal/gomod"
 )
 
 // SourceStatus is how one registry is, for people: it holds no secrets.
@@ -77,12 +77,7 @@ func fileReader(name string, parse parser) func(context.Context) (*document, err
 		if last != nil && last.ModTime().Equal(info.ModTime()) && last.Size() == info.Size() {
 			return nil, nil
 		}
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer file.Close()
-		data, err := web.ReadAll(file, maxRegistry)
+		data, err := gomod.ReadFile(name, maxRegistry)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +94,7 @@ func fileReader(name string, parse parser) func(context.Context) (*document, err
 // the document stays. Each change between good and bad is logged once.
 func (s *source) refresh(ctx context.Context) (changed bool, err error) {
 	doc, err := s.read(ctx)
-	if ctx.Err() != nil && err != nil {
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return false, err
 	}
 	s.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/gomod"
 	"k6x/internal/web"
 )
 
@@ -62,34 +63,17 @@ func openURL(ctx context.Context, location string, cfg Config, parse parser) (*s
 	}
 	ctx, cancel := context.WithTimeout(ctx, firstTry)
 	defer cancel()
-	if _, err := s.refresh(ctx); err != nil {
-		s.fail(err)
-	}
+	_, _ = s.refresh(ctx) // an error is noted
 	return s, nil
-}
-
-// fail notes that the first try did not work, also if it took too long.
-func (s *source) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		s.log.Warn("a registry cannot be read, and there is no copy of it", "registry", s.location, "error", err)
-	}
-	s.err = err
 }
 
 // load reads the copy on disk and returns when it was last known to be current.
 func (r *remote) load() (*document, time.Time, error) {
-	file, err := os.Open(r.file)
+	info, err := os.Stat(r.file)
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	data, err := web.ReadAll(file, maxRegistry+1<<20)
+	data, err := gomod.ReadFile(r.file, maxRegistry+1<<20)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -54,7 +54,7 @@ const importsScript = `go mod graph >` + graphName + ` 2>/dev/null
 go list -e -deps -mod=mod -f '{{if not .Standard}}{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{end}}' . >` + importsName + ` 2>/dev/null
 exit 0`
 
-// limited returns a command that ends by itself some time after limit, for when nobody is
+// limited returns a command that ends by itself some time after limit, for when no process is
 // there any more to end it.
 func limited(limit time.Duration, command ...string) []string {
 	seconds := int(limit/time.Second) + 30

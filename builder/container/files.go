@@ -97,7 +97,7 @@ func (e *Engine) fetchFiles(ctx context.Context, id string, j job) (map[string]s
 }
 
 // unpack reads a tar of the directory named from, and puts the binary into the directory
-// into. It may come from anybody: only regular files that are
+// into. It is not trusted: only regular files that are
 // expected are read, as far as they have a sensible size, and none of their names is used.
 func unpack(r io.Reader, from, into string) (map[string]string, error) {
 	text := make(map[string]string)

@@ -32,7 +32,7 @@ type job struct {
 	into    string                        // on this machine, for the binary
 	limit   time.Duration                 // how long the container may be needed
 	volume  string                        // "": none
-	live    func(line string) (kill bool) // is told lines as they come; may be nil
+	live    func(line string) (kill bool) // gets lines as they come; may be nil
 }
 
 // result is what came of a job.
@@ -163,7 +163,7 @@ func (e *Engine) create(ctx context.Context, j job, strict bool) (id string, err
 	return id, nil
 }
 
-// follow tells live the lines of a container that was started, as they come, until it ends or
+// follow gives live the lines of a container that was started, as they come, until it ends or
 // ctx does. If live returns true the container is killed. Not every daemon lets one listen before
 // the start, so it may miss those of a container that ends soon; it reports whether it heard any.
 func (e *Engine) follow(ctx context.Context, id string, live func(string) (kill bool)) (heard bool) {

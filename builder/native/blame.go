@@ -18,7 +18,7 @@ import (
 // maxSources bounds the files that are read to find an import.
 const maxSources = 20_000
 
-// newBlame returns what finds out who is at fault for what goes wrong in ws, from what is in
+// newBlame returns what finds out which module is at fault for a failure in ws, from
 // the module cache.
 func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
 	load := gomod.Loader{Whole: true, Read: ws.replaced.reader(e.mods)}

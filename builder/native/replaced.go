@@ -47,7 +47,7 @@ func (r Replacement) label(recipe k6x.Recipe) string {
 type Raised struct {
 	Module  k6x.Module // as it was asked for
 	Version string     // that was linked
-	By      string     // the words for who needs that
+	By      string     // the words for the module that needs that
 }
 
 func (r Raised) String() string {
@@ -66,7 +66,7 @@ type ReplacedBuild struct {
 }
 
 // BuildReplaced builds a recipe with some modules replaced, and writes the binary to w. It may not
-// be kept under the recipe's key, or for any other who asks: what is in a directory may be
+// be kept under the recipe's key, or for another client: what is in a directory may be
 // different the next time.
 //
 // A module of the recipe that is replaced may have no version. The versions of the others are
@@ -132,7 +132,7 @@ func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
 	for _, m := range gobuild.Modules(ws.recipe) {
 		version := linked[m.Path]
 		if _, replaced := ws.replaced[m.Path]; !replaced && version != m.Version {
-			build.Raised = append(build.Raised, Raised{m, version, b.Asking(module.Version{Path: m.Path, Version: version})})
+			build.Raised = append(build.Raised, Raised{m, version, b.RequiredBy(module.Version{Path: m.Path, Version: version})})
 		}
 	}
 	return build, nil

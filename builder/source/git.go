@@ -84,7 +84,7 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 		log: cmp.Or(g.Logger, slog.New(slog.DiscardHandler))}
 	commit, err = r.fetch(timed)
 	if err == nil && size(dir, most) > most {
-		err = errTooLarge // and done before anybody saw it
+		err = errTooLarge // and done before it was noticed
 	}
 	if cause := context.Cause(timed); err != nil && cause != nil {
 		err = cause
@@ -139,7 +139,7 @@ func (r *repository) download(ctx context.Context) error {
 	ref := cmp.Or(r.source.Ref, "HEAD")
 	out, err := r.git(ctx, "ls-remote", "--quiet", "--", r.source.Remote, ref)
 	if err != nil {
-		return err // nobody there, or nobody who talks to us
+		return err // there is no server, or it does not answer us
 	}
 	names := make(map[string]bool)
 	for line := range strings.Lines(out) {
@@ -211,7 +211,7 @@ func (r *repository) policy() cage.Policy {
 	return p
 }
 
-// kept are the variables for git that are the user's to set: who he is, and by which ways.
+// kept are the variables for git that are the user's to set: credentials, and ways to servers.
 var kept = []string{
 	"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_PROXY_COMMAND",
 	"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM",
@@ -266,9 +266,9 @@ func (r *repository) explain(ctx context.Context, err error) error {
 	if !ok {
 		return fmt.Errorf("fetching %s: %w", s, err)
 	}
-	if told := r.egress.Explain(said.said); told != nil {
-		told.Message = fmt.Sprintf("%s cannot be fetched: %s", s, told.Message)
-		return told.WithCause(err)
+	if refused := r.egress.Explain(said.said); refused != nil {
+		refused.Message = fmt.Sprintf("%s cannot be fetched: %s", s, refused.Message)
+		return refused.WithCause(err)
 	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched:\n%s", s, lastLines(said.said)).
 		WithHint("Try what git says: git ls-remote %s", s.Remote).WithCause(err)

@@ -10,7 +10,7 @@ import (
 // from one goroutine.
 type Output struct {
 	Max  int
-	Line func(string) // is told each line as it comes, at most 4096 bytes of it; may be nil
+	Line func(string) // gets each line as it comes, at most 4096 bytes of it; may be nil
 
 	head, tail []byte // each of up to Max/2 bytes, tail of twice that in between
 	dropped    int    // bytes between head and tail

@@ -6,11 +6,12 @@
 // next on the way (upstream.go). What makes no progress is ended (tunnel.go, plain.go), and a host that does not
 // answer is left alone for a while (silence.go). Since programs tell little of what a proxy says, [Proxy.Explain] does.
 //
-// Go programs use no proxy for localhost and loopback addresses in URLs. Those that they need are in [Proxy.Ports], for who
-// confines them; [Proxy.Check] keeps modules of such a host from them.
+// Go programs use no proxy for localhost and loopback addresses in URLs. Those that they need are in [Proxy.Ports], for the
+// sandbox; [Proxy.Check] keeps modules of such a host from them.
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -55,10 +56,7 @@ type Proxy struct {
 // Start listens on a port of its own. Env are KEY=VALUE as the go command gets them without the proxy: GOPROXY, GOSUMDB,
 // GONOPROXY, GOPRIVATE, GOINSECURE and the operator's proxies are read from it; later ones win. Log may be nil.
 func Start(env []string, log *slog.Logger) (*Proxy, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	p := newProxy(env, log)
+	p := newProxy(env, cmp.Or(log, slog.New(slog.DiscardHandler)))
 	if err := p.listen(); err != nil {
 		return nil, k6x.Errorf(k6x.Internal, "no port for fetching modules: %w", err)
 	}
@@ -98,7 +96,7 @@ func (p *Proxy) Close() error {
 	return p.server.Close()
 }
 
-// Environ returns KEY=VALUE that send programs this way. There is a secret in it, so that nobody else uses it.
+// Environ returns KEY=VALUE that send programs this way. There is a secret in it, so that no other program uses it.
 func (p *Proxy) Environ() []string {
 	if p == nil {
 		return nil

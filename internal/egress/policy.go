@@ -78,7 +78,7 @@ func (p *policy) trust(text string) {
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" {
-		return // no URL, which others tell, or a file
+		return // no URL, which is reported elsewhere, or a file
 	}
 	address := hostPort(u)
 	p.trusted[address] = true

@@ -75,8 +75,8 @@ func (p *Proxy) silentError(t target) *k6x.Error {
 	return e
 }
 
-// Check returns an error unless a module may be fetched from its own host, as far as that can be told without asking
-// anybody. Kinds are those of [Proxy.Explain].
+// Check returns an error unless a module may be fetched from its own host, as far as that is known without a
+// request. Kinds are those of [Proxy.Explain].
 func (p *Proxy) Check(modulePath string) error {
 	if p == nil {
 		return nil

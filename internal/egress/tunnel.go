@@ -125,7 +125,7 @@ func (p *Proxy) relay(ctx context.Context, t target, client net.Conn, first *buf
 	})
 	defer doubt.Stop()
 	idle := time.AfterFunc(p.idle, func() {
-		switch { // before the client can tell anybody
+		switch { // before the client can report it
 		case !heard.Load():
 			p.note(t, silent)
 		case !done.Load():

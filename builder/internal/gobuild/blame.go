@@ -98,20 +98,20 @@ func (b *Blame) pinned(path string) bool {
 	return slices.ContainsFunc(b.graph.Roots, func(p module.Version) bool { return p.Path == path })
 }
 
-// describe is label, and for a module that was not asked for, who needs it.
+// describe is label, and for a module that was not asked for, which modules need it.
 func (b *Blame) describe(m module.Version) string {
 	if b.pinned(m.Path) {
 		return b.label(m)
 	}
 	// A module that needs another version of it would get this one.
-	who := b.graph.RootsTo(func(n module.Version) bool { return n.Path == m.Path })
-	switch len(who) {
+	subject := b.graph.RootsTo(func(n module.Version) bool { return n.Path == m.Path })
+	switch len(subject) {
 	case 0:
 		return m.String()
 	case 1:
-		return m.String() + ", which " + b.label(who[0]) + " needs,"
+		return m.String() + ", which " + b.label(subject[0]) + " needs,"
 	}
-	return m.String() + ", which " + strings.Join(b.labels(who), " and ") + " need,"
+	return m.String() + ", which " + strings.Join(b.labels(subject), " and ") + " need,"
 }
 
 // conflict returns the error for a pin that gave way to a higher version.
@@ -122,13 +122,13 @@ func (b *Blame) conflict(pin module.Version, chosen string) *k6x.Error {
 			name = m.Names[0]
 		}
 	}
-	who := b.Asking(module.Version{Path: pin.Path, Version: chosen})
-	return k6x.Errorf(k6x.Conflict, "%s needs %s %s, but %s was asked for", who, name, chosen, pin.Version).
+	subject := b.RequiredBy(module.Version{Path: pin.Path, Version: chosen})
+	return k6x.Errorf(k6x.Conflict, "%s needs %s %s, but %s was asked for", subject, name, chosen, pin.Version).
 		WithHint("Ask for %s %s, or for a version of the other that does with %s.", name, chosen, pin.Version)
 }
 
-// Asking returns the words for who requires m: a pin, if there is one.
-func (b *Blame) Asking(m module.Version) string {
+// RequiredBy returns the words for a module that requires m: a pin, if there is one.
+func (b *Blame) RequiredBy(m module.Version) string {
 	asking := b.graph.RequiredBy(m)
 	if i := slices.IndexFunc(asking, func(m module.Version) bool { return slices.Contains(b.graph.Roots, m) }); i >= 0 {
 		return b.label(asking[i])
@@ -141,11 +141,11 @@ func (b *Blame) Asking(m module.Version) string {
 
 // mixed returns the error for a binary with another major version of k6 in it.
 func (b *Blame) mixed(other string) *k6x.Error {
-	who := "An extension"
+	subject := "An extension"
 	if list := b.graph.RootsTo(func(m module.Version) bool { return m.Path == other }); len(list) > 0 {
-		who = strings.Join(b.labels(list), ", ")
+		subject = strings.Join(b.labels(list), ", ")
 	}
-	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", who, other, b.k6()).
+	return k6x.Errorf(k6x.Conflict, "%s is made for %s and would do nothing in %s", subject, other, b.k6()).
 		WithHint("Ask for a k6 of the major version that the extension is made for, or for another version of the extension.")
 }
 

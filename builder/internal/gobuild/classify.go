@@ -112,11 +112,11 @@ func unverified(b *Blame, match []string) *k6x.Error {
 }
 
 func newerGo(b *Blame, match []string) *k6x.Error {
-	who := b.list()
+	subject := b.list()
 	if match[1] != "" {
-		who = b.describeOf(match[1])
+		subject = b.describeOf(match[1])
 	}
-	return k6x.Errorf(k6x.Conflict, "%s needs Go %s, and builds here are made with %s", who, match[2], b.recipe.Toolchain).
+	return k6x.Errorf(k6x.Conflict, "%s needs Go %s, and builds here are made with %s", subject, match[2], b.recipe.Toolchain).
 		WithHint("Ask for an older version of it.")
 }
 
@@ -130,14 +130,14 @@ func renamed(b *Blame, match []string) *k6x.Error {
 }
 
 func excluded(b *Blame, match []string) *k6x.Error {
-	who := match[1]
+	subject := match[1]
 	if m, ok := splitDir(match[1]); ok {
-		who = b.describe(m)
+		subject = b.describe(m)
 	}
 	if b.recipe.Cgo {
-		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s", who, b.recipe.Platform)
+		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s", subject, b.recipe.Platform)
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it may need cgo, or does not support the platform", who, b.recipe.Platform).
+	return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it may need cgo, or does not support the platform", subject, b.recipe.Platform).
 		WithHint("Leave it out, or build it where cgo is on.")
 }
 
@@ -150,11 +150,11 @@ func notText(b *Blame, match []string) *k6x.Error {
 }
 
 func program(b *Blame, match []string) *k6x.Error {
-	who := match[1]
+	subject := match[1]
 	if m, ok := b.owner(match[1]); ok {
-		who = b.describe(m)
+		subject = b.describe(m)
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s is a program and no extension: its package is main", who)
+	return k6x.Errorf(k6x.BuildFailed, "%s is a program and no extension: its package is main", subject)
 }
 
 func noPlatform(_ *Blame, match []string) *k6x.Error {
@@ -174,13 +174,13 @@ const fetching = `(?m)^(?:go: |\S+:\d+:\d+: )?(?:\S+@\S+ requires\n\s*)*(?:(\S+@
 var absent = regexp.MustCompile(`: 404 |: 410 |unknown revision|[Rr]epository not found|does not exist|could not read Username|not found:`)
 
 func unfetched(b *Blame, match []string) *k6x.Error {
-	who := "a module"
+	subject := "a module"
 	if match[1] != "" {
-		who = b.describeOf(match[1])
+		subject = b.describeOf(match[1])
 	}
 	if b.Unreached != nil {
 		if failure := b.Unreached(match[0]); failure != nil {
-			failure.Message = who + " cannot be downloaded: " + failure.Message
+			failure.Message = subject + " cannot be downloaded: " + failure.Message
 			if failure.Kind == k6x.Forbidden { // that is for what has another checksum
 				failure.Kind = k6x.NotFound
 			}
@@ -188,10 +188,10 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 		}
 	}
 	if absent.MatchString(match[2]) {
-		return k6x.Errorf(k6x.NotFound, "%s is not to be found", who).
+		return k6x.Errorf(k6x.NotFound, "%s is not to be found", subject).
 			WithHint("Check its name and version. If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 	}
-	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", who).
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", subject).
 		WithHint("Try again a little later.")
 }
 
@@ -250,10 +250,10 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 	if pkg == b.recipe.K6.Path+"/cmd" {
 		return k6x.Errorf(k6x.BuildFailed, "%s has no package %s, so no k6 can be made of it", b.k6(), pkg)
 	}
-	who := "a module of " + b.list()
+	subject := "a module of " + b.list()
 	tidy := "Run go mod tidy in the module and release it."
 	if m, ok := b.importer(pkg); ok {
-		who, tidy = b.describe(m), "Run go mod tidy in "+m.Path+" and release it."
+		subject, tidy = b.describe(m), "Run go mod tidy in "+m.Path+" and release it."
 		if b.Replaced != nil {
 			if hint, ok := b.Replaced.Tidy(m.Path); ok {
 				tidy = hint
@@ -261,10 +261,10 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 		}
 	}
 	if owned {
-		return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which %s does not have", who, pkg, owner).
+		return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which %s does not have", subject, pkg, owner).
 			WithHint("It may be made for another version of %s. Ask for another version of the one or the other.", owner.Path)
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which none of the modules in its go.mod provides; its go.mod is untidy", who, pkg).
+	return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which none of the modules in its go.mod provides; its go.mod is untidy", subject, pkg).
 		WithHint("%s", tidy)
 }
 

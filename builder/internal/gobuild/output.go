@@ -92,7 +92,7 @@ func withhold(text string) (shown, withheld string) {
 	return show.String(), hide.String()
 }
 
-// withhold is the function, but for builds with replacements: who has code of his own built may read all.
+// withhold is the function, but for builds with replacements: users who have their own code built may read all.
 func (b *Blame) withhold(text string) (shown, withheld string) {
 	if b.Replaced != nil {
 		return text, ""
