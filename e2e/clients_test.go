@@ -55,6 +55,7 @@ func TestStopLetsDownloadsEnd(t *testing.T) {
 // Clients that ask and then read nothing cost a socket each: hits and builds go on, and
 // memory does not grow with them.
 func TestClientsThatReadNothingHoldUpNobody(t *testing.T) {
+	forFull(t)
 	s := start(t, warmDir(t))
 	fetch(t, s.url+host+redisList)
 	address := strings.TrimPrefix(s.url, "http://")

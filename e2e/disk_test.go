@@ -11,6 +11,7 @@ import (
 
 // A full file system below the store is an answer that says so, and the end of nothing.
 func TestFullDiskIsToldAndOutlived(t *testing.T) {
+	forFull(t)
 	dir := warmDir(t)
 	store := filepath.Join(dir, "store")
 	if err := os.Mkdir(store, 0o755); err != nil {

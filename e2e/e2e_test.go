@@ -90,6 +90,14 @@ func runTests(m *testing.M) int {
 	return code
 }
 
+// forFull leaves a long test to continuous integration: quicker tests show most of the same, with stand-ins for k6.
+func forFull(t *testing.T) {
+	t.Helper()
+	if !full {
+		t.Skip("SKIPPED: it takes long, and is left to K6X_TEST_FULL=1")
+	}
+}
+
 func removeAll(dir string) {
 	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err == nil && d.IsDir() {

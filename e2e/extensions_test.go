@@ -7,6 +7,8 @@ import (
 )
 
 func TestExtensionsOfAllSorts(t *testing.T) {
+	forFull(t)
+	t.Parallel()
 	s := start(t, warmDir(t))
 	for name, c := range map[string]struct {
 		list string
@@ -31,12 +33,13 @@ func TestExtensionsOfAllSorts(t *testing.T) {
 	if out := run(t, fetch(t, s.url+host+"k6@v1.8.1,subcommand:hello@v0.1.0").body, "x", "hello"); !strings.Contains(out, "hello") {
 		t.Errorf("k6 x hello: %s", out)
 	}
-	if found := leftovers(t, s.cache); len(found) > 0 {
+	if found := storeLeftovers(t, s.cache); len(found) > 0 {
 		t.Errorf("left over: %v", found)
 	}
 }
 
 func TestOneModuleUnderTwoNamesIsBuiltOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	a := fetch(t, s.url+host+"k6@v1.8.1,k6/x/many@v0.1.0")
 	b := fetch(t, s.url+host+"k6@v1.8.1,k6/x/many/more@v0.1.0")
@@ -64,6 +67,7 @@ func TestOpenRequestsPickVersionsThatAgree(t *testing.T) {
 }
 
 func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	for name, c := range map[string]struct {
 		path   string
@@ -125,12 +129,14 @@ func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
 	if got := s.metric(t, "k6x_builds_total"); got != 2 {
 		t.Errorf("%v builds, want one for each of the two that get as far as a build", got)
 	}
-	if found := leftovers(t, s.cache); len(found) > 0 {
+	if found := storeLeftovers(t, s.cache); len(found) > 0 {
 		t.Errorf("left over: %v", found)
 	}
 }
 
 func TestModulesThatTheOperatorAllowsNeedNoRegistry(t *testing.T) {
+	forFull(t)
+	t.Parallel()
 	s := start(t, warmDir(t), "--allow-modules", "ext.example/xk6-o*,ext.example/other")
 	version := run(t, fetch(t, s.url+host+"k6@v1.8.1,ext.example/xk6-one@v0.1.0").body, "version")
 	if !strings.Contains(version, "k6/x/one") {

@@ -19,6 +19,7 @@ func startK6build(t testing.TB, args ...string) *k6x {
 
 // k6build gives the bytes of the GET path, wherever it builds.
 func TestK6buildGivesTheSameBytes(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	want := fetch(t, s.url+host+redisList)
 	dir := t.TempDir()

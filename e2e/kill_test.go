@@ -16,6 +16,7 @@ import (
 // A service that is killed at any moment of a build gives the right bytes when it is
 // started again, and leaves nothing behind.
 func TestKilledServiceRecovers(t *testing.T) {
+	forFull(t)
 	rounds := 1
 	if nightly {
 		rounds = 70

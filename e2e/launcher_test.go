@@ -118,6 +118,7 @@ func (u *tester) digest() string {
 var redisWorks = []string{"the client is a function"}
 
 func TestLauncherHasTheBytesOfTheService(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	want := fetch(t, s.url+host+redisList).digest()
 
@@ -174,6 +175,7 @@ func front(t *testing.T, service string, harm func(w http.ResponseWriter, r *htt
 }
 
 func TestTenLaunchersDownloadOnce(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	address, downloads := front(t, s.url, nil)
 	u := newTester(t, "K6X_BUILDER_SERVICE="+address)
@@ -194,6 +196,8 @@ func TestTenLaunchersDownloadOnce(t *testing.T) {
 }
 
 func TestLauncherThatIsKilledInTheDownload(t *testing.T) {
+	forFull(t)
+	t.Parallel()
 	s := start(t, warmDir(t))
 	half := make(chan struct{})
 	var once sync.Once
@@ -315,6 +319,7 @@ func TestLauncherAndServicesThatFail(t *testing.T) {
 
 // Signals reach k6, its exit code comes back, and stdin is its own.
 func TestLauncherBecomesK6(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	u := newTester(t, "K6X_BUILDER_SERVICE="+s.url)
 	sleeps := "import { sleep } from 'k6'; export default function () { console.log('it sleeps'); sleep(60); }\n"
@@ -361,6 +366,8 @@ func TestLauncherBecomesK6(t *testing.T) {
 // The flags of k6 that take a value have to be known, to find the script among them. The test that
 // holds them against a k6 is beside them.
 func TestTheFlagsOfK6AreKnown(t *testing.T) {
+	forFull(t)
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-run", "RealK6", "-v", "k6x/launcher/command")
 	cmd.Env = append(os.Environ(), "K6X_TEST_K6="+stockK6(t))
 	out, err := cmd.CombinedOutput()

@@ -19,6 +19,7 @@ import (
 // Twenty-one ask for a URL that is cold, and the first of them goes away; twenty more
 // ask later, some with a query. k6x builds once and sends once.
 func TestCachesAskForAColdBinaryOnce(t *testing.T) {
+	t.Parallel()
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
 			program(t, name) // before much is built
@@ -52,6 +53,7 @@ func TestCachesAskForAColdBinaryOnce(t *testing.T) {
 
 // What is no binary is asked of k6x each time, but for a redirect that is for ever.
 func TestCachesKeepNoErrorAndNoAnswerToAnOpenRequest(t *testing.T) {
+	t.Parallel()
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
 			program(t, name)
@@ -114,6 +116,7 @@ func TestCachesKeepNoErrorAndNoAnswerToAnOpenRequest(t *testing.T) {
 func hit(a answer) bool { return a.header.Get("X-Cache") == "HIT" }
 
 func TestCachesServePartsAndConditionsThemselves(t *testing.T) {
+	t.Parallel()
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
 			program(t, name)

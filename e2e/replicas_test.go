@@ -14,6 +14,7 @@ import (
 // A hundred clients, spread over two services with one bucket, ask for each of three
 // binaries that nobody asked for before.
 func TestReplicasBuildEachKeyOnce(t *testing.T) {
+	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		const clients = 100
 		replicas := []*k6x{replica(t, endpoint), replica(t, endpoint)}
@@ -52,7 +53,7 @@ func TestReplicasBuildEachKeyOnce(t *testing.T) {
 			} else {
 				t.Logf("peak memory %d MiB, %v builds", peak>>20, s.metric(t, "k6x_builds_total"))
 			}
-			if found := leftovers(t, s.cache); len(found) > 0 {
+			if found := storeLeftovers(t, s.cache); len(found) > 0 {
 				t.Errorf("left over: %v", found)
 			}
 		}
@@ -194,6 +195,7 @@ func wholeOrUnavailable(t *testing.T, bucket *wire, way direction, url string) (
 }
 
 func TestDownloadsAreRedirectedToTheBucket(t *testing.T) {
+	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		s := replica(t, endpoint, "--redirect-downloads")
 		url := s.url + host + "k6@v1.8.1,k6/x/one@v0.1.0"

@@ -125,6 +125,7 @@ func (u *user) kept() (binaries []string) {
 }
 
 func TestStockK6GetsWhatItsScriptsImport(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	u := newUser(t, s.url)
 	u.works(redisScript, "the client is a function")
@@ -166,6 +167,7 @@ export default function () { console.log("found " + name() + " and " + versions.
 }
 
 func TestStockK6GetsSubcommands(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t))
 	if out, code := newUser(t, s.url).run("x", "hello"); code != 0 || !strings.Contains(out, "\nhello") {
 		t.Errorf("exit code %d\n%s", code, out)
@@ -176,6 +178,7 @@ func TestStockK6GetsSubcommands(t *testing.T) {
 }
 
 func TestStockK6ShowsTheCause(t *testing.T) {
+	t.Parallel()
 	s := start(t, warmDir(t), "--filter", "[?module!='ext.example/xk6-two']")
 	for name, c := range map[string]struct {
 		script string
@@ -216,6 +219,7 @@ func TestStockK6ShowsTheCause(t *testing.T) {
 // k6x does not know of it but for its own URL. The user's token for the cloud is
 // sent, and is nowhere afterwards.
 func TestStockK6BelowAPathAndWithAToken(t *testing.T) {
+	t.Parallel()
 	const token = "a-token-that-is-nobodys-business"
 	for name, strip := range map[string]bool{"k6x knows the path": false, "a proxy strips it": true} {
 		t.Run(name, func(t *testing.T) {

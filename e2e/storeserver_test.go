@@ -48,6 +48,8 @@ func (s *k6x) settled(t testing.TB) (n int) {
 // What k6build server makes goes to k6build store; the stock k6 takes it from there. Then
 // fifty clients download through the one, and fifty through the other.
 func TestStoreServerAndServerWithFiftyClientsEach(t *testing.T) {
+	forFull(t)
+	t.Parallel()
 	const clients = 50
 	store := startK6build(t, "store", "--store-dir", filepath.Join(t.TempDir(), "objects"))
 	server := startK6build(t, "server", "--catalog", "../testdata/registry.json", "--cache-dir", warmDir(t), "--store-url", store.url)
