@@ -99,7 +99,7 @@ func (p *moduleProxy) file(name string) (string, bool) {
 // writeTo writes the universe as a directory that is a module proxy.
 func (p *moduleProxy) writeTo(t testing.TB) string {
 	t.Helper()
-	dir, d := t.TempDir(), newDisk(t.TempDir())
+	dir, d := t.TempDir(), newFiles(t.TempDir())
 	for mod := range p.mods {
 		path, version, _ := strings.Cut(mod, "@")
 		escaped, err := module.EscapePath(path)

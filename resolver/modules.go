@@ -22,7 +22,7 @@ const (
 // modules is what a module proxy says of modules.
 type modules struct {
 	dir    string // versions/ and mod/ are kept there
-	disk   disk
+	disk   files
 	maxAge time.Duration // of a version list
 	proxy  *gomod.Proxy
 	log    *slog.Logger
@@ -32,8 +32,8 @@ type modules struct {
 	needs    *fetched[module.Version, *needs]
 }
 
-func newModules(dir string, d disk, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *modules {
-	m := &modules{dir: dir, disk: d, maxAge: maxAge, proxy: p, log: log}
+func newModules(dir string, f files, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *modules {
+	m := &modules{dir: dir, disk: f, maxAge: maxAge, proxy: p, log: log}
 	m.versions = (&fetched[string, []string]{load: m.loadVersions, fetch: m.fetchVersions, save: m.saveVersions,
 		life: maxAge, short: maxAge, log: log}).keep(keptLists)
 	m.files = (&fetched[module.Version, *gomod.File]{load: m.loadFile, fetch: m.fetchFile, short: absentFor, log: log}).keep(keptFiles)

@@ -82,7 +82,7 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	if r.filter, err = compileFilter(cfg.Filter); err != nil {
 		return nil, err
 	}
-	d := newDisk(cfg.Dir)
+	d := newFiles(cfg.Dir)
 	proxy, err := gomod.NewProxy(gomod.ProxyConfig{
 		Env: cfg.Env, Client: cfg.Client, Go: cfg.Go, Dir: d.temp, Run: cfg.Run, Egress: cfg.Egress,
 	})

@@ -357,7 +357,7 @@ func TestLocationThatIsNoURL(t *testing.T) {
 
 func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 	dir := t.TempDir()
-	d := newDisk(dir)
+	d := newFiles(dir)
 	if err := d.write(filepath.Join(dir, "sub", "name"), []byte("data")); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +377,7 @@ func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	newDisk(dir)
+	newFiles(dir)
 	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an old one is left: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 	"k6x/internal/web"
 )
@@ -34,7 +35,7 @@ type registryCopy struct {
 // remote is a registry at a URL. Its methods are not for use at once.
 type remote struct {
 	url    string
-	disk   disk
+	files  files
 	file   string // of the copy; its time is when the registry was last known to be current
 	client *http.Client
 	parse  parser
@@ -50,7 +51,7 @@ func openURL(ctx context.Context, location string, cfg Config, parse parser) (*s
 		return nil, k6x.Errorf(k6x.Invalid, "a registry's location is not a URL").WithCause(web.WithoutURL(err))
 	}
 	hash := sha256.Sum256([]byte(location))
-	r := &remote{url: location, client: cfg.Client, parse: parse, log: cfg.Logger, disk: newDisk(cfg.Dir),
+	r := &remote{url: location, client: cfg.Client, parse: parse, log: cfg.Logger, files: newFiles(cfg.Dir),
 		file: filepath.Join(cfg.Dir, "registry", hex.EncodeToString(hash[:])+".json")}
 	s := &source{location: web.Shown(u), interval: cfg.Refresh, retry: min(cfg.Refresh, 30*time.Second), log: cfg.Logger, read: r.read}
 	doc, since, err := r.load()
@@ -119,7 +120,7 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answers %d", resp.StatusCode)
 	}
-	body, err := web.ReadAll(resp.Body, maxRegistry)
+	body, err := disk.ReadAll(resp.Body, maxRegistry)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (r *remote) read(ctx context.Context) (*document, error) {
 	}
 	r.kept = registryCopy{Body: body,
 		ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified")}
-	if err := r.disk.writeJSON(r.file, r.kept); err != nil {
+	if err := r.files.writeJSON(r.file, r.kept); err != nil {
 		r.log.Warn("a registry cannot be kept on disk", "error", err)
 	}
 	return doc, nil

@@ -1,7 +1,6 @@
 package fast
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -195,11 +194,8 @@ func (i *index) save() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(i.file)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return disk.FS{}.Replace(i.file, filepath.Join(dir, "kit-"+rand.Text()), data)
+	// One that is lost or torn costs a go build.
+	return disk.FS{}.WriteAtomic(disk.Atomic{Name: i.file, Temp: filepath.Dir(i.file)}, data)
 }
 
 // add puts into the index what go list, the build info and the go.sum say about a program. The caller holds i.mu.

@@ -15,9 +15,9 @@ import (
 
 	"k6x"
 	"k6x/buildcache"
-	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/internal/disk"
 )
 
 func (o *cacheOptions) exportCommand() *cobra.Command {
@@ -67,7 +67,7 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 	}
 	file := location
 	if isRegistry(location) {
-		sweepExports(o.cacheDir)
+		disk.Sweep(o.cacheDir, exportPrefix, 6*time.Hour)  // those of killed exports
 		dir, err := os.MkdirTemp(o.cacheDir, exportPrefix) // a registry wants its size and digest before its bytes
 		if errors.Is(err, os.ErrNotExist) {
 			return nothingBuilt()
@@ -75,7 +75,7 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 		if err != nil {
 			return k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
 		}
-		defer func() { _ = cache.RemoveAll(dir) }()
+		defer os.RemoveAll(dir)
 		file = filepath.Join(dir, "file")
 	}
 	totals, size, err := o.exportTo(cmd.Context(), file)
@@ -122,20 +122,8 @@ func nothingBuilt() error {
 	return k6x.Errorf(k6x.NotFound, "nothing was built here yet").WithHint("Build something first, as by k6x preload.")
 }
 
-// Leftovers of a killed export to a registry are removed by a later one.
-const (
-	exportPrefix = "export-"
-	exportAge    = 6 * time.Hour
-)
-
-func sweepExports(dir string) {
-	old, _ := filepath.Glob(filepath.Join(dir, exportPrefix+"*"))
-	for _, name := range old {
-		if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > exportAge {
-			_ = cache.RemoveAll(name) // it does no harm but takes room
-		}
-	}
-}
+// exportPrefix begins the names of directories with an export on its way to a registry.
+const exportPrefix = "export-"
 
 func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error) {
 	var from io.ReadCloser

@@ -1,13 +1,11 @@
-// Package disk does writes to a disk, whole and durable: each step can be made to
-// fail by a test, and an error that means a full disk becomes one of kind NoSpace.
+// Package disk has what packages with files of their own do alike: writes that are whole and durable, of which each step
+// can be made to fail by a test ([FS]), files that come to their name as a whole ([Atomic]), locks of files that other
+// processes see ([Lock]), and reads that are bounded ([ReadFile], [ReadAll]).
 package disk
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -180,30 +178,3 @@ func (f *File) Sync() error {
 
 // Close closes the file.
 func (f *File) Close() error { return Explain(f.file.Close()) }
-
-// ReadFile reads a regular file of at most limit bytes.
-func ReadFile(name string, limit int64) ([]byte, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("%s is not a file of at most %d bytes", filepath.Base(name), limit)
-	}
-	return io.ReadAll(io.LimitReader(file, limit))
-}
-
-// Digest reads r to its end and returns the hex SHA-256 and the length of the bytes.
-func Digest(r io.Reader) (digest string, size int64, err error) {
-	h := sha256.New()
-	size, err = io.CopyBuffer(h, onlyReader{r}, make([]byte, 256<<10))
-	return hex.EncodeToString(h.Sum(nil)), size, err
-}
-
-// onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
-type onlyReader struct{ io.Reader }

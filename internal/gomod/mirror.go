@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
+	"k6x/internal/disk"
 	"k6x/internal/web"
 )
 
@@ -112,7 +113,7 @@ func (m *mirror) get(ctx context.Context, modulePath, rest string, most int64) (
 	default:
 		return nil, fmt.Errorf("%s: the module proxy answers %d", web.Shown(u), status)
 	}
-	data, err := web.ReadAll(resp.Body, most)
+	data, err := disk.ReadAll(resp.Body, most)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", web.Shown(u), err)
 	}
@@ -138,5 +139,5 @@ func ReadFile(name string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	return web.ReadAll(file, most)
+	return disk.ReadAll(file, most)
 }

@@ -2,10 +2,8 @@
 package web
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -37,19 +35,6 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return errors.New("a redirect from https to " + req.URL.Scheme)
 	}
 	return nil
-}
-
-// ReadAll reads r to its end and returns an error if that is more than most bytes.
-func ReadAll(r io.Reader, most int64) ([]byte, error) {
-	var buf bytes.Buffer
-	n, err := buf.ReadFrom(io.LimitReader(r, most+1))
-	if err != nil {
-		return nil, err
-	}
-	if n > most {
-		return nil, fmt.Errorf("it is larger than %d bytes", most)
-	}
-	return buf.Bytes(), nil
 }
 
 // Shown returns a URL without what may be secret in it: user, password, query.

@@ -3,17 +3,8 @@ package web
 import (
 	"errors"
 	"net/url"
-	"strings"
 	"testing"
 )
-
-func TestReadAllIsBounded(t *testing.T) {
-	for size, fits := range map[int]bool{0: true, 10: true, 11: false, 1000: false} {
-		if data, err := ReadAll(strings.NewReader(strings.Repeat("x", size)), 10); (err == nil) != fits || fits && len(data) != size {
-			t.Errorf("%d bytes: %d, %v", size, len(data), err)
-		}
-	}
-}
 
 func TestNothingSecretIsShown(t *testing.T) {
 	u, err := url.Parse("https://me:secret@proxy.test/path?token=secret")

@@ -9,6 +9,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Add keeps the binary that fill writes, under the platform and versions of meta, and returns
@@ -91,10 +92,10 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 	if err != nil {
 		return record{}, fault(err)
 	}
-	digest, size, err := digestOf(ctx, name)
+	digest, size, err := disk.DigestFile(ctx, name)
 	switch {
 	case ctx.Err() != nil:
-		return record{}, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
+		return record{}, interrupted(ctx)
 	case err != nil:
 		return record{}, fault(err)
 	case size == 0:
@@ -106,8 +107,9 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 // place moves an entry from work to its place and makes room for it. It is called under exclusive.
 func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
 	d.sweep(d.key(id))
-	if err := d.makeRoom(ctx, id, size); err != nil {
-		return err
+	// The new one is kept even if there is not enough room: it is about to be run.
+	if done, _ := d.shrink(ctx, id, size, func(entry) bool { return false }); done.Removed > 0 {
+		d.cfg.Logger.Info("binaries removed to make room", "binaries", done.Removed, "bytes", done.Bytes)
 	}
 	if _, err := d.discard(id, true); err != nil { // an entry that cannot be read or is damaged
 		return err
@@ -136,9 +138,8 @@ func (d *Dir) sweepOf(id, held string) {
 	if d.key(id) == held {
 		return
 	}
-	lock := flock.New(d.key(id), flock.SetPermissions(0o644))
-	defer lock.Close()
-	if dead, err := lock.TryLock(); dead && err == nil {
+	if lock, err := disk.TryLock(d.key(id), false, flock.SetPermissions(0o644)); lock != nil && err == nil {
+		defer lock.Close()
 		d.tidy(d.work("tmp", id))
 	}
 }

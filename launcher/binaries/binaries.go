@@ -33,6 +33,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Config says where binaries are kept and how large that may become.
@@ -53,7 +54,6 @@ type Dir struct{ cfg Config }
 const (
 	recordName = "k6x.json"
 	lockName   = "lock"
-	poll       = 25 * time.Millisecond // how often a lock is tried, as a wait for one cannot be interrupted
 
 	canMoveOpen = runtime.GOOS != "windows" // a directory with open files in it can be renamed
 )
@@ -148,24 +148,22 @@ func (d *Dir) lock(ctx context.Context, name string, waiting func()) (*flock.Flo
 	if info, err := os.Lstat(name); err == nil && !info.Mode().IsRegular() { // a pipe would never open
 		return nil, k6x.Errorf(k6x.Internal, "%s is no regular file", name).WithHint("Remove it.")
 	}
-	lock := flock.New(name, flock.SetPermissions(0o644))
-	ok, err := lock.TryLock()
-	if err == nil && !ok {
+	lock, err := disk.TryLock(name, false, flock.SetPermissions(0o644))
+	if err == nil && lock == nil {
 		if waiting != nil {
 			waiting()
 		}
-		_, err = lock.TryLockContext(ctx, poll)
+		lock, err = disk.Lock(ctx, name, false, flock.SetPermissions(0o644))
 	}
-	switch {
-	case ctx.Err() != nil:
-		err = k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
-	case err != nil:
-		err = fault(err)
+	if err != nil && ctx.Err() != nil {
+		err = interrupted(ctx)
 	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lock, nil
+	return lock, fault(err)
+}
+
+// interrupted is the error for a ctx that ended.
+func interrupted(ctx context.Context) error {
+	return k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
 }
 
 // discard removes an entry. Unless it is forced, one that a launcher is about to run stays. It reports whether the entry is
@@ -176,13 +174,13 @@ func (d *Dir) discard(id string, force bool) (gone bool, err error) {
 		return true, nil
 	}
 	if !force {
-		users := flock.New(filepath.Join(home, lockName), flock.SetFlag(os.O_RDWR))
-		defer users.Close()
-		free, err := users.TryLock()
-		if err == nil && !free {
+		users, err := disk.TryLock(filepath.Join(home, lockName), false, flock.SetFlag(os.O_RDWR))
+		if err == nil && users == nil {
 			return false, nil
 		}
-		if !canMoveOpen { // a launcher that opens the lock now keeps the directory here
+		if users != nil && canMoveOpen { // else a launcher that opens the lock now keeps the directory here
+			defer users.Close()
+		} else if users != nil {
 			_ = users.Close()
 		}
 	}

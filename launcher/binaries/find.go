@@ -85,6 +85,25 @@ func compareVersions(a, b string) int {
 // Binaries returns all binaries whose records can be read, those used last first. Whether their bytes are
 // right is for [Dir.Use] to check.
 func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
+	entries, err := d.entries(ctx)
+	var all []Binary
+	for _, e := range entries {
+		if e.readable {
+			all = append(all, e.Binary)
+		}
+	}
+	return all, err
+}
+
+// entry is what has the name of a binary in the directory.
+type entry struct {
+	Binary
+	id, home string
+	readable bool // else Binary is the zero value
+}
+
+// entries returns all entries, those used last first and those that cannot be read last; none if there is no directory.
+func (d *Dir) entries(ctx context.Context) ([]entry, error) {
 	ids, err := d.ids()
 	if err != nil || len(ids) == 0 {
 		return nil, err
@@ -93,41 +112,31 @@ func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Binary
+	var all []entry
 	for _, id := range ids {
-		if err := ctx.Err(); err != nil {
-			return nil, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(err)
+		if ctx.Err() != nil {
+			return nil, interrupted(ctx)
 		}
 		b, err := d.read(id, secret)
 		if err != nil {
 			d.cfg.Logger.Debug("kept binary passed over", "dir", d.home(id), "error", err)
-			continue
 		}
-		all = append(all, b)
+		all = append(all, entry{b, id, d.home(id), err == nil})
 	}
-	slices.SortStableFunc(all, func(a, b Binary) int { return b.Used.Compare(a.Used) })
+	slices.SortStableFunc(all, func(a, b entry) int { return b.Used.Compare(a.Used) })
 	return all, nil
 }
 
-// ids returns the ids of all entries, readable or not; none if there is no directory.
-func (d *Dir) ids() ([]string, error) {
-	dir, err := os.Open(d.cfg.Dir)
+// ids returns the ids of all entries; none if there is no directory.
+func (d *Dir) ids() (ids []string, err error) {
+	names, err := os.ReadDir(d.cfg.Dir)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fault(err)
-	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
-	if err != nil {
-		return nil, fault(err)
-	}
-	var ids []string
 	for _, name := range names {
-		if match := homeSyntax.FindStringSubmatch(name); match != nil && len(ids) < maxEntries {
+		if match := homeSyntax.FindStringSubmatch(name.Name()); match != nil && len(ids) < maxEntries {
 			ids = append(ids, match[1])
 		}
 	}
-	return ids, nil
+	return ids, fault(err)
 }

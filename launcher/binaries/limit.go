@@ -2,8 +2,8 @@ package binaries
 
 import (
 	"context"
+	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 )
@@ -18,19 +18,14 @@ type Stats struct {
 // Stats counts the binaries that are kept.
 func (d *Dir) Stats(ctx context.Context) (Stats, error) {
 	stats := Stats{Limit: d.cfg.Size}
-	all, err := d.Binaries(ctx)
-	if err != nil {
-		return stats, err
+	all, err := d.entries(ctx)
+	for _, e := range all {
+		if e.readable {
+			stats.Binaries++
+		}
+		stats.Bytes += e.size()
 	}
-	ids, err := d.ids()
-	if err != nil {
-		return stats, err
-	}
-	stats.Binaries = len(all)
-	for _, id := range ids {
-		stats.Bytes += d.sizeOf(id)
-	}
-	return stats, nil
+	return stats, err
 }
 
 // Pruned counts the binaries that were removed.
@@ -43,123 +38,70 @@ type Pruned struct {
 // Prune removes binaries that cannot be read or were not used for longer than unused, if that is not 0, and
 // then those unused for longest until all are within the limit.
 func (d *Dir) Prune(ctx context.Context, unused time.Duration) (Pruned, error) {
-	return d.prune(ctx, func(b Binary, readable bool) bool {
-		return !readable || unused > 0 && d.cfg.Clock().Sub(b.Used) > unused
+	return d.prune(ctx, func(e entry) bool {
+		return !e.readable || unused > 0 && d.cfg.Clock().Sub(e.Used) > unused
 	})
 }
 
 // Clear removes all binaries but those that launchers are about to run.
 func (d *Dir) Clear(ctx context.Context) (Pruned, error) {
-	return d.prune(ctx, func(Binary, bool) bool { return true })
+	return d.prune(ctx, func(entry) bool { return true })
 }
 
-func (d *Dir) prune(ctx context.Context, unwanted func(b Binary, readable bool) bool) (Pruned, error) {
-	var done Pruned
-	ids, err := d.ids()
-	if _, missing := os.Stat(d.cfg.Dir); err != nil || missing != nil {
-		return done, err
-	}
-	secret, err := d.secret()
-	if err != nil {
-		return done, err
+func (d *Dir) prune(ctx context.Context, unwanted func(entry) bool) (done Pruned, err error) {
+	if _, err := os.Stat(d.cfg.Dir); err != nil {
+		return done, nil
 	}
 	err = d.exclusive(ctx, func() error {
 		d.sweep("")
-		for _, id := range ids {
-			b, err := d.read(id, secret)
-			if !unwanted(b, err == nil) {
-				continue
-			}
-			if err := d.pruneEntry(id, &done); err != nil {
-				return err
-			}
-		}
-		return d.shrink(ctx, "", 0, &done)
+		done, err = d.shrink(ctx, "", 0, unwanted)
+		return err
 	})
 	return done, err
 }
 
-// pruneEntry discards one entry, and counts it.
-func (d *Dir) pruneEntry(id string, done *Pruned) error {
-	size := d.sizeOf(id)
-	gone, err := d.discard(id, false)
-	switch {
-	case err != nil:
-		return err
-	case !gone:
-		done.InUse++
-	default:
-		done.Removed++
-		done.Bytes += size
-	}
-	return nil
-}
-
-// makeRoom is shrink for a new entry, which is kept whatever its size: it is about to be run.
-func (d *Dir) makeRoom(ctx context.Context, id string, size int64) error {
-	var done Pruned
-	err := d.shrink(ctx, id, size, &done)
-	if done.Removed > 0 {
-		d.cfg.Logger.Info("binaries removed to make room", "binaries", done.Removed, "bytes", done.Bytes)
-	}
-	return err
-}
-
-// shrink removes entries, those unused for longest first, until they and a new one of the given id and
-// size are within the limit, or all that are left are in use. It is called under exclusive.
-func (d *Dir) shrink(ctx context.Context, id string, size int64, done *Pruned) error {
-	if d.cfg.Size == 0 {
-		return nil
-	}
-	ids, err := d.ids()
+// shrink removes entries, those unused for longest first, as long as they are unwanted or those that stay and a new one of the given
+// id and size are above the limit. It is called under exclusive.
+func (d *Dir) shrink(ctx context.Context, id string, size int64, unwanted func(entry) bool) (done Pruned, failed error) {
+	all, err := d.entries(ctx)
 	if err != nil {
-		return err
+		return done, err
 	}
-	type entry struct {
-		id   string
-		size int64
-		used time.Time // zero if it cannot be read, so that it goes first
+	all = slices.DeleteFunc(all, func(e entry) bool { return e.id == id })
+	for _, e := range all {
+		size += e.size()
 	}
-	var entries []entry
-	total := size
-	for _, other := range ids {
-		if other == id {
+	for _, e := range slices.Backward(all) { // those that cannot be read are the first
+		if !unwanted(e) && (d.cfg.Size == 0 || size <= d.cfg.Size) {
 			continue
 		}
-		e := entry{id: other, size: d.sizeOf(other)}
-		if info, err := os.Lstat(filepath.Join(d.home(other), recordName)); err == nil {
-			e.used = info.ModTime()
+		if err := ctx.Err(); err != nil {
+			return done, errors.Join(failed, err)
 		}
-		total += e.size
-		entries = append(entries, e)
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return a.used.Compare(b.used) })
-	for _, e := range entries {
-		if total <= d.cfg.Size || ctx.Err() != nil {
-			break
-		}
-		before := done.Removed
-		if err := d.pruneEntry(e.id, done); err != nil {
-			d.cfg.Logger.Warn("binary cannot be removed to make room", "dir", d.home(e.id), "error", err)
-		}
-		if done.Removed > before {
-			total -= e.size
+		bytes := e.size()
+		gone, err := d.discard(e.id, false)
+		switch {
+		case err != nil:
+			d.cfg.Logger.Warn("binary cannot be removed", "dir", e.home, "error", err)
+			failed = errors.Join(failed, err)
+		case !gone:
+			done.InUse++
+		default:
+			done.Removed++
+			done.Bytes += bytes
+			size -= bytes
 		}
 	}
-	return nil
+	return done, failed
 }
 
-// sizeOf returns how many bytes the files of an entry have.
-func (d *Dir) sizeOf(id string) int64 {
-	entries, err := os.ReadDir(d.home(id))
-	if err != nil {
-		return 0
-	}
-	var size int64
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil {
-			size += info.Size()
+// size returns how many bytes the files of an entry have.
+func (e entry) size() (bytes int64) {
+	files, _ := os.ReadDir(e.home)
+	for _, file := range files {
+		if info, err := file.Info(); err == nil {
+			bytes += info.Size()
 		}
 	}
-	return size
+	return bytes
 }

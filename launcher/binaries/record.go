@@ -6,10 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"strings"
 	"time"
+
+	"k6x/internal/disk"
 
 	"k6x"
 )
@@ -29,12 +30,16 @@ type Meta struct {
 
 // List returns the versions as a pinned list.
 func (m Meta) List() k6x.List {
+	list, _ := m.list() // check tells whether it can be made
+	return list
+}
+
+func (m Meta) list() (k6x.List, error) {
 	deps := make([]k6x.Dependency, 0, len(m.Versions))
 	for name, version := range m.Versions {
 		deps = append(deps, k6x.Dependency{Name: name, Constraint: k6x.Exactly(version)})
 	}
-	list, _ := k6x.NewList(deps...) // check tells whether it can be made
-	return list
+	return k6x.NewList(deps...)
 }
 
 // check returns an error of kind k6x.Invalid unless a binary may be added, or read, as m.
@@ -42,15 +47,13 @@ func (m Meta) check() error {
 	if p, err := k6x.ParsePlatform(m.Platform.String()); err != nil || p != m.Platform {
 		return k6x.Errorf(k6x.Invalid, "a binary for no platform")
 	}
-	deps := make([]k6x.Dependency, 0, len(m.Versions))
 	for name, version := range m.Versions {
 		c, err := k6x.ParseConstraint(version)
 		if err != nil || c.Version() == "" || c.Version() != version {
 			return k6x.Errorf(k6x.Invalid, "a binary with an inexact version of %q", name)
 		}
-		deps = append(deps, k6x.Dependency{Name: name, Constraint: c})
 	}
-	list, err := k6x.NewList(deps...)
+	list, err := m.list()
 	switch {
 	case err != nil:
 		return err
@@ -110,17 +113,11 @@ func (r record) encode(secret []byte) ([]byte, error) {
 // read returns the entry of an id. The error is an fs.ErrNotExist if there is none.
 func (d *Dir) read(id string, secret []byte) (Binary, error) {
 	name := d.home(id) + string(os.PathSeparator) + recordName
-	// Looked at first, as opening a pipe, which may have come with a project, would wait for its writer.
-	info, err := regularFile(name)
+	info, err := disk.Regular(name) // a link or a pipe may have come with a project
 	if err != nil {
 		return Binary{}, err
 	}
-	file, err := os.Open(name)
-	if err != nil {
-		return Binary{}, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxRecord))
+	data, err := disk.ReadFile(name, maxRecord)
 	if err != nil {
 		return Binary{}, err
 	}
@@ -135,13 +132,4 @@ func (d *Dir) read(id string, secret []byte) (Binary, error) {
 	}
 	path := strings.TrimSuffix(name, recordName) + r.Platform.Executable()
 	return Binary{Meta: r.Meta, Digest: r.Digest, Size: r.Size, Path: path, Used: info.ModTime(), id: id, modTime: r.Stamp.ModTime}, nil
-}
-
-// regularFile returns the state of a file, or an error unless it is a regular one.
-func regularFile(name string) (fs.FileInfo, error) {
-	info, err := os.Lstat(name)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", name)
-	}
-	return info, err
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"k6x/internal/disk"
+
 	"k6x"
 )
 
@@ -68,19 +70,7 @@ func makeSecret(name string) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}
-	file, err := os.CreateTemp(filepath.Dir(name), ".secret-") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
 	secret := make([]byte, secretSize)
 	_, _ = rand.Read(secret) // never fails
-	_, err = file.Write(secret)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(file.Name(), name); err != nil && !errors.Is(err, fs.ErrExist) {
-		return os.Rename(file.Name(), name) // a file system without links
-	}
-	return nil
+	return disk.FS{}.WriteAtomic(disk.Atomic{Name: name, Mode: 0o600, Sync: true, IfAbsent: true}, secret)
 }

@@ -2,15 +2,14 @@ package binaries
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"k6x/internal/disk"
 
 	"github.com/gofrs/flock"
 
@@ -37,7 +36,7 @@ func (d *Dir) Use(ctx context.Context, b Binary) (release func(), err error) {
 	if err := d.check(ctx, b.id, secret); err != nil {
 		release()
 		if ctx.Err() != nil {
-			return nil, k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
+			return nil, interrupted(ctx)
 		}
 		return nil, d.drop(ctx, b, secret, err)
 	}
@@ -60,13 +59,12 @@ func (d *Dir) Check(ctx context.Context, b Binary) error {
 // hold takes a shared lock on an entry.
 func (d *Dir) hold(b Binary) (*flock.Flock, error) {
 	name := filepath.Join(d.home(b.id), lockName)
-	lock := flock.New(name, flock.SetFlag(os.O_RDONLY)) // not made: it is part of the entry
-	ok, err := lock.TryRLock()
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !ok { // another launcher holds it alone, to remove it
-		return nil, errors.Join(gone(b), lock.Close())
+	lock, err := disk.TryLock(name, true, flock.SetFlag(os.O_RDONLY)) // not made: it is part of the entry
+	if errors.Is(err, fs.ErrNotExist) || err == nil && lock == nil {  // another launcher holds it alone, to remove it
+		return nil, gone(b)
 	}
 	if err != nil {
-		return nil, errors.Join(fault(err), lock.Close())
+		return nil, fault(err)
 	}
 	// Between opening and locking it may have been moved away.
 	held, err := lock.Stat()
@@ -92,7 +90,7 @@ func (d *Dir) check(ctx context.Context, id string, secret []byte) error {
 	if err != nil {
 		return err
 	}
-	info, err := regularFile(b.Path)
+	info, err := disk.Regular(b.Path)
 	if err != nil {
 		return err
 	}
@@ -106,7 +104,7 @@ func (d *Dir) check(ctx context.Context, id string, secret []byte) error {
 			return err
 		}
 	}
-	digest, size, err := digestOf(ctx, b.Path)
+	digest, size, err := disk.DigestFile(ctx, b.Path)
 	if err == nil && (digest != b.Digest || size != b.Size) {
 		err = fmt.Errorf("%d bytes with digest %s, want %d with %s", size, digest, b.Size, b.Digest)
 	}
@@ -135,26 +133,4 @@ func (d *Dir) drop(ctx context.Context, b Binary, secret []byte, why error) erro
 	}
 	return k6x.Errorf(k6x.Internal, "the kept binary %s is not what it was", b.Path).
 		WithHint("It was removed; it will be fetched or built again.").WithCause(fmt.Errorf("%w: %w", ErrDamaged, why))
-}
-
-// digestOf reads a whole file.
-func digestOf(ctx context.Context, name string) (digest string, size int64, err error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return "", 0, err
-	}
-	defer file.Close()
-	hash := sha256.New()
-	buf := make([]byte, 1<<20)
-	for {
-		n, err := file.Read(buf)
-		hash.Write(buf[:n])
-		size += int64(n)
-		if err == io.EOF {
-			return hex.EncodeToString(hash.Sum(nil)), size, nil
-		}
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return "", size, err
-		}
-	}
 }

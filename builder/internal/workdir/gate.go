@@ -2,12 +2,11 @@ package workdir
 
 import (
 	"context"
-	"time"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sync/semaphore"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // exclusively is the weight of an exclusive use.
@@ -27,8 +26,8 @@ func (g *gate) shared(ctx context.Context) (leave func(), err error) {
 	if err := g.sem.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
-	lock := flock.New(g.file)
-	if _, err := lock.TryRLockContext(ctx, 100*time.Millisecond); err != nil {
+	lock, err := disk.Lock(ctx, g.file, true)
+	if err != nil {
 		g.sem.Release(1)
 		return nil, err
 	}
@@ -44,8 +43,8 @@ func (g *gate) exclusive(ctx context.Context) (leave func(), err error) {
 	if err := g.sem.Acquire(ctx, exclusively); err != nil {
 		return nil, err
 	}
-	lock := flock.New(g.file)
-	if ok, err := lock.TryLock(); err != nil || !ok {
+	lock, err := disk.TryLock(g.file, false)
+	if err != nil || lock == nil {
 		g.sem.Release(exclusively)
 		if err != nil {
 			return nil, err

@@ -8,9 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/gofrs/flock"
+
+	"k6x/internal/disk"
 )
 
 // Dir is a directory below which this process builds: work/<random>/. A lock in it
@@ -30,8 +31,8 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*Dir, error) {
 		return nil, err
 	}
 	// One process at a time, so that none sweeps what another is about to lock.
-	guard := flock.New(filepath.Join(dir, "work.lock"))
-	if _, err := guard.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+	guard, err := disk.Lock(ctx, filepath.Join(dir, "work.lock"), false)
+	if err != nil {
 		return nil, err
 	}
 	defer guard.Close()
@@ -42,12 +43,12 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{Path: own, lock: flock.New(filepath.Join(own, LockName))}
-	if err := d.lock.Lock(); err != nil {
+	lock, err := disk.Lock(ctx, filepath.Join(own, LockName), false)
+	if err != nil {
 		_ = RemoveAll(own)
 		return nil, err
 	}
-	return d, nil
+	return &Dir{own, lock}, nil
 }
 
 // sweep removes the directories in all that no living process has locked.
@@ -59,12 +60,11 @@ func sweep(all string, log *slog.Logger) error {
 	for _, entry := range entries {
 		dir := filepath.Join(all, entry.Name())
 		if entry.IsDir() {
-			lock := flock.New(filepath.Join(dir, LockName))
-			dead, err := lock.TryLock()
-			_ = lock.Close()
-			if err != nil || !dead {
+			lock, err := disk.TryLock(filepath.Join(dir, LockName), false)
+			if err != nil || lock == nil { // its process lives
 				continue
 			}
+			_ = lock.Close()
 		}
 		if err := RemoveAll(dir); err != nil {
 			log.Warn("leftovers of a build cannot be removed", "dir", dir, "err", err)

@@ -1,18 +1,19 @@
 package cli
 
 import (
-	"crypto/rand"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"k6x/internal/disk"
 
 	"k6x"
 )
 
 // Output is a file that is being written: it comes to its name as a whole, or not at all.
 type Output struct {
-	*os.File
+	*disk.Pending
 	name string
 }
 
@@ -21,8 +22,7 @@ func CreateOutput(name, flag string) (*Output, error) {
 	if info, err := os.Stat(name); err == nil && info.IsDir() {
 		return nil, k6x.Errorf(k6x.Invalid, "%s is a directory", name).WithHint("Name another place with --%s.", flag)
 	}
-	temp := filepath.Join(filepath.Dir(name), ".k6x-"+rand.Text())
-	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o755)
+	file, err := disk.FS{}.Begin(disk.Atomic{Name: name, Mode: 0o755, Sync: true})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, k6x.Errorf(k6x.Invalid, "there is no directory %s to write to", filepath.Dir(name))
 	}
@@ -35,7 +35,7 @@ func CreateOutput(name, flag string) (*Output, error) {
 
 // Write is that of the file, with an error in words for the user.
 func (o *Output) Write(p []byte) (int, error) {
-	n, err := o.File.Write(p)
+	n, err := o.Pending.Write(p)
 	if err != nil {
 		err = o.NotWritten(err)
 	}
@@ -44,20 +44,10 @@ func (o *Output) Write(p []byte) (int, error) {
 
 // Commit gives the file its name.
 func (o *Output) Commit() error {
-	err := o.Sync()
-	if err = errors.Join(err, o.Close()); err == nil {
-		err = os.Rename(o.File.Name(), o.name)
-	}
-	if err != nil {
+	if err := o.Pending.Commit(); err != nil {
 		return o.NotWritten(err)
 	}
 	return nil
-}
-
-// Discard removes the file unless it was given its name.
-func (o *Output) Discard() {
-	_ = o.Close() // for the second time after Commit
-	_ = os.Remove(o.File.Name())
 }
 
 // NotWritten gives an error of writing words for the user.

@@ -1,0 +1,90 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// TooLargeError says that there are more bytes than may be read.
+type TooLargeError struct{ Limit int64 }
+
+func (e *TooLargeError) Error() string { return fmt.Sprintf("it is larger than %d bytes", e.Limit) }
+
+// ReadAll reads r to its end. It returns a [*TooLargeError] if that is more than limit bytes.
+func ReadAll(r io.Reader, limit int64) ([]byte, error) {
+	var buf bytes.Buffer
+	n, err := buf.ReadFrom(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if n > limit {
+		return nil, &TooLargeError{limit}
+	}
+	return buf.Bytes(), nil
+}
+
+// ReadFile reads a regular file of at most limit bytes.
+func ReadFile(name string, limit int64) ([]byte, error) {
+	info, err := os.Stat(name) // first, as opening a pipe would wait for its writer
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, fmt.Errorf("%s is not a file of at most %d bytes", filepath.Base(name), limit)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return ReadAll(file, limit)
+}
+
+// Regular returns the state of a file. It returns an error unless it is a regular one: no link is followed.
+func Regular(name string) (fs.FileInfo, error) {
+	info, err := os.Lstat(name)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", name)
+	}
+	return info, err
+}
+
+// Digest reads r to its end and returns the hex SHA-256 and the length of the bytes.
+func Digest(r io.Reader) (digest string, size int64, err error) {
+	h := sha256.New()
+	size, err = io.CopyBuffer(h, onlyReader{r}, make([]byte, 256<<10))
+	return hex.EncodeToString(h.Sum(nil)), size, err
+}
+
+// onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
+type onlyReader struct{ io.Reader }
+
+// DigestFile is [Digest] of a file, until ctx ends.
+func DigestFile(ctx context.Context, name string) (digest string, size int64, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", 0, err
+	}
+	defer file.Close()
+	return Digest(endingReader{ctx, file})
+}
+
+// endingReader fails once its context has ended.
+type endingReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (e endingReader) Read(p []byte) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return e.r.Read(p)
+}
