@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"k6x/internal/disk"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -45,11 +45,11 @@ const (
 // as in the directory, each body before the actions that have it. What is damaged is left out. go commands may use
 // the directories meanwhile.
 func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
-	n, err := openNear(files.Dir)
+	l, err := openLocal(files.Dir)
 	if err != nil {
 		return Totals{}, err
 	}
-	n.still = true
+	l.still = true
 	enc, err := zstd.NewWriter(w)
 	if err != nil {
 		return Totals{}, err
@@ -57,13 +57,13 @@ func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
 	archive := tar.NewWriter(enc)
 	var t Totals
 	written := make(map[ID]bool)
-	err = n.each(ctx, func(action ID, e Entry) error {
+	err = l.each(ctx, func(action ID, e Entry) error {
 		good, seen := written[e.Output]
 		if !seen {
-			good = n.verify(e.Output, e.Size) == nil
+			good = l.verify(e.Output, e.Size) == nil
 			written[e.Output] = good
 			if good {
-				if err := addFile(archive, n, e); err != nil {
+				if err := addFile(archive, outputName(e.Output), e.Path); err != nil {
 					return err
 				}
 				t.Outputs++
@@ -75,7 +75,7 @@ func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
 		}
 		t.Actions++
 		line := formatLine(action, e)
-		if err := archive.WriteHeader(header(n.action(action), int64(len(line)))); err != nil {
+		if err := archive.WriteHeader(header(actionName(action), int64(len(line)))); err != nil {
 			return err
 		}
 		_, err := io.WriteString(archive, line)
@@ -89,57 +89,32 @@ func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
 	return t, errors.Join(err, archive.Close(), enc.Close())
 }
 
-func addFile(archive *tar.Writer, n *near, e Entry) error {
-	file, err := os.Open(e.Path)
+// addFile adds a file to an archive.
+func addFile(archive *tar.Writer, name, file string) error {
+	f, err := os.Open(file)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	if err := archive.WriteHeader(header(e.Path, e.Size)); err != nil {
-		return err
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = archive.WriteHeader(header(name, info.Size()))
 	}
-	_, err = io.Copy(archive, io.LimitReader(file, e.Size))
+	if err == nil {
+		_, err = io.CopyN(archive, f, info.Size())
+	}
 	return err
 }
 
-func header(file string, size int64) *tar.Header {
-	dir, name := filepath.Split(file)
-	return &tar.Header{Name: path.Join(filepath.Base(dir), name), Size: size, Mode: 0o644, Format: tar.FormatUSTAR}
-}
-
-// each calls visit for each action whose body is there, until one returns an error.
-func (n *near) each(ctx context.Context, visit func(action ID, e Entry) error) error {
-	for i := range 256 {
-		entries, err := os.ReadDir(filepath.Join(n.dir, fmt.Sprintf("%02x", i)))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, entry := range entries {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			name, ok := strings.CutSuffix(entry.Name(), "-a")
-			action, err := ParseID(name)
-			if !ok || err != nil {
-				continue
-			}
-			e, err := n.get(action)
-			if err != nil {
-				continue
-			}
-			if err := visit(action, e); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+func header(name string, size int64) *tar.Header {
+	return &tar.Header{Name: name, Size: size, Mode: 0o644, Format: tar.FormatPAX}
 }
 
 // Import adds what [Export] wrote. Each body of the build cache is verified; that an action has it, and what is in the
 // directories beside it, is the word of the file. Nothing that is there is replaced. A file that is damaged is an error of kind
 // Invalid; what came before the damage is kept.
 func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
-	n, err := openNear(files.Dir)
+	l, err := openLocal(files.Dir)
 	if err != nil {
 		return Totals{}, err
 	}
@@ -149,15 +124,15 @@ func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
 		return Totals{}, notExported(err)
 	}
 	defer dec.Close()
-	t, err := n.importFrom(ctx, files.Beside, tar.NewReader(io.LimitReader(dec, maxImport)))
+	t, err := l.importFrom(ctx, files.Beside, tar.NewReader(io.LimitReader(dec, maxImport)))
 	if err == nil {
-		err = nothingMore(dec) // its end has a checksum
+		_, err = disk.ReadAll(dec, 1<<20) // the padding at its end, which has a checksum
 	}
 	if err == nil && from.read == 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	switch {
-	case err == nil || ctx.Err() != nil || errors.Is(err, errNear):
+	case err == nil || ctx.Err() != nil || errors.Is(err, errLocal):
 		return t, err
 	case from.err != nil:
 		return t, from.err
@@ -165,22 +140,12 @@ func Import(ctx context.Context, files Files, r io.Reader) (Totals, error) {
 	return t, notExported(err)
 }
 
-// nothingMore reads the padding at the end of a file.
-func nothingMore(r io.Reader) error {
-	const most = 1 << 20
-	n, err := io.Copy(io.Discard, io.LimitReader(r, most+1))
-	if err == nil && n > most {
-		err = errors.New("more than was exported")
-	}
-	return err
-}
-
 func notExported(err error) error {
 	return k6x.Errorf(k6x.Invalid, "this is not a build cache that k6x exported, or not all of it").
 		WithHint("Export it again, and compare the size of the file before and after it was moved.").WithCause(err)
 }
 
-func (n *near) importFrom(ctx context.Context, beside map[string]string, archive *tar.Reader) (t Totals, err error) {
+func (l *local) importFrom(ctx context.Context, beside map[string]string, archive *tar.Reader) (t Totals, err error) {
 	sizes := make(map[ID]int64)
 	left := int64(maxImport)
 	for range maxImportEntries {
@@ -217,30 +182,26 @@ func (n *near) importFrom(ctx context.Context, beside map[string]string, archive
 		}
 		switch kind {
 		case "-d":
-			body := &source{r: archive}
-			if err := n.add(id, h.Size, body); err != nil {
-				if body.err == nil && !errors.Is(err, errOther) {
-					err = fmt.Errorf("%w: %w", errNear, err)
-				}
+			if err := l.receive(id, h.Size, &source{r: archive}); err != nil {
 				return t, err
 			}
 			sizes[id] = h.Size
 			t.Outputs++
 			t.Bytes += h.Size
 		case "-a":
-			line, err := io.ReadAll(io.LimitReader(archive, lineSize+1))
+			line, err := disk.ReadAll(archive, lineSize)
 			if err != nil {
 				return t, err
 			}
-			e, err := parseLine(id, line)
+			e, err := parseLine(id, string(line))
 			if err != nil {
 				return t, err
 			}
 			if size, ok := sizes[e.Output]; !ok || size != e.Size {
 				return t, fmt.Errorf("action %v without its output", id)
 			}
-			if err := n.bind(id, e.Output, e.Size); err != nil {
-				return t, fmt.Errorf("%w: %w", errNear, err)
+			if err := l.bind(id, e.Output, e.Size); err != nil {
+				return t, fmt.Errorf("%w: %w", errLocal, err)
 			}
 			t.Actions++
 		default:

@@ -18,7 +18,7 @@ import (
 
 func exported(t *testing.T, things ...thing) []byte {
 	t.Helper()
-	n := newNear(t)
+	n := newLocal(t)
 	for _, x := range things {
 		keep(t, n, x)
 	}
@@ -45,7 +45,7 @@ func TestAnExportIsImportedAsItWas(t *testing.T) {
 
 func TestDamageIsNotExported(t *testing.T) {
 	a, b := makeThing("a", 100), makeThing("b", 100)
-	n := newNear(t)
+	n := newLocal(t)
 	keep(t, n, a)
 	keep(t, n, b)
 	if err := os.WriteFile(n.output(a.output), []byte(strings.Repeat("y", 100)), 0o644); err != nil {
@@ -162,7 +162,7 @@ func FuzzImport(f *testing.F) {
 		if _, err := Import(t.Context(), Files{Dir: dir}, bytes.NewReader(compress(t, string(raw)))); err == nil {
 			return
 		}
-		n, err := openNear(dir)
+		n, err := openLocal(dir)
 		if err != nil {
 			t.Fatal(err)
 		}

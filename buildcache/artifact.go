@@ -1,20 +1,17 @@
 package buildcache
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"time"
 
+	"k6x/internal/disk"
+
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"k6x"
@@ -31,29 +28,15 @@ const artifactPatience = time.Minute // for the begin of each answer of the regi
 // PushFile brings a file that [Export] wrote to a registry: oci://HOST/REPOSITORY:TAG, with ?insecure=true for one
 // without TLS. Its credentials are those of docker login.
 func PushFile(ctx context.Context, url, file string) error {
-	tag, err := parseTag(url)
+	r, tag, err := openTag(url)
 	if err != nil {
 		return err
 	}
-	layer, err := newFileLayer(file)
+	layer, err := newFileLayer(ctx, file)
 	if err != nil {
 		return err
 	}
-	options := append(registryOptions(artifactPatience), remote.WithContext(ctx))
-	config := static.NewLayer([]byte("{}"), "application/vnd.oci.empty.v1+json")
-	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: exportType}
-	for _, l := range []v1.Layer{config, layer} {
-		if err := remote.WriteLayer(tag.Context(), l, options...); err != nil {
-			return notMoved(err)
-		}
-	}
-	digest, err := config.Digest()
-	if err != nil {
-		return err
-	}
-	m.Config = v1.Descriptor{MediaType: "application/vnd.oci.empty.v1+json", Digest: digest, Size: 2}
-	m.Layers = []v1.Descriptor{{MediaType: exportFileType, Digest: layer.digest, Size: layer.size}}
-	if err := remote.Put(tag, manifest{m}, options...); err != nil {
+	if err := r.writeTag(ctx, tag.TagStr(), v1.Manifest{ArtifactType: exportType}, layer); err != nil {
 		return notMoved(err)
 	}
 	return nil
@@ -61,42 +44,32 @@ func PushFile(ctx context.Context, url, file string) error {
 
 // OpenFile opens a file that [PushFile] brought to a registry. Its bytes are verified while they are read.
 func OpenFile(ctx context.Context, url string) (io.ReadCloser, error) {
-	tag, err := parseTag(url)
+	r, tag, err := openTag(url)
 	if err != nil {
 		return nil, err
 	}
-	options := append(registryOptions(artifactPatience), remote.WithContext(ctx))
-	image, err := remote.Get(tag, options...)
-	if isMissing(err) {
+	body, err := r.readTag(ctx, tag.TagStr(), exportFileType)
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, k6x.Errorf(k6x.NotFound, "there is no %s in the registry", tag).WithHint("Export it with k6x cache export, or check the name.").WithCause(err)
-	}
-	if err != nil {
-		return nil, notMoved(err)
-	}
-	m, err := v1.ParseManifest(bytes.NewReader(image.Manifest))
-	if err != nil || len(m.Layers) != 1 || m.Layers[0].MediaType != exportFileType {
+	case errors.Is(err, errOther):
 		return nil, k6x.Errorf(k6x.Invalid, "%s is no build cache that k6x exported", tag).WithCause(err)
-	}
-	layer, err := remote.Layer(tag.Context().Digest(m.Layers[0].Digest.String()), options...)
-	if err == nil {
-		var body io.ReadCloser
-		if body, err = layer.Compressed(); err == nil {
-			return body, nil
-		}
 	}
 	return nil, notMoved(err)
 }
 
-func parseTag(url string) (name.Tag, error) {
+func openTag(url string) (*registry, name.Tag, error) {
 	reference, options, err := parseRegistry(url)
 	if err != nil {
-		return name.Tag{}, err
+		return nil, name.Tag{}, err
 	}
 	tag, err := name.NewTag(reference, append(options, name.StrictValidation)...)
 	if err != nil {
-		return name.Tag{}, notARegistry(err.Error())
+		return nil, name.Tag{}, notARegistry(err.Error())
 	}
-	return tag, nil
+	return &registry{repo: tag.Context(), options: registryOptions(artifactPatience)}, tag, nil
 }
 
 func notMoved(err error) error {
@@ -113,18 +86,12 @@ type fileLayer struct {
 
 var _ v1.Layer = (*fileLayer)(nil)
 
-func newFileLayer(file string) (*fileLayer, error) {
-	f, err := os.Open(file)
+func newFileLayer(ctx context.Context, file string) (*fileLayer, error) {
+	digest, size, err := disk.DigestFile(ctx, file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, k6x.Errorf(k6x.NotFound, "there is no file %s", file)
+		err = k6x.Errorf(k6x.NotFound, "there is no file %s", file)
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	hash := sha256.New()
-	size, err := io.Copy(hash, f)
-	return &fileLayer{file, v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(hash.Sum(nil))}, size}, err
+	return &fileLayer{file, v1.Hash{Algorithm: "sha256", Hex: digest}, size}, err
 }
 
 func (l *fileLayer) Digest() (v1.Hash, error)             { return l.digest, nil }

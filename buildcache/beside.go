@@ -20,7 +20,7 @@ const (
 	maxBesideName = 1000 // bytes
 )
 
-// passing reports whether a file is only there while somebody works.
+// passing reports whether a file is only there while a process writes.
 func passing(entry fs.DirEntry, rel string) bool {
 	if entry.IsDir() {
 		return rel == "tmp"
@@ -51,32 +51,16 @@ func addDir(ctx context.Context, archive *tar.Writer, name, dir string) error {
 		if entry.IsDir() {
 			return nil
 		}
-		return addBeside(archive, path.Join(besideDir, name, filepath.ToSlash(rel)), file)
+		err = addFile(archive, path.Join(besideDir, name, filepath.ToSlash(rel)), file)
+		if errors.Is(err, fs.ErrNotExist) { // it is gone meanwhile
+			return nil
+		}
+		return err
 	})
 }
 
-func addBeside(archive *tar.Writer, name, file string) error {
-	f, err := os.Open(file)
-	if errors.Is(err, fs.ErrNotExist) { // it is gone meanwhile
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if err := archive.WriteHeader(&tar.Header{Name: name, Size: info.Size(), Mode: 0o644, Format: tar.FormatPAX}); err != nil {
-		return err
-	}
-	_, err = io.CopyN(archive, f, info.Size())
-	return err
-}
-
 // importBeside writes a file of an archive to where it belongs, unless there is one. One whose name leads elsewhere
-// is refused; one of a directory that nobody asked for is passed over.
+// is refused; one of a directory that is not in beside is passed over.
 func importBeside(beside map[string]string, h *tar.Header, body *source) error {
 	_, rest, _ := strings.Cut(h.Name, "/")
 	name, rel, ok := strings.Cut(rest, "/")
@@ -89,11 +73,11 @@ func importBeside(beside map[string]string, h *tar.Header, body *source) error {
 	}
 	// Whatever is there already, links among it, does not lead out of the directory.
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("%w: %w", errNear, err)
+		return fmt.Errorf("%w: %w", errLocal, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNear, err)
+		return fmt.Errorf("%w: %w", errLocal, err)
 	}
 	defer root.Close()
 	local := filepath.FromSlash(rel)
@@ -115,7 +99,7 @@ func importBeside(beside map[string]string, h *tar.Header, body *source) error {
 	if body.err != nil {
 		return body.err
 	}
-	return fmt.Errorf("%w: %w", errNear, err)
+	return fmt.Errorf("%w: %w", errLocal, err)
 }
 
 func writeNew(root *os.Root, name string, size int64, body io.Reader) error {

@@ -56,7 +56,7 @@ func TestWhatGoesBesideIsMovedToo(t *testing.T) {
 	write(t, filepath.Join(to, "there"), "old")
 	var file bytes.Buffer
 	a := makeThing("a", 100)
-	n := newNear(t)
+	n := newLocal(t)
 	keep(t, n, a)
 	if _, err := Export(t.Context(), Files{Dir: n.dir, Beside: map[string]string{"modules": from, "none": filepath.Join(from, "none")}}, &file); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// breaker leaves a far level alone for a while that has failed several times in a row.
+// breaker leaves a remote level alone for a while that has failed several times in a row.
 type breaker struct {
 	pause time.Duration
 	now   func() time.Time
@@ -15,7 +15,7 @@ type breaker struct {
 	until    time.Time
 }
 
-// allow reports whether the far level may be asked. After a pause one caller is
+// allow reports whether the remote level may be asked. After a pause one caller is
 // let through to find out.
 func (b *breaker) allow() bool {
 	b.mu.Lock()
@@ -46,7 +46,7 @@ func (b *breaker) note(err error) (opened bool) {
 	return b.failures == maxFailures
 }
 
-// open reports whether the far level is left alone now.
+// open reports whether the remote level is left alone now.
 func (b *breaker) open() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -1,28 +1,27 @@
 // Package buildcache lets the go command's build cache travel: what one machine has compiled,
 // another one takes from a store that they share.
 //
-// A [Cache] has two levels. The near one (near.go) is a directory in the layout of GOCACHE, so
-// that a go command without us finds what is in it. The far one is a [Store]: a bucket (bucket.go) or a registry
+// A [Cache] has two levels. The local one (local.go) is a directory in the layout of GOCACHE, so
+// that a go command without us finds what is in it. The remote one is a [Store]: a bucket (store.go) or a registry
 // of container images (oci.go). A [Session] is one build. For it the go command is started with
 // [Session.Attach], runs a [Relay] as its GOCACHEPROG, and so reaches the cache of this
 // process through a socket (socket.go), where [Serve] speaks the protocol (protocol.go).
 //
-// In the far level, bodies are packed (pack.go), and each session that wrote some adds an index (index.go): which
+// In the remote level, bodies are packed (pack.go), and each session that wrote some adds an index (index.go): which
 // packs it made, which action has which output, and which packs a build of its label needed.
 // A session fetches the packs of its label before the go command asks (fetch.go). What is compiled
 // here is packed and sent while the build goes on (export.go).
 //
 // Bodies are verified: an OutputID is the SHA-256 of its body. That an action has this
-// output is the word of whoever wrote the index. So whoever may write to the store decides what the builds of all
+// output is the word of the writer of the index. So the writers of a store decide what the builds of all
 // its readers are made of: give writers a credential of their own, and readers one that cannot write.
 //
-// A far level that is slow, broken or full costs speed, never a build: what it does not give in time is compiled.
+// A remote level that is slow, broken or full costs speed, never a build: what it does not give in time is compiled.
 package buildcache
 
 import (
 	"cmp"
 	"context"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -35,20 +34,20 @@ import (
 
 // Config says where a cache is. Dir is needed.
 type Config struct {
-	Dir string // the near level, a GOCACHE
+	Dir string // the local level, a GOCACHE
 
-	// Far is the second level, which the cache does not close; nil: there is none.
-	Far      Store
-	ReadOnly bool // nothing is sent to Far
+	// Remote is the second level, which the cache does not close; nil: there is none.
+	Remote   Store
+	ReadOnly bool // nothing is sent to Remote
 
 	// Relay is the command that runs [Relay] with the arguments added to it; nil: this program with "gocacheprog".
 	Relay []string
 
-	// Wait is how long the go command waits for an output that Far has; 0: 2 s. After that it compiles.
+	// Wait is how long the go command waits for an output that Remote has; 0: 2 s. After that it compiles.
 	Wait time.Duration
-	// Patience is how long one exchange with Far may take; 0: 30 s.
+	// Patience is how long one exchange with Remote may take; 0: 30 s.
 	Patience time.Duration
-	// Pause is how long Far is left alone after failures in a row; 0: 30 s.
+	// Pause is how long Remote is left alone after failures in a row; 0: 30 s.
 	Pause time.Duration
 	// Connections is how many packs are fetched ahead at a time; 0: 4.
 	Connections int
@@ -63,18 +62,20 @@ const maxFailures = 3
 type Cache struct {
 	cfg     Config
 	log     *slog.Logger
-	near    *near
-	count   counters
+	local   *local
 	reads   *breaker
 	writes  *breaker
 	uploads chan struct{} // a slot for each upload under way
 	now     func() time.Time
 
+	counting sync.Mutex // guards stats
+	stats    Stats
+
 	life    context.Context // ends when nothing is to be waited for any more
 	die     context.CancelFunc
 	reading context.Context // ends when nothing is fetched any more, which is earlier
 	unread  context.CancelFunc
-	work    sync.WaitGroup // exchanges with Far, and conversations
+	work    sync.WaitGroup // exchanges with Remote, and conversations
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -83,7 +84,7 @@ type Cache struct {
 	open   map[*Session]bool
 }
 
-// New opens the near level. A directory that cannot be made is an error of kind Internal.
+// New opens the local level. A directory that cannot be made is an error of kind Internal.
 func New(cfg Config) (*Cache, error) {
 	cfg.Wait = cmp.Or(cfg.Wait, 2*time.Second)
 	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
@@ -99,12 +100,12 @@ func New(cfg Config) (*Cache, error) {
 		}
 		cfg.Relay = []string{self, "gocacheprog"}
 	}
-	near, err := openNear(cfg.Dir)
+	local, err := openLocal(cfg.Dir)
 	if err != nil {
 		return nil, k6x.Errorf(k6x.Internal, "the build cache cannot be opened").WithCause(err)
 	}
 	c := &Cache{
-		cfg: cfg, log: cfg.Logger, near: near, now: time.Now, uploads: make(chan struct{}, 2), scopes: make(map[string]*scope), open: make(map[*Session]bool),
+		cfg: cfg, log: cfg.Logger, local: local, now: time.Now, uploads: make(chan struct{}, 2), scopes: make(map[string]*scope), open: make(map[*Session]bool),
 		reads: &breaker{pause: cfg.Pause, now: time.Now}, writes: &breaker{pause: cfg.Pause, now: time.Now},
 	}
 	c.life, c.die = context.WithCancel(context.Background())
@@ -139,38 +140,12 @@ func (c *Cache) Close(ctx context.Context) {
 	<-done
 }
 
-// begin reports whether work may begin; whoever began calls c.work.Done.
-func (c *Cache) begin() bool {
+// begin runs work beside the caller, and reports whether it did: not once the cache is being closed.
+func (c *Cache) begin(work func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return false
+	if !c.closed {
+		c.work.Go(work)
 	}
-	c.work.Add(1)
-	return true
+	return !c.closed
 }
-
-// Store is a far level: objects under names, "packs/…" and "index/…", that are written once and
-// never change. Names are safe as paths. Methods may be called concurrently.
-type Store interface {
-	// List returns the names that begin with prefix, at most [maxListed]; of
-	// packs only where it can.
-	List(ctx context.Context, prefix string) ([]string, error)
-	// Open returns the bytes of an object. It returns an error that is fs.ErrNotExist if there is none.
-	Open(ctx context.Context, name string) (io.ReadCloser, error)
-	// Put writes an object, for as long as which those that it needs have to be kept.
-	Put(ctx context.Context, name string, body []byte, needs []Object) error
-	// Remove removes an object; that there is none is no error.
-	Remove(ctx context.Context, name string) error
-	// Close ends the use of the store.
-	Close() error
-}
-
-// Object is something in a [Store].
-type Object struct {
-	Name string
-	Size int64 // bytes
-}
-
-// maxListed bounds a listing.
-const maxListed = 100_000

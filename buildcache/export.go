@@ -12,16 +12,16 @@ type exporter struct {
 	s     *Session
 	c     *Cache
 	pack  *packer
-	bound []bound // of this session, that nobody knew
+	bound []bound // of this session, that no index had
 
 	uploads sync.WaitGroup
 	mu      sync.Mutex // guards sent
 	sent    []packed
 }
 
-// run packs and sends what comes through the queue until it is closed, and then
+// run packs and sends what comes through a queue until it is closed, and then
 // writes the index.
-func (e *exporter) run() {
+func (e *exporter) run(queue <-chan bound) {
 	var err error
 	if e.pack, err = newPacker(); err != nil {
 		e.c.log.Warn("nothing can be sent to the shared build cache", "error", err)
@@ -29,13 +29,13 @@ func (e *exporter) run() {
 	} else {
 		defer func() { e.forget(e.pack.drop()) }()
 	}
-	for b := range e.s.queue {
+	for b := range queue {
 		select {
 		case <-e.s.scope.ready: // so that what is there is not sent again
 		case <-e.c.life.Done():
 		}
 		if e.pack == nil || e.c.life.Err() != nil || !e.take(b) {
-			e.c.count.dropped.Add(1)
+			e.c.count(func(n *Stats) { n.Dropped++ })
 		}
 	}
 	if e.pack == nil || e.c.life.Err() != nil {
@@ -49,7 +49,7 @@ func (e *exporter) run() {
 // take adds an entry to the pack and reports whether that went well.
 func (e *exporter) take(b bound) bool {
 	s := e.s.scope
-	info, err := os.Stat(e.c.near.output(b.Output))
+	info, err := os.Stat(e.c.local.output(b.Output))
 	if err != nil || info.Size() > maxBody {
 		return false
 	}
@@ -69,7 +69,7 @@ func (e *exporter) take(b bound) bool {
 	if there {
 		return true
 	}
-	file, err := os.Open(e.c.near.output(b.Output))
+	file, err := os.Open(e.c.local.output(b.Output))
 	if err == nil {
 		err = e.pack.add(sized{b.Output, info.Size()}, file)
 		file.Close()
@@ -112,8 +112,8 @@ func (e *exporter) flush() {
 			e.forget(outputs)
 			return
 		}
-		e.c.count.packsSent.Add(1)
-		e.c.count.outputsSent.Add(int64(len(outputs)))
+		e.c.count(func(n *Stats) { n.PacksSent++ })
+		e.c.count(func(n *Stats) { n.OutputsSent += int64(len(outputs)) })
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.sent = append(e.sent, made)
@@ -122,7 +122,7 @@ func (e *exporter) flush() {
 
 // forget takes outputs for not sent.
 func (e *exporter) forget(outputs []sized) {
-	e.c.count.dropped.Add(int64(len(outputs)))
+	e.c.count(func(n *Stats) { n.Dropped += int64(len(outputs)) })
 	s := e.s.scope
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -134,12 +134,12 @@ func (e *exporter) forget(outputs []sized) {
 func (e *exporter) put(name string, body []byte, needs []Object) error {
 	ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
 	defer cancel()
-	err := e.c.cfg.Far.Put(ctx, name, body, needs)
+	err := e.c.cfg.Remote.Write(ctx, name, body, needs)
 	if err != nil {
-		e.c.count.writeFailures.Add(1)
+		e.c.count(func(n *Stats) { n.WriteFailures++ })
 		e.c.log.Debug("the shared build cache cannot be written", "error", err)
 	} else {
-		e.c.count.bytesSent.Add(int64(len(body)))
+		e.c.count(func(n *Stats) { n.BytesSent += int64(len(body)) })
 	}
 	if e.c.writes.note(err) {
 		e.c.log.Warn("nothing is sent to the shared build cache for a while", "pause", e.c.cfg.Pause, "error", err)
@@ -193,13 +193,13 @@ func (e *exporter) publish() {
 	if err := e.put(name, body, e.needs(write)); err != nil {
 		return
 	}
-	e.c.count.indexesSent.Add(1)
+	e.c.count(func(n *Stats) { n.IndexesSent++ })
 	s.mu.Lock()
 	s.learn(name, write)
 	s.mu.Unlock()
 	for _, name := range old {
 		ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
-		err := e.c.cfg.Far.Remove(ctx, name)
+		err := e.c.cfg.Remote.Delete(ctx, name)
 		cancel()
 		if err != nil { // harmless, and registries may not allow it
 			e.c.log.Debug("an index that was replaced cannot be removed", "name", name, "error", err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k6x/cache/blob"
 	"k6x/cache/blob/mem"
 )
 
@@ -43,18 +45,18 @@ func (f *faulty) begin(ctx context.Context, method string) error {
 	return nil
 }
 
-func (f *faulty) List(ctx context.Context, prefix string) ([]string, error) {
+func (f *faulty) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
 	if err := f.begin(ctx, "list"); err != nil {
-		return nil, err
+		return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, err) }
 	}
 	return f.Store.List(ctx, prefix)
 }
 
-func (f *faulty) Open(ctx context.Context, name string) (io.ReadCloser, error) {
+func (f *faulty) Read(ctx context.Context, name string) (io.ReadCloser, error) {
 	if err := f.begin(ctx, "open"); err != nil {
 		return nil, err
 	}
-	r, err := f.Store.Open(ctx, name)
+	r, err := f.Store.Read(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -78,18 +80,18 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-func (f *faulty) Put(ctx context.Context, name string, body []byte, needs []Object) error {
+func (f *faulty) Write(ctx context.Context, name string, body []byte, needs []Object) error {
 	f.writes.Add(1)
 	if err := f.begin(ctx, "put"); err != nil {
 		return err
 	}
-	return f.Store.Put(ctx, name, body, needs)
+	return f.Store.Write(ctx, name, body, needs)
 }
 
 // plainStore is a store in memory that may be used in a bubble of synctest.
-func plainStore() Store { return &bucketStore{new(mem.Bucket)} }
+func plainStore() Store { return bucketStore{new(mem.Bucket)} }
 
-func TestAFarLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
+func TestARemoteLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
 	a, b := makeThing("a", 5000), makeThing("b", 5000)
 	other := makeThing("other", 5000)
 	for name, open := range map[string]func([]byte) []byte{
@@ -115,10 +117,10 @@ func TestAFarLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			far := &faulty{Store: plainStore()}
-			fill(t, far, "x", a, b)
-			far.open = open
-			c := newCache(t, Config{Far: far})
+			remote := &faulty{Store: plainStore()}
+			fill(t, remote, "x", a, b)
+			remote.open = open
+			c := newCache(t, Config{Remote: remote})
 			s := start(t, c, "x")
 			gotA, gotB := has(t, s, a), has(t, s, b) // which fail if the bytes are wrong
 			if gotA && gotB && name != "longer" {
@@ -134,11 +136,11 @@ func TestAFarLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
 			if name == "longer" {
 				return // what comes after the end is not read
 			}
-			far.open = nil
+			remote.open = nil
 			if n := c.Stats(); n.PacksSent != 1 || n.IndexesSent != 1 {
 				t.Errorf("what was lost was not sent again: %+v", n)
 			}
-			want(t, start(t, newCache(t, Config{Far: far}), "x"), a, b)
+			want(t, start(t, newCache(t, Config{Remote: remote}), "x"), a, b)
 		})
 	}
 }
@@ -152,10 +154,10 @@ func TestIndexesThatLieAreNotBelieved(t *testing.T) {
 		"another":   func([]byte) []byte { return compress(t, `{"Format":1}`) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			far := &faulty{Store: plainStore()}
-			fill(t, far, "x", a)
-			far.index = change
-			c := newCache(t, Config{Far: far})
+			remote := &faulty{Store: plainStore()}
+			fill(t, remote, "x", a)
+			remote.index = change
+			c := newCache(t, Config{Remote: remote})
 			s := start(t, c, "x")
 			if has(t, s, a) {
 				t.Error("a hit")
@@ -170,11 +172,11 @@ func TestIndexesThatLieAreNotBelieved(t *testing.T) {
 }
 
 func TestAConnectionThatBreaksIsNotTakenForALoss(t *testing.T) {
-	far := &faulty{Store: plainStore()}
+	remote := &faulty{Store: plainStore()}
 	a := makeThing("a", 5000)
-	fill(t, far, "x", a)
-	far.cut = 3
-	c := newCache(t, Config{Far: far})
+	fill(t, remote, "x", a)
+	remote.cut = 3
+	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, "x")
 	if has(t, s, a) {
 		t.Error("a hit")
@@ -187,10 +189,10 @@ func TestAConnectionThatBreaksIsNotTakenForALoss(t *testing.T) {
 	}
 }
 
-func TestAFarLevelThatIsDownIsLeftAlone(t *testing.T) {
+func TestARemoteLevelThatIsDownIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		far := &faulty{Store: plainStore(), fail: func(string) error { return errors.New("connection refused") }}
-		c := newCache(t, Config{Far: far})
+		remote := &faulty{Store: plainStore(), fail: func(string) error { return errors.New("connection refused") }}
+		c := newCache(t, Config{Remote: remote})
 		for i := range 100 {
 			s := start(t, c, "x")
 			x := makeThing(fmt.Sprint(i), 10)
@@ -202,14 +204,14 @@ func TestAFarLevelThatIsDownIsLeftAlone(t *testing.T) {
 			s.Close()
 			<-s.sent
 		}
-		if calls := far.calls.Load(); calls > 2*maxFailures {
+		if calls := remote.calls.Load(); calls > 2*maxFailures {
 			t.Errorf("asked %d times", calls)
 		}
 		if n := c.Stats(); !n.ReadsPaused || !n.WritesPaused || n.Dropped == 0 {
 			t.Errorf("%+v", n)
 		}
 		time.Sleep(c.cfg.Pause + time.Second)
-		far.fail = nil
+		remote.fail = nil
 		s, x := start(t, c, "x"), makeThing("late", 10)
 		put(t, s, x)
 		s.Close()
@@ -221,18 +223,18 @@ func TestAFarLevelThatIsDownIsLeftAlone(t *testing.T) {
 	})
 }
 
-func TestASlowFarLevelCostsABoundedTime(t *testing.T) {
+func TestASlowRemoteLevelCostsABoundedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		far := &faulty{Store: plainStore()}
+		remote := &faulty{Store: plainStore()}
 		var things []thing
 		for i := range 20 { // each in a pack of its own
 			x := makeThing(fmt.Sprint(i), 100)
 			things = append(things, x)
-			fill(t, far, fmt.Sprint(i), x)
+			fill(t, remote, fmt.Sprint(i), x)
 			time.Sleep(time.Second)
 		}
-		far.delay = 5 * time.Second
-		c := newCache(t, Config{Far: far, Wait: 2 * time.Second})
+		remote.delay = 5 * time.Second
+		c := newCache(t, Config{Remote: remote, Wait: 2 * time.Second})
 		s := start(t, c, "19")
 		began := time.Now()
 		for _, x := range things {
@@ -245,7 +247,7 @@ func TestASlowFarLevelCostsABoundedTime(t *testing.T) {
 			t.Errorf("waited for %v", waited)
 		}
 		time.Sleep(time.Minute) // what comes late is of use to the next
-		if !c.near.complete(packed{Outputs: []sized{{things[19].output, 100}}}) {
+		if !c.local.complete(packed{Outputs: []sized{{things[19].output, 100}}}) {
 			t.Error("what was to be fetched ahead was not")
 		}
 		ended := time.Now()
@@ -257,10 +259,10 @@ func TestASlowFarLevelCostsABoundedTime(t *testing.T) {
 	})
 }
 
-func TestASlowFarLevelDoesNotHoldUpPutsNorKeepTheProgram(t *testing.T) {
+func TestASlowRemoteLevelDoesNotHoldUpPutsNorKeepTheProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		far := &faulty{Store: plainStore(), delay: time.Hour}
-		c := newCache(t, Config{Far: far})
+		remote := &faulty{Store: plainStore(), delay: time.Hour}
+		c := newCache(t, Config{Remote: remote})
 		s := start(t, c, "x")
 		began := time.Now()
 		for i := range maxQueue + 100 {
@@ -282,14 +284,14 @@ func TestASlowFarLevelDoesNotHoldUpPutsNorKeepTheProgram(t *testing.T) {
 	})
 }
 
-func TestAFullDiskMakesMissesAndIsNoFaultOfTheFarLevel(t *testing.T) {
-	far := openStore(t, "mem://")
+func TestAFullDiskMakesMissesAndIsNoFaultOfTheRemoteLevel(t *testing.T) {
+	remote := openStore(t, "mem://")
 	a := makeThing("a", 5000)
-	fill(t, far, "x", a)
-	c := newCache(t, Config{Far: far, Pause: time.Nanosecond})
+	fill(t, remote, "x", a)
+	c := newCache(t, Config{Remote: remote, Pause: time.Nanosecond})
 	var full atomic.Bool
 	full.Store(true)
-	c.near.fault = func(step string) error {
+	c.local.disk.Fault = func(step, _ string) error {
 		if full.Load() && step == "write" {
 			return errors.New("no space left on device")
 		}
@@ -310,16 +312,16 @@ func TestAFullDiskMakesMissesAndIsNoFaultOfTheFarLevel(t *testing.T) {
 }
 
 func TestWritersThatAreRefusedStillRead(t *testing.T) {
-	far := &faulty{Store: plainStore()}
+	remote := &faulty{Store: plainStore()}
 	a := makeThing("a", 5000)
-	fill(t, far, "x", a)
-	far.fail = func(method string) error {
+	fill(t, remote, "x", a)
+	remote.fail = func(method string) error {
 		if method == "put" {
 			return errors.New("access denied")
 		}
 		return nil
 	}
-	c := newCache(t, Config{Far: far})
+	c := newCache(t, Config{Remote: remote})
 	for i := range 10 {
 		s := start(t, c, fmt.Sprint(i))
 		want(t, s, a)
@@ -327,7 +329,7 @@ func TestWritersThatAreRefusedStillRead(t *testing.T) {
 		s.Close()
 		<-s.sent
 	}
-	if n := c.Stats(); n.ReadsPaused || !n.WritesPaused || n.FarHits == 0 {
+	if n := c.Stats(); n.ReadsPaused || !n.WritesPaused || n.RemoteHits == 0 {
 		t.Errorf("%+v", n)
 	}
 }
@@ -343,7 +345,7 @@ func TestServersThatRefuseCostOnlyTheWay(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	for _, url := range []string{"oci://" + addr + "/k6x/go", "s3://bucket?region=us-east-1&s3ForcePathStyle=true&endpoint=http://" + addr} {
-		c := newCache(t, Config{Far: openStore(t, url), Patience: 5 * time.Second})
+		c := newCache(t, Config{Remote: openStore(t, url), Patience: 5 * time.Second})
 		s := start(t, c, "x")
 		x := makeThing("x", 10)
 		if has(t, s, x) {

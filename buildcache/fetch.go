@@ -25,20 +25,18 @@ var (
 // lostFor is how long a pack that is not what it should be is not tried again.
 const lostFor = time.Hour
 
-// fetch brings a pack here, or joins whoever does. Nil: not now.
+// fetch brings a pack here, or joins the fetch that is under way. Nil: not now.
 func (c *Cache) fetch(s *scope, p *pack) *fetching {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p.fetching != nil {
 		return p.fetching
 	}
-	if c.now().Before(p.notBefore) || !c.reads.allow() || !c.begin() {
+	if c.now().Before(p.notBefore) || !c.reads.allow() {
 		return nil
 	}
 	f := &fetching{done: make(chan struct{})}
-	p.fetching = f
-	go func() {
-		defer c.work.Done()
+	if c.begin(func() {
 		lost, err := c.install(p)
 		c.noteRead("a pack of the shared build cache cannot be had", err)
 		s.mu.Lock()
@@ -52,30 +50,32 @@ func (c *Cache) fetch(s *scope, p *pack) *fetching {
 		}
 		f.err = err
 		close(f.done)
-	}()
-	return f
+	}) {
+		p.fetching = f
+	}
+	return p.fetching
 }
 
 // install fetches and unpacks. Lost says that it is no use to try again.
 func (c *Cache) install(p *pack) (lost bool, err error) {
-	if c.near.complete(p.packed) { // another fetch has ended since the caller looked
+	if c.local.complete(p.packed) { // another fetch has ended since the caller looked
 		return false, nil
 	}
 	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
 	defer cancel()
-	r, err := c.cfg.Far.Open(ctx, packName(p.ID))
+	r, err := c.cfg.Remote.Read(ctx, packName(p.ID))
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist), err
 	}
 	defer r.Close()
 	from := &source{r: io.LimitReader(r, p.Size)}
-	err = c.near.unpack(p.Outputs, from)
-	c.count.bytesFetched.Add(from.read)
+	err = c.local.unpack(p.Outputs, from)
+	c.count(func(n *Stats) { n.BytesFetched += from.read })
 	if err == nil {
-		c.count.packsFetched.Add(1)
+		c.count(func(n *Stats) { n.PacksFetched++ })
 		return false, nil
 	}
-	return from.err == nil && ctx.Err() == nil && !errors.Is(err, errNear), err
+	return from.err == nil && ctx.Err() == nil && !errors.Is(err, errLocal), err
 }
 
 // noteRead tells the breaker and the log about an exchange.
@@ -83,12 +83,12 @@ func (c *Cache) noteRead(what string, err error) {
 	if c.reading.Err() != nil {
 		return // we are closing
 	}
-	if errors.Is(err, errNear) {
+	if errors.Is(err, errLocal) {
 		c.log.Warn("the build cache cannot be written", "error", err)
 		err = nil
 	}
 	if err != nil {
-		c.count.readFailures.Add(1)
+		c.count(func(n *Stats) { n.ReadFailures++ })
 		c.log.Debug(what, "error", err)
 	}
 	if c.reads.note(err) {
@@ -96,8 +96,8 @@ func (c *Cache) noteRead(what string, err error) {
 	}
 }
 
-// far returns the entry of an action that the far level has.
-func (s *Session) far(ctx context.Context, action ID) (Entry, error) {
+// remote returns the entry of an action that the remote level has.
+func (s *Session) remote(ctx context.Context, action ID) (Entry, error) {
 	if err := s.waitReady(ctx); err != nil {
 		return Entry{}, err
 	}
@@ -108,11 +108,11 @@ func (s *Session) far(ctx context.Context, action ID) (Entry, error) {
 	if err := s.bring(ctx, output, at); err != nil {
 		return Entry{}, err
 	}
-	if err := s.c.near.bind(action, output, at.size); err != nil {
+	if err := s.c.local.bind(action, output, at.size); err != nil {
 		s.c.log.Debug("an action cannot be noted", "error", err)
 	}
 	s.use(output)
-	return Entry{Output: output, Size: at.size, Time: s.c.now(), Path: s.c.near.output(output)}, nil
+	return Entry{Output: output, Size: at.size, Time: s.c.now(), Path: s.c.local.output(output)}, nil
 }
 
 // waitReady waits for the indexes, as long as the session is young.
@@ -134,9 +134,9 @@ func (s *Session) waitReady(ctx context.Context) error {
 	}
 }
 
-// bring makes sure that an output is near, within the time that the go command is made to wait.
+// bring makes sure that an output is local, within the time that the go command is made to wait.
 func (s *Session) bring(ctx context.Context, output ID, at place) error {
-	if s.c.near.has(output, at.size) {
+	if s.c.local.has(output, at.size) {
 		return nil
 	}
 	f := s.c.fetch(s.scope, at.pack)
@@ -157,11 +157,11 @@ func (s *Session) bring(ctx context.Context, output ID, at place) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timer.C:
-		s.c.count.late.Add(1)
+		s.c.count(func(n *Stats) { n.Late++ })
 		s.c.noteRead("a pack of the shared build cache is slow", errLate)
 		return errLate
 	}
-	if s.c.near.has(output, at.size) {
+	if s.c.local.has(output, at.size) {
 		return nil
 	}
 	return errors.Join(errAbsent, f.err)
@@ -188,7 +188,7 @@ func (s *Session) fetchAll(ctx context.Context, packs []*pack) error {
 			break
 		}
 		group.Go(func() error {
-			if ctx.Err() != nil || s.c.near.complete(p.packed) {
+			if ctx.Err() != nil || s.c.local.complete(p.packed) {
 				return ctx.Err()
 			}
 			f := s.c.fetch(s.scope, p)
@@ -197,7 +197,7 @@ func (s *Session) fetchAll(ctx context.Context, packs []*pack) error {
 			}
 			select {
 			case <-f.done:
-				if errors.Is(f.err, errNear) || s.c.reads.open() {
+				if errors.Is(f.err, errLocal) || s.c.reads.open() {
 					return f.err
 				}
 				return nil

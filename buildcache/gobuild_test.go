@@ -79,13 +79,13 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the runtime")
 	}
-	far := &faulty{Store: plainStore()}
+	remote := &faulty{Store: plainStore()}
 
 	// The standard library is compiled for another program, to have machines that lack only a little.
-	base := newCache(t, Config{Far: far})
+	base := newCache(t, Config{Remote: remote})
 	s := start(t, base, "other")
 	mustBuild(t, base, s, program(t, "other"))
-	if n := base.Stats(); n.Misses < someStd || n.Puts < someStd || n.FarHits != 0 {
+	if n := base.Stats(); n.Misses < someStd || n.Puts < someStd || n.RemoteHits != 0 {
 		t.Errorf("%+v", n)
 	}
 	s.Close()
@@ -98,7 +98,7 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 		cfg.Dir = importInto(t, file.Bytes())
 		return newCache(t, cfg)
 	}
-	first := machine(t, Config{Far: far})
+	first := machine(t, Config{Remote: remote})
 	s = start(t, first, "program")
 	digest := mustBuild(t, first, s, program(t, "hello"))
 	s.Close()
@@ -108,11 +108,11 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 	}
 
 	t.Run("on an empty machine", func(t *testing.T) {
-		c := newCache(t, Config{Far: far, ReadOnly: true})
+		c := newCache(t, Config{Remote: remote, ReadOnly: true})
 		if got := mustBuild(t, c, start(t, c, "program"), program(t, "hello")); got != digest {
 			t.Error("another binary")
 		}
-		if n := c.Stats(); n.Puts >= someStd || n.FarHits < someStd {
+		if n := c.Stats(); n.Puts >= someStd || n.RemoteHits < someStd {
 			t.Errorf("%+v", n)
 		}
 		before := files(t, c.cfg.Dir) // it is a GOCACHE for a go command without us
@@ -124,7 +124,7 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 		}
 	})
 	t.Run("two at once", func(t *testing.T) {
-		c := newCache(t, Config{Far: far})
+		c := newCache(t, Config{Remote: remote})
 		s := start(t, c, "program")
 		var group sync.WaitGroup
 		var dirs []string
@@ -153,21 +153,21 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 		"refusing":  {fail: func(string) error { return errors.New("connection refused") }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bad.Store = far.Store
-			c := machine(t, Config{Far: bad, Wait: 100 * time.Millisecond})
+			bad.Store = remote.Store
+			c := machine(t, Config{Remote: bad, Wait: 100 * time.Millisecond})
 			if got := mustBuild(t, c, start(t, c, "program"), program(t, "hello")); got != digest {
 				t.Error("another binary")
 			}
-			if n := c.Stats(); n.FarHits != 0 || n.Puts == 0 {
+			if n := c.Stats(); n.RemoteHits != 0 || n.Puts == 0 {
 				t.Errorf("%+v", n)
 			}
 			c.die() // what is slow is not waited for
 		})
 	}
 	t.Run("a full disk", func(t *testing.T) {
-		c := newCache(t, Config{Far: far, ReadOnly: true, Pause: time.Nanosecond})
+		c := newCache(t, Config{Remote: remote, ReadOnly: true, Pause: time.Nanosecond})
 		full := errors.New("no space left on device")
-		c.near.fault = func(string) error { return full }
+		c.local.disk.Fault = func(string, string) error { return full }
 		s := start(t, c, "program")
 		if out, err := goBuild(t, c, s, program(t, "hello")).CombinedOutput(); err == nil {
 			t.Error("go build can do without its cache now; say so in the documents")
@@ -175,17 +175,17 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 			t.Errorf("%v; of the disk is known: %v: %s", err, s.Err(), out)
 		}
 		s.Close()
-		c = newCache(t, Config{Far: far, ReadOnly: true, Dir: c.cfg.Dir})
+		c = newCache(t, Config{Remote: remote, ReadOnly: true, Dir: c.cfg.Dir})
 		if got := mustBuild(t, c, start(t, c, "program"), program(t, "hello")); got != digest {
 			t.Error("another binary")
 		}
 	})
 	t.Run("a go command that is killed", func(t *testing.T) {
-		c := newCache(t, Config{Far: openStore(t, "mem://")})
+		c := newCache(t, Config{Remote: openStore(t, "mem://")})
 		s := start(t, c, "program")
 		var renames atomic.Int64
 		reached := make(chan struct{})
-		c.near.fault = func(step string) error {
+		c.local.disk.Fault = func(step, _ string) error {
 			if step == "rename" && renames.Add(1) == 20 {
 				close(reached)
 			}
@@ -202,7 +202,7 @@ func TestGoBuildsWithWhatAnotherMachineCompiled(t *testing.T) {
 		if err := cmd.Wait(); err == nil {
 			t.Error("it was not killed")
 		}
-		if err := c.near.each(t.Context(), func(_ ID, e Entry) error { return c.near.verify(e.Output, e.Size) }); err != nil {
+		if err := c.local.each(t.Context(), func(_ ID, e Entry) error { return c.local.verify(e.Output, e.Size) }); err != nil {
 			t.Error(err)
 		}
 		if got := mustBuild(t, c, s, program(t, "hello")); got != digest {

@@ -6,15 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
 	"strings"
 	"time"
 
+	"k6x/internal/disk"
+
 	"github.com/klauspost/compress/zstd"
 )
 
-// index is what a session adds to the far level, for others to find what it sent there.
+// index is what a session adds to the remote level, for others to find what it sent there.
 type index struct {
 	Format  int
 	Merged  bool     `json:",omitempty"` // it has all that was in the indexes before it
@@ -145,19 +146,19 @@ func isIndexBody(name string, body []byte) bool {
 
 func packName(id ID) string { return packDir + id.String() }
 
-// loadIndex reads an index from a far level. If it is not what it should be, the error is errOther.
-func loadIndex(ctx context.Context, far Store, name string) (*index, error) {
-	r, err := far.Open(ctx, name)
+// loadIndex reads an index from a remote level. If it is not what it should be, the error is errOther.
+func loadIndex(ctx context.Context, remote Store, name string) (*index, error) {
+	r, err := remote.Read(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
-	body, err := io.ReadAll(io.LimitReader(r, maxIndex+1))
+	body, err := disk.ReadAll(r, maxIndex)
+	if _, large := errors.AsType[*disk.TooLargeError](err); large || err == nil && !isIndexBody(name, body) {
+		return nil, errOther
+	}
 	if err != nil {
 		return nil, err
-	}
-	if len(body) > maxIndex || !isIndexBody(name, body) {
-		return nil, errOther
 	}
 	x, err := decodeIndex(body)
 	if err != nil {

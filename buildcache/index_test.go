@@ -109,13 +109,13 @@ func TestPacksAreUnpackedToWhatWasPacked(t *testing.T) {
 	if made.ID != sha256.Sum256(body) || made.Size != int64(len(body)) {
 		t.Errorf("%v of %d bytes is said to be %v of %d", sha256.Sum256(body), len(body), made.ID, made.Size)
 	}
-	n := newNear(t)
+	n := newLocal(t)
 	if err := n.unpack(made.Outputs[1:2], bytes.NewReader(body)); err == nil {
 		t.Error("a pack with more than announced was taken")
 	}
 	for cut := range 20 { // wherever it ends early
 		end := len(body) * cut / 20
-		if err := newNear(t).unpack(made.Outputs, bytes.NewReader(body[:end])); err == nil {
+		if err := newLocal(t).unpack(made.Outputs, bytes.NewReader(body[:end])); err == nil {
 			t.Errorf("the first %d of %d bytes were taken for all", end, len(body))
 		}
 	}

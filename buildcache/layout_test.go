@@ -29,9 +29,9 @@ func TestBucketOfTheFirstReleaseIsRead(t *testing.T) {
 	if err := os.CopyFS(root, os.DirFS(layout)); err != nil {
 		t.Fatal(err)
 	}
-	c := newCache(t, Config{Far: openStore(t, "file://"+filepath.ToSlash(root)), ReadOnly: true})
+	c := newCache(t, Config{Remote: openStore(t, "file://"+filepath.ToSlash(root)), ReadOnly: true})
 	want(t, start(t, c, "k6@v1"), things...)
-	if n := c.Stats(); n.FarHits != int64(len(things)) || n.ReadFailures != 0 {
+	if n := c.Stats(); n.RemoteHits != int64(len(things)) || n.ReadFailures != 0 {
 		t.Errorf("%+v", n)
 	}
 }

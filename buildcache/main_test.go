@@ -83,7 +83,7 @@ func openStore(t *testing.T, url string) Store {
 }
 
 // eachStore runs a test on an empty store of each kind.
-func eachStore(t *testing.T, test func(t *testing.T, far Store)) {
+func eachStore(t *testing.T, test func(t *testing.T, remote Store)) {
 	t.Run("mem", func(t *testing.T) { test(t, openStore(t, "mem://")) })
 	t.Run("file", func(t *testing.T) { test(t, openStore(t, "file://"+t.TempDir()+"?prefix=go")) })
 	t.Run("oci", func(t *testing.T) { test(t, openStore(t, startRegistry(t))) })
@@ -142,10 +142,10 @@ func want(t *testing.T, s *Session, things ...thing) {
 	}
 }
 
-// fill stores things in the far level by way of another cache.
-func fill(t *testing.T, far Store, label string, things ...thing) {
+// fill stores things in the remote level by way of another cache.
+func fill(t *testing.T, remote Store, label string, things ...thing) {
 	t.Helper()
-	c := newCache(t, Config{Far: far})
+	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, label)
 	<-s.scope.ready // else the end of the cache may come before the indexes are read, and what is there is sent again
 	put(t, s, things...)
@@ -156,18 +156,18 @@ func fill(t *testing.T, far Store, label string, things ...thing) {
 	}
 }
 
-func names(t *testing.T, far Store, prefix string) []string {
+func names(t *testing.T, remote Store, prefix string) []string {
 	t.Helper()
-	list, err := far.List(t.Context(), prefix)
+	list, err := listNames(t.Context(), remote, prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return list
 }
 
-func read(t *testing.T, far Store, name string) []byte {
+func read(t *testing.T, remote Store, name string) []byte {
 	t.Helper()
-	r, err := far.Open(t.Context(), name)
+	r, err := remote.Read(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}

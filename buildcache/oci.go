@@ -8,15 +8,20 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"k6x/cache/blob"
+
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -32,7 +37,7 @@ const (
 	packType     = "application/vnd.k6x.buildcache.pack.v1+zstd"
 )
 
-// registry is a far level in a repository of container images. A pack is a blob; an index is an image with a tag, its first layer
+// registry is a remote level in a repository of container images. A pack is a blob; an index is an image with a tag, its first layer
 // the index and the others the packs, so that the registry keeps them.
 type registry struct {
 	repo    name.Repository
@@ -115,87 +120,90 @@ func (r *registry) pull(f func(*remote.Puller) error) error {
 	return err
 }
 
-func (r *registry) List(ctx context.Context, prefix string) (names []string, err error) {
+func (r *registry) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		tags, err := r.tags(ctx)
+		if err != nil {
+			yield(blob.Info{}, err)
+			return
+		}
+		for _, tag := range tags {
+			if name := indexDir + tag; strings.HasPrefix(name, prefix) && !yield(blob.Info{Name: name}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (r *registry) tags(ctx context.Context) (tags []string, err error) {
 	err = r.pull(func(puller *remote.Puller) error {
 		pages, err := puller.Lister(ctx, r.repo)
-		if err != nil {
-			return missing(err)
-		}
-		for tags := 0; pages.HasNext(); {
-			page, err := pages.Next(ctx)
-			if err != nil {
-				return missing(err)
-			}
-			for _, tag := range page.Tags {
-				if object := indexDir + tag; strings.HasPrefix(object, prefix) {
-					names = append(names, object)
-				}
-			}
-			if tags += len(page.Tags); tags > maxListed {
-				return fmt.Errorf("more than %d tags", maxListed)
+		for err == nil && pages.HasNext() && len(tags) <= maxListed {
+			var page *remote.Tags
+			if page, err = pages.Next(ctx); err == nil {
+				tags = append(tags, page.Tags...)
 			}
 		}
-		return nil
+		if len(tags) > maxListed {
+			return fmt.Errorf("more than %d tags", maxListed)
+		}
+		return missing(err)
 	})
 	if errors.Is(err, fs.ErrNotExist) { // there is no repository before the first write
 		return nil, nil
 	}
-	return names, err
+	return tags, err
 }
 
-func (r *registry) Open(ctx context.Context, object string) (body io.ReadCloser, err error) {
-	err = r.pull(func(puller *remote.Puller) error {
-		digest, isPack := strings.CutPrefix(object, packDir)
-		digest = "sha256:" + digest
-		if !isPack {
-			if digest, err = r.indexDigest(ctx, puller, strings.TrimPrefix(object, indexDir)); err != nil {
-				return missing(err)
-			}
-		}
-		if _, err := v1.NewHash(digest); err != nil {
+func (r *registry) Read(ctx context.Context, object string) (body io.ReadCloser, err error) {
+	if id, ok := strings.CutPrefix(object, packDir); ok {
+		err = r.pull(func(puller *remote.Puller) error {
+			body, err = r.layer(ctx, puller, "sha256:"+id)
 			return err
-		}
-		layer, err := puller.Layer(ctx, r.repo.Digest(digest))
+		})
+		return body, err
+	}
+	return r.readTag(ctx, strings.TrimPrefix(object, indexDir), indexType)
+}
+
+// readTag returns the bytes of the first layer of an image. It returns an errOther if that is of another type.
+func (r *registry) readTag(ctx context.Context, tag string, kind types.MediaType) (body io.ReadCloser, err error) {
+	err = r.pull(func(puller *remote.Puller) error {
+		image, err := puller.Get(ctx, r.repo.Tag(tag))
 		if err != nil {
 			return missing(err)
 		}
-		body, err = layer.Compressed()
-		return missing(err)
+		m, err := v1.ParseManifest(bytes.NewReader(image.Manifest))
+		if err != nil || len(m.Layers) == 0 || m.Layers[0].MediaType != kind {
+			return errors.Join(errOther, err)
+		}
+		body, err = r.layer(ctx, puller, m.Layers[0].Digest.String())
+		return err
 	})
 	return body, err
 }
 
-func (r *registry) indexDigest(ctx context.Context, puller *remote.Puller, tag string) (string, error) {
-	image, err := puller.Get(ctx, r.repo.Tag(tag))
+func (r *registry) layer(ctx context.Context, puller *remote.Puller, digest string) (io.ReadCloser, error) {
+	if _, err := v1.NewHash(digest); err != nil {
+		return nil, err
+	}
+	layer, err := puller.Layer(ctx, r.repo.Digest(digest))
 	if err != nil {
-		return "", err
+		return nil, missing(err)
 	}
-	m, err := v1.ParseManifest(bytes.NewReader(image.Manifest))
-	if err != nil || len(m.Layers) == 0 || m.Layers[0].MediaType != indexType {
-		return "", errors.Join(errOther, err)
-	}
-	return m.Layers[0].Digest.String(), nil
+	body, err := layer.Compressed()
+	return body, missing(err)
 }
 
-func (r *registry) Put(ctx context.Context, object string, body []byte, needs []Object) error {
+func (r *registry) Write(ctx context.Context, object string, body []byte, needs []Object) error {
 	if strings.HasPrefix(object, packDir) {
-		_, err := r.upload(ctx, body, packType)
-		return err
+		return remote.WriteLayer(r.repo, static.NewLayer(body, packType), r.with(ctx)...)
 	}
 	tag := strings.TrimPrefix(object, indexDir)
 	m := v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType,
-		Annotations: map[string]string{"org.opencontainers.image.ref.name": tag}, // so that no other tag has the same digest
+		ArtifactType: artifactType,
+		Annotations:  map[string]string{"org.opencontainers.image.ref.name": tag}, // so that no other tag has the same digest
 	}
-	var err error
-	if m.Config, err = r.upload(ctx, []byte("{}"), "application/vnd.oci.empty.v1+json"); err != nil {
-		return err
-	}
-	index, err := r.upload(ctx, body, indexType)
-	if err != nil {
-		return err
-	}
-	m.Layers = append(m.Layers, index)
 	for _, need := range needs {
 		digest, err := v1.NewHash("sha256:" + strings.TrimPrefix(need.Name, packDir))
 		if err != nil {
@@ -203,20 +211,34 @@ func (r *registry) Put(ctx context.Context, object string, body []byte, needs []
 		}
 		m.Layers = append(m.Layers, v1.Descriptor{MediaType: packType, Digest: digest, Size: need.Size})
 	}
+	return r.writeTag(ctx, tag, m, static.NewLayer(body, indexType))
+}
+
+// writeTag sends a layer, which becomes the first one, and the manifest of an image.
+func (r *registry) writeTag(ctx context.Context, tag string, m v1.Manifest, layer v1.Layer) error {
+	config := static.NewLayer([]byte("{}"), "application/vnd.oci.empty.v1+json")
+	var sent []v1.Descriptor
+	for _, l := range []v1.Layer{config, layer} {
+		if err := remote.WriteLayer(r.repo, l, r.with(ctx)...); err != nil {
+			return err
+		}
+		d, err := partial.Descriptor(l)
+		if err != nil {
+			return err
+		}
+		sent = append(sent, *d)
+	}
+	m.SchemaVersion, m.MediaType, m.Config, m.Layers = 2, types.OCIManifestSchema1, sent[0], slices.Insert(m.Layers, 0, sent[1])
 	return remote.Put(r.repo.Tag(tag), manifest{m}, r.with(ctx)...)
 }
 
-func (r *registry) upload(ctx context.Context, body []byte, kind types.MediaType) (v1.Descriptor, error) {
-	layer := static.NewLayer(body, kind)
-	digest, err := layer.Digest()
-	if err != nil {
-		return v1.Descriptor{}, err
+// Delete removes an index. Packs are for the registry's garbage collection.
+func (r *registry) Delete(ctx context.Context, object string) error {
+	name, ok := strings.CutPrefix(object, indexDir)
+	if !ok {
+		return nil
 	}
-	return v1.Descriptor{MediaType: kind, Digest: digest, Size: int64(len(body))}, remote.WriteLayer(r.repo, layer, r.with(ctx)...)
-}
-
-func (r *registry) Remove(ctx context.Context, object string) error {
-	tag := r.repo.Tag(strings.TrimPrefix(object, indexDir))
+	tag := r.repo.Tag(name)
 	err := remote.Delete(tag, r.with(ctx)...)
 	if status(err) == http.StatusBadRequest || status(err) == http.StatusMethodNotAllowed {
 		// That of Docker removes by digest only.
@@ -225,10 +247,7 @@ func (r *registry) Remove(ctx context.Context, object string) error {
 			err = remote.Delete(r.repo.Digest(found.Digest.String()), r.with(ctx)...)
 		}
 	}
-	if isMissing(err) {
-		return nil
-	}
-	return err
+	return blob.IgnoreAbsent(missing(err))
 }
 
 func (r *registry) Close() error { return nil }
@@ -248,10 +267,9 @@ func status(err error) int {
 	return 0
 }
 
-func isMissing(err error) bool { return status(err) == http.StatusNotFound }
-
+// missing returns err, as an fs.ErrNotExist if the registry does not have what it was asked for.
 func missing(err error) error {
-	if isMissing(err) {
+	if status(err) == http.StatusNotFound {
 		return notThere(err)
 	}
 	return err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/klauspost/compress/zstd"
@@ -70,11 +69,8 @@ func (p *packer) drop() []sized {
 	return dropped
 }
 
-// errNear says that the directory is to blame, not the far level.
-var errNear = errors.New("the build cache cannot be written")
-
 // unpack writes the bodies of a pack that are not there yet.
-func (n *near) unpack(outputs []sized, pack io.Reader) error {
+func (l *local) unpack(outputs []sized, pack io.Reader) error {
 	dec, err := zstd.NewReader(pack, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(2*packWindow))
 	if err != nil {
 		return err
@@ -82,10 +78,10 @@ func (n *near) unpack(outputs []sized, pack io.Reader) error {
 	defer dec.Close()
 	for _, o := range outputs {
 		body := &source{r: io.LimitReader(dec, o.Size)}
-		if n.has(o.Output, o.Size) {
+		if l.has(o.Output, o.Size) {
 			_, err = io.Copy(io.Discard, body)
-		} else if err = n.add(o.Output, o.Size, body); err != nil && body.err == nil && !errors.Is(err, errOther) {
-			err = fmt.Errorf("%w: %w", errNear, err)
+		} else {
+			err = l.receive(o.Output, o.Size, body)
 		}
 		if err == nil && body.read != o.Size {
 			err = io.ErrUnexpectedEOF
@@ -102,9 +98,9 @@ func (n *near) unpack(outputs []sized, pack io.Reader) error {
 }
 
 // complete reports whether all bodies of a pack are there.
-func (n *near) complete(p packed) bool {
+func (l *local) complete(p packed) bool {
 	for _, o := range p.Outputs {
-		if !n.has(o.Output, o.Size) {
+		if !l.has(o.Output, o.Size) {
 			return false
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -203,16 +204,16 @@ func (c *conversation) answer(r response) {
 }
 
 // body returns a reader of the body that comes next.
-func (c *conversation) body(size int64) (*counted, error) {
+func (c *conversation) body(size int64) (*source, error) {
 	if size == 0 {
-		return &counted{r: eof{}}, nil
+		return &source{r: strings.NewReader("")}, nil
 	}
 	for {
 		switch b, err := c.in.ReadByte(); {
 		case err != nil:
 			return nil, unexpected(err)
 		case b == '"':
-			return &counted{r: base64.NewDecoder(base64.StdEncoding, &quoted{in: c.in})}, nil
+			return &source{r: base64.NewDecoder(base64.StdEncoding, &quoted{in: c.in})}, nil
 		case b != '\n':
 			return nil, fmt.Errorf("%q where a body begins", b)
 		}
@@ -248,22 +249,6 @@ func (q *quoted) Read(p []byte) (int, error) {
 	}
 	return n, io.EOF
 }
-
-// counted counts what is read.
-type counted struct {
-	r    io.Reader
-	read int64
-}
-
-func (c *counted) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.read += int64(n)
-	return n, err
-}
-
-type eof struct{}
-
-func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
 // unexpected returns err, which is not to be taken for the end of a conversation.
 func unexpected(err error) error {

@@ -61,7 +61,7 @@ func TestServeAnswersEachRequest(t *testing.T) {
 	if fmt.Sprint(got[0].KnownCommands) != "[get put close]" {
 		t.Errorf("announced %v", got[0].KnownCommands)
 	}
-	path := s.c.near.output(x.output)
+	path := s.c.local.output(x.output)
 	for _, id := range []int64{3, 8} { // the wrong put of 7 changed nothing
 		if r := got[id]; r.Miss || r.DiskPath != path || !bytes.Equal(r.OutputID, x.output[:]) || r.Size != 1<<20 || r.Time == nil {
 			t.Errorf("%d: %+v", id, r)
@@ -81,7 +81,7 @@ func TestServeAnswersEachRequest(t *testing.T) {
 			t.Errorf("%d: %+v", id, got[id])
 		}
 	}
-	if err := s.c.near.verify(x.output, 1<<20); err != nil {
+	if err := s.c.local.verify(x.output, 1<<20); err != nil {
 		t.Error(err)
 	}
 }
@@ -107,7 +107,7 @@ func TestGarbledInputIsAnErrorAndKeepsNothing(t *testing.T) {
 			if err := Serve(t.Context(), strings.NewReader(in), io.Discard, s); err == nil {
 				t.Error("no error")
 			}
-			if list := files(t, s.c.near.dir); len(list) != 0 {
+			if list := files(t, s.c.local.dir); len(list) != 0 {
 				t.Errorf("kept %v", list)
 			}
 		})
@@ -202,7 +202,7 @@ func FuzzServe(f *testing.F) {
 			} else if err != nil {
 				t.Fatalf("answered %q", out.Bytes())
 			}
-			if r.DiskPath != "" && r.OutputID != nil && c.near.verify(ID(r.OutputID), r.Size) != nil {
+			if r.DiskPath != "" && r.OutputID != nil && c.local.verify(ID(r.OutputID), r.Size) != nil {
 				t.Fatalf("a wrong body for %x", r.OutputID)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scope is what is known of the far level for one toolchain and platform.
+// scope is what is known of the remote level for one toolchain and platform.
 type scope struct {
 	name  string
 	ready chan struct{} // closed when the indexes were read for the first time, or could not be
@@ -37,7 +37,7 @@ type place struct {
 	size int64
 }
 
-// pack is a pack of the far level.
+// pack is a pack of the remote level.
 type pack struct {
 	packed
 
@@ -69,12 +69,10 @@ func (c *Cache) scopeNamed(name string) *scope {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refreshing || c.now().Sub(s.refreshed) < refreshEvery || !c.begin() {
+	if s.refreshing || c.now().Sub(s.refreshed) < refreshEvery {
 		return s
 	}
-	s.refreshing = true
-	go func() {
-		defer c.work.Done()
+	s.refreshing = c.begin(func() {
 		c.refresh(s)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -84,7 +82,7 @@ func (c *Cache) scopeNamed(name string) *scope {
 		default:
 			close(s.ready)
 		}
-	}()
+	})
 	return s
 }
 
@@ -102,57 +100,46 @@ func (c *Cache) refresh(s *scope) {
 	}
 }
 
-func (c *Cache) readIndexes(s *scope) error {
+func (c *Cache) readIndexes(s *scope) (failed error) {
 	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
 	defer cancel()
 	s.mu.Lock()
 	before := slices.Collect(maps.Keys(s.loaded))
 	s.mu.Unlock()
-	all, err := c.cfg.Far.List(ctx, indexPrefix(s.name))
+	all, err := listNames(ctx, c.cfg.Remote, indexPrefix(s.name))
 	if err != nil {
 		return err
 	}
 	slices.Sort(all)
+	names := slices.DeleteFunc(slices.Clone(all), func(name string) bool { return !isIndex(s.name, name) })
+	names = names[max(0, len(names)-maxIndexes):]
+	found := make([]*index, len(names))
+	var group errgroup.Group
+	group.SetLimit(readIndexes)
 	s.mu.Lock()
 	for _, name := range before {
 		if _, there := slices.BinarySearch(all, name); !there {
 			delete(s.loaded, name)
 		}
 	}
+	known := maps.Clone(s.loaded)
 	s.mu.Unlock()
-	var names []string
-	for _, name := range slices.Backward(all) {
-		if isIndex(s.name, name) && len(names) < maxIndexes {
-			names = append(names, name)
-		}
-	}
-	slices.Reverse(names)
-	found := make([]*index, len(names))
-	var group errgroup.Group
-	group.SetLimit(readIndexes)
-	var mu sync.Mutex // guards failed
-	var failed error
 	for i, name := range names {
-		s.mu.Lock()
-		known := s.loaded[name]
-		s.mu.Unlock()
-		if known {
+		if known[name] {
 			continue
 		}
 		group.Go(func() error {
-			x, useless, err := c.readIndex(ctx, name)
-			if useless {
-				s.mu.Lock()
-				s.loaded[name] = true
-				s.mu.Unlock()
-			}
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
-				return nil
-			}
+			x, err := loadIndex(ctx, c.cfg.Remote, name)
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			found[i] = x
+			gone := errors.Is(err, fs.ErrNotExist) // merged since it was listed
+			if gone || errors.Is(err, errOther) {
+				s.loaded[name] = true // it is no use to try again
+			}
+			if err != nil && !gone {
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", name, err))
+			}
 			return nil
 		})
 	}
@@ -165,15 +152,6 @@ func (c *Cache) readIndexes(s *scope) error {
 		}
 	}
 	return failed
-}
-
-// readIndex reads one index, nil if it was merged just now. Useless says that it is no use to try again.
-func (c *Cache) readIndex(ctx context.Context, name string) (x *index, useless bool, err error) {
-	x, err = loadIndex(ctx, c.cfg.Far, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, true, nil
-	}
-	return x, errors.Is(err, errOther), err
 }
 
 // learn adds what an index says, which is newer than what is known. The caller holds s.mu.

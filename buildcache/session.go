@@ -14,7 +14,7 @@ import (
 // Session is one build. Make one with [Cache.Start].
 type Session struct {
 	c       *Cache
-	scope   *scope // nil if there is no far level
+	scope   *scope // nil if there is no remote level
 	label   string
 	started time.Time
 	stop    context.CancelFunc // of what is fetched ahead
@@ -44,7 +44,7 @@ type Build struct {
 	// Label names builds that need the same packages, such as the canonical list of the dependencies; at
 	// most [MaxLabel] bytes.
 	Label string
-	// Private: what is compiled is nobody else's.
+	// Private: the output of its compilations is not sent.
 	Private bool
 }
 
@@ -55,24 +55,20 @@ func (c *Cache) Start(b Build) (*Session, error) {
 	}
 	reading, stop := context.WithCancel(c.reading)
 	s := &Session{c: c, label: b.Label, started: c.now(), stop: stop, used: make(map[ID]bool)}
-	if c.cfg.Far == nil {
+	if c.cfg.Remote == nil {
 		return s, nil
 	}
 	defer c.note(s)
 	s.scope = c.scopeNamed(b.Scope)
-	if c.begin() {
-		go func() {
-			defer c.work.Done()
-			s.prefetch(reading)
-		}()
-	}
-	if !c.cfg.ReadOnly && !b.Private && c.begin() {
-		s.queue, s.sent = make(chan bound, maxQueue), make(chan struct{})
-		go func() {
-			defer c.work.Done()
-			defer close(s.sent)
-			(&exporter{s: s, c: c}).run()
-		}()
+	c.begin(func() { s.prefetch(reading) })
+	if !c.cfg.ReadOnly && !b.Private {
+		queue, sent := make(chan bound, maxQueue), make(chan struct{})
+		if c.begin(func() {
+			defer close(sent)
+			(&exporter{s: s, c: c}).run(queue)
+		}) {
+			s.queue, s.sent = queue, sent
+		}
 	}
 	return s, nil
 }
@@ -104,30 +100,30 @@ func (s *Session) Close() {
 	}
 }
 
-// Get returns the entry of an action, from the directory or the far level. Any error is a miss.
+// Get returns the entry of an action, from the directory or the remote level. Any error is a miss.
 func (s *Session) Get(ctx context.Context, action ID) (Entry, error) {
-	e, err := s.c.near.get(action)
+	e, err := s.c.local.get(action)
 	if err == nil {
-		s.c.count.nearHits.Add(1)
+		s.c.count(func(n *Stats) { n.LocalHits++ })
 		s.use(e.Output)
 		return e, nil
 	}
 	if s.scope != nil {
-		if e, err = s.far(ctx, action); err == nil {
-			s.c.count.farHits.Add(1)
+		if e, err = s.remote(ctx, action); err == nil {
+			s.c.count(func(n *Stats) { n.RemoteHits++ })
 			return e, nil
 		}
 	}
-	s.c.count.misses.Add(1)
+	s.c.count(func(n *Stats) { n.Misses++ })
 	return Entry{}, err
 }
 
 // Put keeps the body of an action in the directory, and sends it later. It returns an error if
 // the body is not the one of output, or cannot be kept.
 func (s *Session) Put(_ context.Context, action, output ID, size int64, body io.Reader) (Entry, error) {
-	err := s.c.near.add(output, size, body)
+	err := s.c.local.add(output, size, body)
 	if err == nil {
-		err = s.c.near.bind(action, output, size)
+		err = s.c.local.bind(action, output, size)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -135,9 +131,9 @@ func (s *Session) Put(_ context.Context, action, output ID, size int64, body io.
 		s.err = cmp.Or(s.err, err)
 		return Entry{}, err
 	}
-	s.c.count.puts.Add(1)
+	s.c.count(func(n *Stats) { n.Puts++ })
 	s.send(bound{action, output})
-	return Entry{Output: output, Size: size, Time: s.c.now(), Path: s.c.near.output(output)}, nil
+	return Entry{Output: output, Size: size, Time: s.c.now(), Path: s.c.local.output(output)}, nil
 }
 
 // Err returns why something of this build could not be kept, if so. The go command then fails, with
@@ -148,7 +144,7 @@ func (s *Session) Err() error {
 	return s.err
 }
 
-// send queues an entry for the far level, or drops it if too many wait.
+// send queues an entry for the remote level, or drops it if too many wait.
 func (s *Session) send(b bound) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +154,7 @@ func (s *Session) send(b bound) {
 	select {
 	case s.queue <- b:
 	default:
-		s.c.count.dropped.Add(1)
+		s.c.count(func(n *Stats) { n.Dropped++ })
 	}
 }
 

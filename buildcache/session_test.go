@@ -14,15 +14,15 @@ import (
 
 func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
 	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0), makeThing("c", 7)}
-	eachStore(t, func(t *testing.T, far Store) {
-		fill(t, far, "k6@v1", things...)
-		c := newCache(t, Config{Far: far, ReadOnly: true})
+	eachStore(t, func(t *testing.T, remote Store) {
+		fill(t, remote, "k6@v1", things...)
+		c := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, c, "k6@v1")
 		want(t, s, things...)
 		if has(t, s, makeThing("never compiled", 10)) {
 			t.Error("a hit of what nobody compiled")
 		}
-		if n := c.Stats(); n.FarHits != 4 || n.Misses != 1 || n.PacksFetched != 1 || n.ReadFailures != 0 {
+		if n := c.Stats(); n.RemoteHits != 4 || n.Misses != 1 || n.PacksFetched != 1 || n.ReadFailures != 0 {
 			t.Errorf("%+v", n)
 		}
 		s.Close()
@@ -33,15 +33,15 @@ func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
 }
 
 func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	a, b := makeThing("a", 1000), makeThing("b", 1000)
-	fill(t, far, "k6@v1,x@v1", a)
-	fill(t, far, "k6@v2", b)
+	fill(t, remote, "k6@v1,x@v1", a)
+	fill(t, remote, "k6@v2", b)
 	for label, expected := range map[string]thing{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
-		c := newCache(t, Config{Far: far, ReadOnly: true})
+		c := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, c, label)
 		s.prefetch(t.Context()) // joins the one that goes on
-		if !c.near.has(expected.output, 1000) {
+		if !c.local.has(expected.output, 1000) {
 			t.Errorf("%s: it is not there", label)
 		}
 		s.Close()
@@ -53,20 +53,20 @@ func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 }
 
 func TestWhatIsThereIsNotSentAgain(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	a, b := makeThing("a", 1000), makeThing("b", 1000)
 	same := thing{makeThing("other action", 0).action, a.output, a.body}
-	fill(t, far, "1", a)
-	packs := names(t, far, packDir)
-	fill(t, far, "1", a)
-	if again := names(t, far, packDir); !slices.Equal(packs, again) || len(names(t, far, indexDir)) != 1 {
+	fill(t, remote, "1", a)
+	packs := names(t, remote, packDir)
+	fill(t, remote, "1", a)
+	if again := names(t, remote, packDir); !slices.Equal(packs, again) || len(names(t, remote, indexDir)) != 1 {
 		t.Errorf("packs %v became %v", packs, again)
 	}
-	fill(t, far, "2", same, b) // the body of one is there
-	if list := names(t, far, packDir); len(list) != 2 {
+	fill(t, remote, "2", same, b) // the body of one is there
+	if list := names(t, remote, packDir); len(list) != 2 {
 		t.Errorf("%v", list)
 	}
-	c := newCache(t, Config{Far: far})
+	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, "2")
 	want(t, s, a, same, b)
 	s.scope.mu.Lock()
@@ -79,11 +79,11 @@ func TestWhatIsThereIsNotSentAgain(t *testing.T) {
 }
 
 func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	a, b := makeThing("a", 1000), makeThing("b", 1000)
-	fill(t, far, "first", a)
-	fill(t, far, "second", b)
-	c := newCache(t, Config{Far: far})
+	fill(t, remote, "first", a)
+	fill(t, remote, "second", b)
+	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, "third")
 	want(t, s, a, b)
 	s.Close()
@@ -91,7 +91,7 @@ func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
 	if n := c.Stats(); n.IndexesSent != 1 || n.PacksSent != 0 {
 		t.Fatalf("%+v", n)
 	}
-	r := newCache(t, Config{Far: far, ReadOnly: true})
+	r := newCache(t, Config{Remote: remote, ReadOnly: true})
 	s = start(t, r, "third")
 	<-s.scope.ready
 	if packs := s.scope.packsFor("third"); len(packs) != 2 {
@@ -100,22 +100,22 @@ func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
 }
 
 func TestReadersWriteNothing(t *testing.T) {
-	far := openStore(t, "mem://")
-	c := newCache(t, Config{Far: far, ReadOnly: true})
+	remote := openStore(t, "mem://")
+	c := newCache(t, Config{Remote: remote, ReadOnly: true})
 	s := start(t, c, "x")
 	put(t, s, makeThing("a", 10))
 	s.Close()
 	finish(c)
-	if list := names(t, far, ""); len(list) != 0 {
+	if list := names(t, remote, ""); len(list) != 0 {
 		t.Errorf("wrote %v", list)
 	}
 }
 
 func TestScopesAreApart(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	a := makeThing("a", 10)
-	fill(t, far, "x", a)
-	c := newCache(t, Config{Far: far})
+	fill(t, remote, "x", a)
+	c := newCache(t, Config{Remote: remote})
 	s, err := c.Start(Build{Scope: "go1.26.8-windows-amd64", Label: "x"})
 	if err != nil {
 		t.Fatal(err)
@@ -131,8 +131,8 @@ func TestScopesAreApart(t *testing.T) {
 }
 
 func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
-	eachStore(t, func(t *testing.T, far Store) {
-		c := newCache(t, Config{Far: far})
+	eachStore(t, func(t *testing.T, remote Store) {
+		c := newCache(t, Config{Remote: remote})
 		var calls atomic.Int64
 		c.now = func() time.Time { return time.Unix(calls.Add(1), 0) } // no two sessions at a time
 		var things []thing
@@ -148,10 +148,10 @@ func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
 		if n := c.Stats(); n.WriteFailures != 0 || n.Dropped != 0 {
 			t.Errorf("%+v", n)
 		}
-		if list := names(t, far, indexDir); len(list) != 3 {
+		if list := names(t, remote, indexDir); len(list) != 3 {
 			t.Errorf("%d indexes", len(list))
 		}
-		r := newCache(t, Config{Far: far, ReadOnly: true})
+		r := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, r, "label 1")
 		want(t, s, things...)
 		s.scope.mu.Lock()
@@ -163,21 +163,21 @@ func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
 }
 
 func TestManyBodiesBecomeFewPacks(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	var things []thing
 	for i := range 2*packOutputs + 1 {
 		things = append(things, makeThing(fmt.Sprint(i), 50))
 	}
-	fill(t, far, "x", things...)
-	if list := names(t, far, packDir); len(list) != 3 {
+	fill(t, remote, "x", things...)
+	if list := names(t, remote, packDir); len(list) != 3 {
 		t.Errorf("%d packs", len(list))
 	}
-	want(t, start(t, newCache(t, Config{Far: far}), "x"), things...)
+	want(t, start(t, newCache(t, Config{Remote: remote}), "x"), things...)
 }
 
 func TestCloseOfTheCacheEndsSessions(t *testing.T) {
-	far := openStore(t, "mem://")
-	c := newCache(t, Config{Far: far})
+	remote := openStore(t, "mem://")
+	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, "x")
 	put(t, s, makeThing("a", 100))
 	finish(c)
@@ -192,8 +192,8 @@ func TestCloseOfTheCacheEndsSessions(t *testing.T) {
 }
 
 func TestTwoSessionsSendOneBodyOnce(t *testing.T) {
-	far := openStore(t, "mem://")
-	c := newCache(t, Config{Far: far})
+	remote := openStore(t, "mem://")
+	c := newCache(t, Config{Remote: remote})
 	x := makeThing("x", 1000)
 	first, second := start(t, c, "1"), start(t, c, "2")
 	put(t, first, x)
@@ -204,5 +204,5 @@ func TestTwoSessionsSendOneBodyOnce(t *testing.T) {
 	if n := c.Stats(); n.OutputsSent != 1 {
 		t.Errorf("%+v", n)
 	}
-	want(t, start(t, newCache(t, Config{Far: far}), "2"), x)
+	want(t, start(t, newCache(t, Config{Remote: remote}), "2"), x)
 }

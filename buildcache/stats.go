@@ -1,13 +1,11 @@
 package buildcache
 
-import "sync/atomic"
-
 // Stats are counts since a cache was made.
 type Stats struct {
-	NearHits int64 // found in the directory
-	FarHits  int64 // taken from the far level, by fetching ahead or when asked
-	Misses   int64 // in neither
-	Puts     int64 // compiled here
+	LocalHits  int64 // found in the directory
+	RemoteHits int64 // taken from the remote level, by fetching ahead or when asked
+	Misses     int64 // in neither
+	Puts       int64 // compiled here
 
 	PacksFetched  int64
 	BytesFetched  int64 // compressed
@@ -20,26 +18,20 @@ type Stats struct {
 	WriteFailures int64
 	Late          int64 // times that Config.Wait was over
 
-	ReadsPaused  bool // nothing is asked of the far level for now
+	ReadsPaused  bool // nothing is asked of the remote level for now
 	WritesPaused bool // nothing is sent to it for now
 }
 
-type counters struct {
-	nearHits, farHits, misses, puts                         atomic.Int64
-	packsFetched, bytesFetched                              atomic.Int64
-	packsSent, bytesSent, outputsSent, indexesSent, dropped atomic.Int64
-	readFailures, writeFailures, late                       atomic.Int64
+// count changes the counts.
+func (c *Cache) count(change func(*Stats)) {
+	c.counting.Lock()
+	defer c.counting.Unlock()
+	change(&c.stats)
 }
 
 // Stats returns what has happened so far.
-func (c *Cache) Stats() Stats {
-	n := &c.count
-	return Stats{
-		NearHits: n.nearHits.Load(), FarHits: n.farHits.Load(), Misses: n.misses.Load(), Puts: n.puts.Load(),
-		PacksFetched: n.packsFetched.Load(), BytesFetched: n.bytesFetched.Load(),
-		PacksSent: n.packsSent.Load(), BytesSent: n.bytesSent.Load(), OutputsSent: n.outputsSent.Load(),
-		IndexesSent: n.indexesSent.Load(), Dropped: n.dropped.Load(),
-		ReadFailures: n.readFailures.Load(), WriteFailures: n.writeFailures.Load(), Late: n.late.Load(),
-		ReadsPaused: c.reads.open(), WritesPaused: c.writes.open(),
-	}
+func (c *Cache) Stats() (s Stats) {
+	c.count(func(now *Stats) { s = *now })
+	s.ReadsPaused, s.WritesPaused = c.reads.open(), c.writes.open()
+	return s
 }

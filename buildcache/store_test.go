@@ -18,45 +18,45 @@ import (
 )
 
 func TestStoresKeepObjects(t *testing.T) {
-	eachStore(t, func(t *testing.T, far Store) {
-		if list := names(t, far, indexPrefix("a")); len(list) != 0 {
+	eachStore(t, func(t *testing.T, remote Store) {
+		if list := names(t, remote, indexPrefix("a")); len(list) != 0 {
 			t.Errorf("an empty store lists %v", list)
 		}
 		pack := []byte("a pack")
 		id := ID(sha256.Sum256(pack))
-		if _, err := far.Open(t.Context(), packName(id)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := remote.Read(t.Context(), packName(id)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("opening a pack that is not there: %v", err)
 		}
-		if _, err := far.Open(t.Context(), indexName("a", time.Now(), pack)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := remote.Read(t.Context(), indexName("a", time.Now(), pack)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("opening an index that is not there: %v", err)
 		}
 		for range 2 { // again does no harm
-			if err := far.Put(t.Context(), packName(id), pack, nil); err != nil {
+			if err := remote.Write(t.Context(), packName(id), pack, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := read(t, far, packName(id)); !bytes.Equal(got, pack) {
+		if got := read(t, remote, packName(id)); !bytes.Equal(got, pack) {
 			t.Errorf("got %q", got)
 		}
 		body := []byte("an index")
 		old, other := indexName("a.b", time.Unix(1, 0), body), indexName("c", time.Unix(2, 0), body)
 		for _, name := range []string{old, other} {
-			if err := far.Put(t.Context(), name, body, []Object{{packName(id), int64(len(pack))}}); err != nil {
+			if err := remote.Write(t.Context(), name, body, []Object{{packName(id), int64(len(pack))}}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if got := read(t, far, old); !bytes.Equal(got, body) {
+		if got := read(t, remote, old); !bytes.Equal(got, body) {
 			t.Errorf("got %q", got)
 		}
-		if list := names(t, far, indexPrefix("a.b")); !slices.Equal(list, []string{old}) {
+		if list := names(t, remote, indexPrefix("a.b")); !slices.Equal(list, []string{old}) {
 			t.Errorf("listed %v", list)
 		}
 		for range 2 {
-			if err := far.Remove(t.Context(), old); err != nil {
+			if err := remote.Delete(t.Context(), old); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if list := names(t, far, indexDir); !slices.Equal(list, []string{other}) {
+		if list := names(t, remote, indexDir); !slices.Equal(list, []string{other}) {
 			t.Errorf("listed %v", list)
 		}
 	})
@@ -64,13 +64,13 @@ func TestStoresKeepObjects(t *testing.T) {
 
 func TestARegistryIsUsedAgainAfterItWasAway(t *testing.T) {
 	var server *httptest.Server
-	var far Store
+	var remote Store
 	for try := 1; ; try++ {
 		server = httptest.NewUnstartedServer(ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
 		addr := server.Listener.Addr().String()
 		server.Listener.Close() // nobody listens
-		far = openStore(t, "oci://"+addr+"/k6x/go")
-		if _, err := far.List(t.Context(), indexDir); err == nil {
+		remote = openStore(t, "oci://"+addr+"/k6x/go")
+		if _, err := listNames(t.Context(), remote, indexDir); err == nil {
 			t.Fatal("a list of a registry that is not there")
 		}
 		listener, err := listen(addr)
@@ -84,7 +84,7 @@ func TestARegistryIsUsedAgainAfterItWasAway(t *testing.T) {
 	}
 	server.Start()
 	defer server.Close()
-	if list := names(t, far, indexDir); len(list) != 0 {
+	if list := names(t, remote, indexDir); len(list) != 0 {
 		t.Errorf("listed %v", list)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,37 +20,32 @@ type Trimmed struct {
 	Orphans   int      // packs that no index knew, which are gone
 }
 
-// usage is what a scope has in a far level.
+// usage is what a scope has in a remote level.
 type usage struct {
-	scope  string
-	newest string // name of an index, which sorts by time
-	packs  map[ID]int64
+	scope   string
+	indexes []string // names, the newest last
+	packs   map[ID]int64
 }
 
 // orphanAge is how old a pack that no index knows has to be to be removed: that of a build under way is to come.
 const orphanAge = 24 * time.Hour
 
-// lister is a far level that can tell which objects are old. A registry has a garbage collection of its own.
-type lister interface {
-	// listOlder passes the names that begin with prefix, of objects that were last written before a time, to each.
-	listOlder(ctx context.Context, prefix string, before time.Time, each func(name string)) error
-}
-
-// Trim makes a far level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that were not written to for
+// Trim makes a remote level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that were not written to for
 // longest: those of toolchains and platforms that are not used any more. What a build uses meanwhile, it compiles. In a bucket, packs
-// that no index knows are removed as well when they are a day old, such as those of builds that died.
-func Trim(ctx context.Context, far Store, limit int64) (Trimmed, error) {
-	return trim(ctx, far, limit, time.Now().Add(-orphanAge))
+// that no index knows are removed as well when they are a day old, such as those of builds that died. A registry has a garbage collection of its
+// own for packs, which frees the space.
+func Trim(ctx context.Context, remote Store, limit int64) (Trimmed, error) {
+	return trim(ctx, remote, limit, time.Now().Add(-orphanAge))
 }
 
-func trim(ctx context.Context, far Store, limit int64, before time.Time) (Trimmed, error) {
+func trim(ctx context.Context, remote Store, limit int64, before time.Time) (Trimmed, error) {
 	var t Trimmed
-	scopes, complete, err := usages(ctx, far)
+	scopes, complete, err := usages(ctx, remote)
 	if err != nil {
 		return t, err
 	}
-	slices.SortFunc(scopes, func(a, b *usage) int { return cmp.Compare(b.newest, a.newest) })
 	known := make(map[ID]bool)
+	var unwanted []*usage
 	for _, u := range scopes {
 		size := t.Bytes
 		for id, n := range u.packs {
@@ -56,8 +53,9 @@ func trim(ctx context.Context, far Store, limit int64, before time.Time) (Trimme
 				size += n
 			}
 		}
-		if limit > 0 && (size > limit || t.Discarded != nil) {
+		if limit > 0 && (size > limit || unwanted != nil) {
 			t.Discarded = append(t.Discarded, u.scope)
+			unwanted = append(unwanted, u)
 			continue
 		}
 		for id := range u.packs {
@@ -66,61 +64,88 @@ func trim(ctx context.Context, far Store, limit int64, before time.Time) (Trimme
 		t.Bytes = size
 		t.Kept = append(t.Kept, u.scope)
 	}
-	for _, scope := range t.Discarded {
-		if err := discard(ctx, far, scope, known); err != nil {
+	for _, u := range unwanted {
+		if err := discard(ctx, remote, u, known); err != nil {
 			return t, err
 		}
 	}
-	old, ok := far.(lister)
-	if !ok || !complete {
+	if !complete {
 		return t, nil
 	}
 	var orphans []string
-	err = old.listOlder(ctx, packDir, before, func(name string) {
-		if id, err := ParseID(strings.TrimPrefix(name, packDir)); err == nil && !known[id] {
-			orphans = append(orphans, name)
+	for info, err := range remote.List(ctx, packDir) {
+		if err != nil {
+			return t, err
 		}
-	})
-	for _, name := range orphans {
-		if err == nil {
-			err = far.Remove(ctx, name)
-			t.Orphans++
+		id, err := ParseID(strings.TrimPrefix(info.Name, packDir))
+		if err == nil && !known[id] && info.ModTime.Before(before) {
+			orphans = append(orphans, info.Name)
 		}
 	}
-	return t, err
+	for _, name := range orphans {
+		if err := remote.Delete(ctx, name); err != nil {
+			return t, err
+		}
+		t.Orphans++
+	}
+	return t, nil
 }
 
-// usages returns what each scope has. It is complete unless there is an index that cannot be read, such as one of a later k6x.
-func usages(ctx context.Context, far Store) (all []*usage, complete bool, err error) {
-	names, err := far.List(ctx, indexDir)
+// discard removes a scope from a remote level, but for the packs that others need.
+func discard(ctx context.Context, remote Store, u *usage, needed map[ID]bool) (err error) {
+	for _, name := range u.indexes {
+		if err := remote.Delete(ctx, name); err != nil {
+			return fmt.Errorf("removing an index of %s: %w", u.scope, err)
+		}
+	}
+	for id := range u.packs {
+		if !needed[id] {
+			err = errors.Join(err, remote.Delete(ctx, packName(id)))
+		}
+	}
+	return err
+}
+
+// usages returns what each scope has, those that were written to last first. It is complete unless there is an index that cannot be
+// read, such as one of a later k6x.
+func usages(ctx context.Context, remote Store) (_ []*usage, complete bool, err error) {
+	names, err := listNames(ctx, remote, indexDir)
 	if err != nil {
 		return nil, false, err
 	}
 	complete = true
 	slices.Sort(names)
+	all := make(map[string]*usage)
 	for _, name := range names {
 		parts := indexNames.FindStringSubmatch(name)
 		if parts == nil {
 			continue
 		}
-		if len(all) == 0 || all[len(all)-1].scope != parts[1] {
-			all = append(all, &usage{scope: parts[1], packs: make(map[ID]int64)})
+		u := all[parts[1]]
+		if u == nil {
+			u = &usage{scope: parts[1], packs: make(map[ID]int64)}
+			all[u.scope] = u
 		}
-		u := all[len(all)-1]
-		u.newest = strings.TrimPrefix(name, indexPrefix(u.scope))
-		x, err := loadIndex(ctx, far, name)
-		if errors.Is(err, errOther) {
+		u.indexes = append(u.indexes, name)
+		x, err := loadIndex(ctx, remote, name)
+		switch {
+		case errors.Is(err, errOther):
 			complete = false
-			continue
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		case errors.Is(err, fs.ErrNotExist): // merged since it was listed
+		case err != nil:
 			return nil, false, err
-		}
-		if err == nil {
+		default:
 			for _, p := range x.Packs {
 				u.packs[p.ID] = p.Size
 			}
 		}
 	}
-	return all, complete, nil
+	return slices.SortedFunc(maps.Values(all), func(a, b *usage) int {
+		return cmp.Compare(b.newest(), a.newest())
+	}), complete, nil
+}
+
+// newest returns the end of the name of the newest index, by which usages sort by time.
+func (u *usage) newest() string {
+	return strings.TrimPrefix(u.indexes[len(u.indexes)-1], indexPrefix(u.scope))
 }

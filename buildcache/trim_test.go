@@ -10,11 +10,11 @@ import (
 const newerScope = "go1.26.9-linux-amd64"
 
 // fillTwo stores a thing in each of two scopes, the second later.
-func fillTwo(t *testing.T, far Store) (a, b thing) {
+func fillTwo(t *testing.T, remote Store) (a, b thing) {
 	t.Helper()
 	a, b = makeThing("a", 100), makeThing("b", 100)
-	fill(t, far, "x", a)
-	c := newCache(t, Config{Far: far})
+	fill(t, remote, "x", a)
+	c := newCache(t, Config{Remote: remote})
 	s, err := c.Start(Build{Scope: newerScope, Label: "x"})
 	if err != nil {
 		t.Fatal(err)
@@ -24,9 +24,9 @@ func fillTwo(t *testing.T, far Store) (a, b thing) {
 	return a, b
 }
 
-func hasIn(t *testing.T, far Store, scope string, x thing) bool {
+func hasIn(t *testing.T, remote Store, scope string, x thing) bool {
 	t.Helper()
-	c := newCache(t, Config{Far: far, ReadOnly: true})
+	c := newCache(t, Config{Remote: remote, ReadOnly: true})
 	defer finish(c)
 	s, err := c.Start(Build{Scope: scope, Label: "x"})
 	if err != nil {
@@ -36,56 +36,56 @@ func hasIn(t *testing.T, far Store, scope string, x thing) bool {
 }
 
 func TestTrimDiscardsWhatNobodyWroteToForLongest(t *testing.T) {
-	eachStore(t, func(t *testing.T, far Store) {
-		a, b := fillTwo(t, far)
-		all, err := Trim(t.Context(), far, 1<<20)
+	eachStore(t, func(t *testing.T, remote Store) {
+		a, b := fillTwo(t, remote)
+		all, err := Trim(t.Context(), remote, 1<<20)
 		if err != nil || !slices.Equal(all.Kept, []string{newerScope, testScope}) || all.Discarded != nil || all.Orphans != 0 {
 			t.Fatalf("%+v, %v", all, err)
 		}
-		if !hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, b) {
+		if !hasIn(t, remote, testScope, a) || !hasIn(t, remote, newerScope, b) {
 			t.Error("something of it is gone, though there was room")
 		}
-		got, err := Trim(t.Context(), far, all.Bytes-1)
+		got, err := Trim(t.Context(), remote, all.Bytes-1)
 		if err != nil || !slices.Equal(got.Kept, []string{newerScope}) || !slices.Equal(got.Discarded, []string{testScope}) || got.Bytes >= all.Bytes {
 			t.Fatalf("%+v, %v", got, err)
 		}
-		if hasIn(t, far, testScope, a) {
+		if hasIn(t, remote, testScope, a) {
 			t.Error("the older one is still there")
 		}
-		if !hasIn(t, far, newerScope, b) {
+		if !hasIn(t, remote, newerScope, b) {
 			t.Error("the newer one is gone")
 		}
-		if _, bucket := far.(*bucketStore); bucket && len(names(t, far, packDir)) != 1 {
-			t.Errorf("%v", names(t, far, packDir))
+		if _, bucket := remote.(bucketStore); bucket && len(names(t, remote, packDir)) != 1 {
+			t.Errorf("%v", names(t, remote, packDir))
 		}
 	})
 }
 
 func TestTrimRemovesPacksThatNoIndexKnows(t *testing.T) {
 	for _, url := range []string{"mem://", "file://" + t.TempDir()} {
-		far := openStore(t, url)
-		a, b := fillTwo(t, far)
+		remote := openStore(t, url)
+		a, b := fillTwo(t, remote)
 		lost := []byte("of a build that died")
-		if err := far.Put(t.Context(), packName(sha256.Sum256(lost)), lost, nil); err != nil {
+		if err := remote.Write(t.Context(), packName(sha256.Sum256(lost)), lost, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := Trim(t.Context(), far, 0); err != nil || got.Orphans != 0 {
+		if got, err := Trim(t.Context(), remote, 0); err != nil || got.Orphans != 0 {
 			t.Errorf("a pack that may be of a build under way: %+v, %v", got, err)
 		}
-		if got, err := trim(t.Context(), far, 0, time.Now().Add(time.Hour)); err != nil || got.Orphans != 1 || len(got.Kept) != 2 {
+		if got, err := trim(t.Context(), remote, 0, time.Now().Add(time.Hour)); err != nil || got.Orphans != 1 || len(got.Kept) != 2 {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if len(names(t, far, packDir)) != 2 || !hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, b) {
-			t.Errorf("%v", names(t, far, packDir))
+		if len(names(t, remote, packDir)) != 2 || !hasIn(t, remote, testScope, a) || !hasIn(t, remote, newerScope, b) {
+			t.Errorf("%v", names(t, remote, packDir))
 		}
 	}
 }
 
 func TestTrimmingAPackThatTwoScopesHaveKeepsIt(t *testing.T) {
-	far := openStore(t, "mem://")
+	remote := openStore(t, "mem://")
 	a := makeThing("a", 100)
 	for _, scope := range []string{testScope, newerScope} {
-		c := newCache(t, Config{Far: far})
+		c := newCache(t, Config{Remote: remote})
 		s, err := c.Start(Build{Scope: scope, Label: "x"})
 		if err != nil {
 			t.Fatal(err)
@@ -93,20 +93,24 @@ func TestTrimmingAPackThatTwoScopesHaveKeepsIt(t *testing.T) {
 		put(t, s, a)
 		finish(c)
 	}
-	if list := names(t, far, packDir); len(list) != 1 {
+	if list := names(t, remote, packDir); len(list) != 1 {
 		t.Fatalf("%v", list)
 	}
-	if err := discard(t.Context(), far, testScope, map[ID]bool{idOfPack(t, far): true}); err != nil {
+	all, _, err := usages(t.Context(), remote)
+	if err != nil || len(all) != 2 || all[1].scope != testScope {
+		t.Fatalf("%v, %v", all, err)
+	}
+	if err := discard(t.Context(), remote, all[1], map[ID]bool{idOfPack(t, remote): true}); err != nil {
 		t.Fatal(err)
 	}
-	if hasIn(t, far, testScope, a) || !hasIn(t, far, newerScope, a) {
+	if hasIn(t, remote, testScope, a) || !hasIn(t, remote, newerScope, a) {
 		t.Error("not the scope that was meant")
 	}
 }
 
-func idOfPack(t *testing.T, far Store) ID {
+func idOfPack(t *testing.T, remote Store) ID {
 	t.Helper()
-	id, err := ParseID(names(t, far, packDir)[0][len(packDir):])
+	id, err := ParseID(names(t, remote, packDir)[0][len(packDir):])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,13 +118,13 @@ func idOfPack(t *testing.T, far Store) ID {
 }
 
 func TestADamagedIndexIsInNobodysWay(t *testing.T) {
-	far := openStore(t, "mem://")
-	fill(t, far, "x", makeThing("a", 100))
-	name := names(t, far, indexDir)[0]
-	if err := far.Put(t.Context(), name, []byte("garbage"), nil); err != nil {
+	remote := openStore(t, "mem://")
+	fill(t, remote, "x", makeThing("a", 100))
+	name := names(t, remote, indexDir)[0]
+	if err := remote.Write(t.Context(), name, []byte("garbage"), nil); err != nil {
 		t.Fatal(err)
 	}
-	got, err := trim(t.Context(), far, 0, time.Now().Add(time.Hour))
+	got, err := trim(t.Context(), remote, 0, time.Now().Add(time.Hour))
 	if err != nil || got.Orphans != 0 { // it may be one that others can read
 		t.Errorf("%+v, %v", got, err)
 	}

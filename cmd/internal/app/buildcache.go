@@ -26,8 +26,8 @@ type BuildCacheConfig struct {
 
 // BuildCache is Go's build cache as this machine shares it with others.
 type BuildCache struct {
-	cache *buildcache.Cache
-	far   buildcache.Store
+	cache  *buildcache.Cache
+	remote buildcache.Store
 }
 
 var _ native.BuildCache = (*BuildCache)(nil)
@@ -40,16 +40,16 @@ func GoCache(cacheDir string) string { return filepath.Join(GoDir(cacheDir), "go
 
 // OpenBuildCache opens a shared build cache; nothing is asked of it yet.
 func OpenBuildCache(ctx context.Context, cfg BuildCacheConfig) (*BuildCache, error) {
-	far, err := buildcache.OpenStore(ctx, buildcache.StoreConfig{URL: cfg.URL, Logger: cfg.Logger})
+	remote, err := buildcache.OpenStore(ctx, buildcache.StoreConfig{URL: cfg.URL, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Far: far, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
+	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Remote: remote, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
 	if err != nil {
-		_ = far.Close()
+		_ = remote.Close()
 		return nil, err
 	}
-	return &BuildCache{cache, far}, nil
+	return &BuildCache{cache, remote}, nil
 }
 
 // Begin begins a build.
@@ -77,7 +77,7 @@ func (b *BuildCache) Close(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	b.cache.Close(ctx)
-	return b.far.Close()
+	return b.remote.Close()
 }
 
 // register makes the counts of the cache visible.
@@ -85,8 +85,8 @@ func (b *BuildCache) register(metrics *service.Metrics) {
 	count := func(name, help string, of func(buildcache.Stats) int64) {
 		metrics.Counter(name, help, func() float64 { return float64(of(b.cache.Stats())) })
 	}
-	count("k6x_build_cache_near_hits_total", "Compiled packages that were found here.", func(s buildcache.Stats) int64 { return s.NearHits })
-	count("k6x_build_cache_far_hits_total", "Compiled packages that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.FarHits })
+	count("k6x_build_cache_near_hits_total", "Compiled packages that were found here.", func(s buildcache.Stats) int64 { return s.LocalHits })
+	count("k6x_build_cache_far_hits_total", "Compiled packages that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.RemoteHits })
 	count("k6x_build_cache_misses_total", "Compiled packages that neither had.", func(s buildcache.Stats) int64 { return s.Misses })
 	count("k6x_build_cache_fetched_bytes_total", "Bytes that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesFetched })
 	count("k6x_build_cache_sent_bytes_total", "Bytes that were sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesSent })

@@ -114,7 +114,7 @@ func TestASecondMachineCompilesNothing(t *testing.T) {
 			t.Error("other bytes")
 		}
 		// What the go command notes of the directories of its modules is no use elsewhere.
-		if n := second.builds.cache.Stats(); n.FarHits < 100 || n.Misses > 5 || n.OutputsSent != 0 {
+		if n := second.builds.cache.Stats(); n.RemoteHits < 100 || n.Misses > 5 || n.OutputsSent != 0 {
 			t.Errorf("%+v", n)
 		}
 	})

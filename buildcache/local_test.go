@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-func newNear(t *testing.T) *near {
+func newLocal(t *testing.T) *local {
 	t.Helper()
-	n, err := openNear(t.TempDir())
+	n, err := openLocal(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return n
 }
 
-func keep(t *testing.T, n *near, x thing) {
+func keep(t *testing.T, n *local, x thing) {
 	t.Helper()
 	if err := n.add(x.output, int64(len(x.body)), strings.NewReader(x.body)); err != nil {
 		t.Fatal(err)
@@ -50,28 +50,28 @@ func files(t *testing.T, dir string) (list []string) {
 
 func TestWhatIsDamagedIsAMiss(t *testing.T) {
 	x := makeThing("x", 1000)
-	for name, damage := range map[string]func(n *near) error{
-		"no action":    func(n *near) error { return os.Remove(n.action(x.action)) },
-		"no body":      func(n *near) error { return os.Remove(n.output(x.output)) },
-		"short body":   func(n *near) error { return os.Truncate(n.output(x.output), 999) },
-		"empty action": func(n *near) error { return os.Truncate(n.action(x.action), 0) },
-		"short action": func(n *near) error { return os.Truncate(n.action(x.action), lineSize-1) },
-		"long action":  func(n *near) error { return os.Truncate(n.action(x.action), lineSize+1) },
-		"other action": func(n *near) error {
+	for name, damage := range map[string]func(n *local) error{
+		"no action":    func(n *local) error { return os.Remove(n.action(x.action)) },
+		"no body":      func(n *local) error { return os.Remove(n.output(x.output)) },
+		"short body":   func(n *local) error { return os.Truncate(n.output(x.output), 999) },
+		"empty action": func(n *local) error { return os.Truncate(n.action(x.action), 0) },
+		"short action": func(n *local) error { return os.Truncate(n.action(x.action), lineSize-1) },
+		"long action":  func(n *local) error { return os.Truncate(n.action(x.action), lineSize+1) },
+		"other action": func(n *local) error {
 			return os.WriteFile(n.action(x.action), []byte(formatLine(x.output, Entry{Output: x.output, Size: 1000, Time: time.Now()})), 0o644)
 		},
-		"negative size": func(n *near) error {
+		"negative size": func(n *local) error {
 			return os.WriteFile(n.action(x.action), []byte(formatLine(x.action, Entry{Output: x.output, Size: -1, Time: time.Now()})), 0o644)
 		},
-		"action directory": func(n *near) error {
+		"action directory": func(n *local) error {
 			return errors.Join(os.Remove(n.action(x.action)), os.Mkdir(n.action(x.action), 0o755))
 		},
-		"body directory": func(n *near) error {
+		"body directory": func(n *local) error {
 			return errors.Join(os.Remove(n.output(x.output)), os.Mkdir(n.output(x.output), 0o755))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newNear(t)
+			n := newLocal(t)
 			keep(t, n, x)
 			if _, err := n.get(x.action); err != nil {
 				t.Fatal(err)
@@ -88,7 +88,7 @@ func TestWhatIsDamagedIsAMiss(t *testing.T) {
 
 func TestWrongBodiesAreRefusedAndLeaveNothing(t *testing.T) {
 	x := makeThing("x", 1000)
-	n := newNear(t)
+	n := newLocal(t)
 	for name, err := range map[string]error{
 		"other":  n.add(x.output, 1000, strings.NewReader(strings.Repeat("y", 1000))),
 		"short":  n.add(x.output, 1000, strings.NewReader(x.body[1:])),
@@ -109,9 +109,9 @@ func TestAFullDiskLeavesNothingHalf(t *testing.T) {
 	full := errors.New("no space left")
 	for step := range 6 { // create, write and rename, of body and action
 		t.Run(fmt.Sprint(step), func(t *testing.T) {
-			n := newNear(t)
+			n := newLocal(t)
 			left := step
-			n.fault = func(string) error {
+			n.disk.Fault = func(string, string) error {
 				if left--; left < 0 {
 					return full
 				}
@@ -138,7 +138,7 @@ func TestAFullDiskLeavesNothingHalf(t *testing.T) {
 
 func TestADamagedBodyIsReplacedByTheNextPut(t *testing.T) {
 	x := makeThing("x", 1000)
-	n := newNear(t)
+	n := newLocal(t)
 	keep(t, n, x)
 	if err := os.WriteFile(n.output(x.output), []byte(strings.Repeat("y", 1000)), 0o644); err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestADamagedBodyIsReplacedByTheNextPut(t *testing.T) {
 }
 
 func TestLeftoversOfTheDeadAreRemovedAndThoseOfTheLivingAreNot(t *testing.T) {
-	n := newNear(t)
+	n := newLocal(t)
 	old, young := filepath.Join(n.temp, "old"), filepath.Join(n.temp, "young")
 	for _, name := range []string{old, young} {
 		if err := os.WriteFile(name, []byte("half"), 0o600); err != nil {
@@ -160,7 +160,7 @@ func TestLeftoversOfTheDeadAreRemovedAndThoseOfTheLivingAreNot(t *testing.T) {
 	if err := os.Chtimes(old, time.Now(), time.Now().Add(-2*tempAge)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openNear(n.dir); err != nil {
+	if _, err := openLocal(n.dir); err != nil {
 		t.Fatal(err)
 	}
 	if list := files(t, n.dir); len(list) != 1 || list[0] != young {
@@ -170,7 +170,7 @@ func TestLeftoversOfTheDeadAreRemovedAndThoseOfTheLivingAreNot(t *testing.T) {
 
 func TestUseIsNotedForTrimming(t *testing.T) {
 	x := makeThing("x", 1000)
-	n := newNear(t)
+	n := newLocal(t)
 	keep(t, n, x)
 	old := time.Now().Add(-3 * time.Hour)
 	for _, name := range []string{n.action(x.action), n.output(x.output)} {
@@ -190,7 +190,7 @@ func TestUseIsNotedForTrimming(t *testing.T) {
 
 // putForever is a process that writes until it is killed; each line that it prints is one entry.
 func putForever(dir string) {
-	n, err := openNear(dir)
+	n, err := openLocal(dir)
 	if err != nil {
 		panic(err)
 	}
@@ -227,7 +227,7 @@ func TestAKilledProcessLeavesNothingHalf(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // it was killed
-		n, err := openNear(dir)
+		n, err := openLocal(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
