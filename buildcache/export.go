@@ -131,7 +131,7 @@ func (e *exporter) forget(outputs []sized) {
 	}
 }
 
-func (e *exporter) put(name string, body []byte, needs []Object) error {
+func (e *exporter) put(name string, body []byte, needs []packed) error {
 	ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
 	defer cancel()
 	err := e.c.cfg.Remote.Write(ctx, name, body, needs)
@@ -240,28 +240,24 @@ func (s *scope) mergedWith(x *index) (*index, []string) {
 }
 
 // needs returns the packs that an index needs: those that it describes or that its builds used.
-func (e *exporter) needs(x *index) (objects []Object) {
+func (e *exporter) needs(x *index) []packed {
+	needed := slices.Clone(x.Packs)
 	seen := make(map[ID]bool)
-	add := func(id ID, size int64) {
-		if !seen[id] {
-			seen[id] = true
-			objects = append(objects, Object{packName(id), size})
-		}
-	}
 	for _, p := range x.Packs {
-		add(p.ID, p.Size)
+		seen[p.ID] = true
 	}
 	s := e.s.scope
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range x.Builds {
 		for _, id := range b.Packs {
-			if p := s.packs[id]; p != nil && !p.lost {
-				add(id, p.Size)
+			if p := s.packs[id]; p != nil && !p.lost && !seen[id] {
+				seen[id] = true
+				needed = append(needed, p.packed)
 			}
 		}
 	}
-	return objects
+	return needed
 }
 
 // settle ends the sending of what an index has, whether it was written or not.

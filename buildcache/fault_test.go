@@ -80,7 +80,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, errors.New("connection reset") }
 
-func (f *faulty) Write(ctx context.Context, name string, body []byte, needs []Object) error {
+func (f *faulty) Write(ctx context.Context, name string, body []byte, needs []packed) error {
 	f.writes.Add(1)
 	if err := f.begin(ctx, "put"); err != nil {
 		return err

@@ -195,7 +195,7 @@ func (r *registry) layer(ctx context.Context, puller *remote.Puller, digest stri
 	return body, missing(err)
 }
 
-func (r *registry) Write(ctx context.Context, object string, body []byte, needs []Object) error {
+func (r *registry) Write(ctx context.Context, object string, body []byte, needs []packed) error {
 	if strings.HasPrefix(object, packDir) {
 		return remote.WriteLayer(r.repo, static.NewLayer(body, packType), r.with(ctx)...)
 	}
@@ -205,10 +205,7 @@ func (r *registry) Write(ctx context.Context, object string, body []byte, needs 
 		Annotations:  map[string]string{"org.opencontainers.image.ref.name": tag}, // so that no other tag has the same digest
 	}
 	for _, need := range needs {
-		digest, err := v1.NewHash("sha256:" + strings.TrimPrefix(need.Name, packDir))
-		if err != nil {
-			return err
-		}
+		digest := v1.Hash{Algorithm: "sha256", Hex: need.ID.String()}
 		m.Layers = append(m.Layers, v1.Descriptor{MediaType: packType, Digest: digest, Size: need.Size})
 	}
 	return r.writeTag(ctx, tag, m, static.NewLayer(body, indexType))

@@ -23,18 +23,12 @@ type Store interface {
 	// Errors:
 	//   - fs.ErrNotExist: there is no such object
 	Read(ctx context.Context, name string) (io.ReadCloser, error)
-	// Write writes an object, for as long as which those that it needs have to be kept.
-	Write(ctx context.Context, name string, body []byte, needs []Object) error
+	// Write writes an object, for as long as which the packs that it needs have to be kept.
+	Write(ctx context.Context, name string, body []byte, needs []packed) error
 	// Delete removes an object; that there is none, or that a pack goes by itself once no index needs it, is no error.
 	Delete(ctx context.Context, name string) error
 	// Close ends the use of the store.
 	Close() error
-}
-
-// Object is something in a [Store].
-type Object struct {
-	Name string
-	Size int64 // bytes
 }
 
 // maxListed bounds a listing.
@@ -86,6 +80,6 @@ func (b bucketStore) Read(ctx context.Context, name string) (io.ReadCloser, erro
 	return body, err
 }
 
-func (b bucketStore) Write(ctx context.Context, name string, body []byte, _ []Object) error {
+func (b bucketStore) Write(ctx context.Context, name string, body []byte, _ []packed) error {
 	return blob.PutBytes(ctx, b.Bucket, name, body, blob.PutOptions{ContentType: "application/zstd"})
 }

@@ -41,7 +41,7 @@ func TestStoresKeepObjects(t *testing.T) {
 		body := []byte("an index")
 		old, other := indexName("a.b", time.Unix(1, 0), body), indexName("c", time.Unix(2, 0), body)
 		for _, name := range []string{old, other} {
-			if err := remote.Write(t.Context(), name, body, []Object{{packName(id), int64(len(pack))}}); err != nil {
+			if err := remote.Write(t.Context(), name, body, []packed{{ID: id, Size: int64(len(pack))}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -20,23 +20,6 @@ import (
 	"k6x/launcher/binaries"
 )
 
-// Source is where binaries come from. Open is called before the rest, Close after.
-type Source interface {
-	Name() string // as in --builder
-
-	// Open gets ready. An error says why this source cannot be used: something is not set up, not
-	// installed or not running.
-	Open(ctx context.Context) error
-
-	// Resolve returns the versions that list has now. Nothing is built.
-	Resolve(ctx context.Context, platform k6x.Platform, list k6x.List) (k6x.List, error)
-
-	// Fetch writes the binary of a pinned list to file, which is empty.
-	Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.List, file *os.File) error
-
-	Close() error
-}
-
 // Launcher gets binaries. Dir and Platform are needed.
 type Launcher struct {
 	Dir      *binaries.Dir
@@ -92,10 +75,10 @@ func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary,
 			return b, nil
 		}
 	}
-	answered, err := l.try(ctx, func(s Source) error {
-		pinned, err := s.Resolve(ctx, l.Platform, needs)
+	answered, err := l.try(ctx, func(name string, from Builder) error {
+		pinned, err := from.Resolve(ctx, l.Platform, needs)
 		if err == nil {
-			b, err = l.add(ctx, s, pinned)
+			b, err = l.add(ctx, name, from, pinned)
 		}
 		return err
 	})
@@ -115,25 +98,18 @@ func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List,
 	if list, err = WithK6(list); err != nil {
 		return nil, "", err
 	}
-	_, err = l.try(ctx, func(s Source) error {
-		by = s.Name()
-		pinned, err = s.Resolve(ctx, l.Platform, list)
+	_, err = l.try(ctx, func(name string, from Builder) error {
+		by = name
+		pinned, err = from.Resolve(ctx, l.Platform, list)
 		return err
 	})
 	return pinned, by, err
 }
 
-// Fetch returns the kept binary with the versions that list has now; release is as of Get.
-func (l *Launcher) Fetch(ctx context.Context, list k6x.List) (b binaries.Binary, release func(), err error) {
-	anew := *l
-	anew.Clean = true
-	return anew.Get(ctx, list)
-}
-
 // With calls f with the first source that can be used, or, if f fails in a way that another
 // might not, with the next.
-func (l *Launcher) With(ctx context.Context, f func(Source) error) error {
-	_, err := l.try(ctx, f)
+func (l *Launcher) With(ctx context.Context, f func(Builder) error) error {
+	_, err := l.try(ctx, func(_ string, from Builder) error { return f(from) })
 	return err
 }
 
@@ -166,15 +142,15 @@ func (l *Launcher) permit(list k6x.List) error {
 }
 
 // add keeps the binary of a pinned list.
-func (l *Launcher) add(ctx context.Context, s Source, pinned k6x.List) (binaries.Binary, error) {
-	meta := binaries.Meta{Platform: l.Platform, Versions: make(map[string]string), Source: s.Name()}
+func (l *Launcher) add(ctx context.Context, name string, from Builder, pinned k6x.List) (binaries.Binary, error) {
+	meta := binaries.Meta{Platform: l.Platform, Versions: make(map[string]string), Source: name}
 	for _, dep := range pinned {
 		meta.Versions[dep.Name] = dep.Constraint.Version()
 	}
 	var failed error
 	b, err := l.Dir.Add(ctx, meta, func(file *os.File) error {
-		l.print(false, "getting %s from %s", pinned, s.Name())
-		if failed = s.Fetch(ctx, l.Platform, pinned, file); failed == nil {
+		l.print(false, "getting %s from %s", pinned, name)
+		if failed = from.Fetch(ctx, l.Platform, pinned, file); failed == nil {
 			failed = inspect(file, l.Platform, pinned)
 		}
 		return failed
@@ -204,35 +180,35 @@ func isAnswer(err error) bool {
 }
 
 // try calls f with one source after the other until one has answered, or no other can help.
-func (l *Launcher) try(ctx context.Context, f func(Source) error) (answered bool, err error) {
+func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) error) (answered bool, err error) {
 	var why []string
 	var failed error // of the last source
 	for _, s := range l.Sources {
-		err := s.Open(ctx)
-		if isAnswer(err) { // a mistake in a flag or file
-			l.close(s)
+		from, err := s.Open(ctx)
+		switch {
+		case isAnswer(err): // a mistake in a flag or file
 			return true, err
-		}
-		if err != nil {
-			l.print(true, "%s is passed over: %s", s.Name(), reason(err))
-		} else {
+		case err != nil:
+			l.print(true, "%s is passed over: %s", s.Name, reason(err))
+		default:
 			if failed != nil {
-				l.print(false, "%s; trying %s instead", why[len(why)-1], s.Name())
+				l.print(false, "%s; trying %s instead", why[len(why)-1], s.Name)
 			}
-			l.print(true, "asking %s", s.Name())
-			err = f(s)
+			l.print(true, "asking %s", s.Name)
+			err = f(s.Name, from)
+			if closeErr := from.Close(); closeErr != nil { // a binary that it gave is as good
+				l.print(true, "%s: %s", s.Name, reason(closeErr))
+			}
 			o, isOurs := errors.AsType[*ours](err)
 			if isOurs {
 				err = o.error
 			}
 			if isOurs || err == nil || isAnswer(err) || ctx.Err() != nil {
-				l.close(s)
 				return true, err
 			}
 			failed = err
 		}
-		why = append(why, s.Name()+": "+reason(err))
-		l.close(s)
+		why = append(why, s.Name+": "+reason(err))
 	}
 	all := "\n  " + strings.Join(why, "\n  ")
 	switch {
@@ -244,13 +220,6 @@ func (l *Launcher) try(ctx context.Context, f func(Source) error) (answered bool
 	}
 	last := k6x.AsError(failed)
 	return false, k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
-}
-
-// close closes a source. A binary that it gave is as good if that fails.
-func (l *Launcher) close(s Source) {
-	if err := s.Close(); err != nil {
-		l.print(true, "%s: %s", s.Name(), reason(err))
-	}
 }
 
 // reason returns the message of an error, with the cause of one that is a fault of this machine, which the user

@@ -64,9 +64,11 @@ type shop struct {
 	asked []string         // lists that were resolved, and that were fetched after a "+"
 }
 
-func (s *shop) Name() string               { return s.name }
-func (s *shop) Open(context.Context) error { return s.open }
-func (s *shop) Close() error               { return s.close }
+func (s *shop) source() Source {
+	return Source{s.name, func(context.Context) (Builder, error) { return s, s.open }}
+}
+
+func (s *shop) Close() error { return s.close }
 func (s *shop) pin(name string) k6x.Constraint {
 	if name == k6x.K6 {
 		return k6x.Exactly("v1.1.0")
@@ -116,7 +118,11 @@ type bench struct {
 	printed []string
 }
 
-func newBench(t *testing.T, sources ...Source) *bench {
+func newBench(t *testing.T, shops ...*shop) *bench {
+	var sources []Source
+	for _, s := range shops {
+		sources = append(sources, s.source())
+	}
 	dir, err := binaries.New(binaries.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +179,7 @@ func TestSourcesAreAskedInTurnUntilOneAnswers(t *testing.T) {
 		t.Errorf("not found: %v", err)
 	}
 	never := &shop{name: "never"}
-	b.Sources = append(b.Sources, never)
+	b.Sources = append(b.Sources, never.source())
 	if _, err := b.get("k6/x/b"); k6x.KindOf(err) != k6x.NotFound || len(never.asked) != 0 {
 		t.Errorf("after an answer another one is asked: %v, %q", err, never.asked)
 	}
@@ -252,7 +258,7 @@ func TestAK6WithMoreIsUsedOnlyIfNoSourceAnswers(t *testing.T) {
 		"breaks off":    {name: "s", has: all, fetch: map[string]error{"k6": errors.New("it broke off")}},
 		"is not set up": {name: "s", open: errors.New("it is not set up")},
 	} {
-		b.Sources, details = []Source{source}, nil
+		b.Sources, details = []Source{source.source()}, nil
 		b.want("k6/x/a", "k6@v1.1.0,k6/x/a@v0.1.0,k6/x/b@v0.1.0")
 		if !strings.Contains(strings.Join(details, "\n"), "has more than what is needed, and is used as no builder answers") {
 			t.Errorf("%s: printed %q", name, details)
@@ -312,8 +318,8 @@ func TestNothingButTheK6ThatWasAskedForIsKept(t *testing.T) {
 	if _, err := b.get("k6"); err == nil || !strings.Contains(err.Error(), "it is for "+host.String()) {
 		t.Errorf("another platform: %v", err)
 	}
-	newer := &newer{shop{name: "s", data: data}}
-	b = newBench(t, newer)
+	b = newBench(t)
+	b.Sources = []Source{{"s", func(context.Context) (Builder, error) { return &newer{shop{data: data}}, nil }}}
 	if _, err := b.get("k6"); err == nil || !strings.Contains(err.Error(), "it is k6 v1.1.0") {
 		t.Errorf("another version: %v", err)
 	}
@@ -347,7 +353,7 @@ func TestAFullDiskIsNoFaultOfASource(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := &shop{name: "second"}
-	l := Launcher{Dir: dir, Platform: host, Sources: []Source{&shop{name: "first"}, second}}
+	l := Launcher{Dir: dir, Platform: host, Sources: []Source{(&shop{name: "first"}).source(), second.source()}}
 	if _, _, err := l.Get(t.Context(), nil); err == nil || len(second.asked) > 0 {
 		t.Errorf("%v; the second was asked for %q", err, second.asked)
 	}
@@ -369,10 +375,11 @@ func TestRequestsToAService(t *testing.T) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 	}))
 	defer server.Close()
-	b := newBench(t, &Service{Dial: func() (*client.Client, error) {
+	b := newBench(t)
+	b.Sources = []Source{{"service", func(context.Context) (Builder, error) {
 		base, err := client.ParseBase(server.URL)
-		return &client.Client{Base: base, Progress: func(client.Event) {}}, err
-	}})
+		return Service{Client: &client.Client{Base: base, Progress: func(client.Event) {}}}, err
+	}}}
 	for _, c := range []struct {
 		list string
 		want []string

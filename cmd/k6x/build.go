@@ -123,15 +123,7 @@ func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x
 	}
 	// Not among those of .k6x: it is --bin-dir here that says where a k6 goes.
 	keep := binaries.Config{Dir: filepath.Join(o.cacheDir, "bin"), Size: int64(o.keep.size)}
-	l, err := o.launcher(keep, platform, shown)
-	if err != nil {
-		return program{}, nil, err
-	}
-	b, release, err := l.Fetch(ctx, needs)
-	if err != nil {
-		return program{}, nil, err
-	}
-	return program{Path: b.Path, Versions: b.List().String(), Source: b.Source}, release, nil
+	return o.builderOptions.get(ctx, keep, true, platform, needs, shown)
 }
 
 // copyProgram writes a copy that comes to its name as a whole, or not at all.

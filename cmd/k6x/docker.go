@@ -23,7 +23,7 @@ var fetching = []string{
 }
 
 // docker opens a workshop that builds in a container.
-func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Workshop, error) {
+func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.Workshop, error) {
 	var env []string
 	for _, name := range fetching {
 		if value := strings.TrimSpace(os.Getenv(name)); value != "" {
@@ -32,17 +32,17 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 	}
 	env, err := gotool.Fetching(append(env, o.Env...), o.Direct)
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
 	engine, err := container.New(ctx, container.Config{
 		Image: o.image, Network: o.network, Env: env, Dir: "", Logger: shown.logger(),
 	})
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
 	tool := new(gotool.Tool) // with which the resolver fetches modules here
 	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
-	fail := func(err error) (launcher.Workshop, error) { return launcher.Workshop{}, errors.Join(err, release()) }
+	fail := func(err error) (*launcher.Workshop, error) { return nil, errors.Join(err, release()) }
 	settings, err := engine.Settings(ctx, shown.watch(""))
 	if err != nil {
 		return fail(err)
@@ -56,5 +56,5 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (launcher.Wo
 	if err != nil {
 		return fail(err)
 	}
-	return launcher.Workshop{Engine: engine, Settings: settings, Resolve: resolveWith(r), Close: release}, nil
+	return &launcher.Workshop{Engine: engine, Settings: settings, Resolver: r, Report: shown.watch(""), Release: release}, nil
 }

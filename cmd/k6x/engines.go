@@ -3,15 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 
-	"k6x"
-	"k6x/builder"
 	"k6x/builder/fast"
 	"k6x/builder/native"
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
-	"k6x/event"
 	"k6x/launcher"
 	"k6x/resolver"
 )
@@ -46,30 +42,30 @@ func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.
 }
 
 // native opens a workshop that builds with the go command here.
-func (o *builderOptions) native(ctx context.Context, shown *screen) (launcher.Workshop, error) {
+func (o *builderOptions) native(ctx context.Context, shown *screen) (*launcher.Workshop, error) {
 	t, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
-	used := &usedEngine{Engine: fast.New(engine, fast.Config{Lifetime: o.lifetime, Logger: shown.logger()})}
-	return launcher.Workshop{
-		Engine:   used,
-		Settings: engine.Settings(), Resolve: resolveWith(r),
-		Close: func() error {
-			if used.built {
-				engine.Settle(ctx)
-				app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
-			}
-			return t.Close()
-		},
-	}, nil
+	w := &launcher.Workshop{
+		Engine:   fast.New(engine, fast.Config{Lifetime: o.lifetime, Logger: shown.logger()}),
+		Settings: engine.Settings(), Resolver: r, Report: shown.watch(""),
+	}
+	w.Release = func() error {
+		if w.Built {
+			engine.Settle(ctx)
+			app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
+		}
+		return t.Close()
+	}
+	return w, nil
 }
 
 // xk6 opens a workshop that has an xk6 on PATH build.
-func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ launcher.Workshop, err error) {
+func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ *launcher.Workshop, err error) {
 	t, err := o.openGo(ctx, shown)
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -78,23 +74,12 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ launcher.Wor
 	}()
 	engine, err := xk6.New(ctx, xk6.Config{Tool: t.Tool, Cage: t.Cage, Personal: t.Personal, Dir: app.GoDir(o.cacheDir), Logger: shown.logger()})
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
 	t.OnClose(engine.Close)
 	r, err := o.resolver(ctx, fetcher{t.Tool, engine.Env(), engine.RunFetching}, shown)
 	if err != nil {
-		return launcher.Workshop{}, err
+		return nil, err
 	}
-	return launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolve: resolveWith(r), Close: t.Close}, nil
-}
-
-// usedEngine is an engine that knows whether it has built anything.
-type usedEngine struct {
-	builder.Engine
-	built bool
-}
-
-func (u *usedEngine) Build(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
-	u.built = true
-	return u.Engine.Build(ctx, job, report, w)
+	return &launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolver: r, Report: shown.watch(""), Release: t.Close}, nil
 }

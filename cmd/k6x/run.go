@@ -159,12 +159,23 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 	if len(o.replace) > 0 {
 		return o.getReplaced(ctx, o.replaceOptions, hostPlatform(), needs, shown)
 	}
-	l, err := o.launcher(o.keepOptions.binaries(o.cacheDir), hostPlatform(), shown)
+	return o.builderOptions.get(ctx, o.keepOptions.binaries(o.cacheDir), o.clean, hostPlatform(), needs, shown)
+}
+
+// get returns a k6 that has the dependencies and nothing else: one that keep has, unless clean.
+func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bool, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
+	keep.Logger = shown.logger()
+	keep.Waiting = func() { shown.waiting("waiting for another k6x, which is getting the same k6") }
+	dir, err := binaries.New(keep)
 	if err != nil {
 		return program{}, nil, err
 	}
-	l.Clean = o.clean
-	if o.filter != "" { // holds for kept binaries, too
+	sources, err := o.sources(shown)
+	if err != nil {
+		return program{}, nil, err
+	}
+	l := launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean}
+	if o.filter != "" && !clean { // holds for kept binaries, too
 		r, err := o.openResolver(ctx, fetcher{env: os.Environ()}, shown)
 		if err != nil {
 			return program{}, nil, err
@@ -181,21 +192,6 @@ func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (pr
 		return program{}, nil, err
 	}
 	return program{Path: b.Path, Versions: b.List().String(), Source: b.Source}, release, nil
-}
-
-// launcher returns one for a platform that keeps binaries as keep says.
-func (o *builderOptions) launcher(keep binaries.Config, platform k6x.Platform, shown *screen) (*launcher.Launcher, error) {
-	keep.Logger = shown.logger()
-	keep.Waiting = func() { shown.waiting("waiting for another k6x, which is getting the same k6") }
-	dir, err := binaries.New(keep)
-	if err != nil {
-		return nil, err
-	}
-	sources, err := o.sources(shown)
-	if err != nil {
-		return nil, err
-	}
-	return &launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print}, nil
 }
 
 // describe writes the versions and the source of a k6, before k6 writes its own.

@@ -24,40 +24,45 @@ func hostPlatform() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: r
 
 // sources returns those that --builder names. Each reports its progress to shown.
 func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
-	local := func(name string, make func(context.Context, *screen) (launcher.Workshop, error)) *launcher.Local {
-		return &launcher.Local{Builder: name, Report: shown.watch(""), Make: func(ctx context.Context) (launcher.Workshop, error) { return make(ctx, shown) }}
+	here := func(open func(context.Context, *screen) (*launcher.Workshop, error)) func(context.Context) (launcher.Builder, error) {
+		return func(ctx context.Context) (launcher.Builder, error) { return open(ctx, shown) }
 	}
-	known := map[string]launcher.Source{
-		"service": &launcher.Service{Dial: func() (*client.Client, error) { return o.dial(shown) }},
-		"native":  local("native", o.native),
-		"docker":  local("docker", o.docker),
-		"xk6":     local("xk6", o.xk6),
+	known := map[string]func(context.Context) (launcher.Builder, error){
+		"service": func(context.Context) (launcher.Builder, error) {
+			c, err := o.dial(shown)
+			return launcher.Service{Client: c, Permit: o.permit(shown)}, err
+		},
+		"native": here(o.native), "docker": here(o.docker), "xk6": here(o.xk6),
 	}
 	var list []launcher.Source
 	for i, name := range o.builders {
 		if slices.Contains(o.builders[:i], name) {
 			continue
 		}
-		s, ok := known[name]
+		open, ok := known[name]
 		if !ok {
 			return nil, &cli.UsageError{Err: fmt.Errorf("--builder %q is not service, native, docker or xk6", name)}
 		}
-		if name == "service" && o.filter != "" {
-			// The service has its own filter; this is the user's.
-			s = &launcher.Filtered{Source: s, Permit: func(ctx context.Context, list k6x.List) error {
-				r, err := o.resolver(ctx, fetcher{env: os.Environ()}, shown)
-				if err != nil {
-					return err
-				}
-				return r.Permit(list)
-			}}
-		}
-		list = append(list, s)
+		list = append(list, launcher.Source{Name: name, Open: open})
 	}
 	if len(list) == 0 {
 		return nil, &cli.UsageError{Err: errors.New("--builder is empty")}
 	}
 	return list, nil
+}
+
+// permit returns the user's own filter of what a service, which has one too, is asked for; nil if there is none.
+func (o *builderOptions) permit(shown *screen) func(context.Context, k6x.List) error {
+	if o.filter == "" {
+		return nil
+	}
+	return func(ctx context.Context, list k6x.List) error {
+		r, err := o.resolver(ctx, fetcher{env: os.Environ()}, shown)
+		if err != nil {
+			return err
+		}
+		return r.Permit(list)
+	}
 }
 
 // dial returns a client of the builder service.
@@ -114,15 +119,4 @@ func (o *builderOptions) openResolver(ctx context.Context, f fetcher, shown *scr
 		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: f.env, Run: f.run, Egress: tool.Egress,
 		Logger: shown.logger(),
 	})
-}
-
-// resolveWith returns the resolve function of a workshop.
-func resolveWith(r *resolver.Resolver) func(ctx context.Context, list k6x.List) ([]k6x.Module, bool, error) {
-	return func(ctx context.Context, list k6x.List) ([]k6x.Module, bool, error) {
-		if err := r.Permit(list); err != nil {
-			return nil, false, err
-		}
-		found, err := r.Resolve(ctx, list)
-		return found.Modules, found.Cgo, err
-	}
 }
