@@ -114,20 +114,11 @@ func (c *buildClient) post(ctx context.Context, body []byte) (artifact, error) {
 		return artifact{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if c.Token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Token)
-	}
-	resp, err := c.HTTP.Do(req)
-	if err != nil {
-		return artifact{}, client.Unreachable(c.Base.Host, err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return artifact{}, client.Unreachable(c.Base.Host, err)
-	}
 	var answer buildAnswer
-	bad := json.Unmarshal(data, &answer)
+	resp, data, bad, err := exchange(c.HTTP, req, c.Token, &answer)
+	if err != nil {
+		return artifact{}, client.Unreachable(c.Base.Host, err)
+	}
 	switch words := answer.Error.innermost(); {
 	case resp.StatusCode != http.StatusOK:
 		return artifact{}, refused(resp, words, data)
@@ -138,6 +129,20 @@ func (c *buildClient) post(ctx context.Context, body []byte) (artifact, error) {
 		return artifact{}, k6x.Errorf(k6x.Invalid, "%s", k6x.Printable(words))
 	}
 	return c.validate(answer.Artifact)
+}
+
+// exchange sends a request with a token, if there is one, and reads the answer, which is bounded. Bad says why it is not the JSON
+// of answer. After an error the response is nil if there is none.
+func exchange(c *http.Client, req *http.Request, token string, answer any) (resp *http.Response, data []byte, bad, err error) {
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if resp, err = c.Do(req); err != nil {
+		return nil, nil, nil, err
+	}
+	defer resp.Body.Close()
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	return resp, data, json.Unmarshal(data, answer), err
 }
 
 // validate returns a with an absolute URL, or an error unless it has a URL and a checksum.

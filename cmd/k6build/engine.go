@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -62,17 +60,14 @@ var goDefaults = []string{
 	"GOINSECURE=", "GOVCS=", "GOAUTH=netrc",
 }
 
-// goOptions returns the options for the go command, with the environment that it gets here.
-func (e *engineOptions) goOptions() app.GoOptions {
-	o := e.GoOptions
+// set sets the options of a service that these flags decide.
+func (e *engineOptions) set(o *app.Options) (err error) {
+	o.Registries, err = e.registries()
+	o.Cgo, o.GoOptions = e.cgo, e.GoOptions
 	if !e.copyGoEnv {
 		o.Env = slices.Concat(goDefaults, o.Env)
 	}
-	return o
-}
-
-func textLogger(w io.Writer, level slog.Level) *slog.Logger {
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+	return err
 }
 
 // directoryURL returns the URL of a directory, "" of "".

@@ -11,10 +11,17 @@ import (
 // with -e comes last, and the last one wins.
 func TestEnvironmentOfTheGoCommand(t *testing.T) {
 	given := []string{"GOPROXY=https://proxy.example.com"}
-	if got := (&engineOptions{GoOptions: app.GoOptions{Env: given}, copyGoEnv: true}).goOptions().Env; !slices.Equal(got, given) {
+	env := func(copied bool) []string {
+		var o app.Options
+		if err := (&engineOptions{GoOptions: app.GoOptions{Env: given}, copyGoEnv: copied}).set(&o); err != nil {
+			t.Fatal(err)
+		}
+		return o.Env
+	}
+	if got := env(true); !slices.Equal(got, given) {
 		t.Errorf("with -g: %q", got)
 	}
-	got := (&engineOptions{GoOptions: app.GoOptions{Env: given}}).goOptions().Env
+	got := env(false)
 	if len(got) < 5 || got[len(got)-1] != given[0] || !slices.Contains(got, "GOSUMDB=sum.golang.org") {
 		t.Errorf("without: %q", got)
 	}

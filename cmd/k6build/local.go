@@ -66,7 +66,7 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	}
 	logger := slog.New(slog.DiscardHandler)
 	if o.verbose {
-		logger = textLogger(stderr, slog.LevelDebug)
+		logger = cli.TextLogger(stderr, slog.LevelDebug)
 	}
 	file, err := cli.CreateOutput(o.output, "output") // first, so that nothing is built for a name that cannot be written
 	if err != nil {
@@ -76,7 +76,7 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	shown := progress.New(stderr, o.quiet || o.verbose)
 	defer shown.Close()
 	shown.Spin("building for " + platform.String())
-	artifact, err := build{platform, list, major}.run(ctx, options, logger, file)
+	artifact, err := build(ctx, options, logger, platform, list, major, file)
 	shown.Close()
 	if err != nil {
 		if e, ok := errors.AsType[*k6x.Error](err); ok && o.verbose && e.Output != "" {
@@ -96,36 +96,26 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 
 // appOptions returns the options of a service in this process, for one build.
 func (o *localOptions) appOptions() (app.Options, error) {
-	registries, err := o.registries()
-	if err != nil {
-		return app.Options{}, err
-	}
 	store, err := directoryURL(o.storeDir)
 	if err != nil {
 		return app.Options{}, err
 	}
-	return app.Options{
-		Registries: registries, Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
+	options := app.Options{
+		Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
 		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
-		GoOptions: o.goOptions(), Cgo: o.cgo,
-	}, nil
+	}
+	err = o.set(&options)
+	return options, err
 }
 
-// build describes one build.
-type build struct {
-	platform k6x.Platform
-	list     k6x.List
-	major    int // of k6
-}
-
-// run makes the parts of a service, builds with them, and copies the binary to w.
-func (b build) run(ctx context.Context, o app.Options, logger *slog.Logger, w io.Writer) (_ k6x.Artifact, err error) {
+// build makes the parts of a service, builds a list for a major version of k6 with them, and copies the binary to w.
+func build(ctx context.Context, o app.Options, logger *slog.Logger, platform k6x.Platform, list k6x.List, major int, w io.Writer) (_ k6x.Artifact, err error) {
 	a, err := app.New(ctx, o, logger)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	artifact, entry, err := a.Build(ctx, b.platform, b.list, b.major)
+	artifact, entry, err := a.Build(ctx, platform, list, major)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -92,24 +91,16 @@ func (p *publisher) do(ctx context.Context, method, digest string, entry *cache.
 		req.Body, req.ContentLength = io.NopCloser(entry.Body), entry.Size
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
-	if p.token != "" {
-		req.Header.Set("Authorization", "Bearer "+p.token)
-	}
-	resp, err := p.http.Do(req)
-	if err != nil {
-		return "", p.fault("it does not answer", err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return "", p.fault("its answer broke off", err)
-	}
 	var answer struct {
 		Error  *nestedError
 		Object struct{ Checksum, URL string }
 	}
-	bad := json.Unmarshal(data, &answer)
+	resp, _, bad, err := exchange(p.http, req, p.token, &answer)
 	switch {
+	case resp == nil:
+		return "", p.fault("it does not answer", err)
+	case err != nil:
+		return "", p.fault("its answer broke off", err)
 	case resp.StatusCode == http.StatusNotFound && method == http.MethodGet:
 		return "", errNoObject
 	case method == http.MethodPost && answer.Error.mentions("duplicate object"):

@@ -56,7 +56,7 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 	if o.verbose {
 		o.level = min(o.level, slog.LevelDebug)
 	}
-	logger := textLogger(stderr, o.level)
+	logger := cli.TextLogger(stderr, o.level)
 	options, err := o.appOptions()
 	if err != nil {
 		return err
@@ -73,18 +73,15 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 }
 
 func (o *serverOptions) appOptions() (app.Options, error) {
-	registries, err := o.registries()
-	if err != nil {
+	options := o.service
+	if err := o.set(&options); err != nil {
 		return app.Options{}, err
 	}
 	store, err := o.bucketOptions.url()
 	if err != nil {
 		return app.Options{}, err
 	}
-	options := o.service
-	options.GoOptions = o.goOptions()
 	options.Addr, options.AddrFlag, options.Program = fmt.Sprintf(":%d", o.port), "port", "k6build server"
-	options.Registries, options.Cgo = registries, o.cgo
 	options.Store, options.BuildAlone = store, o.lock != "s3"
 	options.StoreSize, options.NearSize, options.GoCacheSize = 20<<30, 5<<30, 10<<30
 	options.TrustedProxies = []string{"127.0.0.0/8", "::1/128"}

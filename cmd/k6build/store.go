@@ -53,7 +53,7 @@ it, GET /store/ID/download sends it. An id is stored once: another upload is ref
 }
 
 func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (err error) {
-	logger := textLogger(stderr, o.level)
+	logger := cli.TextLogger(stderr, o.level)
 	cfg := service.ObjectsConfig{Metrics: service.NewMetrics(), Logger: logger}
 	if o.downloadURL != "" {
 		if cfg.DownloadURL, err = cli.ParseURL("download-url", o.downloadURL, "a base URL such as https://store.example.com"); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"k6x"
 	"k6x/client"
+	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/progress"
 	"k6x/event"
 )
@@ -37,7 +38,7 @@ func (s *screen) logger() *slog.Logger {
 	if !s.verbose {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(s.w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	return cli.TextLogger(s.w, slog.LevelInfo)
 }
 
 // waiting shows that another process has to end first; without a display it prints a line.

@@ -8,12 +8,16 @@ import (
 
 // Logger returns a logger that writes to w in a format, which is text or json.
 func Logger(w io.Writer, level slog.Level, format string) (*slog.Logger, error) {
-	options := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
+		return TextLogger(w, level), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
 	}
 	return nil, &UsageError{Err: fmt.Errorf("--log-format is text or json, not %q", format)}
+}
+
+// TextLogger returns a logger that writes lines for people to w.
+func TextLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
