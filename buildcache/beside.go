@@ -20,15 +20,6 @@ const (
 	maxBesideName = 1000 // bytes
 )
 
-// passing reports whether a file is only there while a process writes.
-func passing(entry fs.DirEntry, rel string) bool {
-	if entry.IsDir() {
-		return rel == "tmp"
-	}
-	ext := path.Ext(entry.Name())
-	return !entry.Type().IsRegular() || ext == ".lock" || ext == ".partial" || ext == ".tmp"
-}
-
 // addDir adds the files in dir, which need not be there, to an archive.
 func addDir(ctx context.Context, archive *tar.Writer, name, dir string) error {
 	return filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
@@ -42,13 +33,10 @@ func addDir(ctx context.Context, archive *tar.Writer, name, dir string) error {
 		if err != nil {
 			return err
 		}
-		if passing(entry, rel) {
-			if entry.IsDir() {
-				return filepath.SkipDir
-			}
-			return nil
-		}
-		if entry.IsDir() {
+		switch ext := path.Ext(entry.Name()); {
+		case entry.IsDir() && rel == "tmp":
+			return filepath.SkipDir
+		case !entry.Type().IsRegular(), ext == ".lock", ext == ".partial", ext == ".tmp": // there only while a process writes
 			return nil
 		}
 		err = addFile(archive, path.Join(besideDir, name, filepath.ToSlash(rel)), file)

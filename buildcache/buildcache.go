@@ -77,11 +77,11 @@ type Cache struct {
 	unread  context.CancelFunc
 	work    sync.WaitGroup // exchanges with Remote, and conversations
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	scopes map[string]*scope
-	door   *door // nil until the first Environ
-	open   map[*Session]bool
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	scopes   map[string]*scope
+	endpoint *endpoint // nil until the first Environ
+	open     map[*Session]bool
 }
 
 // New opens the local level. A directory that cannot be made is an error of kind Internal.
@@ -118,10 +118,10 @@ func New(cfg Config) (*Cache, error) {
 func (c *Cache) Close(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true
-	door, open := c.door, slices.Collect(maps.Keys(c.open))
+	socket, open := c.endpoint, slices.Collect(maps.Keys(c.open))
 	c.mu.Unlock()
-	if door != nil {
-		door.close()
+	if socket != nil {
+		socket.close()
 	}
 	for _, s := range open {
 		s.Close()

@@ -98,7 +98,8 @@ func (c *Cache) noteRead(what string, err error) {
 
 // remote returns the entry of an action that the remote level has.
 func (s *Session) remote(ctx context.Context, action ID) (Entry, error) {
-	if err := s.waitReady(ctx); err != nil {
+	// The session waits for the indexes as long as it is young.
+	if err := wait(ctx, s.scope.ready, s.started.Add(s.c.cfg.Wait).Sub(s.c.now())); err != nil {
 		return Entry{}, err
 	}
 	output, at, ok := s.scope.find(action)
@@ -115,17 +116,17 @@ func (s *Session) remote(ctx context.Context, action ID) (Entry, error) {
 	return Entry{Output: output, Size: at.size, Time: s.c.now(), Path: s.c.local.output(output)}, nil
 }
 
-// waitReady waits for the indexes, as long as the session is young.
-func (s *Session) waitReady(ctx context.Context) error {
+// wait waits until done is closed. It returns an errLate if that takes longer than limit.
+func wait(ctx context.Context, done <-chan struct{}, limit time.Duration) error {
 	select {
-	case <-s.scope.ready:
+	case <-done:
 		return nil
 	default:
 	}
-	timer := time.NewTimer(s.started.Add(s.c.cfg.Wait).Sub(s.c.now()))
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-s.scope.ready:
+	case <-done:
 		return nil
 	case <-timer.C:
 		return errLate
@@ -143,28 +144,23 @@ func (s *Session) bring(ctx context.Context, output ID, at place) error {
 	if f == nil {
 		return errPaused
 	}
-	if s.c.reads.open() { // it is slow, so this is not worth to wait for
-		select {
-		case <-f.done:
-		default:
-			return errPaused
-		}
+	limit := s.c.cfg.Wait
+	slow := s.c.reads.open() // so this is not worth to wait for
+	if slow {
+		limit = 0
 	}
-	timer := time.NewTimer(s.c.cfg.Wait)
-	defer timer.Stop()
-	select {
-	case <-f.done:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	err := wait(ctx, f.done, limit)
+	if err == errLate && slow {
+		return errPaused
+	}
+	if err == errLate {
 		s.c.count(func(n *Stats) { n.Late++ })
 		s.c.noteRead("a pack of the shared build cache is slow", errLate)
-		return errLate
 	}
-	if s.c.local.has(output, at.size) {
-		return nil
+	if err == nil && !s.c.local.has(output, at.size) {
+		err = errors.Join(errAbsent, f.err)
 	}
-	return errors.Join(errAbsent, f.err)
+	return err
 }
 
 // prefetch brings the packs here that a build of this label is likely to need.

@@ -26,7 +26,7 @@ type Session struct {
 	used   map[ID]bool
 	packs  []ID // used, in order
 	err    error
-	id     string // at the door; "" if Environ was not called
+	id     string // at the endpoint; "" if Environ was not called
 }
 
 var _ Handler = (*Session)(nil)

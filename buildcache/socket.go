@@ -22,8 +22,8 @@ import (
 	"k6x/internal/cage"
 )
 
-// door is where go commands come in: a socket in a directory that only this user may enter.
-type door struct {
+// endpoint is where go commands connect: a socket in a directory that only this user may enter.
+type endpoint struct {
 	dir      string
 	path     string
 	listener net.Listener
@@ -74,7 +74,7 @@ func (s *Session) Attach(cmd *exec.Cmd, p *cage.Policy) (release func(), err err
 
 // enter returns the path of the socket and the word that opens this session there.
 func (s *Session) enter() (path, id string, err error) {
-	d, err := s.c.openDoor()
+	d, err := s.c.openEndpoint()
 	if err != nil {
 		return "", "", k6x.Errorf(k6x.Internal, "the build cache of the go command cannot be served").WithCause(err)
 	}
@@ -118,15 +118,15 @@ func quote(word string) (string, error) {
 	return "", k6x.Errorf(k6x.Internal, "the go command cannot be told to run %s", word)
 }
 
-// openDoor returns the door, which it makes the first time.
-func (c *Cache) openDoor() (*door, error) {
+// openEndpoint returns the endpoint, which it makes the first time.
+func (c *Cache) openEndpoint() (*endpoint, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, net.ErrClosed
 	}
-	if c.door != nil {
-		return c.door, nil
+	if c.endpoint != nil {
+		return c.endpoint, nil
 	}
 	dir, err := os.MkdirTemp("", "k6x-") // the path of a socket has to be short
 	if err != nil {
@@ -137,13 +137,13 @@ func (c *Cache) openDoor() (*door, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	d := &door{dir: dir, path: path, listener: listener, sessions: make(map[string]*Session), conns: make(map[net.Conn]bool)}
-	c.door = d
+	d := &endpoint{dir: dir, path: path, listener: listener, sessions: make(map[string]*Session), conns: make(map[net.Conn]bool)}
+	c.endpoint = d
 	c.work.Go(func() { c.accept(d) })
 	return d, nil
 }
 
-func (c *Cache) accept(d *door) {
+func (c *Cache) accept(d *endpoint) {
 	for {
 		conn, err := d.listener.Accept()
 		if err != nil {
@@ -162,7 +162,7 @@ func (c *Cache) accept(d *door) {
 }
 
 // admit notes a conversation, which close is to end.
-func (d *door) admit(conn net.Conn) bool {
+func (d *endpoint) admit(conn net.Conn) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !d.closed {
@@ -171,7 +171,7 @@ func (d *door) admit(conn net.Conn) bool {
 	return !d.closed
 }
 
-func (d *door) serve(ctx context.Context, conn net.Conn) error {
+func (d *endpoint) serve(ctx context.Context, conn net.Conn) error {
 	defer func() {
 		conn.Close()
 		d.mu.Lock()
@@ -198,17 +198,17 @@ func (d *door) serve(ctx context.Context, conn net.Conn) error {
 	return Serve(ctx, in, conn, s)
 }
 
-// leave ends the use of the door by a session. A go command that is still there goes on.
+// leave ends the use of the endpoint by a session. A go command that is still there goes on.
 func (c *Cache) leave(id string) {
 	c.mu.Lock()
-	d := c.door
+	d := c.endpoint
 	c.mu.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.sessions, id)
 }
 
-func (d *door) close() {
+func (d *endpoint) close() {
 	d.listener.Close()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -22,8 +22,8 @@ var fetching = []string{
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 }
 
-// docker opens a workshop that builds in a container.
-func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.Workshop, error) {
+// docker opens a builder that builds in a container.
+func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.Local, error) {
 	var env []string
 	for _, name := range fetching {
 		if value := strings.TrimSpace(os.Getenv(name)); value != "" {
@@ -42,7 +42,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.W
 	}
 	tool := new(gotool.Tool) // with which the resolver fetches modules here
 	release := func() error { return errors.Join(engine.Close(), tool.Egress.Close()) }
-	fail := func(err error) (*launcher.Workshop, error) { return nil, errors.Join(err, release()) }
+	fail := func(err error) (*launcher.Local, error) { return nil, errors.Join(err, release()) }
 	settings, err := engine.Settings(ctx, shown.watch(""))
 	if err != nil {
 		return fail(err)
@@ -56,5 +56,5 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.W
 	if err != nil {
 		return fail(err)
 	}
-	return &launcher.Workshop{Engine: engine, Settings: settings, Resolver: r, Report: shown.watch(""), Release: release}, nil
+	return &launcher.Local{Engine: engine, Settings: settings, Resolver: r, Report: shown.watch(""), Release: release}, nil
 }

@@ -41,13 +41,13 @@ func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.
 	return t, engine, r, err
 }
 
-// native opens a workshop that builds with the go command here.
-func (o *builderOptions) native(ctx context.Context, shown *screen) (*launcher.Workshop, error) {
+// native opens a builder that builds with the go command here.
+func (o *builderOptions) native(ctx context.Context, shown *screen) (*launcher.Local, error) {
 	t, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
 		return nil, err
 	}
-	w := &launcher.Workshop{
+	w := &launcher.Local{
 		Engine:   fast.New(engine, fast.Config{Lifetime: o.lifetime, Logger: shown.logger()}),
 		Settings: engine.Settings(), Resolver: r, Report: shown.watch(""),
 	}
@@ -61,8 +61,8 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (*launcher.W
 	return w, nil
 }
 
-// xk6 opens a workshop that has an xk6 on PATH build.
-func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ *launcher.Workshop, err error) {
+// xk6 opens a builder that has an xk6 on PATH build.
+func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ *launcher.Local, err error) {
 	t, err := o.openGo(ctx, shown)
 	if err != nil {
 		return nil, err
@@ -81,5 +81,5 @@ func (o *builderOptions) xk6(ctx context.Context, shown *screen) (_ *launcher.Wo
 	if err != nil {
 		return nil, err
 	}
-	return &launcher.Workshop{Engine: engine, Settings: engine.Settings(), Resolver: r, Report: shown.watch(""), Release: t.Close}, nil
+	return &launcher.Local{Engine: engine, Settings: engine.Settings(), Resolver: r, Report: shown.watch(""), Release: t.Close}, nil
 }

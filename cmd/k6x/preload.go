@@ -84,7 +84,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	}
 	l := launcher.Launcher{Sources: sources, Print: shown.print}
 	return l.With(ctx, func(from launcher.Builder) error {
-		return o.compile(ctx, from.(*launcher.Workshop), platforms, lists, shown, stdout)
+		return o.compile(ctx, from.(*launcher.Local), platforms, lists, shown, stdout)
 	})
 }
 
@@ -129,7 +129,7 @@ func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded,
 }
 
 // compile builds each list for each platform, and keeps no binary.
-func (o *preloadOptions) compile(ctx context.Context, local *launcher.Workshop, platforms []k6x.Platform, lists []preloaded, shown *screen, stdout io.Writer) error {
+func (o *preloadOptions) compile(ctx context.Context, local *launcher.Local, platforms []k6x.Platform, lists []preloaded, shown *screen, stdout io.Writer) error {
 	done, all := 0, len(platforms)*len(lists)
 	var failed error
 	for _, platform := range platforms {

@@ -24,7 +24,7 @@ func hostPlatform() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: r
 
 // sources returns those that --builder names. Each reports its progress to shown.
 func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
-	here := func(open func(context.Context, *screen) (*launcher.Workshop, error)) func(context.Context) (launcher.Builder, error) {
+	here := func(open func(context.Context, *screen) (*launcher.Local, error)) func(context.Context) (launcher.Builder, error) {
 		return func(ctx context.Context) (launcher.Builder, error) { return open(ctx, shown) }
 	}
 	known := map[string]func(context.Context) (launcher.Builder, error){
