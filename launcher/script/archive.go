@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"k6x/internal/disk"
+
 	"k6x"
 )
 
@@ -105,7 +107,7 @@ func (arc *archive) read(id string, limit int64) ([]byte, error) {
 	if !ok {
 		return nil, fs.ErrNotExist
 	}
-	return readAll(io.NewSectionReader(arc.r, found.offset, found.size), limit)
+	return disk.ReadAll(io.NewSectionReader(arc.r, found.offset, found.size), limit)
 }
 
 func (arc *archive) show(id string) string { return arc.name + "(" + id + ")" }

@@ -1,23 +1,27 @@
 package script
 
 import (
+	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"k6x/internal/disk"
 
 	"github.com/dustin/go-humanize"
 
 	"k6x"
 )
 
-// tooLarge is the error for a file that is larger than its limit.
-type tooLarge struct{ limit int64 }
-
-func (e *tooLarge) Error() string {
-	return fmt.Sprintf("it is larger than the %s that are left for it", humanize.IBytes(uint64(max(0, e.limit))))
+// tooLarge says that a file is larger than the bytes that are left for it, if that is what err says.
+func tooLarge(err error) (text string, ok bool) {
+	e, ok := errors.AsType[*disk.TooLargeError](err)
+	if !ok {
+		return "", false
+	}
+	return fmt.Sprintf("it is larger than the %s that are left for it", humanize.IBytes(uint64(max(0, e.Limit)))), true
 }
 
 // readFile reads a regular file of at most limit bytes.
@@ -35,27 +39,16 @@ func readFile(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return readAll(f, limit)
+	return disk.ReadAll(f, limit)
 }
 
-func readAll(r io.Reader, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, &tooLarge{limit}
-	}
-	return data, nil
-}
-
-// disk has modules in the file system; their ids are absolute paths. Links are not resolved: as in
+// folder has modules in the file system; their ids are absolute paths. Links are not resolved: as in
 // k6, the imports of a module are relative to the path that it is imported by.
-type disk struct{ a *analysis }
+type folder struct{ a *analysis }
 
-func (d disk) read(id string, limit int64) ([]byte, error) { return readFile(id, limit) }
+func (d folder) read(id string, limit int64) ([]byte, error) { return readFile(id, limit) }
 
-func (d disk) show(id string) string { return d.a.show(id) }
+func (d folder) show(id string) string { return d.a.show(id) }
 
 // show returns path relative to the working directory if it is below that, else as it is.
 func (a *analysis) show(path string) string {
@@ -69,7 +62,7 @@ func (a *analysis) show(path string) string {
 	return rel
 }
 
-func (d disk) resolve(importer, specifier string) (id, remote string) {
+func (d folder) resolve(importer, specifier string) (id, remote string) {
 	path, kind := classify(specifier)
 	if filepath.IsAbs(specifier) {
 		path, kind = specifier, relative

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"k6x/internal/disk"
+
 	"github.com/dustin/go-humanize"
 
 	"k6x"
@@ -26,7 +28,7 @@ func (a *analysis) script(ctx context.Context, in Input) (dir string, err error)
 	}
 	info, err := os.Stat(path)
 	if err != nil && strings.Contains(in.Path, "://") {
-		id, remote := disk{a}.resolve(filepath.Join(a.dir, "-"), in.Path)
+		id, remote := folder{a}.resolve(filepath.Join(a.dir, "-"), in.Path)
 		if remote != "" {
 			a.report.Remote = append(a.report.Remote, remote)
 			return a.dir, nil
@@ -71,9 +73,9 @@ func (a *analysis) stdin(ctx context.Context, r io.Reader) error {
 	if r == nil {
 		r = strings.NewReader("")
 	}
-	data, err := readAll(r, a.limits.stdin)
-	if e := (*tooLarge)(nil); errors.As(err, &e) {
-		return k6x.Errorf(k6x.Invalid, "the script on stdin is larger than %s", humanize.IBytes(uint64(e.limit))).
+	data, err := disk.ReadAll(r, a.limits.stdin)
+	if e, ok := errors.AsType[*disk.TooLargeError](err); ok {
+		return k6x.Errorf(k6x.Invalid, "the script on stdin is larger than %s", humanize.IBytes(uint64(e.Limit))).
 			WithHint("Write it to a file and give its path.")
 	}
 	if err != nil {
@@ -89,13 +91,13 @@ func (a *analysis) main(ctx context.Context, path string, r io.ReaderAt, size in
 	if _, err := tar.NewReader(io.NewSectionReader(r, 0, size)).Next(); err == nil {
 		return a.archive(ctx, a.show(path), r, size)
 	}
-	text, err := readAll(io.NewSectionReader(r, 0, size), a.limits.file)
-	if e := (*tooLarge)(nil); errors.As(err, &e) {
-		a.note("%s: it was not looked into: %s", a.show(path), e)
+	text, err := disk.ReadAll(io.NewSectionReader(r, 0, size), a.limits.file)
+	if large, ok := tooLarge(err); ok {
+		a.note("%s: it was not looked into: %s", a.show(path), large)
 		return nil
 	}
 	if err != nil {
 		return k6x.Errorf(k6x.Invalid, "the script %s cannot be read: %v", a.show(path), reason(err)).WithCause(err)
 	}
-	return a.walk(ctx, disk{a}, module{id: path, text: text})
+	return a.walk(ctx, folder{a}, module{id: path, text: text})
 }

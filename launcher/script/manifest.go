@@ -25,8 +25,8 @@ func (a *analysis) manifest(dir string) error {
 			return a.manifestFile(path, data)
 		}
 		// A package.json that is no readable file is ignored.
-		if e := (*tooLarge)(nil); errors.As(err, &e) {
-			a.note("%s: %s", path, e)
+		if large, ok := tooLarge(err); ok {
+			a.note("%s: %s", path, large)
 			return nil
 		}
 		parent := filepath.Dir(dir)

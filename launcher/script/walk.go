@@ -151,8 +151,8 @@ func (a *analysis) pragmas(name string, alone []literal) error {
 // unread returns the error of a module that cannot be read, if k6 could not go on without it.
 func (a *analysis) unread(where files, m module, err error) error {
 	path := where.show(m.id)
-	if e := (*tooLarge)(nil); errors.As(err, &e) {
-		a.note("%s: it was not looked into: %s", path, e)
+	if large, ok := tooLarge(err); ok {
+		a.note("%s: it was not looked into: %s", path, large)
 		return nil
 	}
 	reason := "it cannot be read"

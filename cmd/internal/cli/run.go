@@ -23,6 +23,13 @@ const (
 	ExitUsage   = 2
 )
 
+// UsageError is a command line that makes no sense.
+type UsageError struct{ Err error }
+
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+func (e *UsageError) Unwrap() error { return e.Err }
+
 // ExitCode is the error of a command that ran another program and exits as that one did.
 type ExitCode int
 

@@ -1,0 +1,92 @@
+// Package cli has the parts that the command lines of k6x and k6build have in common.
+//
+//	run.go     a command line, its variables, errors and exit codes     serve.go   a server until a signal comes
+//	values.go  values of flags, versions, loggers                       output.go  a file that a flag names
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/dustin/go-humanize"
+
+	"k6x"
+)
+
+// ByteSize is a flag for a number of bytes, as 20GiB, 500MB or 1048576.
+type ByteSize int64
+
+func (b *ByteSize) String() string {
+	if *b == 0 {
+		return "0"
+	}
+	return humanize.IBytes(uint64(*b))
+}
+
+func (b *ByteSize) Set(s string) error {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > 1<<62 {
+		return fmt.Errorf("%q is not a number of bytes such as 20GiB", s)
+	}
+	*b = ByteSize(n)
+	return nil
+}
+
+func (b *ByteSize) Type() string { return "bytes" }
+
+// ParseURL reads the http or https URL of a flag. The usage error says that it is not the wanted one, as in "the URL of
+// a store, such as http://localhost:9000".
+func ParseURL(flag, text, wanted string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return nil, &UsageError{Err: fmt.Errorf("--%s %q is not %s", flag, text, wanted)}
+	}
+	return u, nil
+}
+
+// Token returns the token for a service: that in file or, if none is named, that of a variable; "" if there is
+// none. There is no flag for a token: a list of processes shows flags.
+func Token(variable, file string) (string, error) {
+	token := os.Getenv(variable)
+	if file != "" {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return "", k6x.Errorf(k6x.Invalid, "the token cannot be read: %w", err)
+		}
+		token = string(data)
+	}
+	token = strings.TrimSpace(token)
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", k6x.Errorf(k6x.Invalid, "the token has spaces or other characters that a token cannot have")
+	}
+	return token, nil
+}
+
+// Logger returns a logger that writes to w in a format, which is text or json.
+func Logger(w io.Writer, level slog.Level, format string) (*slog.Logger, error) {
+	switch format {
+	case "text":
+		return TextLogger(w, level), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+	}
+	return nil, &UsageError{Err: fmt.Errorf("--log-format is text or json, not %q", format)}
+}
+
+// TextLogger returns a logger that writes lines for people to w.
+func TextLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+// Version returns the version of this program, "(devel)" if it was built from a working copy.
+func Version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
