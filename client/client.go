@@ -71,10 +71,3 @@ func (c *Client) report(e Event) {
 		c.Progress(e)
 	}
 }
-
-func (c *Client) logger() *slog.Logger {
-	if c.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Logger
-}

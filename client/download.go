@@ -47,6 +47,7 @@ type download struct {
 	file   File
 	limit  int64       // bytes that may come
 	stall  *time.Timer // ends the current request
+	late   *time.Timer // ends all of it, until the first byte has come
 
 	url       *url.URL // of the next request
 	list      k6x.List // that is asked for; nil: the bytes are asked for by their digest
@@ -67,11 +68,9 @@ func (c *Client) newDownload(file File) *download {
 func (d *download) run(ctx context.Context) (Binary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	late := time.AfterFunc(cmp.Or(d.client.MaxWait, defaultWait), func() {
-		cancel(context.DeadlineExceeded)
-	})
-	defer late.Stop()
-	err := d.client.retry(ctx, func() int64 { return d.size }, func() error { return d.fetch(ctx, late) })
+	d.late = time.AfterFunc(cmp.Or(d.client.MaxWait, defaultWait), func() { cancel(context.DeadlineExceeded) })
+	defer d.late.Stop()
+	err := d.client.retry(ctx, func() int64 { return d.size }, func() error { return d.fetch(ctx) })
 	if err == nil {
 		got := hex.EncodeToString(d.hash.Sum(nil))
 		if got == d.binary.Digest {
@@ -101,10 +100,19 @@ func (d *download) Write(p []byte) (int, error) {
 	n, err := d.file.Write(p)
 	d.hash.Write(p[:n])
 	d.size += int64(n)
+	d.progress()
 	if err != nil {
 		err = &fileError{err}
 	}
 	return n, err
+}
+
+// progress notes that bytes have come.
+func (d *download) progress() {
+	d.late.Stop()
+	d.began = true
+	d.touch()
+	d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
 }
 
 // restart forgets what has come.
@@ -123,8 +131,8 @@ func (d *download) touch() { d.stall.Reset(d.client.stall()) }
 
 func (c *Client) stall() time.Duration { return cmp.Or(c.Stall, time.Minute) }
 
-// fetch requests what is missing, once. It stops late when the first byte has come.
-func (d *download) fetch(ctx context.Context, late *time.Timer) error {
+// fetch requests the bytes that are missing, once.
+func (d *download) fetch(ctx context.Context) error {
 	if d.binary.Size > 0 && d.size == d.binary.Size { // only the end of the answer got lost
 		return nil
 	}
@@ -147,12 +155,7 @@ func (d *download) fetch(ctx context.Context, late *time.Timer) error {
 	if err := d.accept(ctx, resp); err != nil {
 		return err
 	}
-	return d.receive(resp, func() {
-		late.Stop()
-		d.began = true
-		d.touch()
-		d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
-	})
+	return d.receive(resp)
 }
 
 // accept returns an error unless the head of an answer is that of the binary or of the part that is missing.
@@ -239,11 +242,10 @@ func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, err
 	return digestOf(resp.Header)
 }
 
-// receive copies a body to the file, and calls progress after each read.
-func (d *download) receive(resp *http.Response, progress func()) error {
+// receive copies a body to the file.
+func (d *download) receive(resp *http.Response) error {
 	host := resp.Request.URL.Host
-	// Neither side brings a way to copy of its own.
-	_, err := io.CopyBuffer(struct{ io.Writer }{d}, &watchedReader{resp.Body, progress}, make([]byte, 256<<10))
+	_, err := io.CopyBuffer(d, struct{ io.Reader }{resp.Body}, make([]byte, 256<<10))
 	if failed, ok := errors.AsType[*fileError](err); ok {
 		return failed.err
 	}
@@ -253,20 +255,5 @@ func (d *download) receive(resp *http.Response, progress func()) error {
 	if d.binary.Size > d.size { // an answer without a length can end too early
 		return &temporary{err: k6x.Errorf(k6x.Unavailable, "the download from %s broke off after %d of %d bytes", host, d.size, d.binary.Size)}
 	}
-	progress()
 	return nil
-}
-
-// watchedReader calls progress after each read.
-type watchedReader struct {
-	from     io.Reader
-	progress func()
-}
-
-func (w *watchedReader) Read(p []byte) (int, error) {
-	n, err := w.from.Read(p)
-	if n > 0 {
-		w.progress()
-	}
-	return n, err
 }

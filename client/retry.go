@@ -62,7 +62,9 @@ func (c *Client) retry(ctx context.Context, progress func() int64, f func() erro
 		if c.Retrying != nil {
 			c.Retrying(t.err, d)
 		}
-		c.logger().Debug("trying again", "error", t.err, "cause", errors.Unwrap(t.err), "after", d)
+		if c.Logger != nil {
+			c.Logger.Debug("trying again", "error", t.err, "cause", errors.Unwrap(t.err), "after", d)
+		}
 		pause := c.Pause
 		if pause == nil {
 			pause = sleep
