@@ -2,6 +2,7 @@ package buildcache
 
 import (
 	"context"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -123,7 +124,11 @@ func (e *exporter) flush() {
 // forget takes outputs for not sent.
 func (e *exporter) forget(outputs []sized) {
 	e.c.count(func(n *Stats) { n.Dropped += int64(len(outputs)) })
-	s := e.s.scope
+	e.s.scope.settle(outputs)
+}
+
+// settle ends the sending of outputs, whether an index says now where they are or not.
+func (s *scope) settle(outputs []sized) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range outputs {
@@ -179,7 +184,11 @@ func (e *exporter) publish() {
 		write, old = s.mergedWith(x)
 	}
 	s.mu.Unlock()
-	defer e.settle(x)
+	defer func() {
+		for _, p := range x.Packs {
+			s.settle(p.Outputs)
+		}
+	}()
 
 	if !e.c.writes.allow() {
 		return
@@ -231,12 +240,7 @@ func (s *scope) mergedWith(x *index) (*index, []string) {
 	all.Packs = all.Packs[:min(len(all.Packs), maxPacks)]
 	all.Actions = all.Actions[:min(len(all.Actions), maxActions)]
 	all.Builds = all.Builds[max(0, len(all.Builds)-maxBuilds):]
-	var old []string
-	for name := range s.loaded {
-		old = append(old, name)
-	}
-	slices.Sort(old)
-	return all, old
+	return all, slices.Sorted(maps.Keys(s.loaded))
 }
 
 // needs returns the packs that an index needs: those that it describes or that its builds used.
@@ -258,16 +262,4 @@ func (e *exporter) needs(x *index) []packed {
 		}
 	}
 	return needed
-}
-
-// settle ends the sending of what an index has, whether it was written or not.
-func (e *exporter) settle(x *index) {
-	s := e.s.scope
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range x.Packs {
-		for _, o := range p.Outputs {
-			delete(s.sending, o.Output)
-		}
-	}
 }

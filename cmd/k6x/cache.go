@@ -45,17 +45,14 @@ Go's build cache). What a service keeps is its own matter.`,
 	p.StringVar(&o.binDir, "bin-dir", "", "`directory` that binaries are kept in (default .k6x if there is one here, else below --cache-dir)")
 	dir := &cobra.Command{
 		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			kept, err := o.open()
-			if err == nil {
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), kept.Path())
-			}
+		RunE: o.with(func(cmd *cobra.Command, kept *binaries.Dir) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), kept.Path())
 			return err
-		},
+		}),
 	}
 	stats := &cobra.Command{
 		Use: "stats", Short: "Print what is kept, and how large it is", Args: cli.NoArgs,
-		RunE: o.stats,
+		RunE: o.with(o.stats),
 	}
 	prune := &cobra.Command{
 		Use: "prune [URL]", Short: "Remove what was not used for long, and what is too much, here or in a shared build cache",
@@ -67,7 +64,12 @@ Go's build cache). What a service keeps is its own matter.`,
 		},
 		Example: `  k6x cache prune --unused 168h --bin-size 500MiB
   k6x cache prune "s3://builds?region=eu-west-1&prefix=go" --build-cache-size 10GiB`,
-		RunE: o.prune,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return o.pruneShared(cmd, args[0])
+			}
+			return o.with(o.prune)(cmd, args)
+		},
 	}
 	o.addSize(prune.Flags())
 	prune.Flags().Var(&o.goCache, "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
@@ -75,25 +77,28 @@ Go's build cache). What a service keeps is its own matter.`,
 	prune.Flags().DurationVar(&o.unused, "unused", 30*24*time.Hour, "how long a binary may go unused; 0 is for ever")
 	clearAll := &cobra.Command{
 		Use: "clear", Short: "Remove all binaries", Args: cli.NoArgs,
-		RunE: o.clear,
+		RunE: o.with(o.clear),
 	}
 	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache, binaries of --replace and what is known of registries as well")
 	cmd.AddCommand(dir, stats, prune, clearAll, o.exportCommand(), o.importCommand())
 	return cmd
 }
 
-func (o *cacheOptions) open() (*binaries.Dir, error) {
-	return binaries.New(o.keepOptions.binaries(o.cacheDir))
+// with opens the directory of binaries for a command.
+func (o *cacheOptions) with(run func(*cobra.Command, *binaries.Dir) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		kept, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
+		if err != nil {
+			return err
+		}
+		return run(cmd, kept)
+	}
 }
 
 // goDir is where builders here keep modules and Go's build cache.
 func (o *cacheOptions) goDir() string { return app.GoDir(o.cacheDir) }
 
-func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
-	kept, err := o.open()
-	if err != nil {
-		return err
-	}
+func (o *cacheOptions) stats(cmd *cobra.Command, kept *binaries.Dir) error {
 	all, err := kept.Binaries(cmd.Context())
 	if err != nil {
 		return err
@@ -117,14 +122,7 @@ func (o *cacheOptions) stats(cmd *cobra.Command, _ []string) error {
 	return table.Flush()
 }
 
-func (o *cacheOptions) prune(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return o.pruneShared(cmd, args[0])
-	}
-	kept, err := o.open()
-	if err != nil {
-		return err
-	}
+func (o *cacheOptions) prune(cmd *cobra.Command, kept *binaries.Dir) error {
 	removed, err := kept.Prune(cmd.Context(), o.unused)
 	if err != nil {
 		return err
@@ -140,11 +138,7 @@ func (o *cacheOptions) prune(cmd *cobra.Command, args []string) error {
 	return engine.Close()
 }
 
-func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
-	kept, err := o.open()
-	if err != nil {
-		return err
-	}
+func (o *cacheOptions) clear(cmd *cobra.Command, kept *binaries.Dir) error {
 	removed, err := kept.Clear(cmd.Context())
 	if err != nil {
 		return err
@@ -152,9 +146,11 @@ func (o *cacheOptions) clear(cmd *cobra.Command, _ []string) error {
 	if err := printPruned(cmd, removed); err != nil || !o.all {
 		return err
 	}
-	remove := func() error {
-		return errors.Join(cache.RemoveAll(filepath.Join(o.goDir(), "gocache")), cache.RemoveAll(filepath.Join(o.goDir(), "modcache")),
-			cache.RemoveAll(filepath.Join(o.goDir(), "kits")))
+	remove := func() (err error) {
+		for _, name := range []string{"gocache", "modcache", "kits"} {
+			err = errors.Join(err, cache.RemoveAll(filepath.Join(o.goDir(), name)))
+		}
+		return err
 	}
 	engine, err := o.engine(cmd.Context())
 	switch {

@@ -73,10 +73,14 @@ func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions
 	if err != nil {
 		return program{}, nil, err
 	}
-	if err := permitReplaced(r, needs, replaced); err != nil {
+	// Those that have versions; k6 is among them, also if it is replaced.
+	rest := slices.DeleteFunc(slices.Clone(needs), func(dep k6x.Dependency) bool {
+		return dep.Name != k6x.K6 && slices.ContainsFunc(replaced, func(x replacement) bool { return x.name == dep.Name })
+	})
+	if err := permitReplaced(r, rest, replaced); err != nil {
 		return program{}, nil, err
 	}
-	modules, cgo, err := resolveReplaced(ctx, r, needs, replaced)
+	modules, cgo, err := resolveReplaced(ctx, r, rest, replaced)
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -173,16 +177,12 @@ func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *
 
 // permitReplaced returns an error of kind Forbidden for modules that the filter refuses. A replaced module is looked up by its name, and by
 // the modules that it is and that its code comes from; other rules are for code that has a version.
-func permitReplaced(r *resolver.Resolver, needs k6x.List, replaced []replacement) error {
-	var names []string
-	rest := slices.Clone(needs)
+func permitReplaced(r *resolver.Resolver, rest k6x.List, replaced []replacement) error {
 	for _, x := range replaced {
-		names = append(names, x.name, x.path, x.code.Path, x.code.Module.Path)
-		rest = slices.DeleteFunc(rest, func(dep k6x.Dependency) bool { return dep.Name == x.name && dep.Name != k6x.K6 })
-	}
-	for _, name := range names {
-		if err := r.Filtered(name); err != nil {
-			return err
+		for _, name := range []string{x.name, x.path, x.code.Path, x.code.Module.Path} {
+			if err := r.Filtered(name); err != nil {
+				return err
+			}
 		}
 	}
 	return r.Permit(rest)
@@ -211,10 +211,7 @@ func modulePath(ctx context.Context, r *resolver.Resolver, name, own string) (st
 }
 
 // resolveReplaced returns the modules of a binary: versions for those that are not replaced, none for the others.
-func resolveReplaced(ctx context.Context, r *resolver.Resolver, needs k6x.List, replaced []replacement) ([]k6x.Module, bool, error) {
-	rest := slices.DeleteFunc(slices.Clone(needs), func(dep k6x.Dependency) bool {
-		return dep.Name != k6x.K6 && slices.ContainsFunc(replaced, func(x replacement) bool { return x.name == dep.Name })
-	})
+func resolveReplaced(ctx context.Context, r *resolver.Resolver, rest k6x.List, replaced []replacement) ([]k6x.Module, bool, error) {
 	if _, ok := rest.Lookup(k6x.K6); !ok {
 		rest = append(k6x.List{{Name: k6x.K6}}, rest...)
 	}
