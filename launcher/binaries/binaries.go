@@ -11,9 +11,9 @@
 // An entry is made below .work/tmp and comes to its place by one rename, so that it is there as a
 // whole or not at all. Names that are not of this form are left alone: they may belong to another program.
 //
-//	binaries.go  Dir, its locks      record.go  records       find.go   the binary for a list
-//	add.go       a new binary        seal.go    and seals     use.go    checks before a binary is run
-//	location.go  which directory                              limit.go  size limit, prune, clear
+//	binaries.go  Dir, its locks      record.go  records and seals     find.go   the binary for a list
+//	location.go  which directory     limit.go   size limit, prune     use.go    checks before a binary is run
+//	add.go       a new binary
 package binaries
 
 import (
