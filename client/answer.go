@@ -43,7 +43,8 @@ var kinds = map[int]k6x.Kind{
 func refused(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only words for the error
 	p := parseProblem(resp, body)
-	kind, known := kindNamed(p.Kind)
+	var kind k6x.Kind
+	known := kind.UnmarshalText([]byte(p.Kind)) == nil
 	if !known {
 		var listed bool
 		if kind, listed = kinds[resp.StatusCode]; !listed {
@@ -108,15 +109,6 @@ func parseProblem(resp *http.Response, body []byte) problem {
 		p.Detail, p.Hint = first, rest
 	}
 	return p
-}
-
-func kindNamed(name string) (k6x.Kind, bool) {
-	for kind := k6x.Internal; !strings.HasPrefix(kind.String(), "kind("); kind++ {
-		if kind.String() == name {
-			return kind, true
-		}
-	}
-	return 0, false
 }
 
 // digestOf returns the digest that an answer announces, as hex: that of Repr-Digest (RFC 9530), and of an
