@@ -134,22 +134,31 @@ func ParseList(s string) (List, error) {
 		}
 		name, text, versioned := strings.Cut(item, "@")
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
-		if err := CheckName(name); err != nil {
+		dep, err := NewDependency(name, text)
+		if err != nil {
 			return nil, err
 		}
 		if versioned && text == "" {
 			return nil, Errorf(Invalid, "%s has an @ but no version", name).
 				WithHint("Write %s@VERSION, or %s alone for the newest.", name, name)
 		}
-		constraint, err := ParseConstraint(text)
-		if err != nil {
-			e := AsError(err)
-			e.Message = name + ": " + e.Message
-			return nil, e
-		}
-		deps = append(deps, Dependency{Name: name, Constraint: constraint})
+		deps = append(deps, dep)
 	}
 	return NewList(deps...)
+}
+
+// NewDependency returns the dependency of a name and the text of a constraint, which may be "". Errors are of kind Invalid.
+func NewDependency(name, constraint string) (Dependency, error) {
+	if err := CheckName(name); err != nil {
+		return Dependency{}, err
+	}
+	c, err := ParseConstraint(constraint)
+	if err != nil {
+		e := AsError(err)
+		e.Message = name + ": " + e.Message
+		return Dependency{}, e
+	}
+	return Dependency{Name: name, Constraint: c}, nil
 }
 
 func continuesConstraint(before, item string) bool {

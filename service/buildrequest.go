@@ -75,18 +75,10 @@ func (b buildBody) request() (buildRequest, error) {
 func (b resolveBody) request() (buildRequest, error) {
 	deps, named := make([]k6x.Dependency, 0, len(b.Dependencies)+1), false
 	add := func(name, constraints string) error {
-		if err := k6x.CheckName(name); err != nil {
-			return err
-		}
-		constraint, err := k6x.ParseConstraint(constraints)
-		if err != nil {
-			e := k6x.AsError(err)
-			e.Message = name + ": " + e.Message
-			return e
-		}
-		deps = append(deps, k6x.Dependency{Name: name, Constraint: constraint})
+		dep, err := k6x.NewDependency(name, constraints)
+		deps = append(deps, dep)
 		named = named || name == k6x.K6
-		return nil
+		return err
 	}
 	for _, dep := range b.Dependencies {
 		if err := add(dep.Name, dep.Constraints); err != nil {

@@ -54,13 +54,11 @@ func (o *requestOptions) list() (k6x.List, error) {
 	deps := append([]dependency{{k6x.K6, o.k6}}, o.dependencies()...)
 	parsed := make([]k6x.Dependency, 0, len(deps))
 	for _, dep := range deps {
-		constraint, err := k6x.ParseConstraint(dep.Constraints)
+		made, err := k6x.NewDependency(dep.Name, dep.Constraints)
 		if err != nil {
-			e := k6x.AsError(err)
-			e.Message = dep.Name + ": " + e.Message
-			return nil, &cli.UsageError{Err: e}
+			return nil, &cli.UsageError{Err: err}
 		}
-		parsed = append(parsed, k6x.Dependency{Name: dep.Name, Constraint: constraint})
+		parsed = append(parsed, made)
 	}
 	list, err := k6x.NewList(parsed...)
 	if err != nil {

@@ -25,15 +25,7 @@ func parseDependency(text string) (k6x.Dependency, error) {
 			break
 		}
 	}
-	name, rest := text[:end], strings.TrimPrefix(strings.TrimSpace(text[end:]), "@")
-	if err := k6x.CheckName(name); err != nil {
-		return k6x.Dependency{}, err
-	}
-	constraint, err := k6x.ParseConstraint(rest)
-	if err != nil {
-		return k6x.Dependency{}, at(name, err)
-	}
-	return k6x.Dependency{Name: name, Constraint: constraint}, nil
+	return k6x.NewDependency(text[:end], strings.TrimPrefix(strings.TrimSpace(text[end:]), "@"))
 }
 
 // parseEnv reads the value of K6_DEPENDENCIES. Errors are of kind [k6x.Invalid].

@@ -67,14 +67,11 @@ func (a *analysis) declared(name, text, where string) error {
 	if name == k6x.K6 && strings.Trim(text, "^~=v ") == "0.0.0" {
 		return nil
 	}
-	if err := k6x.CheckName(name); err != nil {
+	dep, err := k6x.NewDependency(name, text)
+	if err != nil {
 		return at(where, err)
 	}
-	constraint, err := k6x.ParseConstraint(text)
-	if err != nil {
-		return at(where+": "+name, err)
-	}
-	a.mention(k6x.Dependency{Name: name, Constraint: constraint}, where)
+	a.mention(dep, where)
 	return nil
 }
 
