@@ -106,7 +106,7 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 
 // place moves an entry from work to its place and makes room for it. It is called under exclusive.
 func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
-	d.sweep(d.key(id))
+	d.sweep()
 	// The new one is kept even if there is not enough room: it is about to be run.
 	if done, _ := d.shrink(ctx, id, size, func(entry) bool { return false }); done.Removed > 0 {
 		d.cfg.Logger.Info("binaries removed to make room", "binaries", done.Removed, "bytes", done.Bytes)
@@ -117,37 +117,22 @@ func (d *Dir) place(ctx context.Context, work, id string, size int64) error {
 	return fault(os.Rename(work, d.home(id)))
 }
 
-// sweep removes the leftovers of killed launchers below tmp. The caller holds the lock of the directory, and
-// perhaps that of the key file held.
-func (d *Dir) sweep(held string) {
-	entries, err := os.ReadDir(d.work("tmp"))
-	if err != nil {
-		return // nothing was ever made here
-	}
+// sweep removes the leftovers of killed launchers below tmp. The caller holds the lock of the directory.
+func (d *Dir) sweep() {
+	entries, _ := os.ReadDir(d.work("tmp")) // there is none if nothing was ever made here
 	for _, entry := range entries {
-		if homeSyntax.MatchString("k6-" + entry.Name()) {
-			d.sweepOf(entry.Name(), held)
+		name := d.work("tmp", entry.Name())
+		if homeSyntax.MatchString("k6-" + entry.Name()) { // else an entry that was discarded, as far as that went
+			lock, err := disk.TryLock(d.key(entry.Name()), false, flock.SetPermissions(0o644))
+			if err != nil || lock == nil { // the binary is being made, by the caller perhaps
+				continue
+			}
+			defer lock.Close()
+		}
+		if err := os.RemoveAll(name); err != nil {
+			d.cfg.Logger.Warn("leftover cannot be removed", "name", name, "error", err)
 			continue
 		}
-		d.tidy(d.work("tmp", entry.Name())) // discarded, as far as it went
+		d.cfg.Logger.Info("leftover of a killed launcher removed", "name", name)
 	}
-}
-
-// sweepOf removes the leftovers of making the binary of id, unless it is being made.
-func (d *Dir) sweepOf(id, held string) {
-	if d.key(id) == held {
-		return
-	}
-	if lock, err := disk.TryLock(d.key(id), false, flock.SetPermissions(0o644)); lock != nil && err == nil {
-		defer lock.Close()
-		d.tidy(d.work("tmp", id))
-	}
-}
-
-func (d *Dir) tidy(name string) {
-	if err := os.RemoveAll(name); err != nil {
-		d.cfg.Logger.Warn("leftover cannot be removed", "name", name, "error", err)
-		return
-	}
-	d.cfg.Logger.Info("leftover of a killed launcher removed", "name", name)
 }

@@ -53,7 +53,7 @@ func (d *Dir) prune(ctx context.Context, unwanted func(entry) bool) (done Pruned
 		return done, nil
 	}
 	err = d.exclusive(ctx, func() error {
-		d.sweep("")
+		d.sweep()
 		done, err = d.shrink(ctx, "", 0, unwanted)
 		return err
 	})
