@@ -58,7 +58,6 @@ func (c *Cache) Start(b Build) (*Session, error) {
 	if c.cfg.Remote == nil {
 		return s, nil
 	}
-	defer c.note(s)
 	s.scope = c.scopeNamed(b.Scope)
 	c.begin(func() { s.prefetch(reading) })
 	if !c.cfg.ReadOnly && !b.Private {
@@ -70,14 +69,10 @@ func (c *Cache) Start(b Build) (*Session, error) {
 			s.queue, s.sent = queue, sent
 		}
 	}
-	return s, nil
-}
-
-// note remembers an open session, for [Cache.Close].
-func (c *Cache) note(s *Session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[s] = true
+	c.open[s] = true // for Close
+	return s, nil
 }
 
 // Close ends the build. What it compiled is sent in the background, see [Cache.Close].

@@ -4,9 +4,8 @@ import (
 	"context"
 	"os"
 	"slices"
-	"strings"
 
-	"github.com/Masterminds/semver/v3"
+	"golang.org/x/mod/semver"
 
 	"k6x"
 )
@@ -48,11 +47,11 @@ func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, ma
 		return Binary{}, false
 	}
 	return slices.MaxFunc(all, func(a, b Binary) int {
-		if n := compareVersions(a.Versions[k6x.K6], b.Versions[k6x.K6]); n != 0 {
+		if n := semver.Compare(a.Versions[k6x.K6], b.Versions[k6x.K6]); n != 0 {
 			return n
 		}
 		for _, dep := range list {
-			if n := compareVersions(a.Versions[dep.Name], b.Versions[dep.Name]); n != 0 {
+			if n := semver.Compare(a.Versions[dep.Name], b.Versions[dep.Name]); n != 0 {
 				return n
 			}
 		}
@@ -71,15 +70,6 @@ func satisfies(b Binary, list k6x.List) bool {
 		}
 	}
 	return true
-}
-
-func compareVersions(a, b string) int {
-	va, errA := semver.NewVersion(a)
-	vb, errB := semver.NewVersion(b)
-	if errA != nil || errB != nil { // not of a record that passed Meta.check
-		return strings.Compare(a, b)
-	}
-	return va.Compare(vb)
 }
 
 // Binaries returns all binaries whose records can be read, those used last first. Whether their bytes are

@@ -25,7 +25,7 @@ type binaries struct {
 	leases builder.Leaser                                 // nil: no other service builds for this store
 	scrub  func(context.Context) (dir.ScrubReport, error) // nil: nothing to check
 	trim   func(context.Context) error                    // nil: it bounds itself
-	closes []func() error
+	opened closers
 }
 
 // openStore opens the store that --store names: a directory by default, memory, or a bucket
@@ -45,22 +45,22 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	case "mem":
 		return &binaries{Limited: mem.New(mem.Config{Size: o.StoreSize})}, nil
 	}
-	far, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger})
+	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger})
 	if err != nil {
 		return nil, err
 	}
-	// What is near is that of one bucket only.
+	// The local directory is that of one bucket only.
 	of := sha256.Sum256([]byte(u.Scheme + "://" + u.Host + "?" + u.Query().Get("endpoint") + " " + u.Query().Get("prefix")))
-	near, err := a.openDir(filepath.Join(o.CacheDir, "near-"+hex.EncodeToString(of[:6])), o.NearSize)
+	local, err := a.openDir(filepath.Join(o.CacheDir, "near-"+hex.EncodeToString(of[:6])), o.NearSize)
 	if err != nil {
-		return nil, errors.Join(err, far.Close())
+		return nil, errors.Join(err, remote.Close())
 	}
 	b := &binaries{
-		Limited: tier.New(near.Limited.(*dir.Store), far, tier.Config{Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger}),
-		scrub:   near.scrub, trim: far.Trim, closes: append(near.closes, far.Close),
+		Limited: tier.New(local.Limited.(*dir.Store), remote, tier.Config{Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger}),
+		scrub:   local.scrub, trim: remote.Trim, opened: append(local.opened, remote.Close),
 	}
 	if !o.BuildAlone {
-		b.leases = bucket.NewLeases(far, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
+		b.leases = bucket.NewLeases(remote, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
 	}
 	return b, nil
 }
@@ -78,7 +78,7 @@ func (a *App) openDir(path string, size int64) (*binaries, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &binaries{Limited: store, scrub: store.Scrub, closes: []func() error{store.Close}}, nil
+	return &binaries{Limited: store, scrub: store.Scrub, opened: closers{store.Close}}, nil
 }
 
 // SignedURL is that of the store, for those that have such URLs.
@@ -92,13 +92,7 @@ func (b *binaries) SignedURL(ctx context.Context, key string) (string, error) {
 }
 
 // close ends the use of the store.
-func (b *binaries) close() error {
-	var errs []error
-	for _, f := range b.closes {
-		errs = append(errs, f())
-	}
-	return errors.Join(errs...)
-}
+func (b *binaries) close() error { return b.opened.close() }
 
 // storeName names the store in the log: without credentials or options.
 func storeName(store string) string {

@@ -31,8 +31,20 @@ type Tools struct {
 	Personal []string    // files of the user that fetching may read
 	Shared   *BuildCache // of the engine; nil: it shares none
 
-	logger  *slog.Logger
-	closers []func() error
+	logger *slog.Logger
+	opened closers
+}
+
+// closers close what was opened.
+type closers []func() error
+
+// close calls them, the last first.
+func (c closers) close() error {
+	var errs []error
+	for _, f := range slices.Backward(c) {
+		errs = append(errs, f())
+	}
+	return errors.Join(errs...)
 }
 
 // OpenTools finds the go command.
@@ -59,16 +71,10 @@ func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 }
 
 // OnClose has [Tools.Close] call f, before what was opened earlier is closed.
-func (t *Tools) OnClose(f func() error) { t.closers = append(t.closers, f) }
+func (t *Tools) OnClose(f func() error) { t.opened = append(t.opened, f) }
 
 // Close releases all that was opened, the last first.
-func (t *Tools) Close() error {
-	var errs []error
-	for _, f := range slices.Backward(t.closers) {
-		errs = append(errs, f())
-	}
-	return errors.Join(errs...)
-}
+func (t *Tools) Close() error { return t.opened.close() }
 
 // OpenNative opens the engine that runs the go command. Of cfg are needed what the tools do not say, and CacheDir. When all is
 // closed, what was compiled may be sent to the shared build cache for sendTime; without a URL none is shared.
