@@ -21,7 +21,7 @@ import (
 	"k6x/internal/disk"
 )
 
-// Files are what is moved by [Export] and [Import]: a build cache and what goes with it.
+// Files are the directories that [Export] and [Import] move: a build cache, and others beside it.
 type Files struct {
 	Dir string // a GOCACHE
 
@@ -30,7 +30,7 @@ type Files struct {
 	Beside map[string]string
 }
 
-// Totals say what was moved.
+// Totals count the parts of a build cache that were moved.
 type Totals struct {
 	Actions int
 	Outputs int
@@ -43,8 +43,8 @@ const (
 	maxImportEntries = 5_000_000
 )
 
-// Export writes a build cache and what goes with it to w as one file: a tar compressed with zstd, with the same names
-// as in the directory, each body before the actions that have it. What is damaged is left out. go commands may use
+// Export writes a build cache and the directories beside it to w as one file: a tar compressed with zstd, with the same names
+// as in the directory, each body before the actions that have it. Damaged bodies are left out. go commands may use
 // the directories meanwhile.
 func Export(ctx context.Context, files Files, w io.Writer) (Totals, error) {
 	l, err := openLocal(files.Dir)
@@ -213,7 +213,7 @@ func (l *local) importFrom(ctx context.Context, beside map[string]string, archiv
 	return t, fmt.Errorf("more than %d entries", maxImportEntries)
 }
 
-// Names of what goes along with a build cache in an exported file: beside/NAME/path.
+// Files of the directories beside a build cache are named beside/NAME/path in an exported file.
 const (
 	besideDir     = "beside"
 	maxBesideName = 1000 // bytes

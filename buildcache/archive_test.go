@@ -16,10 +16,10 @@ import (
 	"k6x"
 )
 
-func exported(t *testing.T, things ...thing) []byte {
+func exported(t *testing.T, samples ...sample) []byte {
 	t.Helper()
 	n := newLocal(t)
-	for _, x := range things {
+	for _, x := range samples {
 		keep(t, n, x)
 	}
 	var out bytes.Buffer
@@ -30,8 +30,8 @@ func exported(t *testing.T, things ...thing) []byte {
 }
 
 func TestAnExportIsImportedAsItWas(t *testing.T) {
-	a, b, empty := makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0)
-	same := thing{makeThing("same", 0).action, a.output, a.body}
+	a, b, empty := makeSample("a", 100), makeSample("b", 1<<20), makeSample("empty", 0)
+	same := sample{makeSample("same", 0).action, a.output, a.body}
 	file := exported(t, a, b, empty, same)
 	dir := t.TempDir()
 	for range 2 {
@@ -44,7 +44,7 @@ func TestAnExportIsImportedAsItWas(t *testing.T) {
 }
 
 func TestDamageIsNotExported(t *testing.T) {
-	a, b := makeThing("a", 100), makeThing("b", 100)
+	a, b := makeSample("a", 100), makeSample("b", 100)
 	n := newLocal(t)
 	keep(t, n, a)
 	keep(t, n, b)
@@ -71,7 +71,7 @@ func importInto(t *testing.T, file []byte) (dir string) {
 }
 
 func TestAFileThatIsCutIsNotImportedWithoutAWord(t *testing.T) {
-	a, b := makeThing("a", 5000), makeThing("b", 5000)
+	a, b := makeSample("a", 5000), makeSample("b", 5000)
 	file := exported(t, a, b)
 	for end := range file {
 		dir := t.TempDir()
@@ -86,7 +86,7 @@ func TestAFileThatIsCutIsNotImportedWithoutAWord(t *testing.T) {
 }
 
 func TestFilesThatAreNoExportAreRefused(t *testing.T) {
-	x := makeThing("x", 10)
+	x := makeSample("x", 10)
 	line := formatLine(x.action, Entry{Output: x.output, Size: 10, Time: time.Now()})
 	name := x.output.String()
 	archive := func(headers ...*tar.Header) []byte {
@@ -148,7 +148,7 @@ func TestFilesThatAreNoExportAreRefused(t *testing.T) {
 }
 
 func TestAnErrorOfTheReaderIsReturned(t *testing.T) {
-	file := exported(t, makeThing("x", 5000))
+	file := exported(t, makeSample("x", 5000))
 	_, err := Import(t.Context(), Files{Dir: t.TempDir()}, iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(file))))
 	if !errors.Is(err, iotest.ErrTimeout) {
 		t.Errorf("got %v", err)

@@ -23,7 +23,7 @@ const (
 	exportFileType = "application/vnd.k6x.export.file.v1.tar+zstd"
 )
 
-const artifactPatience = time.Minute // for the begin of each answer of the registry
+const artifactTimeout = time.Minute // for the begin of each answer of the registry
 
 // PushFile brings a file that [Export] wrote to a registry: oci://HOST/REPOSITORY:TAG, with ?insecure=true for one
 // without TLS. Its credentials are those of docker login.
@@ -69,7 +69,7 @@ func openTag(url string) (*registry, name.Tag, error) {
 	if err != nil {
 		return nil, name.Tag{}, notARegistry(err.Error())
 	}
-	return &registry{repo: tag.Context(), options: registryOptions(artifactPatience)}, tag, nil
+	return &registry{repo: tag.Context(), options: registryOptions(artifactTimeout)}, tag, nil
 }
 
 func notMoved(err error) error {

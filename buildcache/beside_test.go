@@ -55,7 +55,7 @@ func TestWhatGoesBesideIsMovedToo(t *testing.T) {
 	}
 	write(t, filepath.Join(to, "there"), "old")
 	var file bytes.Buffer
-	a := makeThing("a", 100)
+	a := makeSample("a", 100)
 	n := newLocal(t)
 	keep(t, n, a)
 	if _, err := Export(t.Context(), Files{Dir: n.dir, Beside: map[string]string{"modules": from, "none": filepath.Join(from, "none")}}, &file); err != nil {
@@ -146,7 +146,7 @@ func TestAnExportGoesThroughARegistry(t *testing.T) {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
-	fill(t, openStore(t, strings.TrimSuffix(url, ":v1")), "x", makeThing("a", 10))
+	fill(t, openStore(t, strings.TrimSuffix(url, ":v1")), "x", makeSample("a", 10))
 	list := names(t, openStore(t, strings.TrimSuffix(url, ":v1")), indexDir)
 	for _, name := range list {
 		if tag := strings.TrimPrefix(name, indexDir); tag != "v1" {

@@ -2,21 +2,21 @@
 // another one takes from a store that they share.
 //
 // A [Cache] has two levels. The local one (local.go) is a directory in the layout of GOCACHE, so
-// that a go command without us finds what is in it. The remote one is a [Store]: a bucket (store.go) or a registry
+// that a go command by itself finds the same. The remote one is a [Store]: a bucket (store.go) or a registry
 // of container images (oci.go). A [Session] is one build. For it the go command is started with
 // [Session.Attach], runs a [Relay] as its GOCACHEPROG, and so reaches the cache of this
 // process through a socket (socket.go), where [Serve] speaks the protocol (protocol.go).
 //
 // In the remote level, bodies are packed (pack.go), and each session that wrote some adds an index (index.go): which
 // packs it made, which action has which output, and which packs a build of its label needed.
-// A session fetches the packs of its label before the go command asks (fetch.go). What is compiled
-// here is packed and sent while the build goes on (export.go).
+// A session fetches the packs of its label before the go command asks (fetch.go). The packages that are
+// compiled here are packed and sent while the build goes on (export.go).
 //
 // Bodies are verified: an OutputID is the SHA-256 of its body. That an action has this
 // output is the word of the writer of the index. So the writers of a store decide what the builds of all
 // its readers are made of: give writers a credential of their own, and readers one that cannot write.
 //
-// A remote level that is slow, broken or full costs speed, never a build: what it does not give in time is compiled.
+// A remote level that is slow, broken or full costs speed, never a build: a package that it does not give in time is compiled.
 package buildcache
 
 import (
@@ -45,8 +45,8 @@ type Config struct {
 
 	// Wait is how long the go command waits for an output that Remote has; 0: 2 s. After that it compiles.
 	Wait time.Duration
-	// Patience is how long one exchange with Remote may take; 0: 30 s.
-	Patience time.Duration
+	// Timeout is how long one exchange with Remote may take; 0: 30 s.
+	Timeout time.Duration
 	// Pause is how long Remote is left alone after failures in a row; 0: 30 s.
 	Pause time.Duration
 	// Connections is how many packs are fetched ahead at a time; 0: 4.
@@ -77,7 +77,7 @@ type Cache struct {
 	unread  context.CancelFunc
 	work    sync.WaitGroup // exchanges with Remote, and conversations
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	closed   bool
 	scopes   map[string]*scope
 	endpoint *endpoint // nil until the first Environ
@@ -87,7 +87,7 @@ type Cache struct {
 // New opens the local level. A directory that cannot be made is an error of kind Internal.
 func New(cfg Config) (*Cache, error) {
 	cfg.Wait = cmp.Or(cfg.Wait, 2*time.Second)
-	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
+	cfg.Timeout = cmp.Or(cfg.Timeout, 30*time.Second)
 	cfg.Pause = cmp.Or(cfg.Pause, 30*time.Second)
 	cfg.Connections = cmp.Or(cfg.Connections, 4)
 	if cfg.Logger == nil {
@@ -113,8 +113,8 @@ func New(cfg Config) (*Cache, error) {
 	return c, nil
 }
 
-// Close waits until what the sessions compiled is sent, at most until ctx ends; what is not sent
-// then is dropped. It closes the sessions that are still open.
+// Close waits until the packages that the sessions compiled are sent, at most until ctx ends; those not sent
+// by then are dropped. It closes the sessions that are still open.
 func (c *Cache) Close(ctx context.Context) {
 	c.mu.Lock()
 	c.closed = true

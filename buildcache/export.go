@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// exporter sends what a session compiled.
+// exporter sends the packages that a session compiled.
 type exporter struct {
 	s     *Session
 	c     *Cache
@@ -32,7 +32,7 @@ func (e *exporter) run(queue <-chan bound) {
 	}
 	for b := range queue {
 		select {
-		case <-e.s.scope.ready: // so that what is there is not sent again
+		case <-e.s.scope.ready: // so that nothing is sent again that is there
 		case <-e.c.life.Done():
 		}
 		if e.pack == nil || e.c.life.Err() != nil || !e.take(b) {
@@ -137,7 +137,7 @@ func (s *scope) settle(outputs []sized) {
 }
 
 func (e *exporter) put(name string, body []byte, needs []packed) error {
-	ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
+	ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Timeout)
 	defer cancel()
 	err := e.c.cfg.Remote.Write(ctx, name, body, needs)
 	if err != nil {
@@ -207,7 +207,7 @@ func (e *exporter) publish() {
 	s.learn(name, write)
 	s.mu.Unlock()
 	for _, name := range old {
-		ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Patience)
+		ctx, cancel := context.WithTimeout(e.c.life, e.c.cfg.Timeout)
 		err := e.c.cfg.Remote.Delete(ctx, name)
 		cancel()
 		if err != nil { // harmless, and registries may not allow it
@@ -217,7 +217,7 @@ func (e *exporter) publish() {
 	}
 }
 
-// union returns a and what of b is not in it.
+// union returns the ids of a, and those of b that are not among them.
 func union(a, b []ID) []ID {
 	seen := make(map[ID]bool)
 	var all []ID

@@ -92,8 +92,8 @@ func (f *faulty) Write(ctx context.Context, name string, body []byte, needs []pa
 func plainStore() Store { return bucketStore{new(mem.Bucket)} }
 
 func TestARemoteLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
-	a, b := makeThing("a", 5000), makeThing("b", 5000)
-	other := makeThing("other", 5000)
+	a, b := makeSample("a", 5000), makeSample("b", 5000)
+	other := makeSample("other", 5000)
 	for name, open := range map[string]func([]byte) []byte{
 		"garbage":   func(body []byte) []byte { return []byte(strings.Repeat("garbage", 100)) },
 		"truncated": func(body []byte) []byte { return body[:len(body)/2] },
@@ -146,7 +146,7 @@ func TestARemoteLevelThatLiesGivesMissesAndIsMended(t *testing.T) {
 }
 
 func TestIndexesThatLieAreNotBelieved(t *testing.T) {
-	a := makeThing("a", 5000)
+	a := makeSample("a", 5000)
 	for name, change := range map[string]func([]byte) []byte{
 		"garbage":   func([]byte) []byte { return []byte("garbage") },
 		"truncated": func(body []byte) []byte { return body[:len(body)-1] },
@@ -173,7 +173,7 @@ func TestIndexesThatLieAreNotBelieved(t *testing.T) {
 
 func TestAConnectionThatBreaksIsNotTakenForALoss(t *testing.T) {
 	remote := &faulty{Store: plainStore()}
-	a := makeThing("a", 5000)
+	a := makeSample("a", 5000)
 	fill(t, remote, "x", a)
 	remote.cut = 3
 	c := newCache(t, Config{Remote: remote})
@@ -195,7 +195,7 @@ func TestARemoteLevelThatIsDownIsLeftAlone(t *testing.T) {
 		c := newCache(t, Config{Remote: remote})
 		for i := range 100 {
 			s := start(t, c, "x")
-			x := makeThing(fmt.Sprint(i), 10)
+			x := makeSample(fmt.Sprint(i), 10)
 			if has(t, s, x) {
 				t.Error("a hit")
 			}
@@ -212,7 +212,7 @@ func TestARemoteLevelThatIsDownIsLeftAlone(t *testing.T) {
 		}
 		time.Sleep(c.cfg.Pause + time.Second)
 		remote.fail = nil
-		s, x := start(t, c, "x"), makeThing("late", 10)
+		s, x := start(t, c, "x"), makeSample("late", 10)
 		put(t, s, x)
 		s.Close()
 		<-s.sent
@@ -226,10 +226,10 @@ func TestARemoteLevelThatIsDownIsLeftAlone(t *testing.T) {
 func TestASlowRemoteLevelCostsABoundedTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		remote := &faulty{Store: plainStore()}
-		var things []thing
+		var samples []sample
 		for i := range 20 { // each in a pack of its own
-			x := makeThing(fmt.Sprint(i), 100)
-			things = append(things, x)
+			x := makeSample(fmt.Sprint(i), 100)
+			samples = append(samples, x)
 			fill(t, remote, fmt.Sprint(i), x)
 			time.Sleep(time.Second)
 		}
@@ -237,7 +237,7 @@ func TestASlowRemoteLevelCostsABoundedTime(t *testing.T) {
 		c := newCache(t, Config{Remote: remote, Wait: 2 * time.Second})
 		s := start(t, c, "19")
 		began := time.Now()
-		for _, x := range things {
+		for _, x := range samples {
 			if !has(t, s, x) {
 				put(t, s, x)
 			}
@@ -247,7 +247,7 @@ func TestASlowRemoteLevelCostsABoundedTime(t *testing.T) {
 			t.Errorf("waited for %v", waited)
 		}
 		time.Sleep(time.Minute) // what comes late is of use to the next
-		if !c.local.complete(packed{Outputs: []sized{{things[19].output, 100}}}) {
+		if !c.local.complete(packed{Outputs: []sized{{samples[19].output, 100}}}) {
 			t.Error("what was to be fetched ahead was not")
 		}
 		ended := time.Now()
@@ -266,9 +266,9 @@ func TestASlowRemoteLevelDoesNotHoldUpPutsNorKeepTheProgram(t *testing.T) {
 		s := start(t, c, "x")
 		began := time.Now()
 		for i := range maxQueue + 100 {
-			s.send(bound{makeThing(fmt.Sprint(i), 10).action, ID{}})
+			s.send(bound{makeSample(fmt.Sprint(i), 10).action, ID{}})
 		}
-		put(t, s, makeThing("a", 10))
+		put(t, s, makeSample("a", 10))
 		if time.Since(began) != 0 {
 			t.Errorf("putting took %v", time.Since(began))
 		}
@@ -286,7 +286,7 @@ func TestASlowRemoteLevelDoesNotHoldUpPutsNorKeepTheProgram(t *testing.T) {
 
 func TestAFullDiskMakesMissesAndIsNoFaultOfTheRemoteLevel(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a := makeThing("a", 5000)
+	a := makeSample("a", 5000)
 	fill(t, remote, "x", a)
 	c := newCache(t, Config{Remote: remote, Pause: time.Nanosecond})
 	var full atomic.Bool
@@ -313,7 +313,7 @@ func TestAFullDiskMakesMissesAndIsNoFaultOfTheRemoteLevel(t *testing.T) {
 
 func TestWritersThatAreRefusedStillRead(t *testing.T) {
 	remote := &faulty{Store: plainStore()}
-	a := makeThing("a", 5000)
+	a := makeSample("a", 5000)
 	fill(t, remote, "x", a)
 	remote.fail = func(method string) error {
 		if method == "put" {
@@ -325,7 +325,7 @@ func TestWritersThatAreRefusedStillRead(t *testing.T) {
 	for i := range 10 {
 		s := start(t, c, fmt.Sprint(i))
 		want(t, s, a)
-		put(t, s, makeThing(fmt.Sprint(i), 10))
+		put(t, s, makeSample(fmt.Sprint(i), 10))
 		s.Close()
 		<-s.sent
 	}
@@ -345,9 +345,9 @@ func TestServersThatRefuseCostOnlyTheWay(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	for _, url := range []string{"oci://" + addr + "/k6x/go", "s3://bucket?region=us-east-1&s3ForcePathStyle=true&endpoint=http://" + addr} {
-		c := newCache(t, Config{Remote: openStore(t, url), Patience: 5 * time.Second})
+		c := newCache(t, Config{Remote: openStore(t, url), Timeout: 5 * time.Second})
 		s := start(t, c, "x")
-		x := makeThing("x", 10)
+		x := makeSample("x", 10)
 		if has(t, s, x) {
 			t.Error("a hit")
 		}

@@ -23,7 +23,7 @@ var (
 	errAbsent = errors.New("not in the shared build cache")
 )
 
-// lostFor is how long a pack that is not what it should be is not tried again.
+// lostFor is how long a damaged or missing pack is not tried again.
 const lostFor = time.Hour
 
 // fetch brings a pack here, or joins the fetch that is under way. Nil: not now.
@@ -62,7 +62,7 @@ func (c *Cache) install(p *pack) (lost bool, err error) {
 	if c.local.complete(p.packed) { // another fetch has ended since the caller looked
 		return false, nil
 	}
-	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
+	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Timeout)
 	defer cancel()
 	r, err := c.cfg.Remote.Read(ctx, packName(p.ID))
 	if err != nil {
@@ -211,7 +211,7 @@ type breaker struct {
 	pause time.Duration
 	now   func() time.Time
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	failures int        // since the last success
 	until    time.Time
 }

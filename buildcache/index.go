@@ -15,7 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// index is what a session adds to the remote level, for others to find what it sent there.
+// index is an object that a session adds to the remote level, by which others find the packs that it sent.
 type index struct {
 	Format  int
 	Merged  bool     `json:",omitempty"` // it has all that was in the indexes before it
@@ -24,7 +24,7 @@ type index struct {
 	Builds  []build  `json:",omitempty"`
 }
 
-// packed is a pack and what is in it, in order.
+// packed is a pack and the bodies in it, in order.
 type packed struct {
 	ID      ID    // the SHA-256 of the pack
 	Size    int64 // bytes of the pack
@@ -55,7 +55,7 @@ const (
 	maxActions  = 500_000   // in a scope
 	maxBuilds   = 1_000     // in a scope
 	maxPack     = 256 << 20 // bytes, compressed
-	maxBody     = 128 << 20 // bytes of what is sent and fetched; a larger output stays here
+	maxBody     = 128 << 20 // bytes of an output that is sent and fetched; a larger one stays here
 )
 
 func encodeIndex(x *index) ([]byte, error) {
@@ -146,7 +146,7 @@ func isIndexBody(name string, body []byte) bool {
 
 func packName(id ID) string { return packDir + id.String() }
 
-// loadIndex reads an index from a remote level. If it is not what it should be, the error is errOther.
+// loadIndex reads an index from a remote level. If it is damaged, the error is errOther.
 func loadIndex(ctx context.Context, remote Store, name string) (*index, error) {
 	r, err := remote.Read(ctx, name)
 	if err != nil {

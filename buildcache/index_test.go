@@ -12,7 +12,7 @@ import (
 )
 
 func TestAnIndexIsReadAsItWasWritten(t *testing.T) {
-	a, b := makeThing("a", 10), makeThing("b", 20)
+	a, b := makeSample("a", 10), makeSample("b", 20)
 	x := &index{
 		Merged: true, Packs: []packed{{a.action, 99, []sized{{a.output, 10}, {b.output, 20}}}},
 		Actions: []bound{{a.action, a.output}, {b.action, b.output}}, Builds: []build{{"k6@v1.8.1", []ID{a.action}}},
@@ -92,12 +92,12 @@ func TestNamesOfIndexesSortByTimeAndNameTheirScope(t *testing.T) {
 }
 
 func TestPacksAreUnpackedToWhatWasPacked(t *testing.T) {
-	things := []thing{makeThing("a", 100), makeThing("empty", 0), makeThing("b", 3<<20), makeThing("c", 1)}
+	samples := []sample{makeSample("a", 100), makeSample("empty", 0), makeSample("b", 3<<20), makeSample("c", 1)}
 	p, err := newPacker()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, x := range things {
+	for _, x := range samples {
 		if err := p.add(sized{x.output, int64(len(x.body))}, strings.NewReader(x.body)); err != nil {
 			t.Fatal(err)
 		}
@@ -124,12 +124,12 @@ func TestPacksAreUnpackedToWhatWasPacked(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, x := range things {
+	for _, x := range samples {
 		if err := n.verify(x.output, int64(len(x.body))); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := p.add(sized{things[0].output, 100}, strings.NewReader("other")); err == nil {
+	if err := p.add(sized{samples[0].output, 100}, strings.NewReader("other")); err == nil {
 		t.Error("another body was packed")
 	}
 }

@@ -15,7 +15,7 @@ func TestBucketOfTheFirstReleaseIsRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	things := []thing{makeThing("a", 100), makeThing("b", 1<<12), makeThing("empty", 0)}
+	samples := []sample{makeSample("a", 100), makeSample("b", 1<<12), makeSample("empty", 0)}
 	if *writeLayout {
 		if err := os.RemoveAll(layout); err != nil {
 			t.Fatal(err)
@@ -23,15 +23,15 @@ func TestBucketOfTheFirstReleaseIsRead(t *testing.T) {
 		if err := os.MkdirAll(layout, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		fill(t, openStore(t, "file://"+filepath.ToSlash(layout)), "k6@v1", things...)
+		fill(t, openStore(t, "file://"+filepath.ToSlash(layout)), "k6@v1", samples...)
 	}
 	root := t.TempDir()
 	if err := os.CopyFS(root, os.DirFS(layout)); err != nil {
 		t.Fatal(err)
 	}
 	c := newCache(t, Config{Remote: openStore(t, "file://"+filepath.ToSlash(root)), ReadOnly: true})
-	want(t, start(t, c, "k6@v1"), things...)
-	if n := c.Stats(); n.RemoteHits != int64(len(things)) || n.ReadFailures != 0 {
+	want(t, start(t, c, "k6@v1"), samples...)
+	if n := c.Stats(); n.RemoteHits != int64(len(samples)) || n.ReadFailures != 0 {
 		t.Errorf("%+v", n)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"k6x/internal/disk"
 )
 
-// Entry is what an action has put out.
+// Entry is the output of an action.
 type Entry struct {
 	Output ID
 	Size   int64 // bytes
@@ -32,7 +32,7 @@ type local struct {
 	dir   string
 	temp  string
 	now   func() time.Time
-	still bool // what is read does not count as used
+	still bool // reading does not count as a use
 	disk  disk.FS
 }
 

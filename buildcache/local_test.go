@@ -23,7 +23,7 @@ func newLocal(t *testing.T) *local {
 	return n
 }
 
-func keep(t *testing.T, n *local, x thing) {
+func keep(t *testing.T, n *local, x sample) {
 	t.Helper()
 	if err := n.add(x.output, int64(len(x.body)), strings.NewReader(x.body)); err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func files(t *testing.T, dir string) (list []string) {
 }
 
 func TestWhatIsDamagedIsAMiss(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	for name, damage := range map[string]func(n *local) error{
 		"no action":    func(n *local) error { return os.Remove(n.action(x.action)) },
 		"no body":      func(n *local) error { return os.Remove(n.output(x.output)) },
@@ -87,7 +87,7 @@ func TestWhatIsDamagedIsAMiss(t *testing.T) {
 }
 
 func TestWrongBodiesAreRefusedAndLeaveNothing(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	n := newLocal(t)
 	for name, err := range map[string]error{
 		"other":  n.add(x.output, 1000, strings.NewReader(strings.Repeat("y", 1000))),
@@ -105,7 +105,7 @@ func TestWrongBodiesAreRefusedAndLeaveNothing(t *testing.T) {
 }
 
 func TestAFullDiskLeavesNothingHalf(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	full := errors.New("no space left")
 	for step := range 6 { // create, write and rename, of body and action
 		t.Run(fmt.Sprint(step), func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestAFullDiskLeavesNothingHalf(t *testing.T) {
 }
 
 func TestADamagedBodyIsReplacedByTheNextPut(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	n := newLocal(t)
 	keep(t, n, x)
 	if err := os.WriteFile(n.output(x.output), []byte(strings.Repeat("y", 1000)), 0o644); err != nil {
@@ -169,7 +169,7 @@ func TestLeftoversOfTheDeadAreRemovedAndThoseOfTheLivingAreNot(t *testing.T) {
 }
 
 func TestUseIsNotedForTrimming(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	n := newLocal(t)
 	keep(t, n, x)
 	old := time.Now().Add(-3 * time.Hour)
@@ -195,7 +195,7 @@ func putForever(dir string) {
 		panic(err)
 	}
 	for i := 0; ; i++ {
-		x := makeThing(fmt.Sprint(i%50), 1<<20)
+		x := makeSample(fmt.Sprint(i%50), 1<<20)
 		if err := n.add(x.output, 1<<20, strings.NewReader(x.body)); err != nil {
 			panic(err)
 		}

@@ -96,28 +96,28 @@ func startRegistry(t *testing.T) (url string) {
 	return "oci://" + strings.TrimPrefix(server.URL, "http://") + "/k6x/go"
 }
 
-// thing is an action with its output.
-type thing struct {
+// sample is an action with its output.
+type sample struct {
 	action, output ID
 	body           string
 }
 
-func makeThing(name string, size int) thing {
+func makeSample(name string, size int) sample {
 	body := strings.Repeat(name+" ", size/(len(name)+1)+1)[:size]
-	return thing{sha256.Sum256([]byte("action " + name)), sha256.Sum256([]byte(body)), body}
+	return sample{sha256.Sum256([]byte("action " + name)), sha256.Sum256([]byte(body)), body}
 }
 
-func put(t *testing.T, s *Session, things ...thing) {
+func put(t *testing.T, s *Session, samples ...sample) {
 	t.Helper()
-	for _, x := range things {
+	for _, x := range samples {
 		if _, err := s.Put(t.Context(), x.action, x.output, int64(len(x.body)), strings.NewReader(x.body)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// has reports whether the session gives the thing; what it gives has to be right.
-func has(t *testing.T, s *Session, x thing) bool {
+// has reports whether the session gives the sample; what it gives has to be right.
+func has(t *testing.T, s *Session, x sample) bool {
 	t.Helper()
 	e, err := s.Get(t.Context(), x.action)
 	if err != nil {
@@ -133,22 +133,22 @@ func has(t *testing.T, s *Session, x thing) bool {
 	return true
 }
 
-func want(t *testing.T, s *Session, things ...thing) {
+func want(t *testing.T, s *Session, samples ...sample) {
 	t.Helper()
-	for _, x := range things {
+	for _, x := range samples {
 		if !has(t, s, x) {
 			t.Fatalf("a miss of %.20q", x.body)
 		}
 	}
 }
 
-// fill stores things in the remote level by way of another cache.
-func fill(t *testing.T, remote Store, label string, things ...thing) {
+// fill stores samples in the remote level by way of another cache.
+func fill(t *testing.T, remote Store, label string, samples ...sample) {
 	t.Helper()
 	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, label)
 	<-s.scope.ready // else the end of the cache may come before the indexes are read, and what is there is sent again
-	put(t, s, things...)
+	put(t, s, samples...)
 	s.Close()
 	finish(c)
 	if n := c.Stats(); n.Dropped != 0 || n.WriteFailures != 0 {

@@ -30,7 +30,7 @@ import (
 	"k6x"
 )
 
-// Media types of what is in a registry.
+// Media types of the objects in a registry.
 const (
 	artifactType = "application/vnd.k6x.buildcache.v1"
 	indexType    = "application/vnd.k6x.buildcache.index.v1+zstd"
@@ -58,10 +58,10 @@ func openRegistry(cfg StoreConfig) (Store, error) {
 	if err != nil {
 		return nil, notARegistry(err.Error())
 	}
-	return &registry{repo: repo, options: registryOptions(cfg.Patience)}, nil
+	return &registry{repo: repo, options: registryOptions(cfg.Timeout)}, nil
 }
 
-// parseRegistry splits the URL of something in a registry.
+// parseRegistry splits the URL of a repository or a tag.
 func parseRegistry(text string) (reference string, options []name.Option, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
@@ -249,7 +249,7 @@ func (r *registry) Delete(ctx context.Context, object string) error {
 
 func (r *registry) Close() error { return nil }
 
-// manifest is what the registry is given for an index.
+// manifest is one that can be put into a registry.
 type manifest struct{ v1.Manifest }
 
 func (m manifest) RawManifest() ([]byte, error) { return json.Marshal(m.Manifest) }
@@ -264,7 +264,7 @@ func status(err error) int {
 	return 0
 }
 
-// missing returns err, as an fs.ErrNotExist if the registry does not have what it was asked for.
+// missing returns err, as an fs.ErrNotExist if the registry does not have the object.
 func missing(err error) error {
 	if status(err) == http.StatusNotFound {
 		return notThere(err)

@@ -60,7 +60,7 @@ func (p *packer) take() (packed, []byte, error) {
 	return made, body, nil
 }
 
-// drop begins another pack and returns what was in this one.
+// drop begins another pack and returns the bodies that were in this one.
 func (p *packer) drop() []sized {
 	dropped := p.done
 	p.buf.Reset()

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Handler answers what a go command asks of its build cache.
+// Handler answers the requests of a go command to its build cache.
 type Handler interface {
 	// Get returns the entry of an action; any error is a miss.
 	Get(ctx context.Context, action ID) (Entry, error)
@@ -77,7 +77,7 @@ type conversation struct {
 	gets    sync.WaitGroup
 	slots   chan struct{}
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	out    io.Writer
 	broken error // of out
 }

@@ -45,7 +45,7 @@ func answers(t *testing.T, out []byte) map[int64]response {
 }
 
 func TestServeAnswersEachRequest(t *testing.T) {
-	x, empty := makeThing("x", 1<<20), makeThing("empty", 0)
+	x, empty := makeSample("x", 1<<20), makeSample("empty", 0)
 	s := start(t, newCache(t, Config{}), "")
 	var out bytes.Buffer
 	in := ask(1, "put", x.action, x.output, x.body) + ask(2, "put", empty.action, empty.output, "") + ask(3, "get", x.action, ID{}, "") +
@@ -87,7 +87,7 @@ func TestServeAnswersEachRequest(t *testing.T) {
 }
 
 func TestGarbledInputIsAnErrorAndKeepsNothing(t *testing.T) {
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	good := ask(1, "put", x.action, x.output, x.body)
 	body := strings.IndexByte(good, '\n') + 2
 	for name, in := range map[string]string{
@@ -179,7 +179,7 @@ func TestASlowGetHoldsUpNobodyAndCloseWaitsForIt(t *testing.T) {
 }
 
 func FuzzServe(f *testing.F) {
-	x := makeThing("x", 100)
+	x := makeSample("x", 100)
 	f.Add([]byte(ask(1, "put", x.action, x.output, x.body) + ask(2, "get", x.action, ID{}, "") + ask(3, "close", ID{}, ID{}, "")))
 	f.Add([]byte("{\"ID\":1,\"Command\":\"put\",\"BodySize\":3}\n\n\"AAAA\n\"\n"))
 	f.Add([]byte("\n\n{}\n"))

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// scope is what is known of the remote level for one toolchain and platform.
+// scope is the part of the remote level for one toolchain and platform, as far as it is known here.
 type scope struct {
 	name  string
 	ready chan struct{} // closed when the indexes were read for the first time, or could not be
 
-	mu         sync.Mutex // guards what follows
+	mu         sync.Mutex // guards the fields below
 	loaded     map[string]bool
 	sinceMerge int // indexes that are in no merged one
 	actions    map[ID]ID
@@ -101,7 +101,7 @@ func (c *Cache) refresh(s *scope) {
 }
 
 func (c *Cache) readIndexes(s *scope) (failed error) {
-	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Patience)
+	ctx, cancel := context.WithTimeout(c.reading, c.cfg.Timeout)
 	defer cancel()
 	s.mu.Lock()
 	before := slices.Collect(maps.Keys(s.loaded))
@@ -154,7 +154,7 @@ func (c *Cache) readIndexes(s *scope) (failed error) {
 	return failed
 }
 
-// learn adds what an index says, which is newer than what is known. The caller holds s.mu.
+// learn adds the content of an index that is newer than those before. The caller holds s.mu.
 func (s *scope) learn(name string, x *index) {
 	s.loaded[name] = true
 	s.sinceMerge++
@@ -238,7 +238,7 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
-// merged returns an index of all that is known, without what was lost. The caller holds s.mu.
+// merged returns an index of all that is known, without packs that are lost. The caller holds s.mu.
 func (s *scope) merged() *index {
 	x := &index{Merged: true}
 	for _, p := range s.packs {

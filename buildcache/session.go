@@ -17,12 +17,12 @@ type Session struct {
 	scope   *scope // nil if there is no remote level
 	label   string
 	started time.Time
-	stop    context.CancelFunc // of what is fetched ahead
+	stop    context.CancelFunc // ends fetching ahead
 	sent    chan struct{}      // closed when all is sent; nil if nothing is
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	closed bool
-	queue  chan bound // of what was compiled; nil if it is not sent
+	queue  chan bound // of compiled packages; nil if they are not sent
 	used   map[ID]bool
 	packs  []ID // used, in order
 	err    error
@@ -31,12 +31,12 @@ type Session struct {
 
 var _ Handler = (*Session)(nil)
 
-// maxQueue bounds what waits to be sent. An entry is small; its body is in the directory.
+// maxQueue bounds the packages that wait to be sent. An entry is small; its body is in the directory.
 const maxQueue = 8192
 
 var scopeNames = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,63}$`)
 
-// Build says what a build needs and leaves.
+// Build describes a build, as far as others have packages for it or need its own.
 type Build struct {
 	// Scope names what can share compiled packages at all, such as "go1.26.8-linux-amd64". It has
 	// lower-case letters, digits, dots and dashes only.
@@ -75,7 +75,7 @@ func (c *Cache) Start(b Build) (*Session, error) {
 	return s, nil
 }
 
-// Close ends the build. What it compiled is sent in the background, see [Cache.Close].
+// Close ends the build. The packages that it compiled are sent in the background, see [Cache.Close].
 func (s *Session) Close() {
 	s.stop()
 	s.c.mu.Lock()

@@ -13,13 +13,13 @@ import (
 )
 
 func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
-	things := []thing{makeThing("a", 100), makeThing("b", 1<<20), makeThing("empty", 0), makeThing("c", 7)}
+	samples := []sample{makeSample("a", 100), makeSample("b", 1<<20), makeSample("empty", 0), makeSample("c", 7)}
 	eachStore(t, func(t *testing.T, remote Store) {
-		fill(t, remote, "k6@v1", things...)
+		fill(t, remote, "k6@v1", samples...)
 		c := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, c, "k6@v1")
-		want(t, s, things...)
-		if has(t, s, makeThing("never compiled", 10)) {
+		want(t, s, samples...)
+		if has(t, s, makeSample("never compiled", 10)) {
 			t.Error("a hit of what nobody compiled")
 		}
 		if n := c.Stats(); n.RemoteHits != 4 || n.Misses != 1 || n.PacksFetched != 1 || n.ReadFailures != 0 {
@@ -28,16 +28,16 @@ func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
 		s.Close()
 		finish(c)
 		offline := newCache(t, Config{Dir: c.cfg.Dir})
-		want(t, start(t, offline, "k6@v1"), things...)
+		want(t, start(t, offline, "k6@v1"), samples...)
 	})
 }
 
 func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a, b := makeThing("a", 1000), makeThing("b", 1000)
+	a, b := makeSample("a", 1000), makeSample("b", 1000)
 	fill(t, remote, "k6@v1,x@v1", a)
 	fill(t, remote, "k6@v2", b)
-	for label, expected := range map[string]thing{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
+	for label, expected := range map[string]sample{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
 		c := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, c, label)
 		s.prefetch(t.Context()) // joins the one that goes on
@@ -54,8 +54,8 @@ func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 
 func TestWhatIsThereIsNotSentAgain(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a, b := makeThing("a", 1000), makeThing("b", 1000)
-	same := thing{makeThing("other action", 0).action, a.output, a.body}
+	a, b := makeSample("a", 1000), makeSample("b", 1000)
+	same := sample{makeSample("other action", 0).action, a.output, a.body}
 	fill(t, remote, "1", a)
 	packs := names(t, remote, packDir)
 	fill(t, remote, "1", a)
@@ -80,7 +80,7 @@ func TestWhatIsThereIsNotSentAgain(t *testing.T) {
 
 func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a, b := makeThing("a", 1000), makeThing("b", 1000)
+	a, b := makeSample("a", 1000), makeSample("b", 1000)
 	fill(t, remote, "first", a)
 	fill(t, remote, "second", b)
 	c := newCache(t, Config{Remote: remote})
@@ -103,7 +103,7 @@ func TestReadersWriteNothing(t *testing.T) {
 	remote := openStore(t, "mem://")
 	c := newCache(t, Config{Remote: remote, ReadOnly: true})
 	s := start(t, c, "x")
-	put(t, s, makeThing("a", 10))
+	put(t, s, makeSample("a", 10))
 	s.Close()
 	finish(c)
 	if list := names(t, remote, ""); len(list) != 0 {
@@ -113,7 +113,7 @@ func TestReadersWriteNothing(t *testing.T) {
 
 func TestScopesAreApart(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a := makeThing("a", 10)
+	a := makeSample("a", 10)
 	fill(t, remote, "x", a)
 	c := newCache(t, Config{Remote: remote})
 	s, err := c.Start(Build{Scope: "go1.26.8-windows-amd64", Label: "x"})
@@ -135,10 +135,10 @@ func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
 		c := newCache(t, Config{Remote: remote})
 		var calls atomic.Int64
 		c.now = func() time.Time { return time.Unix(calls.Add(1), 0) } // no two sessions at a time
-		var things []thing
+		var samples []sample
 		for i := range mergeAfter + 3 {
-			x := makeThing(fmt.Sprint("thing ", i), 100)
-			things = append(things, x)
+			x := makeSample(fmt.Sprint("sample ", i), 100)
+			samples = append(samples, x)
 			s := start(t, c, fmt.Sprint("label ", i))
 			put(t, s, x)
 			s.Close()
@@ -153,10 +153,10 @@ func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
 		}
 		r := newCache(t, Config{Remote: remote, ReadOnly: true})
 		s := start(t, r, "label 1")
-		want(t, s, things...)
+		want(t, s, samples...)
 		s.scope.mu.Lock()
 		defer s.scope.mu.Unlock()
-		if len(s.scope.builds) != len(things) {
+		if len(s.scope.builds) != len(samples) {
 			t.Errorf("%v", slices.Collect(maps.Keys(s.scope.builds)))
 		}
 	})
@@ -164,37 +164,37 @@ func TestIndexesAreMergedAndNothingIsLost(t *testing.T) {
 
 func TestManyBodiesBecomeFewPacks(t *testing.T) {
 	remote := openStore(t, "mem://")
-	var things []thing
+	var samples []sample
 	for i := range 2*packOutputs + 1 {
-		things = append(things, makeThing(fmt.Sprint(i), 50))
+		samples = append(samples, makeSample(fmt.Sprint(i), 50))
 	}
-	fill(t, remote, "x", things...)
+	fill(t, remote, "x", samples...)
 	if list := names(t, remote, packDir); len(list) != 3 {
 		t.Errorf("%d packs", len(list))
 	}
-	want(t, start(t, newCache(t, Config{Remote: remote}), "x"), things...)
+	want(t, start(t, newCache(t, Config{Remote: remote}), "x"), samples...)
 }
 
 func TestCloseOfTheCacheEndsSessions(t *testing.T) {
 	remote := openStore(t, "mem://")
 	c := newCache(t, Config{Remote: remote})
 	s := start(t, c, "x")
-	put(t, s, makeThing("a", 100))
+	put(t, s, makeSample("a", 100))
 	finish(c)
 	if c.Stats().IndexesSent != 1 {
 		t.Errorf("%+v", c.Stats())
 	}
-	put(t, s, makeThing("b", 100)) // goes nowhere, and does no harm
+	put(t, s, makeSample("b", 100)) // goes nowhere, and does no harm
 	if _, err := s.Attach(exec.Command("go"), new(cage.Policy)); err == nil {
 		t.Error("a session that is over is served")
 	}
-	want(t, start(t, c, "x"), makeThing("b", 100))
+	want(t, start(t, c, "x"), makeSample("b", 100))
 }
 
 func TestTwoSessionsSendOneBodyOnce(t *testing.T) {
 	remote := openStore(t, "mem://")
 	c := newCache(t, Config{Remote: remote})
-	x := makeThing("x", 1000)
+	x := makeSample("x", 1000)
 	first, second := start(t, c, "1"), start(t, c, "2")
 	put(t, first, x)
 	put(t, second, x)

@@ -28,7 +28,7 @@ type endpoint struct {
 	path     string
 	listener net.Listener
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	sessions map[string]*Session
 	conns    map[net.Conn]bool
 	closed   bool
@@ -238,7 +238,7 @@ func Relay(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	go func() {
-		_, _ = io.Copy(conn, in) // what goes wrong shows in the other direction
+		_, _ = io.Copy(conn, in) // a failure shows in the other direction
 		_ = conn.CloseWrite()
 	}()
 	_, err = io.Copy(out, conn)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Trimmed says what [Trim] found and did.
+// Trimmed is the outcome of [Trim].
 type Trimmed struct {
 	Kept      []string // scopes, those that were written to last first
 	Discarded []string // scopes
@@ -20,7 +20,7 @@ type Trimmed struct {
 	Orphans   int      // packs that no index knew, which are gone
 }
 
-// usage is what a scope has in a remote level.
+// usage is the part of a remote level that belongs to a scope.
 type usage struct {
 	scope   string
 	indexes []string // names, the newest last
@@ -31,7 +31,7 @@ type usage struct {
 const orphanAge = 24 * time.Hour
 
 // Trim makes a remote level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that were not written to for
-// longest: those of toolchains and platforms that are not used any more. What a build uses meanwhile, it compiles. In a bucket, packs
+// longest: those of toolchains and platforms that are not used any more. A build that misses packages meanwhile compiles them. In a bucket, packs
 // that no index knows are removed as well when they are a day old, such as those of builds that died. A registry has a garbage collection of its
 // own for packs, which frees the space.
 func Trim(ctx context.Context, remote Store, limit int64) (Trimmed, error) {
@@ -106,7 +106,7 @@ func discard(ctx context.Context, remote Store, u *usage, needed map[ID]bool) (e
 	return err
 }
 
-// usages returns what each scope has, those that were written to last first. It is complete unless there is an index that cannot be
+// usages returns the usage of each scope, those that were written to last first. It is complete unless there is an index that cannot be
 // read, such as one of a later k6x.
 func usages(ctx context.Context, remote Store) (_ []*usage, complete bool, err error) {
 	names, err := listNames(ctx, remote, indexDir)

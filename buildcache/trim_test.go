@@ -9,10 +9,10 @@ import (
 
 const newerScope = "go1.26.9-linux-amd64"
 
-// fillTwo stores a thing in each of two scopes, the second later.
-func fillTwo(t *testing.T, remote Store) (a, b thing) {
+// fillTwo stores a sample in each of two scopes, the second later.
+func fillTwo(t *testing.T, remote Store) (a, b sample) {
 	t.Helper()
-	a, b = makeThing("a", 100), makeThing("b", 100)
+	a, b = makeSample("a", 100), makeSample("b", 100)
 	fill(t, remote, "x", a)
 	c := newCache(t, Config{Remote: remote})
 	s, err := c.Start(Build{Scope: newerScope, Label: "x"})
@@ -24,7 +24,7 @@ func fillTwo(t *testing.T, remote Store) (a, b thing) {
 	return a, b
 }
 
-func hasIn(t *testing.T, remote Store, scope string, x thing) bool {
+func hasIn(t *testing.T, remote Store, scope string, x sample) bool {
 	t.Helper()
 	c := newCache(t, Config{Remote: remote, ReadOnly: true})
 	defer finish(c)
@@ -83,7 +83,7 @@ func TestTrimRemovesPacksThatNoIndexKnows(t *testing.T) {
 
 func TestTrimmingAPackThatTwoScopesHaveKeepsIt(t *testing.T) {
 	remote := openStore(t, "mem://")
-	a := makeThing("a", 100)
+	a := makeSample("a", 100)
 	for _, scope := range []string{testScope, newerScope} {
 		c := newCache(t, Config{Remote: remote})
 		s, err := c.Start(Build{Scope: scope, Label: "x"})
@@ -119,7 +119,7 @@ func idOfPack(t *testing.T, remote Store) ID {
 
 func TestADamagedIndexIsInNobodysWay(t *testing.T) {
 	remote := openStore(t, "mem://")
-	fill(t, remote, "x", makeThing("a", 100))
+	fill(t, remote, "x", makeSample("a", 100))
 	name := names(t, remote, indexDir)[0]
 	if err := remote.Write(t.Context(), name, []byte("garbage"), nil); err != nil {
 		t.Fatal(err)

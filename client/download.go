@@ -115,7 +115,7 @@ func (d *download) progress() {
 	d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
 }
 
-// restart forgets what has come.
+// restart empties the file.
 func (d *download) restart() error {
 	d.hash.Reset()
 	d.size, d.etag = 0, ""

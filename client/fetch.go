@@ -79,7 +79,7 @@ func (d *download) request(ctx context.Context, u *url.URL, header http.Header) 
 			return nil, err
 		}
 		e.Step = Building
-		d.url = withoutRound(u) // what breaks off is asked for here, and not resolved again
+		d.url = withoutRound(u) // a download that breaks off goes on here, and the list is not resolved again
 		d.binary.URL, d.binary.List = d.url.String(), list
 	}
 	if d.list == nil || d.began || !ok {

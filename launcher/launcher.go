@@ -156,15 +156,15 @@ func (l *Launcher) add(ctx context.Context, name string, from Builder, pinned k6
 		return failed
 	})
 	if err != nil && failed == nil { // no source can help
-		err = &ours{err}
+		err = &ownError{err}
 	}
 	return b, err
 }
 
-// ours is an error that is not that of a source.
-type ours struct{ error }
+// ownError is an error of the launcher, not of a source.
+type ownError struct{ error }
 
-func (e *ours) Unwrap() error { return e.error }
+func (e *ownError) Unwrap() error { return e.error }
 
 // isAnswer reports whether an error is the answer of a source, rather than a failure to answer: that of others
 // would be the same, or should be.
@@ -199,11 +199,11 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 			if closeErr := from.Close(); closeErr != nil { // a binary that it gave is as good
 				l.print(true, "%s: %s", s.Name, reason(closeErr))
 			}
-			o, isOurs := errors.AsType[*ours](err)
-			if isOurs {
-				err = o.error
+			own, isOwn := errors.AsType[*ownError](err)
+			if isOwn {
+				err = own.error
 			}
-			if isOurs || err == nil || isAnswer(err) || ctx.Err() != nil {
+			if isOwn || err == nil || isAnswer(err) || ctx.Err() != nil {
 				return true, err
 			}
 			failed = err

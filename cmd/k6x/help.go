@@ -71,7 +71,7 @@ func newManCommand() *cobra.Command {
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true // the same pages from the same program
-			homeless(root)
+			withoutHome(root)
 			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "k6x"}, dir)
 		},
 	}
@@ -79,14 +79,14 @@ func newManCommand() *cobra.Command {
 	return cmd
 }
 
-// homeless takes the home directory of the user out of the pages.
-func homeless(cmd *cobra.Command) {
+// withoutHome takes the home directory of the user out of the pages.
+func withoutHome(cmd *cobra.Command) {
 	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
 		if f := flags.Lookup("cache-dir"); f != nil {
 			f.DefValue = "k6x in the user's cache directory"
 		}
 	}
 	for _, sub := range cmd.Commands() {
-		homeless(sub)
+		withoutHome(sub)
 	}
 }

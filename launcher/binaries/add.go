@@ -35,7 +35,7 @@ func (d *Dir) Add(ctx context.Context, meta Meta, fill func(file *os.File) error
 	if first, err := d.checked(ctx, id, secret); err == nil || ctx.Err() != nil {
 		return first, err
 	}
-	work := d.work("tmp", id) // the lock is that of this directory; what is there was left by a launcher that was killed
+	work := d.work("tmp", id) // the lock is that of this directory; files in it were left by a launcher that was killed
 	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 		return Binary{}, fault(err)
 	}

@@ -85,7 +85,7 @@ func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
 	return all, err
 }
 
-// entry is what has the name of a binary in the directory.
+// entry is a directory with the name of a binary, readable or not.
 type entry struct {
 	Binary
 	id, home string
