@@ -36,7 +36,7 @@ func (r *Resolver) Permit(list k6x.List) error {
 	idx := r.index.Load()
 	majors := idx.majorsOf(list)
 	for _, dep := range list {
-		if _, err := r.anywhere(idx, dep, majors); k6x.KindOf(err) == k6x.Forbidden {
+		if err := r.anywhere(idx, dep, majors); k6x.KindOf(err) == k6x.Forbidden {
 			return err
 		}
 	}
@@ -99,29 +99,25 @@ type found struct {
 	entry *entry // nil if it is not registered
 }
 
-// anywhere returns the majors that a dependency can be had for. If there are none, the
-// error says why: of kind Forbidden, Invalid, NotFound or Unavailable.
-func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) ([]int, error) {
+// anywhere returns an error unless a dependency can be had for one of the majors: of kind Forbidden, Invalid, NotFound or Unavailable.
+func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) (err error) {
 	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers {
-		return nil, k6x.Errorf(k6x.Forbidden, "%s names a commit, and this service builds released versions only", dep).
+		return k6x.Errorf(k6x.Forbidden, "%s names a commit, and this service builds released versions only", dep).
 			WithHint("Ask for a released version of %s; a service allows commits with --allow-build-semvers.", dep.Name)
 	}
 	if dep.Name == k6x.K6 {
-		return majors, nil
+		return nil
 	}
-	var first error
-	var have []int
 	for _, major := range majors {
-		if _, err := r.find(idx, dep, major); err == nil {
-			have = append(have, major)
-		} else if first == nil || k6x.KindOf(err) == k6x.Forbidden {
-			first = err
+		_, failed := r.find(idx, dep, major)
+		if failed == nil {
+			return nil
+		}
+		if err == nil || k6x.KindOf(failed) == k6x.Forbidden {
+			err = failed
 		}
 	}
-	if have != nil {
-		return have, nil
-	}
-	return nil, first
+	return err
 }
 
 // find returns what a dependency stands for with a major version of k6. Its errors are those of anywhere.

@@ -80,9 +80,9 @@ func (r *Resolver) renewed(ctx context.Context, idx *index, list k6x.List, start
 func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pick, *failure, error) {
 	majors := idx.majorsOf(list)
 	for _, dep := range list {
-		_, err := r.anywhere(idx, dep, majors)
+		err := r.anywhere(idx, dep, majors)
 		if k6x.KindOf(err) == k6x.NotFound {
-			if _, other := r.anywhere(idx, dep, idx.every); other == nil {
+			if other := r.anywhere(idx, dep, idx.every); other == nil {
 				continue // the attempt will say so
 			}
 		}

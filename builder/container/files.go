@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -155,32 +156,17 @@ func unpackBinary(file string, r io.Reader, size int64) error {
 	if err != nil {
 		return gobuild.FileError("keeping the binary", err)
 	}
-	broken := &readError{Reader: r}
-	_, err = io.Copy(f, broken)
+	_, err = io.Copy(f, r)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
-	switch {
-	case broken.err != nil:
-		return badAnswer("it broke off").WithCause(broken.err)
-	case err != nil:
+	if err == nil {
+		return nil
+	}
+	if _, ours := errors.AsType[*fs.PathError](err); ours {
 		return gobuild.FileError("keeping the binary", err)
 	}
-	return nil
-}
-
-// readError remembers the error of a reader, to be told from that of a writer.
-type readError struct {
-	io.Reader
-	err error
-}
-
-func (r *readError) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		r.err = err
-	}
-	return n, err
+	return badAnswer("it broke off").WithCause(err)
 }
 
 // graph returns what go.mod files require; without edges if the go command did not say.

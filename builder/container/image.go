@@ -54,10 +54,10 @@ func (e *Engine) image(ctx context.Context, report event.Sink) (goImage, error) 
 		return goImage{}, err
 	}
 	e.mu.Lock()
-	known, ok := e.images[image.id]
+	seen, ok := e.images[image.id]
 	e.mu.Unlock()
 	if ok {
-		return known, nil
+		return seen, nil
 	}
 	if err := e.ask(ctx, &image); err != nil {
 		return goImage{}, err

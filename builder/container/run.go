@@ -46,14 +46,14 @@ type result struct {
 // run runs a job. If it has files, those that it leaves next to them are fetched. Once run has
 // returned, the container is gone.
 func (e *Engine) run(ctx context.Context, j job) (result, error) {
-	r, err := e.runOnce(ctx, j, e.strict())
-	if _, ok := err.(startError); !ok || !e.strict() {
-		return r, unwrapStart(err)
+	r, refused, err := e.runOnce(ctx, j, e.strict())
+	if !refused || !e.strict() {
+		return r, err
 	}
 	// Some daemons may not limit what a container uses, and say so only now.
-	r, again := e.runOnce(ctx, j, false)
-	if _, ok := again.(startError); ok {
-		return r, unwrapStart(err)
+	r, refused, again := e.runOnce(ctx, j, false)
+	if refused {
+		return r, err
 	}
 	e.log.Warn("builds run without limits, as the container engine refuses them", "err", err)
 	e.mu.Lock()
@@ -69,37 +69,27 @@ func (e *Engine) strict() bool {
 	return !e.lax
 }
 
-// startError says that a container could not be started; nothing has run.
-type startError struct{ error }
-
-func unwrapStart(err error) error {
-	if s, ok := err.(startError); ok {
-		return s.error
-	}
-	return err
-}
-
-func (e *Engine) runOnce(ctx context.Context, j job, strict bool) (result, error) {
+// runOnce runs a job. Refused says that the daemon did not make or start the container, so that nothing has run.
+func (e *Engine) runOnce(ctx context.Context, j job, strict bool) (r result, refused bool, err error) {
 	id, err := e.create(ctx, j, strict)
 	if err != nil {
-		return result{}, err
+		return r, true, err
 	}
 	defer e.remove(ctx, id)
 	if err := e.sendFiles(ctx, id, j); err != nil {
-		return result{}, err
+		return r, false, err
 	}
 	if err := e.call(ctx, "starting a container", func(ctx context.Context) error {
 		_, err := e.client.ContainerStart(ctx, id, client.ContainerStartOptions{})
 		return err
 	}); err != nil {
-		return result{}, startError{err}
+		return r, true, err
 	}
 	heard := false
 	if j.live != nil {
 		heard = e.follow(ctx, id, j.live)
 	}
-	exit, err := e.wait(ctx, id)
-	r := result{exit: exit}
+	r.exit, err = e.wait(ctx, id)
 	if logErr := e.readLog(ctx, id, &r); err == nil {
 		err = logErr
 	}
@@ -111,7 +101,7 @@ func (e *Engine) runOnce(ctx context.Context, j job, strict bool) (result, error
 	if err == nil && len(j.files) > 0 {
 		r.text, err = e.fetchFiles(ctx, id, j)
 	}
-	return r, err
+	return r, false, err
 }
 
 // call does one thing with the daemon, which has to be done soon.
@@ -157,10 +147,7 @@ func (e *Engine) create(ctx context.Context, j job, strict bool) (id string, err
 		id = made.ID
 		return err
 	})
-	if err != nil {
-		return "", startError{err}
-	}
-	return id, nil
+	return id, err
 }
 
 // follow gives live the lines of a container that was started, as they come, until it ends or

@@ -49,35 +49,20 @@ func check(ctx context.Context, b *build, c checked, modules []module.Version) e
 	}
 }
 
-// compile compiles what a plan needs that was never compiled, as the go command would, and completes the plan.
-func (e *Engine) compile(ctx context.Context, b *build, p *plan) error {
-	temp := b.ws.Temp()
+// compileMissing compiles what a plan needs that was never compiled, as the go command would, and completes the plan.
+func compileMissing(ctx context.Context, b *build, p *plan) error {
 	for i, pkg := range p.compiles {
-		files := make(map[string]string)
+		imports := make(map[string]string)
 		for _, path := range slices.Concat(pkg.source.std, pkg.source.imports) {
-			files[path] = p.files[path]
+			imports[path] = p.files[path]
 		}
-		cfg := filepath.Join(temp, fmt.Sprintf("importcfg.%d", i))
-		if err := os.WriteFile(cfg, []byte("# import config\n"+importcfg(files)), 0o644); err != nil {
-			return err
-		}
-		archive := filepath.Join(temp, fmt.Sprintf("package%d.a", i))
-		rel, err := filepath.Rel(e.mods.Dir, pkg.source.dir)
-		if err != nil {
-			return err
-		}
-		args := []string{
-			"-o", archive, "-trimpath", pkg.source.dir + "=>" + unescaped(filepath.ToSlash(rel)) + ";" + temp + "=>", "-p", pkg.path,
-			"-lang=" + version.Lang("go"+pkg.source.lang), "-complete", "-goversion", b.recipe.Toolchain, "-c=2", "-nolocalimports",
-			"-importcfg", cfg, "-pack",
-		}
-		if shared(b.recipe.Platform.OS) {
-			args = slices.Insert(args, 0, "-shared")
-		}
+		var files []string
 		for _, file := range pkg.source.files {
-			args = append(args, filepath.Join(pkg.source.dir, file))
+			files = append(files, filepath.Join(pkg.source.dir, file))
 		}
-		if err := b.ws.Tool(ctx, "compile", args, nil); err != nil {
+		dir := pkg.module.String() + strings.TrimPrefix(pkg.path, pkg.module.Path) // as it stands in the binary
+		archive, err := compile(ctx, b, fmt.Sprintf("package%d.a", i), pkg.path, pkg.source.dir+"=>"+dir, pkg.source.lang, imports, files...)
+		if err != nil {
 			return err
 		}
 		p.files[pkg.path] = archive
@@ -88,22 +73,20 @@ func (e *Engine) compile(ctx context.Context, b *build, p *plan) error {
 	return nil
 }
 
-// unescaped returns the name of a directory of the module cache as the go command writes it into a binary: with capital letters
-// instead of exclamation marks.
-func unescaped(dir string) string {
-	var b strings.Builder
-	upper := false
-	for _, r := range dir {
-		if r == '!' {
-			upper = true
-			continue
-		}
-		if upper {
-			b.WriteString(strings.ToUpper(string(r)))
-		} else {
-			b.WriteRune(r)
-		}
-		upper = false
+// compile compiles a package as go build with our flags would, into an archive with that name. Trim is what becomes of the directory of the files in it,
+// lang the go version of the module, imports the file of each package that it imports.
+func compile(ctx context.Context, b *build, name, path, trim, lang string, imports map[string]string, files ...string) (archive string, err error) {
+	temp := b.ws.Temp()
+	archive = filepath.Join(temp, name)
+	if err := os.WriteFile(archive+".importcfg", []byte("# import config\n"+importcfg(imports)), 0o644); err != nil {
+		return "", err
 	}
-	return b.String()
+	args := []string{
+		"-o", archive, "-trimpath", trim + ";" + temp + "=>", "-p", path, "-lang=" + version.Lang("go"+lang), "-complete",
+		"-goversion", b.recipe.Toolchain, "-c=2", "-nolocalimports", "-importcfg", archive + ".importcfg", "-pack",
+	}
+	if shared(b.recipe.Platform.OS) {
+		args = slices.Insert(args, 0, "-shared")
+	}
+	return archive, b.ws.Tool(ctx, "compile", append(args, files...), nil)
 }

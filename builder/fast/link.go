@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"go/version"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +40,7 @@ func (e *Engine) linkBy(ctx context.Context, b *build, x *index) error {
 	if p.compiles != nil && !e.reserve(b) {
 		return fmt.Errorf("too much is to be compared already: %w", errUnknown)
 	}
-	if err := e.compile(ctx, b, p); err != nil {
+	if err := compileMissing(ctx, b, p); err != nil {
 		return err
 	}
 	b.ws.Linking()
@@ -93,36 +91,23 @@ const (
 // link compiles the main package and links it, as go build with our flags would, into
 // the file output of the workspace.
 func link(ctx context.Context, b *build, p *plan, output string) error {
-	temp := b.ws.Temp()
-	modinfo := fmt.Sprintf("modinfo %q\n", infoStart+p.info+infoEnd)
-	for name, text := range map[string]string{
-		"importcfg":      "# import config\n" + importcfg(p.direct),
-		"importcfg.link": importcfg(p.files) + modinfo,
-	} {
-		if err := os.WriteFile(filepath.Join(temp, name), []byte(text), 0o644); err != nil {
-			return err
-		}
+	main, err := compile(ctx, b, "main.a", "main", b.ws.Dir()+"=>k6", p.goVersion, p.direct, "./main.go")
+	if err != nil {
+		return err
 	}
-	compile := []string{
-		"-o", filepath.Join(temp, "main.a"), "-trimpath", b.ws.Dir() + "=>k6;" + temp + "=>", "-p", "main",
-		"-lang=" + version.Lang("go"+p.goVersion), "-complete", "-goversion", b.recipe.Toolchain, "-nolocalimports",
-		"-importcfg", filepath.Join(temp, "importcfg"), "-pack", "./main.go",
+	cfg := main + ".importcfg.link"
+	if err := os.WriteFile(cfg, fmt.Appendf(nil, "%smodinfo %q\n", importcfg(p.files), infoStart+p.info+infoEnd), 0o644); err != nil {
+		return err
 	}
 	mode := "exe"
 	if slices.Contains(positionIndependent, b.recipe.Platform.OS) {
 		mode = "pie"
 	}
-	if shared(b.recipe.Platform.OS) {
-		compile = slices.Insert(compile, 0, "-shared")
-	}
-	link := []string{"-o", output, "-importcfg", filepath.Join(temp, "importcfg.link")}
+	link := []string{"-o", output, "-importcfg", cfg}
 	if p.godebug != "" {
 		link = append(link, "-X=runtime.godebugDefault="+p.godebug)
 	}
-	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", filepath.Join(temp, "main.a"))
-	if err := b.ws.Tool(ctx, "compile", compile, nil); err != nil {
-		return err
-	}
+	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", main)
 	return b.ws.Tool(ctx, "link", link, []string{"GOROOT="}) // as go build -trimpath has it
 }
 

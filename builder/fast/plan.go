@@ -48,7 +48,7 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (
 	if refuted.has(x.name()) {
 		return nil, fmt.Errorf("%s is refuted: %w", x.name(), errUnknown)
 	}
-	s := &selection{mods: e.mods, known: x, refuted: refuted, roots: gobuild.Pins(recipe), goVersion: gobuild.GoVersion,
+	s := &selection{mods: e.mods, index: x, refuted: refuted, roots: gobuild.Pins(recipe), goVersion: gobuild.GoVersion,
 		platform: recipe.Platform, checked: c}
 	if err := s.checkModules(s.roots); err != nil {
 		return nil, err
@@ -86,14 +86,14 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (
 
 // findFiles finds the files of all packages in the build cache, and those that have to be compiled.
 func (p *plan) findFiles(s *selection, cache string) error {
-	for path, a := range s.known.Std {
+	for path, a := range s.index.Std {
 		if file, err := a.use(cache); err == nil { // otherwise the linker says whether it needs it
 			p.files[path] = file
 		}
 	}
 	for _, path := range s.order {
 		pkg := s.packages[path]
-		a, ok := s.known.Archives[pkg.id]
+		a, ok := s.index.Archives[pkg.id]
 		if src := s.sources[packageKey(path, pkg.module)]; !ok && src != nil && len(p.compiles) < maxCompiles {
 			p.compiles = append(p.compiles, newPackage{path, pkg.module, src})
 			continue
@@ -119,7 +119,7 @@ func (p *plan) findFiles(s *selection, cache string) error {
 
 // describe makes the build info and the go.sum.
 func (p *plan) describe(s *selection) error {
-	like, ok := s.known.Info[p.goVersion]
+	like, ok := s.index.Info[p.goVersion]
 	if !ok {
 		return fmt.Errorf("go %s in the main module: %w", p.goVersion, errUnknown)
 	}
@@ -132,7 +132,7 @@ func (p *plan) describe(s *selection) error {
 			p.godebug = setting.Value
 		}
 	}
-	if p.goSum, err = s.goSum(s.known.GoSum); err != nil {
+	if p.goSum, err = s.goSum(s.index.GoSum); err != nil {
 		return err
 	}
 	if info.Deps, err = s.deps(); err != nil {
@@ -155,11 +155,11 @@ func suspects(x *index, compiles []newPackage) []string {
 	return slices.Sorted(maps.Keys(modules))
 }
 
-// goSum returns known with lines of modules that were checked for this plan. It makes sure that it has the hash of each go.mod that
+// goSum returns the lines of old, with lines of modules that were checked for this plan. It makes sure that it has the hash of each go.mod that
 // counts: it goes into the lock, and says that the go command has once checked that file.
-func (s *selection) goSum(known string) (string, error) {
+func (s *selection) goSum(old string) (string, error) {
 	has := make(map[module.Version]bool)
-	for line := range strings.Lines(known) {
+	for line := range strings.Lines(old) {
 		if m, ofGoMod := gomod.ParseSum(line); ofGoMod {
 			has[m] = true
 		}
@@ -175,10 +175,10 @@ func (s *selection) goSum(known string) (string, error) {
 		}
 		more += fmt.Sprintf("%s %s %s\n%s %s/go.mod %s\n", m.Path, m.Version, c.Sum, m.Path, m.Version, c.GoModSum)
 	}
-	if len(known)+len(more) > maxSums {
+	if len(old)+len(more) > maxSums {
 		return "", fmt.Errorf("a go.sum of more than %d bytes: %w", maxSums, errUnknown)
 	}
-	return gomod.JoinSums(known, more, maxSums), nil
+	return gomod.JoinSums(old, more, maxSums), nil
 }
 
 // deps returns the modules that are linked, as build info names them.

@@ -24,8 +24,7 @@ type queue struct {
 	log *slog.Logger
 
 	mu            sync.Mutex // guards what follows
-	builds        int        // under way
-	interrupting  int        // builds that have interrupted a task, and begin when it has ended
+	builds        int        // under way, or about to begin once a task has ended that they have interrupted
 	reserved      int        // places for tasks to come
 	tasks         []*task
 	running       bool // the first of them
@@ -77,29 +76,28 @@ func (q *queue) await(ctx context.Context) error {
 func (q *queue) enter(ctx context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	interrupts := false
-	defer func() {
-		if interrupts {
-			q.interrupting--
-			q.signal()
-		}
-	}()
-	for {
+	for counted := false; ; {
 		urgent := len(q.tasks) > 0 && q.tasks[0].last()
-		if !q.running && (interrupts || !urgent) {
+		idle := !q.running && !urgent
+		if !counted && (idle || q.running && q.interruptible) {
+			counted = true
 			q.builds++
-			if len(q.tasks) > 0 && !interrupts {
+			if len(q.tasks) > 0 {
 				q.tasks[0].passed++
 			}
+			if q.running {
+				q.stop()
+				q.interruptible = false
+			}
+		}
+		if counted && !q.running {
 			return nil
 		}
-		if q.running && q.interruptible {
-			q.stop()
-			q.interruptible, interrupts = false, true
-			q.interrupting++
-			q.tasks[0].passed++
-		}
 		if err := q.await(ctx); err != nil {
+			if counted {
+				q.builds--
+				q.signal()
+			}
 			return err
 		}
 	}
@@ -151,7 +149,7 @@ func (q *queue) run() {
 		q.signal()
 	}()
 	for len(q.tasks) > 0 {
-		if q.builds+q.interrupting > 0 && !q.closed {
+		if q.builds > 0 && !q.closed {
 			_ = q.await(context.Background())
 			continue
 		}

@@ -22,7 +22,7 @@ import (
 // version selection, graph pruning).
 type selection struct {
 	mods     *gomod.Cache
-	known    *index
+	index    *index
 	refuted  refuted
 	platform k6x.Platform
 	checked  checked           // nil: nothing is compiled
@@ -162,13 +162,13 @@ func (s *selection) importsOf(key string) []string {
 	if src := s.sources[key]; src != nil {
 		return src.imports
 	}
-	return s.known.Packages[key]
+	return s.index.Packages[key]
 }
 
-// knows reports whether m has the package, of which then all is known.
-func (s *selection) knows(pkg string, m module.Version) bool {
+// has reports whether m has the package, in the index or among the sources.
+func (s *selection) has(pkg string, m module.Version) bool {
 	key := packageKey(pkg, m)
-	if _, ok := s.known.Packages[key]; ok {
+	if _, ok := s.index.Packages[key]; ok {
 		return true
 	}
 	src, ok := s.sources[key]
@@ -180,7 +180,7 @@ func (s *selection) knows(pkg string, m module.Version) bool {
 	}
 	if root, err := s.mods.Extracted(m); err == nil {
 		if f := s.mods.GoMod(m); f != nil {
-			src, _ = scan(root, pkg, m, f.Go, s.platform, s.known.Tags)
+			src, _ = scan(root, pkg, m, f.Go, s.platform, s.index.Tags)
 		}
 	}
 	if s.sources == nil {
@@ -209,7 +209,7 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 			continue
 		}
 		m := module.Version{Path: prefix, Version: v}
-		if !s.knows(pkg, m) {
+		if !s.has(pkg, m) {
 			if err := s.lacks(m, pkg); err != nil {
 				return module.Version{}, err
 			}
@@ -257,8 +257,8 @@ func (s *selection) checkModules(modules []module.Version) error {
 	}
 	var missing unchecked
 	for _, m := range modules {
-		_, known := s.sumOf(m)
-		if _, err := s.mods.Extracted(m); err != nil || !known {
+		_, checked := s.sumOf(m)
+		if _, err := s.mods.Extracted(m); err != nil || !checked {
 			missing = append(missing, m)
 		}
 	}
@@ -270,7 +270,7 @@ func (s *selection) checkModules(modules []module.Version) error {
 
 // sumOf returns the hash of m that the go command has checked.
 func (s *selection) sumOf(m module.Version) (string, bool) {
-	if sum, ok := s.known.Sums[m.String()]; ok {
+	if sum, ok := s.index.Sums[m.String()]; ok {
 		return sum, true
 	}
 	c, ok := s.checked[m]

@@ -23,27 +23,27 @@ const (
 )
 
 // includes are the module versions whose files were found to include nothing from outside, in memory and in a
-// file to which several processes add lines. They are known by their sums: what never changes is looked at once.
+// file to which several processes add lines. They are named by their sums: what never changes is looked at once.
 type includes struct {
 	file string
 
-	mu    sync.Mutex // guards known and the file
-	known map[string]bool
+	mu      sync.Mutex // guards checked and the file
+	checked map[string]bool
 }
 
-// has reports whether line is known.
+// has reports whether line was added.
 func (s *includes) has(line string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil {
+	if s.checked == nil {
 		s.read()
 	}
-	return s.known[line]
+	return s.checked[line]
 }
 
 // read reads the file. A line that was torn is the sum of nothing. The caller holds mu.
 func (s *includes) read() {
-	s.known = make(map[string]bool)
+	s.checked = make(map[string]bool)
 	f, err := os.Open(s.file)
 	if err != nil {
 		return
@@ -52,21 +52,21 @@ func (s *includes) read() {
 	data, _ := io.ReadAll(io.LimitReader(f, maxIncludesRead))
 	for line := range strings.Lines(string(data)) {
 		if line, whole := strings.CutSuffix(line, "\n"); whole {
-			s.known[line] = true
+			s.checked[line] = true
 		}
 	}
 }
 
-// add makes lines known. Each begins a line of its own, even after one that was torn.
+// add adds lines. Each begins a line of its own, even after one that was torn.
 func (s *includes) add(lines []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) > maxIncludes { // it begins anew
-		s.known = make(map[string]bool)
+	if len(s.checked) > maxIncludes { // it begins anew
+		s.checked = make(map[string]bool)
 		_ = os.Remove(s.file)
 	}
 	for _, line := range lines {
-		s.known[line] = true
+		s.checked[line] = true
 	}
 	f, err := os.OpenFile(s.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {

@@ -23,8 +23,8 @@ type sums struct {
 	text string
 }
 
-// known returns all lines, in the order of a go.sum.
-func (s *sums) known() string {
+// lines returns all lines, in the order of a go.sum.
+func (s *sums) lines() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.text

@@ -14,8 +14,8 @@ import (
 func TestKnownSumsDoNotLeakIntoLocks(t *testing.T) {
 	e := newEngine(t, Config{})
 	build(t, e, e.recipe("v1.1.0", "world@v0.1.0"), nil)
-	if !strings.Contains(e.sums.known(), "example.com/xk6-world v0.1.0 h1:") {
-		t.Fatalf("the sums of a build are not known:\n%s", e.sums.known())
+	if !strings.Contains(e.sums.lines(), "example.com/xk6-world v0.1.0 h1:") {
+		t.Fatalf("the sums of a build are not known:\n%s", e.sums.lines())
 	}
 	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
 	binary, made := build(t, e, recipe, nil)
@@ -33,8 +33,8 @@ func TestKnownSumsAreBounded(t *testing.T) {
 	var s sums
 	for i := range maxSums>>16 + 2 {
 		line := fmt.Sprintf("%d %s\n", i, strings.Repeat("x", 1<<16))
-		if s.learn(line); !strings.Contains(s.known(), line) || len(s.known()) > maxSums {
-			t.Fatalf("after %d: %d bytes", i, len(s.known()))
+		if s.learn(line); !strings.Contains(s.lines(), line) || len(s.lines()) > maxSums {
+			t.Fatalf("after %d: %d bytes", i, len(s.lines()))
 		}
 	}
 }

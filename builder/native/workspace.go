@@ -63,7 +63,7 @@ func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (
 // newWorkspace writes the main module of a recipe into a new directory, with the lock or, if there is none, with the go.sum lines
 // that are known.
 func (e *Engine) newWorkspace(recipe k6x.Recipe, lock *k6x.Lock) (ws *Workspace, err error) {
-	files, err := gobuild.Files(recipe, lock, e.sums.known())
+	files, err := gobuild.Files(recipe, lock, e.sums.lines())
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (ws *Workspace) Reset() error {
 	}
 	err := os.RemoveAll(ws.Output())
 	if err == nil {
-		err = ws.Write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": ws.engine.sums.known()})
+		err = ws.Write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": ws.engine.sums.lines()})
 	}
 	if err != nil {
 		return gobuild.FileError("writing the main module", err)

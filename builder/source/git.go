@@ -80,8 +80,8 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 	if u, err := url.Parse(s.Remote); err == nil {
 		g.Egress.Allow(u.Hostname()) // the user has typed it
 	}
-	r := &repository{program: program, dir: dir, source: s, cage: g.Cage, egress: g.Egress,
-		log: cmp.Or(g.Logger, slog.New(slog.DiscardHandler))}
+	g.Logger = cmp.Or(g.Logger, slog.New(slog.DiscardHandler))
+	r := &repository{Git: g, program: program, dir: dir, source: s}
 	commit, err = r.fetch(timed)
 	if err == nil && size(dir, most) > most {
 		err = errTooLarge // and done before it was noticed
@@ -94,12 +94,10 @@ func (g Git) Fetch(ctx context.Context, s Source, dir string) (commit string, er
 
 // repository is a clone that comes to be.
 type repository struct {
+	Git
 	program string
 	dir     string
 	source  Source
-	cage    *cage.Cage
-	egress  *egress.Proxy
-	log     *slog.Logger
 }
 
 var errNoRef = errors.New("no such branch, tag or commit")
@@ -192,11 +190,11 @@ func (r *repository) git(ctx context.Context, args ...string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, r.program, slices.Concat(safe, args)...)
 	cmd.Dir = r.dir
-	cmd.Env = append(environment(r.source.Remote), r.egress.Environ()...)
+	cmd.Env = append(environment(r.source.Remote), r.Egress.Environ()...)
 	out, said := &cage.Output{Max: 1 << 20}, &cage.Output{Max: 8 << 10}
 	cmd.Stdout, cmd.Stderr = out, said
-	r.log.Debug("git", "args", args)
-	if err := r.cage.Run(cmd, r.policy()); err != nil {
+	r.Logger.Debug("git", "args", args)
+	if err := r.Cage.Run(cmd, r.policy()); err != nil {
 		return "", &gitError{said: strings.TrimSpace(said.String()), err: err}
 	}
 	return out.String(), nil
@@ -266,7 +264,7 @@ func (r *repository) explain(ctx context.Context, err error) error {
 	if !ok {
 		return fmt.Errorf("fetching %s: %w", s, err)
 	}
-	if refused := r.egress.Explain(said.said); refused != nil {
+	if refused := r.Egress.Explain(said.said); refused != nil {
 		refused.Message = fmt.Sprintf("%s cannot be fetched: %s", s, refused.Message)
 		return refused.WithCause(err)
 	}

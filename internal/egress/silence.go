@@ -30,7 +30,7 @@ func (p *Proxy) note(t target, v verdict) {
 	}
 	last := p.alone
 	if v == suspect {
-		if p.known(t.host) == silent {
+		if p.verdictOn(t.host) == silent {
 			return
 		}
 		last = time.Minute // by then the client has printed what it has to say
@@ -41,7 +41,7 @@ func (p *Proxy) note(t target, v verdict) {
 	}
 }
 
-func (p *Proxy) known(host string) verdict {
+func (p *Proxy) verdictOn(host string) verdict {
 	if r, ok := p.hosts.Peek(host); ok && p.now().Before(r.until) {
 		return r.verdict
 	}
@@ -52,7 +52,7 @@ func (p *Proxy) known(host string) verdict {
 // is not on the public internet by its name.
 func (p *Proxy) admit(t target) error {
 	switch {
-	case p.known(t.host) == silent && !t.trusted:
+	case p.verdictOn(t.host) == silent && !t.trusted:
 		return p.silentError(t)
 	case !t.anywhere && local(t.host):
 		p.note(t, refused)
@@ -102,7 +102,7 @@ func (p *Proxy) Explain(output string) *k6x.Error {
 	}
 	for _, word := range hostInText.FindAllString(output, -1) {
 		t := target{host: normal(strings.Trim(word, "[]"))}
-		switch p.known(t.host) {
+		switch p.verdictOn(t.host) {
 		case suspect:
 			p.note(t, silent)
 			return p.silentError(t)
@@ -114,7 +114,7 @@ func (p *Proxy) Explain(output string) *k6x.Error {
 	}
 	if gitRefused.MatchString(output) { // it names where it began, and not where it was sent from there
 		for _, host := range slices.Backward(p.hosts.Keys()) {
-			if p.known(host) == refused {
+			if p.verdictOn(host) == refused {
 				return privateError(host)
 			}
 		}

@@ -235,7 +235,7 @@ func ParseGraph(roots []module.Version, r io.Reader) (*Graph, error) {
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		from, to, _ := strings.Cut(lines.Text(), " ")
-		by, required := parseVersion(from), parseVersion(to)
+		by, required := ParseVersion(from), ParseVersion(to)
 		if by.Version == "" || required.Version == "" || required.Path == "go" || required.Path == "toolchain" {
 			continue
 		}
@@ -255,8 +255,8 @@ func ParseGraph(roots []module.Version, r io.Reader) (*Graph, error) {
 	return g, nil
 }
 
-// parseVersion reads path@version; without a version it is that of a main module.
-func parseVersion(text string) (m module.Version) {
+// ParseVersion reads path@version; without a version it is that of a main module.
+func ParseVersion(text string) (m module.Version) {
 	m.Path, m.Version, _ = strings.Cut(text, "@")
 	return m
 }

@@ -39,11 +39,11 @@ func readCase(t *testing.T, file string) (u universe, roots []module.Version) {
 	u = make(universe)
 	for _, f := range archive.Files {
 		if f.Name != "roots" {
-			u[parseVersion(f.Name)] = string(f.Data)
+			u[ParseVersion(f.Name)] = string(f.Data)
 			continue
 		}
 		for line := range strings.Lines(string(f.Data)) {
-			roots = append(roots, parseVersion(strings.Replace(strings.TrimSpace(line), " ", "@", 1)))
+			roots = append(roots, ParseVersion(strings.Replace(strings.TrimSpace(line), " ", "@", 1)))
 		}
 	}
 	return u, roots
@@ -150,7 +150,7 @@ func TestSelectIsWhatTheGoCommandSelectsOfAnything(t *testing.T) {
 	}
 }
 
-func at(text string) module.Version { return parseVersion(text) }
+func at(text string) module.Version { return ParseVersion(text) }
 
 func TestLoadReadsWhatCountsOnce(t *testing.T) {
 	u, roots := readCase(t, "testdata/select/pruning.txtar")
@@ -273,7 +273,7 @@ example.com/a@v1.0.0
 func TestAGraphOfManyEdgesIsFollowedOnce(t *testing.T) {
 	const layers, wide = 4, 300
 	u := make(universe)
-	name := func(layer, i int) module.Version { return parseVersion(fmt.Sprintf("m%d.example/%d@v1.0.0", layer, i)) }
+	name := func(layer, i int) module.Version { return ParseVersion(fmt.Sprintf("m%d.example/%d@v1.0.0", layer, i)) }
 	for layer := range layers {
 		for i := range wide {
 			text := fmt.Sprintf("module %s\n", name(layer, i).Path) // without a go line, so that nothing is pruned

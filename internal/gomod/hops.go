@@ -121,8 +121,8 @@ func try[T any](ctx context.Context, p *Proxy, modulePath string, ask func(origi
 		absent := errors.Is(err, ErrAbsent)
 		// A failure says more than "not there" from a later proxy. But the go command cannot
 		// tell "not there" from a failure, unless we know why it failed: if a proxy could, that counts.
-		_, known := errors.AsType[*k6x.Error](err)
-		if telling == nil || !absent && (h.url != nil || known || !errors.Is(telling, ErrAbsent)) {
+		_, explained := errors.AsType[*k6x.Error](err)
+		if telling == nil || !absent && (h.url != nil || explained || !errors.Is(telling, ErrAbsent)) {
 			telling = err
 		}
 		if !absent && !h.anyError {

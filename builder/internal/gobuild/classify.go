@@ -9,6 +9,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/gomod"
 )
 
 // What of the output of a failed build is quoted in the message.
@@ -269,13 +270,8 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 }
 
 // labelOf and describeOf are label and describe of path@version.
-func (b *Blame) labelOf(text string) string    { return b.label(parseVersion(text)) }
-func (b *Blame) describeOf(text string) string { return b.describe(parseVersion(text)) }
-
-func parseVersion(text string) module.Version {
-	path, version, _ := strings.Cut(text, "@")
-	return module.Version{Path: path, Version: version}
-}
+func (b *Blame) labelOf(text string) string    { return b.label(gomod.ParseVersion(text)) }
+func (b *Blame) describeOf(text string) string { return b.describe(gomod.ParseVersion(text)) }
 
 // splitDir returns the module of a directory path@version/….
 func splitDir(dir string) (module.Version, bool) {

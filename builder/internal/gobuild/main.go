@@ -37,9 +37,9 @@ func GoMod(recipe k6x.Recipe) string {
 }
 
 // Files returns the files of the main module by name: with the lock or, if there is none,
-// with the go.sum lines that are known.
-func Files(recipe k6x.Recipe, lock *k6x.Lock, known string) (map[string]string, error) {
-	files := map[string]string{"main.go": Main(recipe), "go.mod": GoMod(recipe), "go.sum": known}
+// with go.sum lines of earlier builds.
+func Files(recipe k6x.Recipe, lock *k6x.Lock, goSum string) (map[string]string, error) {
+	files := map[string]string{"main.go": Main(recipe), "go.mod": GoMod(recipe), "go.sum": goSum}
 	if lock != nil {
 		if err := checkLock(lock); err != nil {
 			return nil, err

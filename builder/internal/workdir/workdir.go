@@ -1,5 +1,5 @@
 // Package workdir gives engines directories to build in, of which nothing is left once their
-// process is dead and another one starts.
+// process is dead and another one starts. A [Host] has besides these the directories and caches of the go command on this machine.
 package workdir
 
 import (
