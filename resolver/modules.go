@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/mod/module"
 
 	"k6x/internal/gomod"
@@ -13,7 +14,7 @@ import (
 const (
 	keptLists      = 2048        // version lists in memory
 	keptFiles      = 2048        // parsed go.mod files in memory
-	keptNeeds      = 512         // results of findNeeds in memory
+	keptNeeds      = 512         // results of needs in memory
 	maxVersionList = 16 << 20    // bytes of a version list on disk
 	absentFor      = time.Minute // how long a definite failure is remembered
 	fetchesAtOnce  = 16          // for one module graph
@@ -29,7 +30,7 @@ type modules struct {
 
 	versions *fetched[string, []string]
 	files    *fetched[module.Version, *gomod.File]
-	needs    *fetched[module.Version, *needs]
+	followed *lru.Cache[module.Version, *needs]
 }
 
 func newModules(dir string, f files, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *modules {
@@ -37,6 +38,6 @@ func newModules(dir string, f files, maxAge time.Duration, p *gomod.Proxy, log *
 	m.versions = (&fetched[string, []string]{load: m.loadVersions, fetch: m.fetchVersions, save: m.saveVersions,
 		life: maxAge, short: maxAge, log: log}).keep(keptLists)
 	m.files = (&fetched[module.Version, *gomod.File]{load: m.loadFile, fetch: m.fetchFile, short: absentFor, log: log}).keep(keptFiles)
-	m.needs = (&fetched[module.Version, *needs]{fetch: m.findNeeds, short: absentFor, log: log}).keep(keptNeeds)
+	m.followed, _ = lru.New[module.Version, *needs](keptNeeds) // fails for a size below one only
 	return m
 }

@@ -18,9 +18,12 @@ type needs struct {
 	lowest map[string]string // module path → the lowest version that will do
 }
 
-// findNeeds returns what a module version needs, by the go command's rules for pruned
-// module graphs (https://go.dev/ref/mod#graph-pruning). Errors are those of fetchFile.
-func (m *modules) findNeeds(ctx context.Context, mod module.Version) (*needs, error) {
+// needs returns what a module version needs, by the go command's rules for pruned
+// module graphs (https://go.dev/ref/mod#graph-pruning). Errors are those of fetchFile. Nothing is followed any more when ctx ends.
+func (m *modules) needs(ctx context.Context, mod module.Version) (*needs, error) {
+	if n, ok := m.followed.Get(mod); ok {
+		return n, nil
+	}
 	if _, err := m.files.get(ctx, mod); err != nil {
 		return nil, err
 	}
@@ -35,5 +38,7 @@ func (m *modules) findNeeds(ctx context.Context, mod module.Version) (*needs, er
 	if err != nil {
 		return nil, err
 	}
-	return &needs{goLine: graph.Go, lowest: graph.Needed}, nil
+	n := &needs{goLine: graph.Go, lowest: graph.Needed}
+	m.followed.Add(mod, n)
+	return n, nil
 }

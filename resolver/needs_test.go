@@ -34,7 +34,7 @@ func TestNeedsFollowsGraphPruning(t *testing.T) {
 		{"example.com/old", "1.25", map[string]string{"example.com/pruned": "v1.0.0", "example.com/deep": "v1.0.0", "example.com/leaf": "v0.3.0"}},
 		{"example.com/older", "1.16", map[string]string{"example.com/leaf": "v0.2.0"}},
 	} {
-		n, err := r.mods.needs.get(t.Context(), module.Version{Path: test.mod, Version: "v1.0.0"})
+		n, err := r.mods.needs(t.Context(), module.Version{Path: test.mod, Version: "v1.0.0"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestAgreementIsWhatTheGoCommandSelects(t *testing.T) {
 			var set []pick
 			for _, name := range names[:3] {
 				mod := module.Version{Path: name, Version: fmt.Sprintf("v1.0.%d", 1+rng.IntN(3))}
-				n, err := r.mods.needs.get(t.Context(), mod)
+				n, err := r.mods.needs(t.Context(), mod)
 				if err != nil {
 					t.Fatal(err)
 				}

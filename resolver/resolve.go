@@ -169,7 +169,7 @@ func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major
 			return nil, &failure{stage: noVersion, err: err}, nil
 		}
 	}
-	s := &solver{needs: r.mods.needs.get, toolchain: r.cfg.Toolchain}
+	s := &solver{needs: r.mods.needs, toolchain: r.cfg.Toolchain}
 	set, err := s.solve(ctx, targets)
 	if err != nil || set != nil {
 		return set, nil, err
