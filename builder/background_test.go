@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 
 	"k6x"
+	"k6x/event"
 )
 
 // ran lets n builds run one after the other and returns their versions.
@@ -231,19 +232,16 @@ func TestAPromotionIsNotLostBeforeTheBuildBegins(t *testing.T) {
 		l := NewLimit(next, LimitConfig{Slots: 1})
 		begin(t.Context(), l, job("", "first"))
 		begin(t.Context(), l, behind("p1"))
-		expected := behind("p2")
-		expected.ID = "an id"
-		l.Expect(expected)
-		l.Promote(expected.ID, "a")
-		begin(t.Context(), l, expected)
-		if client, ok := l.Owner(expected.ID); client != "a" || !ok {
-			t.Errorf("it is the job of %q, %t", client, ok)
+		claimed := behind("p2")
+		claimed.claim = new(claim)
+		claimed.claim.by("a")
+		claimed.claim.by("b") // which is too late
+		begin(t.Context(), l, claimed)
+		if client := claimed.event(event.Queued).Client; client != "a" {
+			t.Errorf("it is the job of %q", client)
 		}
 		if got, want := ran(next, 3), "first p2 p1"; got != want {
 			t.Errorf("ran %s, want %s", got, want)
-		}
-		if _, ok := l.Owner(expected.ID); ok {
-			t.Error("it is known when all is done")
 		}
 	})
 }

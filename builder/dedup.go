@@ -32,8 +32,7 @@ type DedupConfig struct {
 // A failure that would come again ([k6x.Kind.Lasting]) is remembered for FailureLife. A panic
 // of the build becomes an error of kind Internal.
 //
-// A job in the [Background] is promoted when a client asks for the same in the foreground, if next can do that, as
-// [Limit] can: then it counts as a job of that client.
+// A job in the [Background] is one of a client's as soon as that asks for the same in the foreground: see [Limit].
 //
 // Jobs with Rebuild share a build of their own. Failures that are
 // remembered do not count for it, and its own is not remembered.
@@ -44,19 +43,12 @@ type Dedup struct {
 	next Builder
 	cfg  DedupConfig
 
-	mu       sync.Mutex // guards what is below and job, waiting and idle of each flight
+	mu       sync.Mutex // guards what is below and waiting and idle of each flight
 	closed   bool
 	flights  map[flightKey]*flight // one that is being cancelled for want of waiters is not here
 	running  map[*flight]struct{}  // all whose build has not returned
 	failures *simplelru.LRU[string, failure]
 	drained  chan struct{} // closed when closed and nothing is running
-}
-
-// promoter is a [Builder] that takes a job out of the background.
-type promoter interface {
-	// Expect is called before Build for a job in the background, so that no promotion comes too early.
-	Expect(job Job)
-	Promote(job, client string)
 }
 
 type flightKey struct {
@@ -171,19 +163,15 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 			d.failures.Remove(key.key)
 		}
 		alone, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		job.ID = rand.Text()
+		if job.ID = rand.Text(); job.Priority == Background {
+			job.claim = new(claim)
+		}
 		f = &flight{flightKey: key, job: job, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
-		if next, ok := d.next.(promoter); ok && job.Priority == Background {
-			next.Expect(job)
-		}
-		go d.fly(alone, f, job)
-	} else if f.job.Priority == Background && job.Priority != Background {
-		f.job.Priority, f.job.Client = job.Priority, job.Client
-		if next, ok := d.next.(promoter); ok {
-			next.Promote(f.job.ID, job.Client)
-		}
+		go d.fly(alone, f)
+	} else if f.job.claim != nil && job.Priority != Background {
+		f.job.claim.by(job.Client)
 	}
 	f.waiting++
 	if f.idle != nil {
@@ -216,14 +204,14 @@ func (d *Dedup) leave(f *flight) {
 }
 
 // fly runs the build of f to its end.
-func (d *Dedup) fly(ctx context.Context, f *flight, job Job) {
+func (d *Dedup) fly(ctx context.Context, f *flight) {
 	defer f.cancel(nil)
-	d.cfg.Events.Send(job.event(event.Resolved))
-	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, job) })
+	d.cfg.Events.Send(f.job.event(event.Resolved))
+	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, f.job) })
 	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		f.err = closing()
 	}
-	d.cfg.Events.Send(d.ended(f))
+	d.cfg.Events.Send(ended(f))
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -244,17 +232,14 @@ func (d *Dedup) fly(ctx context.Context, f *flight, job Job) {
 	}
 }
 
-// ended returns the last event of a flight, for the client that it was made for in the end.
-func (d *Dedup) ended(f *flight) event.Event {
-	d.mu.Lock()
-	job := f.job
-	d.mu.Unlock()
+// ended returns the last event of a flight.
+func ended(f *flight) event.Event {
 	if failure := failureOf(f.err); failure != nil && !errors.Is(f.err, ErrDiffers) { // then what is kept stays
-		e := job.event(event.Failed)
+		e := f.job.event(event.Failed)
 		e.Failure = failure
 		return e
 	}
-	e := job.event(event.Stored)
+	e := f.job.event(event.Stored)
 	e.Digest, e.Size = f.artifact.Digest, f.artifact.Size
 	return e
 }

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"cmp"
+	"sync"
 	"time"
 
 	"k6x"
@@ -15,6 +17,8 @@ type Job struct {
 	Client   string     `json:"client,omitempty"`
 	Priority Priority   `json:"priority,omitempty"`
 	Rebuild  bool       `json:"rebuild,omitempty"` // build although the binary is kept, and compare; see [Keep]
+
+	claim *claim // of a job in the background, set by [Dedup]; nil: no client can claim the job
 }
 
 // Priority says which jobs go first.
@@ -25,7 +29,55 @@ const (
 	Background                 // none does, until one asks for the same; see [Limit]
 )
 
+// claim makes a job in the background one of a client's, who waits for it by now.
+type claim struct {
+	mu      sync.Mutex // guards what follows; it may be held when a Limit's is taken
+	client  *string    // nil: no client has claimed the job
+	claimed func(client string)
+}
+
+// by lets a client claim the job. The first one counts.
+func (c *claim) by(client string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client == nil {
+		c.client = &client
+		if c.claimed != nil {
+			c.claimed(client)
+		}
+	}
+}
+
+// notify has f called once a client has claimed the job, until stop is called.
+func (c *claim) notify(f func(client string)) (stop func()) {
+	if c == nil {
+		return func() {}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.claimed = f; c.client != nil {
+		f(*c.client)
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.claimed = nil
+	}
+}
+
+// owner returns the client that the job is of by now.
+func (j Job) owner() string {
+	if c := j.claim; c != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.client != nil {
+			return cmp.Or(*c.client, j.Client)
+		}
+	}
+	return j.Client
+}
+
 // event returns what happened to the job now.
 func (j Job) event(what event.Type) event.Event {
-	return event.Event{Job: j.ID, Path: j.Recipe.Path(), Key: j.Recipe.Key(), Client: j.Client, Time: time.Now().UTC(), Type: what, Locked: j.Lock != nil}
+	return event.Event{Job: j.ID, Path: j.Recipe.Path(), Key: j.Recipe.Key(), Client: j.owner(), Time: time.Now().UTC(), Type: what, Locked: j.Lock != nil}
 }

@@ -34,7 +34,7 @@ type LimitConfig struct {
 // A job in the [Background] waits in a line of its own, which is as long. It
 // starts when no other build waits, and only if it leaves a slot free or is alone: it may run for
 // minutes and is not stopped, and a client that comes meanwhile should find a slot. Once a client waits
-// for it ([Limit.Promote]), it moves to that client's line, full or not.
+// for it, which [Dedup] says, it moves to that client's line, full or not.
 //
 // With leases, a key is built only while no other service builds it. No build that waits for another service takes up
 // a slot. Next has to look into the store first, as [Keep] does. A rebuild needs no lease: it changes nothing.
@@ -45,22 +45,18 @@ type Limit struct {
 	leases Leaser
 	events event.Sink
 
-	mu         sync.Mutex // guards what is below, and all tickets
-	running    int
-	waiting    line               // builds that a client waits for
-	behind     line               // builds in the background
-	promotable map[string]*ticket // of jobs that came in the background, by id
-	average    time.Duration      // of recent builds
+	mu      sync.Mutex // guards what is below, and all tickets
+	running int
+	waiting line          // builds that a client waits for
+	behind  line          // builds in the background
+	average time.Duration // of recent builds
 }
 
 var _ Builder = (*Limit)(nil)
 
 // NewLimit returns a limited next.
 func NewLimit(next Builder, cfg LimitConfig) *Limit {
-	return &Limit{
-		next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100)), leases: cfg.Leases, events: cfg.Events,
-		promotable: make(map[string]*ticket),
-	}
+	return &Limit{next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100)), leases: cfg.Leases, events: cfg.Events}
 }
 
 // LimitStats counts builds.
@@ -79,59 +75,12 @@ func (l *Limit) Stats() LimitStats {
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
 func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
-	t := &ticket{client: job.Client}
-	if job.Priority == Background {
-		t = l.promotableTicket(job)
-		defer func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			delete(l.promotable, job.ID)
-		}()
-	}
+	t := &ticket{client: job.Client, background: job.Priority == Background}
+	defer job.claim.notify(func(client string) { l.promote(t, client) })()
 	if l.leases != nil && !job.Rebuild {
 		return l.leased(ctx, job, t)
 	}
 	return l.run(ctx, job, t)
-}
-
-// Expect makes a job in the background one that can be promoted, until Build has returned, which has to be called for it.
-func (l *Limit) Expect(job Job) {
-	l.promotableTicket(job)
-}
-
-// promotableTicket returns the ticket of a job that came in the background.
-func (l *Limit) promotableTicket(job Job) *ticket {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := l.promotable[job.ID]
-	if t == nil {
-		t = &ticket{client: job.Client, background: true}
-		if job.ID != "" {
-			l.promotable[job.ID] = t
-		}
-	}
-	return t
-}
-
-// Owner returns the client that a job in the background is of by now, as one may wait for it meanwhile; ok is false for any other job.
-func (l *Limit) Owner(job string) (client string, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if t := l.promotable[job]; t != nil {
-		return t.client, true
-	}
-	return "", false
-}
-
-// Promote says that client waits for a job in the background. The first client counts. A job that is not known, as it
-// has ended, is left as it is.
-func (l *Limit) Promote(job, client string) {
-	l.mu.Lock()
-	t := l.promotable[job]
-	l.mu.Unlock()
-	if t != nil {
-		l.promote(t, client)
-	}
 }
 
 // promote makes a ticket one of client's, or leaves it to its own client if that is "".

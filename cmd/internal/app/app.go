@@ -143,13 +143,7 @@ func (a *App) assemble(cfg service.Config) {
 	o, metrics := a.options, service.NewMetrics()
 	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
 	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: metrics.Counter, Logger: a.logger}) // a.engine alone runs go build always
-	ofOwner := func(e event.Event) {                                                                            // a client may wait for a job of the background by now
-		if client, ok := a.limit.Owner(e.Job); ok {
-			e.Client = client
-		}
-		events(e)
-	}
-	a.limit = builder.NewLimit(builder.Keep(engine, a.store, ofOwner), builder.LimitConfig{
+	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
 	})
