@@ -21,16 +21,14 @@ const maxSources = 20_000
 // newBlame returns what finds out which module is at fault for a failure in ws, from
 // the module cache.
 func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
-	load := gomod.Loader{Whole: true, Read: ws.replaced.reader(e.mods)}
+	load := gomod.Loader{Whole: true, Read: ws.replaced.Reader(e.mods)}
 	graph, _ := load.Load(context.Background(), gobuild.Pins(ws.recipe)) // of one that is too large there is a part
 	b := gobuild.NewBlame(ws.recipe, graph)
-	if ws.replaced != nil {
-		b.Replaced = ws.replaced
-	}
+	b.Replaced = ws.replaced
 	b.Unreached = e.Tool.Egress.Explain
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {
-		root, err := ws.replaced.root(e.mods, m)
+		root, err := ws.replaced.Root(e.mods, m)
 		return err == nil && imports(root, pkg, &left)
 	}
 	return b

@@ -99,7 +99,7 @@ func (e *Engine) checkOutput(ws *Workspace, output string) error {
 	}
 	sums := make(map[module.Version]string, len(used))
 	for _, m := range used {
-		sums[m] = e.mods.Sum(ws.replaced.module(m))
+		sums[m] = e.mods.Sum(ws.replaced.Module(m))
 	}
 	if err = e.checkIncludes(ws, e.newBlame(ws), sums, false); err != nil {
 		e.Log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
@@ -122,7 +122,7 @@ func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.
 		if sum != "" && e.includes.has(line) || ws.replaced[m.Path].Dir != "" { // a directory is its owner's
 			continue
 		}
-		root, err := e.mods.Extracted(ws.replaced.module(m))
+		root, err := e.mods.Extracted(ws.replaced.Module(m))
 		switch {
 		case err == nil:
 		case here:

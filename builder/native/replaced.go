@@ -15,32 +15,8 @@ import (
 	"k6x/event"
 )
 
-// Replacement is what a module is replaced by: a directory or another module.
-type Replacement struct {
-	Path string         // of the module that is replaced
-	Dir  string         // absolute, with a go.mod; "" if there is With
-	With module.Version // if there is no Dir
-}
-
-// String returns module => what replaces it.
-func (r Replacement) String() string { return r.Path + " => " + r.by() }
-
-func (r Replacement) by() string {
-	if r.Dir != "" {
-		return r.Dir
-	}
-	return r.With.String()
-}
-
-// label returns the words for a person: the names that the module was asked for as, too.
-func (r Replacement) label(recipe k6x.Recipe) string {
-	for _, m := range gobuild.Modules(recipe) {
-		if m.Path == r.Path && len(m.Names) > 0 {
-			return strings.Join(m.Names, ", ") + " (" + r.String() + ")"
-		}
-	}
-	return r.String()
-}
+// Replacement is what a module is replaced by.
+type Replacement = gobuild.Replacement
 
 // Raised is a module of a build with replacements that is linked at a higher version than
 // was asked for, as another one needs it.
@@ -76,18 +52,18 @@ type ReplacedBuild struct {
 // Errors are those of [Engine.Build], with the names of files in a replaced module as they are below its
 // directory.
 func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Replacement, report event.Sink, w io.Writer) (ReplacedBuild, error) {
-	replaced, err := newReplacements(by)
+	replaced, err := gobuild.NewReplacements(by)
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	recipe = replaced.versioned(recipe)
+	recipe = replaced.Versioned(recipe)
 	ws, err := e.Open(ctx, builder.Job{Recipe: recipe}, report)
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
 	defer ws.Close()
 	ws.replaced = replaced
-	goMod, err := replaced.goMod(recipe)
+	goMod, err := replaced.GoMod(recipe)
 	if err != nil {
 		return ReplacedBuild{}, err
 	}

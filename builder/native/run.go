@@ -88,7 +88,7 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Co
 // build without fetching anything.
 func (e *Engine) hasPins(ws *Workspace) bool {
 	for _, m := range gobuild.Pins(ws.recipe) {
-		root, err := ws.replaced.root(e.mods, m)
+		root, err := ws.replaced.Root(e.mods, m)
 		if err != nil {
 			return false
 		}
@@ -156,14 +156,14 @@ func (e *Engine) command(ctx context.Context, ws *Workspace, path string, args .
 // compiling is the policy for what compiles and links in ws.
 func (e *Engine) compiling(ws *Workspace) cage.Policy {
 	p := e.Tool.CompilePolicy(e.Dirs, ws.dir)
-	p.Read = append(p.Read, ws.replaced.dirs()...)
+	p.Read = append(p.Read, ws.replaced.Dirs()...)
 	return p
 }
 
 // fetching is the policy for what fetches modules in ws.
 func (e *Engine) fetching(ws *Workspace) cage.Policy {
 	p := e.FetchPolicy(ws.dir)
-	p.Read = append(p.Read, ws.replaced.dirs()...)
+	p.Read = append(p.Read, ws.replaced.Dirs()...)
 	return p
 }
 

@@ -35,8 +35,8 @@ type Workspace struct {
 
 	cache CacheSession
 
-	progress *gobuild.Progress // nil: no progress is wanted
-	replaced replacements      // nil: no module is replaced
+	progress *gobuild.Progress    // nil: no progress is wanted
+	replaced gobuild.Replacements // nil: no module is replaced
 }
 
 // Open returns a workspace for a job, to be closed by the caller. The main module has the versions of the lock or, if there is

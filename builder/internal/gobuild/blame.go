@@ -2,7 +2,6 @@ package gobuild
 
 import (
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -21,24 +20,11 @@ type Blame struct {
 	// from. Nil: it is not known.
 	Unreached func(output string) *k6x.Error
 
-	// Replaced says what stands in for some modules. Nil: nothing.
-	Replaced Replaced
+	Replaced Replacements // nil: no module is replaced
 
 	recipe   k6x.Recipe
 	graph    *gomod.Graph      // from the pins on
 	selected map[string]string // version by module path
-}
-
-// Replaced are modules that are replaced by others or by directories.
-type Replaced interface {
-	// Label returns the words for a module that is replaced.
-	Label(recipe k6x.Recipe, path string) (string, bool)
-
-	// Tidy returns what to do about an untidy go.mod of a module that is replaced by a directory.
-	Tidy(path string) (string, bool)
-
-	// Holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
-	Holds(linked *debug.Module) bool
 }
 
 // NewBlame returns what judges builds of the recipe by the go.mod files that the pins lead to.
@@ -62,10 +48,8 @@ func (b *Blame) owner(pkg string) (module.Version, bool) {
 
 // label returns the words for a module: with the names it was asked for as, if it was.
 func (b *Blame) label(m module.Version) string {
-	if b.Replaced != nil {
-		if words, ok := b.Replaced.Label(b.recipe, m.Path); ok {
-			return words
-		}
+	if r, ok := b.Replaced[m.Path]; ok {
+		return r.label(b.recipe)
 	}
 	for _, asked := range Modules(b.recipe) {
 		if asked.Path == m.Path && asked.Version == m.Version {

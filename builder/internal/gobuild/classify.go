@@ -255,10 +255,8 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 	tidy := "Run go mod tidy in the module and release it."
 	if m, ok := b.importer(pkg); ok {
 		subject, tidy = b.describe(m), "Run go mod tidy in "+m.Path+" and release it."
-		if b.Replaced != nil {
-			if hint, ok := b.Replaced.Tidy(m.Path); ok {
-				tidy = hint
-			}
+		if dir := b.Replaced[m.Path].Dir; dir != "" {
+			tidy = "Run go mod tidy in " + dir + "."
 		}
 	}
 	if owned {

@@ -2,7 +2,7 @@
 // wherever that runs: the main module that is built (main.go), the arguments and what of a
 // recipe can be followed (recipe.go), what of the output strangers may read (output.go), what a
 // failure means and which module is at fault (classify.go, blame.go), how far the build is (progress.go), whether the
-// binary is the one that was asked for (verify.go), and how it is handed over (deliver.go). The same recipe gives the same bytes in
+// binary is the one that was asked for (verify.go), how it is handed over (deliver.go), and what replaces modules (replaced.go). The same recipe gives the same bytes in
 // all of them.
 package gobuild
 

@@ -3,7 +3,6 @@ package gobuild
 import (
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -175,7 +174,7 @@ func TestFailuresAreToldByAllLines(t *testing.T) {
 
 func TestWhoReplacesModulesReadsAll(t *testing.T) {
 	b := standinBlame()
-	b.Replaced = nothingReplaced{}
+	b.Replaced = Replacements{}
 	const text = "# example.com/xk6-world\n/home/me/shared.h:1: no\n"
 	for _, err := range []error{b.Explain(nil, text, errors.New("exit status 1"), false), b.ExplainUnpinned("example.com/y", text)} {
 		if got := k6x.AsError(err).Output; got != text {
@@ -183,9 +182,3 @@ func TestWhoReplacesModulesReadsAll(t *testing.T) {
 		}
 	}
 }
-
-type nothingReplaced struct{}
-
-func (nothingReplaced) Label(k6x.Recipe, string) (string, bool) { return "", false }
-func (nothingReplaced) Tidy(string) (string, bool)              { return "", false }
-func (nothingReplaced) Holds(*debug.Module) bool                { return true }

@@ -74,7 +74,7 @@ func (b *Blame) checkModules(info *debug.BuildInfo) error {
 	linked := make(map[string]string, len(info.Deps))
 	family := majorless(b.recipe.K6.Path)
 	for _, dep := range info.Deps {
-		if b.Replaced == nil && dep.Replace != nil || b.Replaced != nil && !b.Replaced.Holds(dep) {
+		if !b.Replaced.holds(dep) {
 			return wrongBinary("%s is not replaced as it was asked for", dep.Path)
 		}
 		if dep.Path != b.recipe.K6.Path && majorless(dep.Path) == family {

@@ -1,4 +1,4 @@
-package native
+package gobuild
 
 import (
 	"context"
@@ -6,24 +6,51 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 
 	"k6x"
-	"k6x/builder/internal/gobuild"
 	"k6x/internal/gomod"
 )
 
-// replacements are the modules that are replaced, by their path.
-type replacements map[string]Replacement
+// Replacement is what a module is replaced by: a directory or another module.
+type Replacement struct {
+	Path string         // of the module that is replaced
+	Dir  string         // absolute, with a go.mod; "" if there is With
+	With module.Version // if there is no Dir
+}
 
-// newReplacements checks what the caller asks for.
-func newReplacements(list []Replacement) (replacements, error) {
+// String returns module => what replaces it.
+func (r Replacement) String() string { return r.Path + " => " + r.by() }
+
+func (r Replacement) by() string {
+	if r.Dir != "" {
+		return r.Dir
+	}
+	return r.With.String()
+}
+
+// label returns the words for a person: the names that the module was asked for as, too.
+func (r Replacement) label(recipe k6x.Recipe) string {
+	for _, m := range Modules(recipe) {
+		if m.Path == r.Path && len(m.Names) > 0 {
+			return strings.Join(m.Names, ", ") + " (" + r.String() + ")"
+		}
+	}
+	return r.String()
+}
+
+// Replacements are the modules that are replaced, by their path.
+type Replacements map[string]Replacement
+
+// NewReplacements checks what the caller asks for.
+func NewReplacements(list []Replacement) (Replacements, error) {
 	if len(list) == 0 {
 		return nil, k6x.Errorf(k6x.Invalid, "there is no module to replace")
 	}
-	replaced := make(replacements, len(list))
+	replaced := make(Replacements, len(list))
 	for _, r := range list {
 		if err := module.CheckPath(r.Path); err != nil {
 			return nil, k6x.Errorf(k6x.Invalid, "%q is not a module that can be replaced", r.Path).WithCause(err)
@@ -52,9 +79,9 @@ func newReplacements(list []Replacement) (replacements, error) {
 	return replaced, nil
 }
 
-// versioned returns the recipe with some version for the replaced modules that have none: one
+// Versioned returns the recipe with some version for the replaced modules that have none: one
 // below all others, so that it raises nothing.
-func (rs replacements) versioned(recipe k6x.Recipe) k6x.Recipe {
+func (rs Replacements) Versioned(recipe k6x.Recipe) k6x.Recipe {
 	recipe.Extensions = slices.Clone(recipe.Extensions)
 	some := func(m *k6x.Module) {
 		if _, ok := rs[m.Path]; ok && m.Version == "" {
@@ -69,9 +96,9 @@ func (rs replacements) versioned(recipe k6x.Recipe) k6x.Recipe {
 	return recipe
 }
 
-// goMod returns the go.mod with the pins and the replacements.
-func (rs replacements) goMod(recipe k6x.Recipe) (string, error) {
-	f, err := modfile.Parse("go.mod", []byte(gobuild.GoMod(recipe)), nil)
+// GoMod returns the go.mod with the pins and the replacements.
+func (rs Replacements) GoMod(recipe k6x.Recipe) (string, error) {
+	f, err := modfile.Parse("go.mod", []byte(GoMod(recipe)), nil)
 	if err != nil {
 		return "", err
 	}
@@ -88,8 +115,8 @@ func (rs replacements) goMod(recipe k6x.Recipe) (string, error) {
 	return string(modfile.Format(f.Syntax)), nil
 }
 
-// reader returns what reads the go.mod of a module: that of what replaces it.
-func (rs replacements) reader(mods *gomod.Cache) func(context.Context, module.Version) (*gomod.File, error) {
+// Reader returns what reads the go.mod of a module: that of what replaces it.
+func (rs Replacements) Reader(mods *gomod.Cache) func(context.Context, module.Version) (*gomod.File, error) {
 	return func(_ context.Context, m module.Version) (*gomod.File, error) {
 		switch r, ok := rs[m.Path]; {
 		case !ok:
@@ -103,8 +130,8 @@ func (rs replacements) reader(mods *gomod.Cache) func(context.Context, module.Ve
 	}
 }
 
-// dirs returns the directories that modules are replaced by.
-func (rs replacements) dirs() []string {
+// Dirs returns the directories that modules are replaced by.
+func (rs Replacements) Dirs() []string {
 	var list []string
 	for _, r := range rs {
 		if r.Dir != "" {
@@ -114,38 +141,24 @@ func (rs replacements) dirs() []string {
 	return list
 }
 
-// module returns the module whose files stand for those of m, unless that is a directory.
-func (rs replacements) module(m module.Version) module.Version {
+// Module returns the module whose files stand for those of m, unless that is a directory.
+func (rs Replacements) Module(m module.Version) module.Version {
 	if r, ok := rs[m.Path]; ok {
 		return r.With
 	}
 	return m
 }
 
-// root returns the directory with the files of a module.
-func (rs replacements) root(mods *gomod.Cache, m module.Version) (string, error) {
+// Root returns the directory with the files of a module.
+func (rs Replacements) Root(mods *gomod.Cache, m module.Version) (string, error) {
 	if r := rs[m.Path]; r.Dir != "" {
 		return r.Dir, nil
 	}
-	return mods.Root(rs.module(m))
+	return mods.Root(rs.Module(m))
 }
 
-var _ gobuild.Replaced = replacements(nil)
-
-// Label returns the words for a module that is replaced.
-func (rs replacements) Label(recipe k6x.Recipe, path string) (string, bool) {
-	r, ok := rs[path]
-	return r.label(recipe), ok
-}
-
-// Tidy returns what to do about an untidy go.mod of a module that is replaced by a directory.
-func (rs replacements) Tidy(path string) (string, bool) {
-	dir := rs[path].Dir
-	return "Run go mod tidy in " + dir + ".", dir != ""
-}
-
-// Holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
-func (rs replacements) Holds(dep *debug.Module) bool {
+// holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
+func (rs Replacements) holds(dep *debug.Module) bool {
 	r, ok := rs[dep.Path]
 	switch {
 	case !ok || dep.Replace == nil:
