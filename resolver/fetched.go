@@ -22,7 +22,7 @@ const (
 // fetched keeps what was fetched for a key: in memory, and on disk as far as load and save see to that. A key is
 // fetched once, however many ask for it. While a value is renewed, and when that fails, the old one stays in use.
 type fetched[K comparable, V any] struct {
-	load  func(K) (value[V], bool)            // what is on disk; nil: nothing is
+	load  func(K) (value[V], bool)            // what is on disk
 	fetch func(context.Context, K) (V, error) // errors are kept only if they satisfy [gomod.Definite]
 	save  func(K, value[V])                   // to disk, what takes the place of what was there; nil: fetch does, or nothing is kept there
 	life  time.Duration                       // of a value, which is a list of versions; 0: it never changes
@@ -97,7 +97,7 @@ func (f *fetched[K, V]) start(ctx context.Context, key K) <-chan singleflight.Re
 
 func (f *fetched[K, V]) renew(ctx context.Context, key K) (V, error) {
 	old, ok := f.values.Get(key)
-	if !ok && f.load != nil {
+	if !ok {
 		old, ok = f.load(key)
 	}
 	if ok && !old.isDue() {
