@@ -1,8 +1,8 @@
 // Package cache keeps bytes under validated keys: binaries with their records. It
 // also bounds directories that others fill, such as Go's build cache.
 //
-// [Store] is the interface; the subpackages dir, mem and bucket implement it, tier puts a
-// dir in front of a bucket, and cachetest has the conformance suite that each has to pass.
+// [Store] is the interface; the subpackage bucket implements it in buckets, in memory and, with dir, in a directory; tier puts a
+// directory in front of a bucket, and cachetest has the conformance suite that each has to pass.
 // [k6x/cache/blob] has the places for bytes that a bucket is in.
 package cache
 

@@ -15,7 +15,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
-	"k6x/cache/mem"
+	"k6x/cache/bucket"
 	"k6x/client"
 	"k6x/event"
 	"k6x/internal/testmod"
@@ -71,7 +71,7 @@ func realService(t *testing.T, engine builder.Engine, wait time.Duration) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := mem.New(mem.Config{})
+	store := bucket.Memory(bucket.Config{})
 	var events event.Stream
 	server := httptest.NewServer(service.New(service.Config{
 		Resolver: r, Logs: logs, Store: store, MaxWait: wait, Tokens: allowed,

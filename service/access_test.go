@@ -18,7 +18,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
-	"k6x/cache/mem"
+	"k6x/cache/bucket"
 	"k6x/service"
 )
 
@@ -56,7 +56,7 @@ func tokens(t *testing.T) *service.Tokens {
 // quick returns parts whose builds take no compiler, and what they are kept in.
 func quick(c service.Config) parts {
 	if c.Store == nil {
-		c.Store = mem.New(mem.Config{})
+		c.Store = bucket.Memory(bucket.Config{})
 	}
 	return parts{config: c, builder: func(builder.Builder) builder.Builder {
 		return builder.Keep(&wavering{}, c.Store, nil)
@@ -103,7 +103,7 @@ func TestATokenIsNeededToBuildAndNotToDownload(t *testing.T) {
 func TestATokenIsNeitherLoggedNorToldNorPassedOn(t *testing.T) {
 	const secret = "c0ffee-secret"
 	for name, tokens := range map[string]*service.Tokens{"with a token file": tokens(t), "without": nil} {
-		log, store := &written{}, mem.New(mem.Config{})
+		log, store := &written{}, bucket.Memory(bucket.Config{})
 		server, _ := newServer(t, parts{
 			config: service.Config{Store: store, Tokens: tokens, Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))},
 			builder: func(builder.Builder) builder.Builder {
@@ -175,7 +175,7 @@ func TestDownloadsAreRedirectedToAStoreThatSigns(t *testing.T) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("bytes")) }))
 	t.Cleanup(elsewhere.Close)
 	log := &written{}
-	store := &signing{Store: mem.New(mem.Config{}), url: elsewhere.URL}
+	store := &signing{Store: bucket.Memory(bucket.Config{}), url: elsewhere.URL}
 	server, _ := newServer(t, quick(service.Config{Store: store, Redirect: true, Logger: slog.New(slog.NewTextHandler(log, nil))}))
 	for _, what := range []string{"built", "stored"} {
 		resp, _ := do(t, "GET", server.URL+helloPath)

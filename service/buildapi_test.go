@@ -17,7 +17,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
-	"k6x/cache/mem"
+	"k6x/cache/bucket"
 	"k6x/event"
 	"k6x/service"
 )
@@ -169,7 +169,7 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 }
 
 func TestBuildMetricsCountWithTheNamesOfK6build(t *testing.T) {
-	m, store := service.NewMetrics(), mem.New(mem.Config{})
+	m, store := service.NewMetrics(), bucket.Memory(bucket.Config{})
 	m.Count(event.Event{Type: event.Finished, Duration: time.Second})
 	m.Count(event.Event{Type: event.Finished, Duration: time.Second, Failure: k6x.Errorf(k6x.Internal, "no")})
 	m.Count(event.Event{Type: event.Failed, Failure: k6x.Errorf(k6x.Internal, "no")}) // which is no end of a build
@@ -221,7 +221,7 @@ func TestTheURLOfAnAnswerHasTheBytesOfItsChecksum(t *testing.T) {
 // What a path was bound to by an earlier toolchain is what the API names, also for who
 // leaves the versions open.
 func TestOpenRequestsOfTheAPIGetWhatThePathIsBoundTo(t *testing.T) {
-	store := mem.New(mem.Config{})
+	store := bucket.Memory(bucket.Config{})
 	server, _ := newServer(t, parts{config: service.Config{Store: store}})
 	_, body := post(t, server.URL+"/build", helloBody)
 	want := artifactOf(t, body)
@@ -286,7 +286,7 @@ func (e *wavering) Build(_ context.Context, _ builder.Job, _ event.Sink, w io.Wr
 
 func TestNocacheBuildsAgainAndChangesNothing(t *testing.T) {
 	for _, differ := range []bool{false, true} {
-		engine, store := &wavering{differ: differ}, mem.New(mem.Config{})
+		engine, store := &wavering{differ: differ}, bucket.Memory(bucket.Config{})
 		server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
 			return builder.NewDedup(builder.Keep(engine, store, nil), builder.DedupConfig{})
 		}})

@@ -20,8 +20,8 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/cache/bucket"
 	"k6x/cache/dir"
-	"k6x/cache/mem"
 	"k6x/event"
 	"k6x/service"
 )
@@ -163,7 +163,7 @@ func TestACompressedFormIsARepresentationOfItsOwn(t *testing.T) {
 
 // The client of k6 asks for gzip unasked, and compares the checksum with what it decodes.
 func TestAStockClientDecodesWhatItIsSent(t *testing.T) {
-	server, s := compressing(t, mem.New(mem.Config{}), "zstd", "gzip")
+	server, s := compressing(t, bucket.Memory(bucket.Config{}), "zstd", "gzip")
 	compress(t, s)
 	_, binary := do(t, "GET", server.URL+helloPath, "Accept-Encoding: identity")
 	inCoding(t, server.URL+helloPath, "gzip")
@@ -218,7 +218,7 @@ func (s *spoilt) Open(ctx context.Context, key string) (*cache.Entry, error) {
 }
 
 func TestNothingWaitsForACompressedForm(t *testing.T) {
-	store := &spoilt{Store: mem.New(mem.Config{})}
+	store := &spoilt{Store: bucket.Memory(bucket.Config{})}
 	server, _ := compressing(t, store, "zstd") // and nobody makes it
 	for range 3 {
 		if resp, _ := do(t, "GET", server.URL+helloPath, "Accept-Encoding: zstd"); resp.StatusCode != 200 || resp.Header.Get("Content-Encoding") != "" {
@@ -231,7 +231,7 @@ func TestNothingWaitsForACompressedForm(t *testing.T) {
 }
 
 func TestAnEvictedFormIsMadeAnew(t *testing.T) {
-	store := &spoilt{Store: mem.New(mem.Config{})}
+	store := &spoilt{Store: bucket.Memory(bucket.Config{})}
 	server, s := compressing(t, store, "zstd")
 	compress(t, s)
 	first, _ := inCoding(t, server.URL+helloPath, "zstd")
@@ -246,7 +246,7 @@ func TestAnEvictedFormIsMadeAnew(t *testing.T) {
 }
 
 func TestADamagedBinaryIsNotCompressed(t *testing.T) {
-	store := &spoilt{Store: mem.New(mem.Config{}), keys: make(chan string, 2)}
+	store := &spoilt{Store: bucket.Memory(bucket.Config{}), keys: make(chan string, 2)}
 	server, s := compressing(t, store, "zstd")
 	do(t, "GET", server.URL+helloPath, "Accept-Encoding: zstd")
 	<-store.keys
@@ -258,7 +258,7 @@ func TestADamagedBinaryIsNotCompressed(t *testing.T) {
 }
 
 func TestWhatIsNotCompressedDoesNotVary(t *testing.T) {
-	server, _ := compressing(t, mem.New(mem.Config{}))
+	server, _ := compressing(t, bucket.Memory(bucket.Config{}))
 	if resp, _ := do(t, "GET", server.URL+helloPath, "Accept-Encoding: zstd"); resp.Header.Get("Vary") != "" {
 		t.Errorf("Vary: %s", resp.Header.Get("Vary"))
 	}

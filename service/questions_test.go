@@ -37,7 +37,7 @@ func onBucket(t *testing.T, b blob.Bucket) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { local.Close() })
-	store := tier.New(local, remote, tier.Config{Temp: t.TempDir()})
+	store := tier.New(local, remote, nil)
 	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
 		limit := builder.NewLimit(builder.Keep(bytesEngine{}, store, nil), builder.LimitConfig{Leases: bucket.NewLeases(remote, bucket.LeaseConfig{})})
 		return builder.NewDedup(limit, builder.DedupConfig{})

@@ -25,7 +25,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/cache"
-	"k6x/cache/mem"
+	"k6x/cache/bucket"
 	"k6x/gotool"
 	"k6x/internal/testmod"
 	"k6x/internal/warmcache"
@@ -75,7 +75,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	c.Resolver, c.Logs = r, logs
 	c.Settings = k6x.Settings{Toolchain: tool.Version, Flags: engine.Settings().Flags, Layout: engine.Settings().Layout + p.layout}
 	if c.Store == nil {
-		c.Store = mem.New(mem.Config{})
+		c.Store = bucket.Memory(bucket.Config{})
 	}
 	c.Builder = builder.Keep(engine, c.Store, service.KeepLogs(logs, slog.New(slog.DiscardHandler)))
 	if p.builder != nil {
@@ -305,7 +305,7 @@ func TestAPanicIsAFaultOfOursAndTheNextRequestWorks(t *testing.T) {
 
 // A rule that is added later refuses what was built before it.
 func TestRulesHoldForHits(t *testing.T) {
-	store := mem.New(mem.Config{})
+	store := bucket.Memory(bucket.Config{})
 	server, _ := newServer(t, parts{config: service.Config{Store: store}})
 	if resp, _ := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
@@ -318,7 +318,7 @@ func TestRulesHoldForHits(t *testing.T) {
 
 // A path that was answered keeps its bytes, whatever new settings would make of it.
 func TestAPathKeepsItsMeaning(t *testing.T) {
-	store := mem.New(mem.Config{})
+	store := bucket.Memory(bucket.Config{})
 	server, _ := newServer(t, parts{config: service.Config{Store: store}})
 	_, want := do(t, "GET", server.URL+helloPath)
 	server, _ = newServer(t, parts{config: service.Config{Store: store}, builder: failing(k6x.Errorf(k6x.Internal, "must not build"))})
@@ -330,7 +330,7 @@ func TestAPathKeepsItsMeaning(t *testing.T) {
 func TestDrainSendsWaitersAwayAndLetsHitsPass(t *testing.T) {
 	waits := make(chan struct{})
 	var real builder.Builder
-	store := mem.New(mem.Config{})
+	store := bucket.Memory(bucket.Config{})
 	server, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(b builder.Builder) builder.Builder {
 		real = b
 		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
@@ -411,7 +411,7 @@ func TestRoundsOfAnOpenRequest(t *testing.T) {
 
 // Who has the bytes that were evicted here needs no build.
 func TestNotModifiedWithoutTheBytes(t *testing.T) {
-	store := mem.New(mem.Config{Size: 30_000_000}) // room for a few of the small binaries
+	store := bucket.Memory(bucket.Config{Size: 30_000_000}) // room for a few of the small binaries
 	built := 0
 	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
 		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {

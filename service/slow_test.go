@@ -19,8 +19,8 @@ import (
 
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/cache/bucket"
 	"k6x/cache/dir"
-	"k6x/cache/mem"
 	"k6x/service"
 )
 
@@ -39,7 +39,7 @@ func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 // A client has 5 minutes for each 2 MiB.
 func TestADownloadHasToMoveOnAndMayBeSlow(t *testing.T) {
 	const size = 4 << 20
-	log, store := &written{}, mem.New(mem.Config{})
+	log, store := &written{}, bucket.Memory(bucket.Config{})
 	server, s := newServer(t, parts{
 		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(log, nil))},
 		builder: func(builder.Builder) builder.Builder {

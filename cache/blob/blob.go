@@ -63,8 +63,9 @@ type Info struct {
 	Name    string
 	Size    int64 // bytes
 	ModTime time.Time
-	ETag    string // another one when the blob has changed; "" if it is not known
-	MD5     []byte // of the bytes; nil if it is not known
+	ETag    string      // another one when the blob has changed; "" if it is not known
+	MD5     []byte      // of the bytes; nil if it is not known
+	File    fs.FileInfo // in a directory
 }
 
 // PutOptions say how a blob is written. The zero value is ready.

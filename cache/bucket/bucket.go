@@ -15,6 +15,16 @@
 // Nothing in the bucket is believed: names, sizes and digests are compared when they are
 // read. What is damaged is an error and stays, because a broken proxy looks the same
 // as a broken object.
+//
+// A store that has a bucket for itself ([Place]), in memory or in a directory (package dir), keeps within a limit at each Put
+// and knows what was used when:
+//
+//	artifacts/<key[:2]>/<key>/binary         the bytes; missing if they were evicted
+//	artifacts/<key[:2]>/<key>/artifact.json  the record
+//	paths/<hash[:2]>/<hash>                  {path, key}
+//
+// It changes these under a lock: the binding, which counts once there is a record, then the bytes, then the record. What is damaged is
+// removed, to be built again. An old record without bytes may be forgotten, and its path bound anew.
 package bucket
 
 import (
@@ -49,17 +59,18 @@ type Config struct {
 	Stall time.Duration
 }
 
-// Store is a [cache.Store] in a bucket.
+// Store is a [cache.Store] in a bucket, and a [cache.Limited] in a [Place].
 type Store struct {
 	cfg    Config
 	logger *slog.Logger
 	bucket blob.Bucket
+	own    *account // nil: other services write to the bucket
 
 	mu    sync.Mutex // guards what follows
 	stats cache.Stats
 }
 
-var _ cache.Store = (*Store)(nil)
+var _ cache.Limited = (*Store)(nil)
 
 // Open opens the store in a bucket. A URL that means nothing and a bucket that does not
 // exist are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
@@ -116,10 +127,23 @@ func (s *Store) probe(ctx context.Context) error {
 }
 
 // Close ends the use of the bucket. Entries that are open must not be read any more.
-func (s *Store) Close() error { return s.bucket.Close() }
+func (s *Store) Close() error {
+	if s.own != nil {
+		s.own.change.Lock()
+		defer s.own.change.Unlock()
+	}
+	return s.bucket.Close()
+}
 
-// Stats returns what the last [Store.Trim] found and left.
+// Stats implements [cache.Limited]. Of a bucket that others write to it is what the last [Store.Trim] found and left.
 func (s *Store) Stats() cache.Stats {
+	if s.own != nil {
+		s.own.mu.Lock()
+		defer s.own.mu.Unlock()
+		stats := cache.Stats{Limit: s.cfg.Size, Evictions: s.own.evictions, Forgotten: s.own.forgotten}
+		stats.Artifacts, stats.Evicted, stats.Bytes = s.own.ledger.Totals()
+		return stats
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats
@@ -127,19 +151,45 @@ func (s *Store) Stats() cache.Stats {
 
 const (
 	artifacts = "artifacts/"
+	paths     = "paths/"
 	leases    = "leases/"
 	recordTag = "record.json"
 )
 
 func recordName(key string) string         { return artifacts + key + "/" + recordTag }
 func binaryName(key, digest string) string { return artifacts + key + "/" + digest }
+func bindingName(path string) string       { return paths + hashOf(path) }
 
-func bindingName(path string) string {
+func hashOf(path string) string {
 	sum := sha256.Sum256([]byte(path))
-	return "paths/" + hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:])
 }
 
-// check is the door of every method that takes a key.
+// home returns what the names of an artifact in a [Place] begin with.
+func home(key string) string { return artifacts + key[:2] + "/" + key }
+
+func (s *Store) record(key string) string {
+	if s.own != nil {
+		return home(key) + "/artifact.json"
+	}
+	return recordName(key)
+}
+
+func (s *Store) binary(key, digest string) string {
+	if s.own != nil {
+		return artifacts + key[:2] + "/" + key + "/binary"
+	}
+	return binaryName(key, digest)
+}
+
+func (s *Store) binding(path string) string {
+	if s.own != nil {
+		return paths + hashOf(path)[:2] + "/" + hashOf(path)
+	}
+	return bindingName(path)
+}
+
+// check returns an error unless a method can begin with a key.
 func check(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -16,8 +16,11 @@ import (
 const maxTries = 4
 
 // call runs one exchange with the bucket, within the patience of the store. Its error is
-// one for the user, unless what was asked for is absent or taken.
+// one for the user, unless what was asked for is absent or taken, or this is a [Place].
 func (s *Store) call(ctx context.Context, exchange func(ctx context.Context) error) error {
+	if s.own != nil {
+		return exchange(ctx)
+	}
 	limited, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, errNoAnswer)
 	defer cancel()
 	err := exchange(limited)

@@ -64,6 +64,14 @@ func explain(ctx context.Context, err error) error {
 	return e.WithCause(hide(err))
 }
 
+// explain gives an error words for the user, unless it is one of a place: that gets them from what was to be done.
+func (s *Store) explain(ctx context.Context, err error) error {
+	if s.own != nil {
+		return err
+	}
+	return explain(ctx, err)
+}
+
 // cause returns what the log should show of an error.
 func cause(err error) error {
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
 
 	"k6x"
 	"k6x/cache"
@@ -15,7 +14,7 @@ import (
 
 // Put implements [cache.Store]. Memory is constant: the binary waits in a temporary file,
 // until all of it is known and it gets its name. So a fill that fails, or that ends
-// late, leaves nothing in the bucket.
+// late, leaves nothing.
 func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
 	if err := ctx.Err(); err != nil {
 		return k6x.Artifact{}, err
@@ -30,14 +29,13 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 			return first, err
 		}
 	}
-	got, err := record.Spool(ctx, s.cfg.Temp, s.cfg.Size, fill)
-	if err != nil {
-		return k6x.Artifact{}, err
+	if s.own != nil {
+		return s.PutAfter(ctx, recipe, bind, fill, nil)
 	}
-	defer got.Close()
-	artifact, _, err := s.Import(ctx, k6x.Artifact{Recipe: recipe, Path: recipe.Path(), Digest: got.Digest, Size: got.Size,
-		Stored: s.cfg.Clock().UTC().Truncate(time.Second), Build: got.Build}, bind, got.File)
-	return artifact, err
+	return s.PutAfter(ctx, recipe, bind, fill, func(artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
+		first, _, err := s.Import(ctx, artifact, bind, body)
+		return first, err
+	})
 }
 
 // Import stores an artifact whose record and bytes are known, under the same rules as

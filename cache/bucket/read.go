@@ -16,9 +16,20 @@ func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 	if err := check(ctx, key); err != nil {
 		return k6x.Artifact{}, err
 	}
-	name := recordName(key)
+	artifact, err := s.readRecord(ctx, key)
+	return artifact, fault("the record of the binary could not be read", s.mend(ctx, key, err))
+}
+
+// readRecord reads the record of key. It returns ErrNotFound or errDamaged.
+func (s *Store) readRecord(ctx context.Context, key string) (k6x.Artifact, error) {
+	name := s.record(key)
 	data, err := s.get(ctx, name, record.MaxSize)
 	if isAbsent(err) {
+		if s.own != nil {
+			if _, err := s.look(ctx, key); err != nil {
+				return k6x.Artifact{}, err
+			}
+		}
 		return k6x.Artifact{}, cache.ErrNotFound
 	}
 	if err != nil {
@@ -29,14 +40,22 @@ func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 		err = errors.New("the record is that of another key")
 	}
 	if err != nil {
-		s.logger.Error("damaged record in the bucket", "name", name, "error", err)
-		return k6x.Artifact{}, explain(ctx, fmt.Errorf("%w: %w", errDamaged, err))
+		s.logger.Error("damaged record", "name", name, "error", err)
+		return k6x.Artifact{}, s.explain(ctx, fmt.Errorf("%w: %w", errDamaged, err))
 	}
 	return artifact, nil
 }
 
 // Whole returns the record of key if its bytes are there too; else ErrNotFound or ErrEvicted.
 func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
+	if s.own != nil {
+		entry, err := s.Open(ctx, key)
+		if err != nil {
+			return k6x.Artifact{}, err
+		}
+		defer entry.Close()
+		return s.Record(ctx, key)
+	}
 	artifact, err := s.Record(ctx, key)
 	if err != nil {
 		return k6x.Artifact{}, err
@@ -51,7 +70,7 @@ func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
 // hasBinary reports whether there are bytes for a record. Those of another size are damaged:
 // they do not count, and the next upload replaces them.
 func (s *Store) hasBinary(ctx context.Context, key string, artifact k6x.Artifact) (bool, error) {
-	name := binaryName(key, artifact.Digest)
+	name := s.binary(key, artifact.Digest)
 	info, err := s.stat(ctx, name)
 	if isAbsent(err) {
 		return false, nil
@@ -60,17 +79,24 @@ func (s *Store) hasBinary(ctx context.Context, key string, artifact k6x.Artifact
 		return false, err
 	}
 	if info.Size != artifact.Size {
-		s.logger.Error("binary in the bucket does not have the size of its record; it has to be built again",
+		s.logger.Error("binary does not have the size of its record; it has to be built again",
 			"name", name, "size", info.Size, "want", artifact.Size)
 		return false, nil
 	}
 	return true, nil
 }
 
-// Open implements [cache.Store]. Nothing is read before the body is. The body goes on where it was
+// Open implements [cache.Store]. In a directory the body of the entry is an *os.File. Else nothing is read before the body is. The body goes on where it was
 // when a connection breaks, some times; that its bytes have the digest is for the reader to
 // check, as they are not all here at once. Reading fails if they are evicted meanwhile.
 func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
+	if s.own != nil {
+		if err := check(ctx, key); err != nil {
+			return nil, err
+		}
+		entry, err := s.open(ctx, key)
+		return entry, fault(notOpened, err)
+	}
 	artifact, err := s.Whole(ctx, key)
 	if err != nil {
 		return nil, err
@@ -90,6 +116,9 @@ const signedLife = 15 * time.Minute
 // hour, or ErrNotFound or ErrEvicted. If this kind of bucket has no such URLs the
 // error is an errors.ErrUnsupported.
 func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
+	if s.own != nil {
+		return "", errors.ErrUnsupported
+	}
 	artifact, err := s.Whole(ctx, key)
 	if err != nil {
 		return "", err

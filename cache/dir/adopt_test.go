@@ -52,10 +52,10 @@ func TestAdoptOnAFullDiskLeavesNothingWhicheverStepFails(t *testing.T) {
 		}
 		wantBytes(t, s, 1, 100_000)
 	})
-	want := []string{"mkdir", "create", "adopt", "touch", "sync", "create", "write", "sync", "syncdir",
-		"mkdir", "syncdir", // for the artifact
-		"mkdir", "syncdir", "create", "write", "sync", "rename", "syncdir", // the binding of its path
-		"rename", "syncdir"}
+	want := []string{"create", "adopt", "touch", "sync", // what is stored
+		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir", // the binding of its path
+		"mkdir", "mkdir", "syncdir", "mkdir", "syncdir", "rename", "syncdir", // the binary, in two new directories
+		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir"} // the record
 	if diff := cmp.Diff(want, steps); diff != "" {
 		t.Errorf("steps that can fail (-want +got):\n%s", diff)
 	}

@@ -47,12 +47,12 @@ func BenchmarkOpenStore(b *testing.B) {
 	const artifacts = 10_000
 	dir := b.TempDir()
 	mustPut(b, mustOpen(b, Config{Dir: dir}), 1, 1000)
-	record, err := os.ReadFile((&Store{dir: dir}).record(key(1)))
+	record, err := os.ReadFile((&Store{place: &place{dir: dir}}).record(key(1)))
 	if err != nil {
 		b.Fatal(err)
 	}
 	for n := range artifacts {
-		key, s := cachetest.Recipe(n+2).Key(), &Store{dir: dir}
+		key, s := cachetest.Recipe(n+2).Key(), &Store{place: &place{dir: dir}}
 		if err := os.MkdirAll(s.home(key), 0o755); err != nil {
 			b.Fatal(err)
 		}

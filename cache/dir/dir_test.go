@@ -49,7 +49,7 @@ func openWith(t *testing.T, cfg Config, fault func(step, name string) error) *St
 // wantTidy closes a store and checks that no temporary file was left.
 func wantTidy(t testing.TB, s *Store) {
 	t.Helper()
-	for _, name := range filesBelow(t, s.tmp) {
+	for _, name := range filesBelow(t, s.place.tmp) {
 		if filepath.Base(name) != "lock" {
 			t.Errorf("temporary file left: %s", name)
 		}

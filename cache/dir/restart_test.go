@@ -175,27 +175,3 @@ func TestTwoOpenersOfOneDirectorySeeEachOther(t *testing.T) {
 		t.Errorf("%d bytes on disk, limit %d; %+v", total, cfg.Size, stats)
 	}
 }
-
-func TestPathBoundAnewElsewhereIsNotTakenFromMemory(t *testing.T) {
-	dir := t.TempDir()
-	a, b := mustOpen(t, Config{Dir: dir}), mustOpen(t, Config{Dir: dir})
-	path := cachetest.Recipe(0).Path()
-	mustPut(t, a, 0, 1000)
-	if _, err := a.Bind(t.Context(), path, key(0)); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.exclusive(func() error { return b.forget(key(0)) }); err != nil {
-		t.Fatal(err)
-	}
-	mustPut(t, b, 1, 1000)
-	if bound, err := b.Bind(t.Context(), path, key(1)); err != nil || bound != key(1) {
-		t.Fatalf("Bind: %s, %v", bound, err)
-	}
-	if _, err := a.Open(t.Context(), key(0)); !errors.Is(err, cache.ErrNotFound) {
-		t.Errorf("Open: %v, want ErrNotFound", err)
-	}
-	a.paths.Add(path, key(0)) // as a Lookup that was under way would
-	if bound, err := a.Lookup(t.Context(), path); err != nil || bound != key(1) {
-		t.Errorf("Lookup: %s, %v, want the new key", bound, err)
-	}
-}

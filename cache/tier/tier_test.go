@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -19,22 +19,22 @@ import (
 	"k6x/cache/dir"
 )
 
-func newNear(t *testing.T, size int64) *dir.Store {
+func newLocal(t *testing.T, size int64) *dir.Store {
 	t.Helper()
-	near, err := dir.Open(dir.Config{Dir: t.TempDir(), Size: size})
+	local, err := dir.Open(dir.Config{Dir: t.TempDir(), Size: size})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := near.Close(); err != nil {
+		if err := local.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return near
+	return local
 }
 
-// farStore is a bucket that counts what it is asked for, and may be told to do other things.
-type farStore struct {
+// remoteStore is a bucket that counts what it is asked for, and may be told to do other things.
+type remoteStore struct {
 	*bucket.Store
 	calls, opens atomic.Int32
 
@@ -42,27 +42,27 @@ type farStore struct {
 	onImport func(k6x.Artifact)                // before an import; may be nil
 }
 
-func newFar(t *testing.T) *farStore {
+func newRemote(t *testing.T) *remoteStore {
 	t.Helper()
 	store, err := bucket.Open(t.Context(), bucket.Config{URL: "mem://"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { store.Close() })
-	return &farStore{Store: store}
+	return &remoteStore{Store: store}
 }
 
-func (f *farStore) Lookup(ctx context.Context, path string) (string, error) {
+func (f *remoteStore) Lookup(ctx context.Context, path string) (string, error) {
 	f.calls.Add(1)
 	return f.Store.Lookup(ctx, path)
 }
 
-func (f *farStore) Record(ctx context.Context, key string) (k6x.Artifact, error) {
+func (f *remoteStore) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 	f.calls.Add(1)
 	return f.Store.Record(ctx, key)
 }
 
-func (f *farStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
+func (f *remoteStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	f.calls.Add(1)
 	entry, err := f.Store.Open(ctx, key)
 	if err == nil {
@@ -74,7 +74,7 @@ func (f *farStore) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	return entry, err
 }
 
-func (f *farStore) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (k6x.Artifact, string, error) {
+func (f *remoteStore) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (k6x.Artifact, string, error) {
 	if f.onImport != nil {
 		f.onImport(artifact)
 	}
@@ -107,25 +107,25 @@ func wantBytes(t *testing.T, s cache.Store, n, size int) {
 func key(n int) string { return cachetest.Recipe(n).Key() }
 
 func TestStoreKeepsTheContract(t *testing.T) {
-	cachetest.Run(t, func(t *testing.T) cache.Store { return New(newNear(t, 0), newFar(t), Config{}) })
+	cachetest.Run(t, func(t *testing.T) cache.Store { return New(newLocal(t, 0), newRemote(t), nil) })
 }
 
 func TestHitAsksNobodyFarAway(t *testing.T) {
-	far := newFar(t)
-	maker := New(newNear(t, 0), far, Config{})
+	remote := newRemote(t)
+	maker := New(newLocal(t, 0), remote, nil)
 	artifact := mustPut(t, maker, 1, 1000)
 	if _, err := maker.Bind(t.Context(), artifact.Path, key(1)); err != nil {
 		t.Fatal(err)
 	}
 	// The one that made it, one that did not, and that one after a restart.
-	near := newNear(t, 0)
-	other := New(near, far, Config{})
+	local := newLocal(t, 0)
+	other := New(local, remote, nil)
 	if _, err := other.Lookup(t.Context(), artifact.Path); err != nil {
 		t.Fatal(err)
 	}
 	wantBytes(t, other, 1, 1000)
-	for name, s := range map[string]*Store{"maker": maker, "other": other, "restarted": New(near, far, Config{})} {
-		before := far.calls.Load()
+	for name, s := range map[string]*Store{"maker": maker, "other": other, "restarted": New(local, remote, nil)} {
+		before := remote.calls.Load()
 		bound, err := s.Lookup(t.Context(), artifact.Path)
 		if err != nil || bound != key(1) {
 			t.Errorf("%s: Lookup: %s, %v", name, bound, err)
@@ -135,40 +135,10 @@ func TestHitAsksNobodyFarAway(t *testing.T) {
 			t.Errorf("%s: %v, record (-want +got):\n%s", name, err, diff)
 		}
 		wantBytes(t, s, 1, 1000)
-		if n := far.calls.Load() - before; n != 0 {
-			t.Errorf("%s: %d calls of the far store", name, n)
+		if n := remote.calls.Load() - before; n != 0 {
+			t.Errorf("%s: %d calls of the remote store", name, n)
 		}
 	}
-}
-
-func TestManyWhoOpenAreOneDownload(t *testing.T) {
-	far := newFar(t)
-	mustPut(t, far, 1, 100_000)
-	s := New(newNear(t, 0), far, Config{})
-	const readers = 20
-	allWait := make(chan struct{})
-	far.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, allWait} }
-	var done sync.WaitGroup
-	for range readers {
-		done.Go(func() { wantBytes(t, s, 1, 100_000) })
-	}
-	for waiting(s, key(1)) < readers {
-		runtime.Gosched()
-	}
-	close(allWait)
-	done.Wait()
-	if n := far.opens.Load(); n != 1 {
-		t.Errorf("%d downloads, want 1", n)
-	}
-}
-
-func waiting(s *Store, key string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f := s.flights[key]; f != nil {
-		return f.waiting
-	}
-	return 0
 }
 
 // gated is a body that waits for gate before it is read.
@@ -182,49 +152,64 @@ func (g gated) Read(p []byte) (int, error) {
 	return g.ReadSeeker.Read(p)
 }
 
-func TestLeavingEndsADownloadOnlyIfNobodyElseWaits(t *testing.T) {
-	far := newFar(t)
-	mustPut(t, far, 1, 1000)
-	s := New(newNear(t, 0), far, Config{})
-	gate, reading := make(chan struct{}), make(chan struct{}, 10)
-	far.body = func(body io.ReadSeeker) io.ReadSeeker {
-		reading <- struct{}{}
-		return gated{body, gate}
-	}
-	open := func(ctx context.Context) <-chan error {
-		before := waiting(s, key(1))
-		result := make(chan error, 1)
-		go func() {
-			entry, err := s.Open(ctx, key(1))
-			if err == nil {
-				entry.Close()
-			}
-			result <- err
-		}()
-		for waiting(s, key(1)) == before {
-			runtime.Gosched()
+func TestManyWhoOpenAreOneDownload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := newRemote(t)
+		mustPut(t, remote, 1, 100_000)
+		s := New(newLocal(t, 0), remote, nil)
+		allWait := make(chan struct{})
+		remote.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, allWait} }
+		var done sync.WaitGroup
+		for range 20 {
+			done.Go(func() { wantBytes(t, s, 1, 100_000) })
 		}
-		return result
-	}
-	ctx, leave := context.WithCancel(t.Context())
-	one, two := open(ctx), open(t.Context())
-	<-reading
-	leave()
-	if err := <-one; !errors.Is(err, context.Canceled) {
-		t.Errorf("who left got %v", err)
-	}
-	close(gate)
-	if err := <-two; err != nil || far.opens.Load() != 1 {
-		t.Errorf("who stayed got %v after %d downloads", err, far.opens.Load())
-	}
+		synctest.Wait()
+		close(allWait)
+		done.Wait()
+		if n := remote.opens.Load(); n != 1 {
+			t.Errorf("%d downloads, want 1", n)
+		}
+	})
+}
 
-	mustPut(t, far, 2, 1000)
-	ctx, leave = context.WithCancel(t.Context())
-	leave()
-	if _, err := s.Open(ctx, key(2)); !errors.Is(err, context.Canceled) {
-		t.Errorf("who had left got %v", err)
-	}
-	wantBytes(t, s, 2, 1000)
+func TestLeavingEndsNoDownload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := newRemote(t)
+		mustPut(t, remote, 1, 1000)
+		s := New(newLocal(t, 0), remote, nil)
+		gate := make(chan struct{})
+		remote.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, gate} }
+		open := func(ctx context.Context) <-chan error {
+			result := make(chan error, 1)
+			go func() {
+				entry, err := s.Open(ctx, key(1))
+				if err == nil {
+					entry.Close()
+				}
+				result <- err
+			}()
+			synctest.Wait()
+			return result
+		}
+		ctx, leave := context.WithCancel(t.Context())
+		one, two := open(ctx), open(t.Context())
+		leave()
+		if err := <-one; !errors.Is(err, context.Canceled) {
+			t.Errorf("the one that left got %v", err)
+		}
+		close(gate)
+		if err := <-two; err != nil || remote.opens.Load() != 1 {
+			t.Errorf("the one that stayed got %v after %d downloads", err, remote.opens.Load())
+		}
+
+		mustPut(t, remote, 2, 1000)
+		ctx, leave = context.WithCancel(t.Context())
+		leave()
+		if _, err := s.Open(ctx, key(2)); !errors.Is(err, context.Canceled) {
+			t.Errorf("the one that had left got %v", err)
+		}
+		wantBytes(t, s, 2, 1000)
+	})
 }
 
 func TestWrongBytesAreNeverServed(t *testing.T) {
@@ -235,24 +220,24 @@ func TestWrongBytesAreNeverServed(t *testing.T) {
 	}
 	for name, body := range bodies {
 		t.Run(name, func(t *testing.T) {
-			far := newFar(t)
-			mustPut(t, far, 1, 1000)
-			s := New(newNear(t, 0), far, Config{})
-			far.body = body
+			remote := newRemote(t)
+			mustPut(t, remote, 1, 1000)
+			s := New(newLocal(t, 0), remote, nil)
+			remote.body = body
 			if _, err := s.Open(t.Context(), key(1)); k6x.KindOf(err) != k6x.Unavailable {
 				t.Errorf("got %v, want Unavailable", err)
 			}
-			far.body = nil
+			remote.body = nil
 			wantBytes(t, s, 1, 1000)
 		})
 	}
 }
 
 func TestWhatIsFarIsTheTruth(t *testing.T) {
-	far := newFar(t)
-	s := New(newNear(t, 0), far, Config{})
+	remote := newRemote(t)
+	s := New(newLocal(t, 0), remote, nil)
 	var first k6x.Artifact
-	far.onImport = func(k6x.Artifact) { first = mustPut(t, far, 1, 1000) } // another service was faster
+	remote.onImport = func(k6x.Artifact) { first = mustPut(t, remote, 1, 1000) } // another service was faster
 	got, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill([]byte("other bytes")))
 	if diff := cmp.Diff(first, got); err != nil || diff != "" {
 		t.Errorf("%v, record (-want +got):\n%s", err, diff)
@@ -261,20 +246,20 @@ func TestWhatIsFarIsTheTruth(t *testing.T) {
 }
 
 func TestFailureFarAwayLeavesNothingNear(t *testing.T) {
-	far, near := newFar(t), newNear(t, 0)
+	remote, local := newRemote(t), newLocal(t, 0)
 	ctx, cancel := context.WithCancel(t.Context())
-	far.onImport = func(k6x.Artifact) { cancel() }
-	_, err := New(near, far, Config{}).Put(ctx, cachetest.Recipe(1), cachetest.Fill([]byte("binary")))
+	remote.onImport = func(k6x.Artifact) { cancel() }
+	_, err := New(local, remote, nil).Put(ctx, cachetest.Recipe(1), cachetest.Fill([]byte("binary")))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := near.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
-		t.Errorf("near: %v, want ErrNotFound", err)
+	if _, err := local.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
+		t.Errorf("local: %v, want ErrNotFound", err)
 	}
 }
 
 func TestWhatMadeRoomNearIsDownloadedAgain(t *testing.T) {
-	s := New(newNear(t, 100_000), newFar(t), Config{})
+	s := New(newLocal(t, 100_000), newRemote(t), nil)
 	for n := range 4 {
 		mustPut(t, s, n, 40_000)
 	}
@@ -287,7 +272,7 @@ func TestWhatMadeRoomNearIsDownloadedAgain(t *testing.T) {
 }
 
 func TestSignedURLIsThatOfTheFarStore(t *testing.T) {
-	s := New(newNear(t, 0), newFar(t), Config{})
+	s := New(newLocal(t, 0), newRemote(t), nil)
 	mustPut(t, s, 1, 1000)
 	if _, err := s.SignedURL(t.Context(), key(1)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want ErrUnsupported, as this one is in memory", err)

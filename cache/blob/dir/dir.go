@@ -19,6 +19,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -41,6 +42,7 @@ const (
 type Bucket struct {
 	dir  string // absolute
 	temp string // where blobs on their way in are
+	made bool   // temp is there, or nothing is to be written any more
 	mode fs.FileMode
 	fs   disk.FS
 }
@@ -54,7 +56,7 @@ func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode
 // In returns the bucket in a directory that is there, for one that keeps other files there too: blobs on their way in are below temp, which
 // it sweeps, and it keeps other processes out while it writes, as no blob may be written only if there is none.
 func In(dir, temp string, steps disk.FS) *Bucket {
-	return &Bucket{dir: dir, temp: temp, mode: 0o755, fs: steps}
+	return &Bucket{dir: dir, temp: temp, made: true, mode: 0o755, fs: steps}
 }
 
 func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
@@ -81,12 +83,30 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 
 // file returns where a blob is.
 func (b *Bucket) file(name string) (string, error) {
+	if plain(name) {
+		return b.dir + string(os.PathSeparator) + filepath.FromSlash(name), nil
+	}
 	local := filepath.FromSlash(names.Escape(name, special))
 	first, _, _ := strings.Cut(filepath.Clean(local), string(os.PathSeparator))
 	if !filepath.IsLocal(local) || first == "." || first == lockName || first == tempName {
 		return "", fmt.Errorf("%.100q cannot be the name of a blob in a directory", name)
 	}
 	return filepath.Join(b.dir, local), nil
+}
+
+// plain reports whether a name is certainly that of a file as it is: a hit is of one.
+func plain(name string) bool {
+	last := byte('/')
+	for _, c := range []byte(name) {
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '-':
+		case (c == '/' || c == '.') && last != '/' && last != '.':
+		default:
+			return false
+		}
+		last = c
+	}
+	return last != '/' && last != '.' && name != lockName && !strings.HasPrefix(name, lockName+"/")
 }
 
 // special reports whether a rune cannot be in the name of a file as it is.
@@ -118,7 +138,7 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCl
 	if err == nil && status.IsDir() {
 		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
-	if err == nil {
+	if err == nil && offset != 0 {
 		_, err = file.Seek(offset, io.SeekStart)
 	}
 	if err != nil {
@@ -148,9 +168,10 @@ func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
 }
 
 func infoOf(name string, status fs.FileInfo) blob.Info {
+	etag := append(strconv.AppendInt(make([]byte, 0, 32), status.ModTime().UnixNano(), 16), '-')
 	return blob.Info{
-		Name: name, Size: status.Size(), ModTime: status.ModTime(),
-		ETag: fmt.Sprintf("%x-%x", status.ModTime().UnixNano(), status.Size()),
+		Name: name, Size: status.Size(), ModTime: status.ModTime(), File: status,
+		ETag: string(strconv.AppendInt(etag, status.Size(), 16)),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k6x/internal/disk"
 )
@@ -25,7 +26,7 @@ func (b *Bucket) Draft(mode fs.FileMode) (*Draft, error) {
 
 func (b *Bucket) draft(name string, mode fs.FileMode) (*Draft, error) {
 	file, err := b.fs.Create(name, mode)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) && !b.made {
 		if err := b.fs.Mkdir(filepath.Dir(name), b.mode); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
@@ -47,6 +48,9 @@ func (d *Draft) Adopt(name string, mode fs.FileMode) error {
 	d.File = file
 	return nil
 }
+
+// Touch sets the time of the last modification.
+func (d *Draft) Touch(to time.Time) error { return d.bucket.fs.Touch(d.name, to) }
 
 // Open opens the bytes that were written.
 func (d *Draft) Open() (*os.File, error) { return os.Open(d.name) }

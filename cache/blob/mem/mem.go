@@ -35,7 +35,7 @@ type content struct {
 
 var _ blob.Bucket = (*Bucket)(nil)
 
-// Open implements [blob.Bucket].
+// Open implements [blob.Bucket]. The body can seek.
 func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
 	c, err := b.get(ctx, name)
 	if err != nil {
@@ -44,7 +44,22 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCl
 	if offset < 0 || offset > c.info.Size {
 		return nil, blob.Info{}, fmt.Errorf("open %s at %d of %d bytes", name, offset, c.info.Size)
 	}
-	return io.NopCloser(bytes.NewReader(c.data[offset:])), c.info, nil
+	return body{bytes.NewReader(c.data[offset:])}, c.info, nil
+}
+
+type body struct{ *bytes.Reader }
+
+func (body) Close() error { return nil }
+
+// Touch sets the ModTime of a blob.
+func (b *Bucket) Touch(_ context.Context, name string, to time.Time) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c, ok := b.blobs[name]; ok {
+		c.info.ModTime = to
+		b.blobs[name] = c
+	}
+	return nil
 }
 
 // Stat implements [blob.Bucket].

@@ -14,7 +14,6 @@ import (
 	"k6x/cache"
 	"k6x/cache/bucket"
 	"k6x/cache/dir"
-	"k6x/cache/mem"
 	"k6x/cache/tier"
 	"k6x/cmd/internal/cli"
 )
@@ -22,9 +21,9 @@ import (
 // binaries are where binaries are kept, and what that kind of store needs now and then.
 type binaries struct {
 	cache.Limited
-	leases builder.Leaser                                 // nil: no other service builds for this store
-	scrub  func(context.Context) (dir.ScrubReport, error) // nil: nothing to check
-	trim   func(context.Context) error                    // nil: it bounds itself
+	leases builder.Leaser                                    // nil: no other service builds for this store
+	scrub  func(context.Context) (bucket.ScrubReport, error) // nil: nothing to check
+	trim   func(context.Context) error                       // nil: it bounds itself
 	opened closers
 }
 
@@ -43,9 +42,9 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		}
 		return a.openDir(cmp.Or(pathOf(u), filepath.Join(o.CacheDir, "store")), o.StoreSize)
 	case "mem":
-		return &binaries{Limited: mem.New(mem.Config{Size: o.StoreSize})}, nil
+		return &binaries{Limited: bucket.Memory(bucket.Config{Size: o.StoreSize})}, nil
 	}
-	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger})
+	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Logger: a.logger})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +55,7 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		return nil, errors.Join(err, remote.Close())
 	}
 	b := &binaries{
-		Limited: tier.New(local.Limited.(*dir.Store), remote, tier.Config{Size: o.StoreSize, Temp: o.CacheDir, Logger: a.logger}),
+		Limited: tier.New(local.Limited.(*dir.Store), remote, a.logger),
 		scrub:   local.scrub, trim: remote.Trim, opened: append(local.opened, remote.Close),
 	}
 	if !o.BuildAlone {

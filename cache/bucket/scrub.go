@@ -1,15 +1,13 @@
-package dir
+package bucket
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/internal/disk"
 )
 
@@ -21,26 +19,34 @@ type ScrubReport struct {
 	Unbound int      // bindings removed because there is no record under their key
 }
 
-// Scrub reads all binaries and compares them with the digests of their records. A binary
+// Scrub reads all binaries of a place and compares them with the digests of their records. A binary
 // that differs is removed, so that it counts as evicted. It also removes bindings whose
 // record was forgotten. It ends early with the error of ctx.
 func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	var report ScrubReport
-	s.mu.Lock()
+	s.own.mu.Lock()
 	var keys []string
-	for key := range s.ledger.Keys() {
-		if item, _ := s.ledger.Get(key); item.Binary > 0 {
+	for key := range s.own.ledger.Keys() {
+		if item, _ := s.own.ledger.Get(key); item.Binary > 0 {
 			keys = append(keys, key)
 		}
 	}
-	s.mu.Unlock()
+	s.own.mu.Unlock()
 	for _, key := range keys {
 		err := s.scrubBinary(ctx, key, &report)
 		if err != nil && !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return report, fault("a binary could not be checked", err)
 		}
 	}
-	return report, fault("the bindings could not be checked", s.scrubBindings(ctx, &report))
+	for info, err := range s.bucket.List(ctx, paths) {
+		if err == nil {
+			err = s.scrubBinding(ctx, info.Name, &report)
+		}
+		if err != nil {
+			return report, fault("the bindings could not be checked", err)
+		}
+	}
+	return report, nil
 }
 
 func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport) error {
@@ -48,15 +54,15 @@ func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport
 		return err
 	}
 	defer s.hold(key)()
-	in, file, err := s.open(key)
+	in, body, err := s.openBinary(ctx, key)
 	if errors.Is(err, errWrongSize) {
 		report.Damaged = append(report.Damaged, key)
 	}
 	if err != nil {
-		return s.mend(key, err)
+		return s.mend(ctx, key, err)
 	}
-	defer file.Close()
-	digest, size, err := disk.Digest(reader{ctx, file})
+	digest, size, err := disk.Digest(reader{ctx, body})
+	body.Close() // now, where open files cannot be moved
 	report.Checked++
 	report.Bytes += size
 	if err != nil || digest == in.digest {
@@ -64,13 +70,8 @@ func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport
 	}
 	s.logger.Error("binary does not have the digest of its record; it has to be built again",
 		"key", key, "digest", digest, "want", in.digest)
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	file.Close() // where open files cannot be moved
 	report.Damaged = append(report.Damaged, key)
-	return s.setAside(key, info)
+	return s.setAside(ctx, key, in.binary)
 }
 
 // reader ends with the error of its context, which is that of the Scrub.
@@ -86,48 +87,20 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-func (s *Store) scrubBindings(ctx context.Context, report *ScrubReport) error {
-	root := filepath.Join(s.dir, "paths")
-	shards, err := os.ReadDir(root)
-	if err != nil {
-		return err
-	}
-	for _, shard := range shards {
-		names, err := os.ReadDir(filepath.Join(root, shard.Name()))
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := s.scrubBinding(filepath.Join(root, shard.Name(), name.Name()), report); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// scrubBinding removes a file below paths that binds nothing.
-func (s *Store) scrubBinding(name string, report *ScrubReport) error {
+// scrubBinding removes a blob below paths that binds nothing.
+func (s *Store) scrubBinding(ctx context.Context, name string, report *ScrubReport) error {
 	binds := func() (bool, error) {
-		data, err := disk.ReadFile(name, maxBinding)
-		if errors.Is(err, fs.ErrNotExist) {
-			return true, nil // removed meanwhile: nothing left to do
-		}
+		data, err := s.get(ctx, name, maxBinding)
 		var b binding
-		if err != nil || json.Unmarshal(data, &b) != nil || cache.CheckPath(b.Path) != nil || s.binding(b.Path) != name {
+		switch {
+		case isAbsent(err):
+			return true, nil // removed meanwhile: nothing left to do
+		case err != nil && !errors.Is(err, errDamaged):
 			return false, err
-		}
-		key, err := s.readBinding(b.Path)
-		if errors.Is(err, cache.ErrNotFound) {
+		case err != nil || json.Unmarshal(data, &b) != nil || b.check(b.Path) != nil || s.binding(b.Path) != name:
 			return false, nil
 		}
-		if err != nil {
-			return false, err
-		}
-		return s.find(key)
+		return s.find(ctx, b.Key)
 	}
 	if ok, err := binds(); ok || err != nil {
 		return err
@@ -137,6 +110,6 @@ func (s *Store) scrubBinding(name string, report *ScrubReport) error {
 			return err
 		}
 		report.Unbound++
-		return s.fs.RemoveAll(name)
+		return blob.IgnoreAbsent(s.bucket.Delete(ctx, name))
 	})
 }

@@ -1,0 +1,232 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/blob"
+	"k6x/cache/internal/ledger"
+	"k6x/internal/disk"
+)
+
+// account is what a store knows of its [Place].
+type account struct {
+	place  Place
+	change sync.Mutex // held with the lock of the place; taken before mu
+
+	mu        sync.Mutex // guards what follows, and is held while a blob that may be in use is removed
+	ledger    *ledger.Ledger
+	evictions int64
+	forgotten int64
+
+	hot   *lru.Cache[string, *info]  // by key
+	paths *lru.Cache[string, string] // path to key
+}
+
+// How much of what was read is remembered, so that a hit opens one file and parses nothing.
+const (
+	hotArtifacts = 4096
+	hotPaths     = 16384
+)
+
+// info is what a hit needs of a record.
+type info struct {
+	digest   string
+	size     int64
+	stored   time.Time
+	platform k6x.Platform
+	binary   blob.Info    // that the record was read for
+	touched  atomic.Int64 // Unix time of the last Touch
+}
+
+// NewIn returns the store in a place, which it keeps within the Size of cfg: it takes stock of what is there.
+func NewIn(ctx context.Context, place Place, cfg Config) (*Store, error) {
+	s := New(place, cfg)
+	s.own = &account{place: place, ledger: ledger.New(cfg.Size)}
+	s.own.hot, _ = lru.New[string, *info](hotArtifacts) // fails for a size below 1 only
+	s.own.paths, _ = lru.New[string, string](hotPaths)
+	return s, s.exclusive(func() error { return s.refresh(ctx) })
+}
+
+// exclusive runs change while no other goroutine or process changes the place.
+func (s *Store) exclusive(change func() error) error {
+	s.own.change.Lock()
+	defer s.own.change.Unlock()
+	unlock, err := s.own.place.Lock()
+	if err != nil {
+		return fmt.Errorf("lock the store: %w", disk.Explain(err))
+	}
+	defer unlock()
+	return change()
+}
+
+// Pin implements [cache.Limited].
+func (s *Store) Pin(key string) (unpin func()) { return sync.OnceFunc(s.hold(key)) }
+
+// hold keeps key from being evicted until release is called, once.
+func (s *Store) hold(key string) (release func()) {
+	if s.own == nil {
+		return func() {}
+	}
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	s.own.ledger.Hold(key)
+	return func() {
+		s.own.mu.Lock()
+		defer s.own.mu.Unlock()
+		s.own.ledger.Release(key)
+	}
+}
+
+// refresh takes stock of what other processes may have changed. It is called under exclusive.
+func (s *Store) refresh(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // what was changed is told once
+	prefixes, keys, err := s.own.place.Changed(ctx)
+	if err != nil {
+		return fmt.Errorf("read the store: %w", err)
+	}
+	there := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		if k6x.CheckKey(key) != nil {
+			continue
+		}
+		recorded, err := s.look(ctx, key)
+		if err == nil && !recorded {
+			// Left by a killed process.
+			s.logger.Error("artifact without a record removed", "key", key)
+			err = s.discard(ctx, home(key))
+		}
+		if err != nil {
+			return fmt.Errorf("read the store: %w", err)
+		}
+		there[key] = recorded
+	}
+	if len(prefixes) == 0 {
+		return nil
+	}
+	within := make(map[string]bool, len(prefixes))
+	for _, prefix := range prefixes {
+		within[prefix] = true
+	}
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	var missing []string
+	for key := range s.own.ledger.Keys() {
+		if within[key[:2]] && !there[key] {
+			missing = append(missing, key)
+		}
+	}
+	for _, key := range missing {
+		s.drop(key)
+	}
+	return nil
+}
+
+// look enters what is there for key, and reports whether there is a record. It is for when another process may have
+// changed the artifact.
+func (s *Store) look(ctx context.Context, key string) (bool, error) {
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	record, err := s.bucket.Stat(ctx, s.record(key))
+	if isAbsent(err) {
+		s.drop(key)
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	item := ledger.Item{Record: record.Size, Used: record.ModTime}
+	binary, err := s.bucket.Stat(ctx, s.binary(key, ""))
+	switch {
+	case err == nil:
+		item.Binary, item.Used = binary.Size, binary.ModTime
+	case !isAbsent(err):
+		return false, err
+	}
+	if old, ok := s.own.ledger.Get(key); ok && old.Used.After(item.Used) {
+		item.Used = old.Used
+	}
+	s.own.ledger.Set(key, item)
+	return true, nil
+}
+
+// find reports whether there is a record for key. What another process stored since is found by looking for it.
+func (s *Store) find(ctx context.Context, key string) (bool, error) {
+	s.own.mu.Lock()
+	_, known := s.own.ledger.Get(key)
+	s.own.mu.Unlock()
+	if known {
+		return true, nil
+	}
+	return s.look(ctx, key)
+}
+
+// drop takes out what is gone. It is called with mu held.
+func (s *Store) drop(key string) {
+	if _, ok := s.own.ledger.Get(key); !ok {
+		return
+	}
+	s.own.ledger.Drop(key)
+	s.own.hot.Remove(key)
+	s.own.paths.Purge() // rare, and a path of the key may be bound to another one next
+}
+
+// entered enters an artifact that has come to its place; again: as it was there before.
+func (s *Store) entered(ctx context.Context, key string, artifact k6x.Artifact, recordSize int64, again bool) {
+	s.own.place.Note(key, again)
+	now := s.cfg.Clock()
+	s.own.mu.Lock()
+	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: artifact.Size, Used: now})
+	s.own.mu.Unlock()
+	if binary, err := s.bucket.Stat(ctx, s.binary(key, "")); err == nil {
+		in := newInfo(artifact, binary)
+		in.touched.Store(now.Unix())
+		s.own.hot.Add(key, in)
+	}
+}
+
+// discard removes a blob, or all below a name.
+func (s *Store) discard(ctx context.Context, name string) error {
+	remove, err := s.own.place.Discard(context.WithoutCancel(ctx), name)
+	if err == nil {
+		remove()
+	}
+	return err
+}
+
+// use notes a use of key, in the account at once and in the place at most once a minute.
+func (s *Store) use(ctx context.Context, key string, in *info) {
+	now := s.cfg.Clock()
+	s.own.mu.Lock()
+	s.own.ledger.Use(key, now)
+	s.own.mu.Unlock()
+	last := in.touched.Load()
+	if now.Unix()-last < int64(time.Minute/time.Second) || !in.touched.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	if err := s.own.place.Touch(ctx, s.binary(key, ""), now); blob.IgnoreAbsent(err) != nil {
+		s.logger.Warn("time of use cannot be kept", "key", key, "error", err)
+	}
+}
+
+// fault gives an error of a place that has no words for the user yet such words. It lets the errors
+// of a [cache.Store] and those of a context through.
+func fault(message string, err error) error {
+	for _, known := range []error{nil, cache.ErrNotFound, cache.ErrEvicted, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			return err
+		}
+	}
+	if _, ok := errors.AsType[*k6x.Error](err); ok {
+		return err
+	}
+	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
+}

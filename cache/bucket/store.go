@@ -1,0 +1,210 @@
+package bucket
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"k6x"
+	"k6x/cache"
+	"k6x/cache/blob/dir"
+	"k6x/cache/internal/record"
+	"k6x/internal/disk"
+)
+
+const notStored = "the binary could not be stored"
+
+// PutAfter is Put, if no whole artifact is there. If there is an elsewhere, the artifact comes to be there first, and elsewhere
+// returns the record of what there is from then on. In a [Place] it is kept then too, unless that is of other bytes, or there is no room.
+func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill record.Fill,
+	elsewhere func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, err error)) (k6x.Artifact, error) {
+	artifact := k6x.Artifact{Recipe: recipe, Path: recipe.Path()}
+	d, err := s.draft()
+	if err != nil {
+		return k6x.Artifact{}, fault(notStored, err)
+	}
+	defer s.end(d)
+	body, artifact, err := s.receive(ctx, d, artifact, fill)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	if elsewhere == nil {
+		body.Close() // where open files cannot be moved
+		artifact, err = s.store(ctx, d, artifact, bind)
+		return artifact, fault(notStored, err)
+	}
+	first, err := elsewhere(artifact, body)
+	body.Close()
+	if err == nil && s.own != nil && first.Digest == artifact.Digest {
+		if _, err := s.store(context.WithoutCancel(ctx), d, first, bind); err != nil {
+			s.logger.Warn("binary is stored, but cannot be kept on the local disk", "path", first.Path, "error", err)
+		}
+	}
+	return first, err
+}
+
+// Copy stores what another store has, under the same rules as Put: the record stays as it
+// is, and what fill writes has to be the bytes that it names. No path is bound. It returns the record of
+// what is here from now on.
+func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer) error) (k6x.Artifact, error) {
+	first, err := s.Whole(ctx, artifact.Recipe.Key())
+	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+		return first, err
+	}
+	d, err := s.draft()
+	if err != nil {
+		return k6x.Artifact{}, fault(notStored, err)
+	}
+	defer s.end(d)
+	body, artifact, err := s.receive(ctx, d, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	body.Close()
+	artifact, err = s.store(ctx, d, artifact, false)
+	return artifact, fault(notStored, err)
+}
+
+// draft begins the bytes of a binary.
+func (s *Store) draft() (Draft, error) {
+	if s.own != nil {
+		return s.own.place.Draft()
+	}
+	temp := cmp.Or(s.cfg.Temp, os.TempDir())
+	d, err := dir.In(temp, temp, disk.FS{}).Draft(0o600)
+	return spool{d}, err
+}
+
+// spool is a file that is read and removed.
+type spool struct{ *dir.Draft }
+
+func (spool) Sync(time.Time) error { return nil }
+
+func (s spool) Open() (Bytes, error) { return s.Draft.Open() }
+
+func (s *Store) end(d Draft) {
+	if err := d.Close(); err != nil {
+		s.logger.Warn("temporary file cannot be removed", "error", err)
+	}
+}
+
+// receive runs fill into a draft, makes that durable, and reads it back. It returns the bytes and the artifact that they are of. If that
+// names bytes already, they have to be these. An error of fill is returned as it is.
+func (s *Store) receive(ctx context.Context, d Draft, artifact k6x.Artifact, fill record.Fill) (Bytes, k6x.Artifact, error) {
+	got, err := record.Receive(ctx, d, s.cfg.Size, fill)
+	if err != nil {
+		return nil, k6x.Artifact{}, err
+	}
+	body, err := d.Open()
+	if err != nil {
+		return nil, k6x.Artifact{}, fault(notStored, err)
+	}
+	// Waiting for the disk and reading back are the same to the result in any order,
+	// and take half as long at once.
+	synced := make(chan error, 1)
+	go func() { synced <- d.Sync(s.cfg.Clock()) }()
+	digest, size, err := disk.Digest(body)
+	if err == nil && (got.Digest != "" && digest != got.Digest || size != got.Size) {
+		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, got.Size, got.Digest)
+	}
+	if err = errors.Join(<-synced, err); err == nil && artifact.Digest != "" && (artifact.Digest != digest || artifact.Size != size) {
+		err = k6x.Errorf(k6x.Unavailable, "the binary arrived damaged from where it is stored").WithHint("Try again.").
+			WithCause(fmt.Errorf("%d bytes with digest %s, want %d with %s", size, digest, artifact.Size, artifact.Digest))
+	}
+	if err != nil {
+		body.Close()
+		return nil, k6x.Artifact{}, fault(notStored, err)
+	}
+	artifact.Digest, artifact.Size, artifact.Build = digest, size, got.Build
+	if artifact.Stored.IsZero() {
+		artifact.Stored = s.cfg.Clock().UTC().Truncate(time.Second)
+	}
+	return body, artifact, nil
+}
+
+// store makes a draft an artifact of the place, unless one is there: then that one stays. It returns the record of what is there from now on.
+func (s *Store) store(ctx context.Context, d Draft, artifact k6x.Artifact, bind bool) (first k6x.Artifact, err error) {
+	key := artifact.Recipe.Key()
+	encoded, artifact, err := record.Encode(artifact)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	err = s.exclusive(func() error {
+		if err := s.refresh(ctx); err != nil {
+			return err
+		}
+		if first, err = s.readRecord(ctx, key); errors.Is(err, cache.ErrNotFound) {
+			first = artifact
+			return s.create(ctx, d, artifact, encoded, bind)
+		}
+		if err == nil && bind {
+			_, _, err = s.bindLocked(ctx, first.Path, key)
+		}
+		whole := false
+		if err == nil {
+			whole, err = s.settled(ctx, key, first, artifact)
+		}
+		if err != nil || whole {
+			return err
+		}
+		return s.restore(ctx, d, first)
+	})
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	return first, nil
+}
+
+// create stores an artifact under a key that has none. It is called under exclusive.
+func (s *Store) create(ctx context.Context, d Draft, artifact k6x.Artifact, encoded []byte, bind bool) (err error) {
+	key, wrote := artifact.Recipe.Key(), false
+	// 1. What it takes the room of goes.
+	if err := s.makeRoom(ctx, key, int64(len(encoded)), artifact.Size); err != nil {
+		return err
+	}
+	defer func() {
+		// What is in place may not outlast a power cut: better nothing than perhaps.
+		if err != nil {
+			err = errors.Join(err, s.discard(ctx, home(key)))
+		}
+		if err != nil && wrote {
+			err = errors.Join(err, s.discard(ctx, s.binding(artifact.Path)))
+		}
+	}()
+	// 2. The binding counts once there is a record.
+	if bind {
+		if _, wrote, err = s.bindLocked(ctx, artifact.Path, key); err != nil {
+			return err
+		}
+	}
+	// 3. The bytes become durable in their place.
+	if err := d.Commit(ctx, s.binary(key, artifact.Digest)); err != nil {
+		return err
+	}
+	// 4. The artifact comes to be.
+	if err := s.write(ctx, s.record(key), encoded, false); err != nil {
+		return err
+	}
+	s.entered(ctx, key, artifact, int64(len(encoded)), false)
+	return nil
+}
+
+// restore puts the bytes of an evicted artifact back. It is called under exclusive.
+func (s *Store) restore(ctx context.Context, d Draft, first k6x.Artifact) error {
+	key := first.Recipe.Key()
+	s.own.mu.Lock()
+	item, _ := s.own.ledger.Get(key)
+	s.own.mu.Unlock()
+	if err := s.makeRoom(ctx, key, item.Record, first.Size); err != nil {
+		return err
+	}
+	if err := d.Commit(ctx, s.binary(key, first.Digest)); err != nil {
+		return errors.Join(err, s.discard(ctx, s.binary(key, first.Digest)))
+	}
+	s.entered(ctx, key, first, item.Record, true)
+	return nil
+}
