@@ -2,50 +2,51 @@ package cache
 
 import (
 	"cmp"
-	"crypto/rand"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"k6x"
+	"k6x/cache/blob"
+	"k6x/cache/blob/dir"
 	"k6x/internal/disk"
 )
 
 // Logs keeps texts, such as the output of failed builds, under keys ([k6x.CheckKey]) in
 // a directory. Their number and their lengths are bounded. All methods may be called at once.
 type Logs struct {
-	dir      string
+	files    *dir.Bucket
 	maxFiles int
 	maxBytes int64
-	fs       disk.FS
 
 	mu sync.Mutex // held while the directory is changed
 }
 
 const (
 	logSuffix  = ".log"
-	tempInfix  = ".tmp-"
-	tempMaxAge = time.Hour // of a file that is being written; an older one is a leftover
+	tempInfix  = ".tmp-" // of files that were being written by the program of before
+	tempMaxAge = time.Hour
 )
 
-// OpenLogs keeps texts in dir, which is made if it does not exist: at most maxFiles, of
+// OpenLogs keeps texts in a directory, which is made if it does not exist: at most maxFiles, of
 // at most maxBytes each.
-func OpenLogs(dir string, maxFiles int, maxBytes int64) (*Logs, error) {
+func OpenLogs(where string, maxFiles int, maxBytes int64) (*Logs, error) {
 	if maxFiles < 1 || maxBytes < 1024 {
 		return nil, errors.New("a directory of logs needs room for at least one file and 1024 bytes")
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	files, err := dir.Open(where, 0o755)
+	if err != nil {
 		return nil, fmt.Errorf("make the directory of logs: %w", disk.Explain(err))
 	}
-	l := &Logs{dir: dir, maxFiles: maxFiles, maxBytes: maxBytes}
-	if err := l.prune(); err != nil {
+	l := &Logs{files: files, maxFiles: maxFiles, maxBytes: maxBytes}
+	if err := l.prune(context.Background()); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -60,11 +61,11 @@ func (l *Logs) Put(key, text string) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	temp := filepath.Join(l.dir, key+tempInfix+rand.Text())
-	if err := l.fs.Replace(l.file(key), temp, []byte(shorten(text, l.maxBytes))); err != nil {
+	ctx := context.Background()
+	if err := blob.PutBytes(ctx, l.files, key+logSuffix, []byte(shorten(text, l.maxBytes)), blob.PutOptions{}); err != nil {
 		return logFault("the log could not be kept", err)
 	}
-	return l.prune()
+	return l.prune(ctx)
 }
 
 // Open returns the text under key and when it was put, or ErrNotFound.
@@ -72,21 +73,15 @@ func (l *Logs) Open(key string) (io.ReadSeekCloser, time.Time, error) {
 	if err := k6x.CheckKey(key); err != nil {
 		return nil, time.Time{}, err
 	}
-	file, err := os.Open(l.file(key))
+	file, info, err := l.files.Open(context.Background(), key+logSuffix, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, time.Time{}, ErrNotFound
 	}
 	if err != nil {
 		return nil, time.Time{}, logFault("the log could not be opened", err)
 	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, time.Time{}, logFault("the log could not be opened", errors.Join(err, file.Close()))
-	}
-	return file, info.ModTime(), nil
+	return file.(*os.File), info.ModTime, nil
 }
-
-func (l *Logs) file(key string) string { return filepath.Join(l.dir, key+logSuffix) }
 
 func logFault(message string, err error) error {
 	if _, ok := errors.AsType[*k6x.Error](err); ok {
@@ -96,40 +91,24 @@ func logFault(message string, err error) error {
 }
 
 // prune removes the oldest texts beyond the number allowed, and leftovers.
-func (l *Logs) prune() error {
-	entries, err := os.ReadDir(l.dir)
-	if err != nil {
-		return logFault("the logs could not be listed", err)
-	}
-	type text struct {
-		name string
-		put  time.Time
-	}
-	var texts []text
-	var errs []error
-	for _, entry := range entries {
-		info, err := entry.Info()
-		if err != nil || !info.Mode().IsRegular() {
-			continue
+func (l *Logs) prune(ctx context.Context) error {
+	var texts, old []blob.Info
+	for info, err := range l.files.List(ctx, "") {
+		if err != nil {
+			return logFault("the logs could not be listed", err)
 		}
-		name := filepath.Join(l.dir, entry.Name())
 		switch {
-		case strings.HasSuffix(entry.Name(), logSuffix):
-			texts = append(texts, text{name, info.ModTime()})
-		case strings.Contains(entry.Name(), tempInfix) && time.Since(info.ModTime()) > tempMaxAge:
-			if err := os.Remove(name); !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
+		case strings.HasSuffix(info.Name, logSuffix):
+			texts = append(texts, info)
+		case strings.Contains(info.Name, tempInfix) && time.Since(info.ModTime) > tempMaxAge:
+			old = append(old, info)
 		}
 	}
-	slices.SortFunc(texts, func(a, b text) int { return cmp.Or(a.put.Compare(b.put), cmp.Compare(a.name, b.name)) })
-	for _, old := range texts[:max(0, len(texts)-l.maxFiles)] {
-		if err := os.Remove(old.name); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
+	slices.SortFunc(texts, func(a, b blob.Info) int { return cmp.Or(a.ModTime.Compare(b.ModTime), cmp.Compare(a.Name, b.Name)) })
+	for _, info := range append(old, texts[:max(0, len(texts)-l.maxFiles)]...) {
+		if err := l.files.Delete(ctx, info.Name); err != nil {
+			return logFault("an old log could not be removed", err)
 		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return logFault("an old log could not be removed", err)
 	}
 	return nil
 }
