@@ -18,7 +18,7 @@ var (
 	errStalled  = errors.New("not a byte for too long")
 )
 
-// errDamaged: what is in the bucket is nothing of ours.
+// errDamaged: the object is not what a store wrote.
 var errDamaged = errors.New("damaged object")
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -21,7 +21,7 @@ import (
 type LeaseConfig struct {
 	TTL      time.Duration // after how long without a change a holder counts as dead; 0: 15 s
 	Renew    time.Duration // how often a holder changes its lease; 0: a third of TTL
-	Poll     time.Duration // how often the bucket is listed while someone waits; 0: 250 ms
+	Poll     time.Duration // how often the bucket is listed while a build waits; 0: 250 ms
 	NoteLife time.Duration // how long a failure is told to others; 0: 1 minute
 
 	// Limits are those of builds of this service, which differ from service to service. What another

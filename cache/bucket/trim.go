@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -13,21 +14,14 @@ import (
 )
 
 const (
-	tooYoung = time.Hour      // a younger binary stays, as it may be on its way to someone
-	leftover = 24 * time.Hour // an older thing that nothing names is not under way any more
+	tooYoung = time.Hour      // a younger binary stays, as it may be on its way to a client
+	leftover = 24 * time.Hour // an older object that no record names is not under way any more
 )
-
-// object is one binary in the bucket.
-type object struct {
-	name, digest string
-	size         int64
-	stored       time.Time
-}
 
 // holding is what the bucket has for one key.
 type holding struct {
 	recorded bool
-	binaries []object
+	binaries []blob.Info
 }
 
 // Trim lists the bucket and removes the binaries that were stored first until all take no
@@ -40,12 +34,12 @@ func (s *Store) Trim(ctx context.Context) error {
 		return err
 	}
 	now := s.cfg.Clock()
-	var whole []object
+	var whole []blob.Info
 	var failed []error
-	drop := func(o object) bool {
-		err := s.remove(ctx, o.name)
+	drop := func(o blob.Info) bool {
+		err := s.remove(ctx, o.Name)
 		if err == nil {
-			stats.Bytes -= o.size
+			stats.Bytes -= o.Size
 		} else {
 			failed = append(failed, err)
 		}
@@ -59,20 +53,20 @@ func (s *Store) Trim(ctx context.Context) error {
 		}
 		for _, o := range h.binaries {
 			switch {
-			case o.digest == named:
+			case path.Base(o.Name) == named:
 				whole = append(whole, o)
-			case now.Sub(o.stored) > leftover && drop(o):
-				s.logger.Info("leftover in the bucket removed", "name", o.name)
+			case now.Sub(o.ModTime) > leftover && drop(o):
+				s.logger.Info("leftover in the bucket removed", "name", o.Name)
 			}
 		}
 	}
-	slices.SortFunc(whole, func(a, b object) int { return a.stored.Compare(b.stored) })
+	slices.SortFunc(whole, func(a, b blob.Info) int { return a.ModTime.Compare(b.ModTime) })
 	for _, o := range whole {
-		if s.cfg.Size > 0 && stats.Bytes > s.cfg.Size && now.Sub(o.stored) > tooYoung && drop(o) {
+		if s.cfg.Size > 0 && stats.Bytes > s.cfg.Size && now.Sub(o.ModTime) > tooYoung && drop(o) {
 			stats.Evictions++
 			stats.Artifacts--
 			stats.Evicted++
-			s.logger.Info("binary in the bucket removed to make room", "name", o.name)
+			s.logger.Info("binary in the bucket removed to make room", "name", o.Name)
 		}
 	}
 	s.mu.Lock()
@@ -89,7 +83,7 @@ func (s *Store) survey(ctx context.Context) (map[string]*holding, cache.Stats, e
 	err := s.list(ctx, artifacts, func(o blob.Info) {
 		key, name, ok := strings.Cut(strings.TrimPrefix(o.Name, artifacts), "/")
 		if !ok || k6x.CheckKey(key) != nil || name != recordTag && k6x.CheckKey(name) != nil {
-			return // nothing of ours
+			return // of another program
 		}
 		stats.Bytes += o.Size
 		h := holdings[key]
@@ -101,7 +95,7 @@ func (s *Store) survey(ctx context.Context) (map[string]*holding, cache.Stats, e
 			h.recorded = true
 			return
 		}
-		h.binaries = append(h.binaries, object{name: o.Name, digest: name, size: o.Size, stored: o.ModTime})
+		h.binaries = append(h.binaries, o)
 	})
 	for _, h := range holdings {
 		switch {
@@ -120,7 +114,7 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 	case !h.recorded || len(h.binaries) == 0:
 		return "", nil
 	case len(h.binaries) == 1:
-		return h.binaries[0].digest, nil // if it is another, it is found out when there are two
+		return path.Base(h.binaries[0].Name), nil // if it is another, it is found out when there are two
 	}
 	artifact, err := s.Record(ctx, key)
 	return artifact.Digest, err

@@ -47,7 +47,7 @@ func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, err
 		number, isNote := strings.CutSuffix(rest, noteSuffix)
 		n, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || n < 1 || n > 1<<60 || k6x.CheckKey(key) != nil {
-			return // nothing of ours
+			return // of another program
 		}
 		s := states[key]
 		s.highest = max(s.highest, n)
@@ -129,11 +129,11 @@ func (l *Leases) wait(ctx context.Context, key string) error {
 }
 
 // watch lists all leases again and again and wakes those whose lease is free. There is one
-// of it, while someone waits.
+// of it, while a build waits.
 func (l *Leases) watch() {
 	tick := time.NewTicker(l.cfg.Poll)
 	defer tick.Stop()
-	for l.someoneWaits() {
+	for l.buildsWait() {
 		<-tick.C
 		states, err := l.list(context.Background(), leases)
 		l.mu.Lock()
@@ -147,7 +147,7 @@ func (l *Leases) watch() {
 	}
 }
 
-func (l *Leases) someoneWaits() bool {
+func (l *Leases) buildsWait() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.watching = len(l.waiters) > 0

@@ -146,7 +146,7 @@ func (l *Ledger) Plan(key string, record, binary int64) (Plan, bool) {
 	}
 }
 
-// mayGo returns the keys other than key that nobody holds: those of whole items, and those that
+// mayGo returns the keys other than key that are not held: those of whole items, and those that
 // have only a record left.
 func (l *Ledger) mayGo(key string) (whole, left *queue) {
 	whole, left = &queue{}, &queue{}
