@@ -67,15 +67,12 @@ type keepOptions struct {
 }
 
 func (o *keepOptions) addFlags(f *pflag.FlagSet) {
-	o.size = 2 << 30
 	f.StringVar(&o.binDir, "bin-dir", "", "`directory` to keep binaries in (default .k6x if there is one here, else below --cache-dir)")
 	o.addSize(f)
 }
 
 func (o *keepOptions) addSize(f *pflag.FlagSet) {
-	if o.size == 0 {
-		o.size = 2 << 30
-	}
+	o.size = 2 << 30
 	f.Var(&o.size, "bin-size", "`bytes` that kept binaries may take; 0 is no limit")
 }
 
