@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -30,14 +31,20 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 	return buf.Bytes(), nil
 }
 
-// ReadFile reads a regular file of at most limit bytes.
+// ErrIrregular: it is a directory, a pipe or a device.
+var ErrIrregular = errors.New("it is not a regular file")
+
+// ReadFile reads a regular file. It returns an [ErrIrregular] if it is none, a [*TooLargeError] if it has more than limit bytes.
 func ReadFile(name string, limit int64) ([]byte, error) {
 	info, err := os.Stat(name) // first, as opening a pipe would wait for its writer
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > limit {
-		return nil, fmt.Errorf("%s is not a file of at most %d bytes", filepath.Base(name), limit)
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: %w", filepath.Base(name), ErrIrregular)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%s: %w", filepath.Base(name), &TooLargeError{limit})
 	}
 	file, err := os.Open(name)
 	if err != nil {

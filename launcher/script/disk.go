@@ -4,15 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"k6x/internal/disk"
 
 	"github.com/dustin/go-humanize"
-
-	"k6x"
 )
 
 // tooLarge says that a file is larger than the bytes that are left for it, if that is what err says.
@@ -24,29 +21,11 @@ func tooLarge(err error) (text string, ok bool) {
 	return fmt.Sprintf("it is larger than the %s that are left for it", humanize.IBytes(uint64(max(0, e.Limit)))), true
 }
 
-// readFile reads a regular file of at most limit bytes.
-func readFile(path string, limit int64) ([]byte, error) {
-	// Looked at first, as opening a pipe would wait for its writer.
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, k6x.Errorf(k6x.Invalid, "it is not a regular file")
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return disk.ReadAll(f, limit)
-}
-
 // folder has modules in the file system; their ids are absolute paths. Links are not resolved: as in
 // k6, the imports of a module are relative to the path that it is imported by.
 type folder struct{ a *analysis }
 
-func (d folder) read(id string, limit int64) ([]byte, error) { return readFile(id, limit) }
+func (d folder) read(id string, limit int64) ([]byte, error) { return disk.ReadFile(id, limit) }
 
 func (d folder) show(id string) string { return d.a.show(id) }
 

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"k6x/internal/disk"
+
 	"k6x"
 )
 
@@ -20,7 +22,7 @@ const maxManifest = 1 << 20 // bytes in a package.json
 func (a *analysis) manifest(dir string) error {
 	for {
 		path := filepath.Join(dir, "package.json")
-		data, err := readFile(path, maxManifest)
+		data, err := disk.ReadFile(path, maxManifest)
 		if err == nil {
 			return a.manifestFile(path, data)
 		}

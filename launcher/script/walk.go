@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"k6x/internal/disk"
+
 	"k6x"
 )
 
@@ -156,10 +158,11 @@ func (a *analysis) unread(where files, m module, err error) error {
 		return nil
 	}
 	reason := "it cannot be read"
-	if isMissing(err) {
+	switch {
+	case isMissing(err):
 		reason = "there is no such file"
-	} else if e, ok := errors.AsType[*k6x.Error](err); ok {
-		reason = e.Message
+	case errors.Is(err, disk.ErrIrregular):
+		reason = disk.ErrIrregular.Error()
 	}
 	if !m.must {
 		a.note("%s: %q was not looked into: %s", m.from, m.under, reason)
