@@ -40,7 +40,6 @@ import (
 	"debug/buildinfo"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -142,8 +141,8 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	}
 	learn := e.lifetime != builder.OneShot && (!linked || b.unconfirmed) && e.reserve(b)
 	if learn {
-		if err := b.remember(b.unconfirmed || !e.indexes.of(b.recipe).isProven()); err != nil {
-			return k6x.Build{}, gobuild.FileError("reading the binary", err)
+		if err := b.remember(ctx, b.unconfirmed || !e.indexes.of(b.recipe).isProven()); err != nil {
+			return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("reading the binary", err))
 		}
 	}
 	if made, err = ws.Deliver(ctx, w, made); err != nil {
@@ -154,7 +153,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 }
 
 // remember reads what has to be known of the binary later; compared says whether it is to be compared.
-func (b *build) remember(compared bool) error {
+func (b *build) remember(ctx context.Context, compared bool) error {
 	info, err := buildinfo.ReadFile(b.ws.Output())
 	if err != nil {
 		return err
@@ -162,26 +161,15 @@ func (b *build) remember(compared bool) error {
 	info.GoVersion = "" // as it is linked in
 	b.info = info.String()
 	if compared {
-		b.digest, err = digest(b.ws.Output())
+		b.digest, _, err = disk.DigestFile(ctx, b.ws.Output())
 	}
 	return err
 }
 
 // has reports whether a file has the bytes of the binary.
-func (b *build) has(name string) (bool, error) {
-	sum, err := digest(name)
+func (b *build) has(ctx context.Context, name string) (bool, error) {
+	sum, _, err := disk.DigestFile(ctx, name)
 	return sum == b.digest, err
-}
-
-// digest returns the hex SHA-256 of a file.
-func digest(name string) (string, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close()
-	sum, _, err := disk.Digest(file)
-	return sum, err
 }
 
 // make makes the binary and reports whether that was done without go build.

@@ -160,7 +160,7 @@ func TestBinaryThatIsTakenIsCompared(t *testing.T) {
 		t.Error("it was not compared")
 	}
 	wrong := e.recipe("v1.0.0", "hello@v0.1.0", "world@v0.1.0")
-	if same, err := (&build{recipe: wrong, digest: "other"}).has(to); same || err != nil {
+	if same, err := (&build{recipe: wrong, digest: "other"}).has(t.Context(), to); same || err != nil {
 		t.Errorf("another binary is the same: %v, %v", same, err)
 	}
 }

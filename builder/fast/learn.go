@@ -176,7 +176,7 @@ func linksSame(ctx context.Context, b *build, p *plan) (bool, error) {
 	if err := link(ctx, b, p, again); err != nil {
 		return false, err
 	}
-	return b.has(filepath.Join(b.ws.Dir(), again))
+	return b.has(ctx, filepath.Join(b.ws.Dir(), again))
 }
 
 // list asks the go command about the packages of a workspace, all of which are compiled.
