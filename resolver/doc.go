@@ -10,4 +10,9 @@
 // proxy by the go command's own rules and are kept on disk. The solver looks for the
 // highest versions whose go.mod files agree, so that what it names is what minimal
 // version selection selects when the main module requires exactly these versions.
+//
+// The files: source.go and sourceurl.go read registries, a file or a URL, again and again; registry.go and entry.go parse
+// them, overlay.go and filter.go make the index, policy.go says what of it may be had. resolve.go tries the major versions of
+// k6: candidates.go finds the versions that may be chosen, solve.go chooses, and conflict.go explains why there is
+// no choice. modules.go has what the module proxy says (versions.go, modfiles.go, needs.go), which fetched.go keeps.
 package resolver

@@ -3,7 +3,6 @@ package native
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"runtime/debug"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x/builder/internal/gobuild"
+	"k6x/internal/disk"
 )
 
 const (
@@ -44,12 +44,7 @@ func (s *includes) has(line string) bool {
 // read reads the file. A line that was torn is the sum of nothing. The caller holds mu.
 func (s *includes) read() {
 	s.checked = make(map[string]bool)
-	f, err := os.Open(s.file)
-	if err != nil {
-		return
-	}
-	defer f.Close()
-	data, _ := io.ReadAll(io.LimitReader(f, maxIncludesRead))
+	data, _ := disk.ReadFile(s.file, maxIncludesRead) // as if there were none
 	for line := range strings.Lines(string(data)) {
 		if line, whole := strings.CutSuffix(line, "\n"); whole {
 			s.checked[line] = true

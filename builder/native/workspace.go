@@ -198,24 +198,18 @@ func (ws *Workspace) Close() {
 
 // requires returns the requirements of the go.mod as it is now.
 func (ws *Workspace) requires() ([]module.Version, error) {
-	data, err := os.ReadFile(filepath.Join(ws.dir, "go.mod"))
+	lock, err := ws.Lock()
 	if err != nil {
 		return nil, err
 	}
-	return gobuild.Requires(string(data))
+	return gobuild.Requires(lock.GoMod)
 }
 
 // Lock returns go.mod and go.sum as they are now.
 func (ws *Workspace) Lock() (k6x.Lock, error) {
-	goMod, err := os.ReadFile(filepath.Join(ws.dir, "go.mod"))
-	if err != nil {
-		return k6x.Lock{}, err
-	}
-	goSum, err := os.ReadFile(filepath.Join(ws.dir, "go.sum"))
-	if err != nil {
-		return k6x.Lock{}, err
-	}
-	return k6x.Lock{GoMod: string(goMod), GoSum: string(goSum)}, nil
+	goMod, modErr := os.ReadFile(filepath.Join(ws.dir, "go.mod"))
+	goSum, sumErr := os.ReadFile(filepath.Join(ws.dir, "go.sum"))
+	return k6x.Lock{GoMod: string(goMod), GoSum: string(goSum)}, errors.Join(modErr, sumErr)
 }
 
 // Go runs a go command that fetches nothing, and returns what it prints, which is an error if it is more than most bytes.
