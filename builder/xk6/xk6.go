@@ -142,25 +142,20 @@ func (e *Engine) policy(dir string) cage.Policy {
 	return p
 }
 
-const (
-	maxOutput   = 1 << 20
-	downloading = "go: downloading " // a module and its version
-)
+const maxOutput = 1 << 20
 
 // run runs xk6. If it fails, it is run once more and told to be verbose: since version 1.0 it
 // does not show the words of the compiler otherwise.
 func (e *Engine) run(ctx context.Context, recipe k6x.Recipe, blame *gobuild.Blame, dir, output string, report event.Sink) error {
 	timed, stop := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer stop()
-	report.Progress(event.Preparing, "", 0, 0)
-	var fetched int64
+	progress := gobuild.Watch(report)
 	said := ""
 	var failed error
 	for _, more := range [][]string{nil, {"--verbose"}} {
 		out := &cage.Output{Max: maxOutput, Line: func(line string) {
-			if item, ok := strings.CutPrefix(line, downloading); ok {
-				fetched++
-				report.Progress(event.Fetching, item, fetched, 0)
+			if strings.HasPrefix(line, gobuild.Downloading) { // the other lines are xk6's own
+				progress.Line(line)
 			}
 		}}
 		cmd := e.command(timed, recipe, dir, output, more...)

@@ -31,7 +31,7 @@ func Clean(text string, dirs ...string) string {
 	text = k6x.Printable(text)
 	var b strings.Builder
 	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, downloading) {
+		if !strings.HasPrefix(line, Downloading) {
 			b.WriteString(line)
 		}
 	}

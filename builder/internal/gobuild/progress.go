@@ -19,7 +19,8 @@ const maxCompiled = 20_000 // packages that are counted
 // compiled last; what comes then is the link.
 const mainPackage = "k6"
 
-const downloading = "go: downloading " // a module and its version
+// Downloading is how the go command begins a line that names a module and its version, which it fetches.
+const Downloading = "go: downloading "
 
 // Progress reports how far a build is by what go build -v prints. No step and no count goes back. It
 // may be nil, if no progress is wanted. Make one with [Watch].
@@ -68,7 +69,7 @@ func (p *Progress) Line(line string) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if item, ok := strings.CutPrefix(line, downloading); ok {
+	if item, ok := strings.CutPrefix(line, Downloading); ok {
 		p.fetched++
 		p.report(event.Fetching, item, p.fetched, 0)
 		return
