@@ -90,7 +90,8 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), client: cli, fetch: fetch, codegen: codegen, images: make(map[string]goImage)}
+	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
+	e := &Engine{cfg: cfg, log: cfg.Logger, client: cli, fetch: fetch, codegen: codegen, images: make(map[string]goImage)}
 	e.sweep(ctx, time.Now())
 	return e, nil
 }

@@ -1,9 +1,10 @@
-// Package gobuild has what engines have in common that make a binary by one go build,
-// wherever that runs: the main module that is built (main.go), the arguments and what of a
-// recipe can be followed (recipe.go), what of the output strangers may read (output.go), what a
-// failure means and which module is at fault (classify.go, blame.go), how far the build is (progress.go), whether the
-// binary is the one that was asked for (verify.go), how it is handed over (deliver.go), and what replaces modules (replaced.go). The same recipe gives the same bytes in
-// all of them.
+// Package gobuild has what engines have in common that make a binary by one go build, wherever that runs. The same recipe gives
+// the same bytes in all of them.
+//
+// The files: main.go has the main module that is built, recipe.go the arguments and what of a recipe can be followed, replaced.go what
+// replaces modules, progress.go how far the build is. output.go says what of the output strangers may read, classify.go what a
+// failure means and blame.go which module is at fault; includes.go and includes_cgo.go which files a module may include, verify.go whether the
+// binary is the one that was asked for. deliver.go hands it over.
 package gobuild
 
 import (
