@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"k6x/internal/cage"
-	"k6x/internal/egress"
 )
 
 // Bounds on one run of the go command.
@@ -25,13 +24,9 @@ const (
 
 // direct fetches from where modules are developed, by running the go command.
 type direct struct {
+	ProxyConfig
 	running      chan struct{} // holds one for each go command that runs; nil: no limit
-	command      string
-	dir          string // for temporary directories to run in; it is made if need be
-	env          []string
-	egress       *egress.Proxy
-	run          func(cmd *exec.Cmd, dir string) error // as that of [ProxyConfig]
-	asConfigured bool                                  // keep GOPROXY as it is
+	asConfigured bool          // keep GOPROXY as it is
 }
 
 // listed is what go list -m -json prints.
@@ -66,7 +61,7 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 // go command nor anything it started is left. Errors of [egress.Proxy] are as they are.
 func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	if path, _, _ := strings.Cut(args[len(args)-1], "@"); !d.asConfigured {
-		if err := d.egress.Check(path); err != nil {
+		if err := d.Egress.Check(path); err != nil {
 			return listed{}, err
 		}
 	}
@@ -80,10 +75,10 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 			return listed{}, ctx.Err()
 		}
 	}
-	if err := os.MkdirAll(d.dir, 0o755); err != nil {
+	if err := os.MkdirAll(d.Dir, 0o755); err != nil {
 		return listed{}, err
 	}
-	dir, err := os.MkdirTemp(d.dir, "go-*")
+	dir, err := os.MkdirTemp(d.Dir, "go-*")
 	if err != nil {
 		return listed{}, err
 	}
@@ -92,20 +87,16 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module empty\n"), 0o600); err != nil {
 		return listed{}, err
 	}
-	cmd := exec.CommandContext(ctx, d.command, append([]string{"list", "-m", "-json"}, args...)...)
+	cmd := exec.CommandContext(ctx, d.Go, append([]string{"list", "-m", "-json"}, args...)...)
 	cmd.Dir = dir
-	cmd.Env = append(slices.Clone(d.env), "GOWORK=off", "TMPDIR="+dir, "GOTMPDIR="+dir)
+	cmd.Env = append(slices.Clone(d.Env), "GOWORK=off", "TMPDIR="+dir, "GOTMPDIR="+dir)
 	if !d.asConfigured {
 		cmd.Env = append(cmd.Env, "GOPROXY=direct")
 	}
 	stdout, stderr := &cage.Output{Max: directOutput}, &cage.Output{Max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	run := d.run
-	if run == nil {
-		run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }
-	}
-	if err := run(cmd, dir); err != nil {
-		if refused := d.egress.Explain(stderr.String()); refused != nil {
+	if err := d.Run(cmd, dir); err != nil {
+		if refused := d.Egress.Explain(stderr.String()); refused != nil {
 			return listed{}, refused.WithCause(err)
 		}
 		return listed{}, fmt.Errorf("go list -m: %w: %s", err, strings.TrimSpace(stderr.String()))

@@ -30,10 +30,14 @@ func TestDirectIsKilledWithItsChildren(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\nsleep 60 >"+pipe+" &\nwait\n"), 0o700); err != nil { //nolint:gosec // a program
 		t.Fatal(err)
 	}
+	p, err := NewProxy(ProxyConfig{Go: script, Dir: filepath.Join(dir, "tmp"), Env: os.Environ()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		_, err := (&direct{command: script, dir: filepath.Join(dir, "tmp"), env: os.Environ()}).versions(ctx, "example.com/a")
+		_, err := p.direct.versions(ctx, "example.com/a")
 		if err == nil {
 			t.Error("no error although it was killed")
 		}

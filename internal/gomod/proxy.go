@@ -11,6 +11,7 @@ import (
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
 
+	"k6x/internal/cage"
 	"k6x/internal/egress"
 	"k6x/internal/web"
 )
@@ -53,8 +54,10 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 	if cfg.Client == nil {
 		cfg.Client = web.NewClient()
 	}
-	p := &Proxy{client: cfg.Client, noProxy: env["GONOPROXY"],
-		direct: &direct{command: cfg.Go, dir: cfg.Dir, env: cfg.Env, egress: cfg.Egress, run: cfg.Run, running: make(chan struct{}, directRuns)}}
+	if cfg.Run == nil {
+		cfg.Run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }
+	}
+	p := &Proxy{client: cfg.Client, noProxy: env["GONOPROXY"], direct: &direct{ProxyConfig: cfg, running: make(chan struct{}, directRuns)}}
 	if p.noProxy == "" {
 		p.noProxy = env["GOPRIVATE"]
 	}
