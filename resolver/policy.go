@@ -93,12 +93,6 @@ func namesCommit(version string) bool {
 	return module.IsPseudoVersion(version) || build != "" && build != "+incompatible"
 }
 
-// found is the module that a name stands for.
-type found struct {
-	path  string
-	entry *entry // nil if it is not registered
-}
-
 // anywhere returns an error unless a dependency can be had for one of the majors: of kind Forbidden, Invalid, NotFound or Unavailable.
 func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) (err error) {
 	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers {
@@ -120,40 +114,41 @@ func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) (err e
 	return err
 }
 
-// find returns what a dependency stands for with a major version of k6. Its errors are those of anywhere.
-func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (found, error) {
+// find returns the entry that a dependency stands for with a major version of k6; nil if it is the path of a module that is not registered.
+// Its errors are those of anywhere.
+func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (*entry, error) {
 	name := dep.Name
 	isPath := k6x.IsModulePath(name)
 	if isPath {
 		if k6Major(name) != 0 {
-			return found{}, k6x.Errorf(k6x.Invalid, "%s is k6 itself", name).WithHint("Write k6@VERSION.")
+			return nil, k6x.Errorf(k6x.Invalid, "%s is k6 itself", name).WithHint("Write k6@VERSION.")
 		}
 		if err := module.CheckPath(name); err != nil {
-			return found{}, k6x.Errorf(k6x.Invalid, "%q is not the path of a Go module", name).WithCause(err)
+			return nil, k6x.Errorf(k6x.Invalid, "%q is not the path of a Go module", name).WithCause(err)
 		}
 	}
 	e, refused := idx.lookup(name, major)
 	switch {
 	case refused:
-		return found{}, idx.refusal(name)
+		return nil, idx.refusal(name)
 	case isPath && !module.MatchPrefixPatterns(r.cfg.AllowModules, name):
 		hint := "A service allows modules by path with --allow-modules."
 		if e != nil {
 			hint = "Ask for it by its registered name, " + e.names[0] + ". " + hint
 		}
-		return found{}, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint)
+		return nil, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint)
 	case e != nil && e.cgo && !r.cfg.Cgo:
-		return found{}, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
+		return nil, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
 	case e != nil:
-		return found{e.module, e}, nil
+		return e, nil
 	case idx.missing != "":
 		e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name)
 		e.RetryAfter = retryAfter
-		return found{}, e
+		return nil, e
 	case !isPath:
-		return found{}, r.unknown(idx, name)
+		return nil, r.unknown(idx, name)
 	}
-	return found{path: name}, nil
+	return nil, nil
 }
 
 // unknown is the error for a name that no registry has.

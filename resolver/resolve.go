@@ -190,20 +190,24 @@ func (r *Resolver) targets(idx *index, list k6x.List, major int) (targets []*tar
 			k6.asks = []k6x.Dependency{dep}
 			continue
 		}
-		f, err := r.find(idx, dep, major)
+		e, err := r.find(idx, dep, major)
 		if err != nil {
 			missing = dep.Name
 			continue
 		}
-		i := slices.IndexFunc(targets, func(t *target) bool { return t.path == f.path })
+		path := dep.Name
+		if e != nil {
+			path = e.module
+		}
+		i := slices.IndexFunc(targets, func(t *target) bool { return t.path == path })
 		if i < 0 {
 			i = len(targets)
-			targets = append(targets, &target{path: f.path, entry: f.entry})
-		} else if f.entry != targets[i].entry {
-			targets[i].others = append(targets[i].others, f.entry)
+			targets = append(targets, &target{path: path, entry: e})
+		} else if e != targets[i].entry {
+			targets[i].others = append(targets[i].others, e)
 		}
 		targets[i].asks = append(targets[i].asks, dep)
-		targets[i].cgo = targets[i].cgo || f.entry != nil && f.entry.cgo
+		targets[i].cgo = targets[i].cgo || e != nil && e.cgo
 	}
 	return targets, missing
 }
