@@ -180,17 +180,11 @@ func (s *Store) drop(key string) {
 }
 
 // entered enters an artifact that has come to its place; again: as it was there before.
-func (s *Store) entered(ctx context.Context, key string, artifact k6x.Artifact, recordSize int64, again bool) {
+func (s *Store) entered(key string, recordSize, size int64, again bool) {
 	s.own.place.Note(key, again)
-	now := s.cfg.Clock()
 	s.own.mu.Lock()
-	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: artifact.Size, Used: now})
-	s.own.mu.Unlock()
-	if binary, err := s.bucket.Stat(ctx, s.binary(key, "")); err == nil {
-		in := newInfo(artifact, binary)
-		in.touched.Store(now.Unix())
-		s.own.hot.Add(key, in)
-	}
+	defer s.own.mu.Unlock()
+	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: size, Used: s.cfg.Clock()})
 }
 
 // discard removes a blob, or all below a name.

@@ -19,13 +19,6 @@ const notOpened = "the binary could not be opened"
 
 // open is Open in a place. The body is what the place gives: in a directory an *os.File.
 func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
-	known, err := s.find(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	if !known {
-		return nil, cache.ErrNotFound
-	}
 	release := s.hold(key)
 	in, body, err := s.openBinary(ctx, key)
 	if err != nil {
@@ -95,8 +88,9 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 }
 
 func newInfo(artifact k6x.Artifact, binary blob.Info) *info {
-	return &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored,
-		platform: artifact.Recipe.Platform, binary: binary}
+	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, binary: binary}
+	in.touched.Store(binary.ModTime.Unix())
+	return in
 }
 
 // same reports whether two looks at one name saw one blob, whenever it was used in between.

@@ -48,14 +48,6 @@ func (s *Store) readRecord(ctx context.Context, key string) (k6x.Artifact, error
 
 // Whole returns the record of key if its bytes are there too; else ErrNotFound or ErrEvicted.
 func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
-	if s.own != nil {
-		entry, err := s.Open(ctx, key)
-		if err != nil {
-			return k6x.Artifact{}, err
-		}
-		defer entry.Close()
-		return s.Record(ctx, key)
-	}
 	artifact, err := s.Record(ctx, key)
 	if err != nil {
 		return k6x.Artifact{}, err

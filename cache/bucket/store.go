@@ -189,7 +189,7 @@ func (s *Store) create(ctx context.Context, d Draft, artifact k6x.Artifact, enco
 	if err := s.write(ctx, s.record(key), encoded, false); err != nil {
 		return err
 	}
-	s.entered(ctx, key, artifact, int64(len(encoded)), false)
+	s.entered(key, int64(len(encoded)), artifact.Size, false)
 	return nil
 }
 
@@ -205,6 +205,6 @@ func (s *Store) restore(ctx context.Context, d Draft, first k6x.Artifact) error 
 	if err := d.Commit(ctx, s.binary(key, first.Digest)); err != nil {
 		return errors.Join(err, s.discard(ctx, s.binary(key, first.Digest)))
 	}
-	s.entered(ctx, key, first, item.Record, true)
+	s.entered(key, item.Record, first.Size, true)
 	return nil
 }

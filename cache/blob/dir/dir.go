@@ -40,10 +40,11 @@ const (
 
 // Bucket is a [blob.Bucket] in a directory.
 type Bucket struct {
-	dir  string // absolute
-	temp string // where blobs on their way in are
-	made bool   // temp is there, or nothing is to be written any more
-	mode fs.FileMode
+	dir  string      // absolute
+	temp string      // where blobs on their way in are
+	made bool        // temp is there, or nothing is to be written any more
+	mode fs.FileMode // of directories
+	perm fs.FileMode // of blobs
 	fs   disk.FS
 }
 
@@ -56,7 +57,7 @@ func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode
 // In returns the bucket in a directory that is there, for one that keeps other files there too: blobs on their way in are below temp, which
 // it sweeps, and it keeps other processes out while it writes, as no blob may be written only if there is none.
 func In(dir, temp string, steps disk.FS) *Bucket {
-	return &Bucket{dir: dir, temp: temp, made: true, mode: 0o755, fs: steps}
+	return &Bucket{dir: dir, temp: temp, made: true, mode: 0o755, perm: 0o644, fs: steps}
 }
 
 func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
@@ -68,7 +69,7 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 		return nil, err
 	}
 	temp := filepath.Join(dir, tempName)
-	b := &Bucket{dir: dir, temp: temp, mode: mode, fs: steps}
+	b := &Bucket{dir: dir, temp: temp, mode: mode, perm: 0o666, fs: steps}
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return nil, err
 	}
@@ -196,7 +197,7 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 
 // put writes a blob by way of the file temp.
 func (b *Bucket) put(ctx context.Context, temp, path string, body io.ReaderAt, size int64, o blob.PutOptions) (fs.FileInfo, error) {
-	d, err := b.draft(temp, 0o666)
+	d, err := b.draft(temp, b.perm)
 	if err != nil {
 		return nil, err
 	}
