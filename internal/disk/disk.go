@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"k6x"
@@ -118,39 +117,6 @@ func (f FS) Adopt(from, to string, mode fs.FileMode) (*File, error) {
 		return nil, Explain(err)
 	}
 	return &File{file: file, fs: f}, nil
-}
-
-// WriteFile creates a file, which must not exist, with data and makes the data durable.
-func (f FS) WriteFile(name string, data []byte) error {
-	file, err := f.Create(name, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	if err == nil {
-		err = file.Sync()
-	}
-	return errors.Join(err, file.Close())
-}
-
-// Replace writes data to name by way of the file temp on the same file system, so
-// that name has the old or the new data, durably, but never a part.
-func (f FS) Replace(name, temp string, data []byte) error {
-	err := f.WriteFile(temp, data)
-	if err == nil {
-		err = f.Rename(temp, name)
-	}
-	if err != nil {
-		return errors.Join(err, ignoreMissing(f.RemoveAll(temp)))
-	}
-	return f.SyncDir(filepath.Dir(name))
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // File is a file that is being written.
