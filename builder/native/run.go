@@ -33,6 +33,10 @@ func (e *Engine) compile(ctx context.Context, ws *Workspace) error {
 		if done := e.goBuild(timed, ws); !done.unloaded() {
 			return e.explain(ctx, ws, done)
 		}
+		// It left a go.mod and a go.sum that lack what it could not find: with them, versions would be others.
+		if err := ws.Reset(); err != nil {
+			return err
+		}
 	}
 	if done := e.fetch(timed, ws); done.err != nil || done.cause != nil {
 		return e.explain(ctx, ws, done)
