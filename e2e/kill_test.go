@@ -126,6 +126,6 @@ func child(s *k6x, tool string) bool {
 
 // storing reports whether the service is writing a binary into its store.
 func storing(s *k6x) bool {
-	found, err := filepath.Glob(filepath.Join(s.cache, "store", "tmp", "*", "*", "*"))
+	found, err := filepath.Glob(filepath.Join(s.cache, "store", "tmp", "*", "[!l]*")) // but for the lock
 	return err == nil && len(found) > 0
 }
