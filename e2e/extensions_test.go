@@ -67,7 +67,6 @@ func TestOpenRequestsPickVersionsThatAgree(t *testing.T) {
 }
 
 func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
-	t.Parallel()
 	s := start(t, warmDir(t))
 	for name, c := range map[string]struct {
 		path   string
@@ -129,7 +128,7 @@ func TestWhatCannotBeBuiltSaysWhy(t *testing.T) {
 	if got := s.metric(t, "k6x_builds_total"); got != 2 {
 		t.Errorf("%v builds, want one for each of the two that get as far as a build", got)
 	}
-	if found := storeLeftovers(t, s.cache); len(found) > 0 {
+	if found := leftovers(t, s.cache); len(found) > 0 {
 		t.Errorf("left over: %v", found)
 	}
 }

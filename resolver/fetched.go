@@ -35,11 +35,10 @@ type fetched[K comparable, V any] struct {
 
 // value is what was fetched, or the definite error that came instead of it.
 type value[V any] struct {
-	value    V
-	err      error
-	fetched  time.Time
-	due      time.Time // when it is to be renewed; zero: never
-	renewing bool
+	value   V
+	err     error
+	fetched time.Time
+	due     time.Time // when it is to be renewed; zero: never
 }
 
 func (v value[V]) isDue() bool { return !v.due.IsZero() && !time.Now().Before(v.due) }
@@ -57,11 +56,7 @@ func (f *fetched[K, V]) get(ctx context.Context, key K) (V, error) {
 	case ok && !v.isDue():
 		return v.value, v.err
 	case ok && v.err == nil && time.Since(v.due) < stale:
-		if !v.renewing {
-			v.renewing = true
-			f.values.Add(key, v)
-			f.start(ctx, key)
-		}
+		f.start(ctx, key) // or joined, while it is under way
 		return v.value, nil
 	}
 	select {
@@ -110,7 +105,7 @@ func (f *fetched[K, V]) renew(ctx context.Context, key K) (V, error) {
 	switch {
 	case err != nil && ok && (old.err == nil || f.life > 0 && !gomod.Definite(err)): // better than none
 		f.log.Warn("the versions of a module cannot be renewed; the old list stays in use", "module", key, "since", old.fetched, "cause", k6x.AsError(err).Err)
-		old.due, old.renewing = now.Add(min(f.short, renewPause)), false
+		old.due = now.Add(min(f.short, renewPause))
 		f.values.Add(key, old)
 		return old.value, old.err
 	case err != nil && !gomod.Definite(err):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"k6x/internal/testmod"
@@ -35,5 +36,16 @@ func TestModuleThatIsMissingChangesNoVersion(t *testing.T) {
 		if got, _ := build(t, partial, partial.recipe("v1.0.0", "split@v0.1.0"), nil); !bytes.Equal(got, want) {
 			t.Errorf("other bytes if there are %s", modules)
 		}
+	}
+}
+
+func TestModuleThatIsMissingChangesNoReplacement(t *testing.T) {
+	e := newEngine(t, Config{Dir: warmDir(t)})
+	build(t, e, e.recipe("v1.0.0"), nil) // k6 is there, and nothing of what it is built with below
+	dir := extension(t, "example.com/xk6-mine", "k6/x/mine", "v1.0.0\nrequire example.com/greeting v1.0.0",
+		"greet.go", "package ext\n\nimport _ \"example.com/greeting\"\n")
+	says, _ := replace(t, e, e.mine("v1.0.0", "example.com/xk6-mine"), Replacement{Path: "example.com/xk6-mine", Dir: dir})
+	if !strings.Contains(says, "k6/x/mine") {
+		t.Errorf("it says %s", says)
 	}
 }

@@ -63,12 +63,8 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	}
 	defer ws.Close()
 	ws.replaced = replaced
-	goMod, err := replaced.GoMod(recipe)
-	if err != nil {
+	if err := ws.Reset(); err != nil {
 		return ReplacedBuild{}, err
-	}
-	if err := ws.Write(map[string]string{"go.mod": goMod}); err != nil {
-		return ReplacedBuild{}, gobuild.FileError("writing the main module", err)
 	}
 	e.shareCache(ctx, ws, false)
 	if err := e.compile(ctx, ws); err != nil {

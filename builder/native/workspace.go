@@ -102,14 +102,18 @@ func (ws *Workspace) Write(files map[string]string) error {
 	return nil
 }
 
-// Reset makes the workspace as it was when it was opened, unless it has a lock.
+// Reset makes the main module what it was before a build, unless it has a lock.
 func (ws *Workspace) Reset() error {
 	if ws.locked {
 		return nil
 	}
-	err := os.RemoveAll(ws.Output())
+	goMod, err := ws.replaced.GoMod(ws.recipe)
+	if err != nil {
+		return err
+	}
+	err = os.RemoveAll(ws.Output())
 	if err == nil {
-		err = ws.Write(map[string]string{"go.mod": gobuild.GoMod(ws.recipe), "go.sum": ws.engine.sums.lines()})
+		err = ws.Write(map[string]string{"go.mod": goMod, "go.sum": ws.engine.sums.lines()})
 	}
 	if err != nil {
 		return gobuild.FileError("writing the main module", err)

@@ -88,8 +88,7 @@ func (s *Store) hold(key string) (release func()) {
 
 // refresh takes stock of what other processes may have changed. It is called under exclusive.
 func (s *Store) refresh(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx) // what was changed is told once
-	prefixes, keys, err := s.own.place.Changed(ctx)
+	prefixes, keys, seen, err := s.own.place.Changed(ctx)
 	if err != nil {
 		return fmt.Errorf("read the store: %w", err)
 	}
@@ -109,6 +108,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		}
 		there[key] = recorded
 	}
+	seen()
 	if len(prefixes) == 0 {
 		return nil
 	}

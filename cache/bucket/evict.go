@@ -11,6 +11,7 @@ import (
 // under key. If that cannot be had, it returns an error of kind NoSpace. It is called
 // under exclusive.
 func (s *Store) makeRoom(ctx context.Context, key string, recordSize, binarySize int64) error {
+	ctx = context.WithoutCancel(ctx) // what is removed is removed as a whole
 	var stuck []func()
 	defer func() {
 		for _, release := range stuck {

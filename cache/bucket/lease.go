@@ -34,6 +34,7 @@ type LeaseConfig struct {
 // is dead. It is given back by removing all of them, or by a note of why the build failed, which is removed with them. Its holder changes it every
 // few seconds; it counts as dead for an observer that saw no change for TTL on its own
 // clock, so that the clocks of different machines do not matter.
+// A note that is without the first lease, as services of an earlier version leave it after they took over a lease, is not seen: that costs a build.
 //
 // A lease saves work; it keeps nothing right. A holder that lost its lease goes on, as the
 // store is write-once.
@@ -118,20 +119,32 @@ func (l *Leases) take(ctx context.Context, key string, now state) (release func(
 	err = l.store.putOnce(ctx, name, mine.encode())
 	if isTaken(err) {
 		// Perhaps by this very write, the answer to which was lost.
-		data, err := l.store.get(ctx, name, maxBinding)
-		var there claim
-		if isAbsent(err) || err == nil && (json.Unmarshal(data, &there) != nil || there.Holder != mine.Holder) {
-			return nil, nil
-		}
-		if err != nil {
+		if taken, err := l.has(ctx, name, mine); !taken || err != nil {
 			return nil, err
 		}
 	} else if err != nil {
 		// It may be there all the same, and no service would renew it.
-		go l.store.tidy(ctx, name)
+		go l.withdraw(name, mine)
 		return nil, explain(ctx, err)
 	}
 	return l.hold(key, n, mine, now.names), nil
+}
+
+// has reports whether a lease is that of a claim.
+func (l *Leases) has(ctx context.Context, name string, mine claim) (bool, error) {
+	data, err := l.store.get(ctx, name, maxBinding)
+	if isAbsent(err) {
+		return false, nil
+	}
+	var there claim
+	return err == nil && json.Unmarshal(data, &there) == nil && there.Holder == mine.Holder, err
+}
+
+// withdraw removes a lease that may have been taken here. One of another service stays.
+func (l *Leases) withdraw(name string, mine claim) {
+	if taken, _ := l.has(context.Background(), name, mine); taken {
+		l.store.tidy(context.Background(), name)
+	}
 }
 
 // hold renews a lease until release is called, which also removes the leases of the dead.

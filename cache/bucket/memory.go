@@ -27,7 +27,9 @@ func (m *memory) Lock() (func(), error) { return func() {}, nil }
 
 func (m *memory) Draft() (Draft, error) { return &memoryDraft{to: m}, nil }
 
-func (m *memory) Changed(context.Context) (prefixes, keys []string, err error) { return nil, nil, nil }
+func (m *memory) Changed(context.Context) (prefixes, keys []string, seen func(), err error) {
+	return nil, nil, func() {}, nil
+}
 
 func (m *memory) Note(string, bool) {}
 
@@ -37,7 +39,7 @@ func (m *memory) Discard(ctx context.Context, name string) (func(), error) {
 			err = m.Delete(ctx, info.Name)
 		}
 		if err != nil {
-			return nil, err
+			return func() {}, err
 		}
 	}
 	return func() {}, m.Delete(ctx, name)

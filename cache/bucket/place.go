@@ -19,8 +19,9 @@ type Place interface {
 	Draft() (Draft, error)
 
 	// Changed returns the keys of which other processes may have changed what is there, and the beginnings of keys that
-	// now are among these keys or nowhere. The first call returns all keys. It is called under Lock.
-	Changed(ctx context.Context) (prefixes []string, keys []string, err error)
+	// now are among these keys or nowhere. The first call returns all keys, and each call those of before until seen was called.
+	// Both are called under Lock.
+	Changed(ctx context.Context) (prefixes, keys []string, seen func(), err error)
 
 	// Note is called under Lock when an artifact has come or gone; again: its bytes have come again.
 	Note(key string, again bool)

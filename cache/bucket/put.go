@@ -42,6 +42,9 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 // Put: it returns the record of what is there from now on, which is another one if that was
 // first. The bytes of body have to be those of the record. If its path is to be bound, it returns what that is bound to.
 func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (first k6x.Artifact, bound string, err error) {
+	if s.cfg.Size > 0 && artifact.Size > s.cfg.Size {
+		return k6x.Artifact{}, "", record.NoRoom()
+	}
 	key := artifact.Recipe.Key()
 	encoded, artifact, err := record.Encode(artifact)
 	if err != nil {

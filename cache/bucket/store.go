@@ -28,7 +28,11 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 		return k6x.Artifact{}, fault(notStored, err)
 	}
 	defer s.end(d)
-	body, artifact, err := s.receive(ctx, d, artifact, fill)
+	limit := s.cfg.Size
+	if elsewhere != nil {
+		limit = 0 // what is too large to be kept here may be kept there
+	}
+	body, artifact, err := s.receive(ctx, d, limit, artifact, fill)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
@@ -60,7 +64,7 @@ func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.
 		return k6x.Artifact{}, fault(notStored, err)
 	}
 	defer s.end(d)
-	body, artifact, err := s.receive(ctx, d, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
+	body, artifact, err := s.receive(ctx, d, s.cfg.Size, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
@@ -92,10 +96,10 @@ func (s *Store) end(d Draft) {
 	}
 }
 
-// receive runs fill into a draft, makes that durable, and reads it back. It returns the bytes and the artifact that they are of. If that
+// receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back. It returns the bytes and the artifact that they are of. If that
 // names bytes already, they have to be these. An error of fill is returned as it is.
-func (s *Store) receive(ctx context.Context, d Draft, artifact k6x.Artifact, fill record.Fill) (Bytes, k6x.Artifact, error) {
-	got, err := record.Receive(ctx, d, s.cfg.Size, fill)
+func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.Artifact, fill record.Fill) (Bytes, k6x.Artifact, error) {
+	got, err := record.Receive(ctx, d, limit, fill)
 	if err != nil {
 		return nil, k6x.Artifact{}, err
 	}
@@ -141,17 +145,17 @@ func (s *Store) store(ctx context.Context, d Draft, artifact k6x.Artifact, bind 
 			first = artifact
 			return s.create(ctx, d, artifact, encoded, bind)
 		}
-		if err == nil && bind {
-			_, _, err = s.bindLocked(ctx, first.Path, key)
-		}
 		whole := false
 		if err == nil {
 			whole, err = s.settled(ctx, key, first, artifact)
 		}
-		if err != nil || whole {
-			return err
+		if err == nil && !whole {
+			err = s.restore(ctx, d, first)
 		}
-		return s.restore(ctx, d, first)
+		if err == nil && bind {
+			_, _, err = s.bindLocked(ctx, first.Path, key)
+		}
+		return err
 	})
 	if err != nil {
 		return k6x.Artifact{}, err

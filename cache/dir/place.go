@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -110,12 +111,13 @@ func (p *place) Lock() (unlock func(), err error) {
 }
 
 // Changed implements [bucket.Place]: it reads the directories below artifacts that changed since they were last read.
-func (p *place) Changed(context.Context) (prefixes, keys []string, err error) {
+func (p *place) Changed(context.Context) (prefixes, keys []string, seen func(), err error) {
 	root := filepath.Join(p.dir, "artifacts")
 	shards, err := os.ReadDir(root)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
+	read := map[string]time.Time{}
 	for _, shard := range shards {
 		prefix := shard.Name()
 		info, err := shard.Info()
@@ -124,7 +126,7 @@ func (p *place) Changed(context.Context) (prefixes, keys []string, err error) {
 		}
 		entries, err := os.ReadDir(filepath.Join(root, prefix))
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		for _, entry := range entries {
 			if key := entry.Name(); k6x.CheckKey(key) == nil && key[:2] == prefix {
@@ -132,9 +134,9 @@ func (p *place) Changed(context.Context) (prefixes, keys []string, err error) {
 			}
 		}
 		prefixes = append(prefixes, prefix)
-		p.shards[prefix] = info.ModTime()
+		read[prefix] = info.ModTime()
 	}
-	return prefixes, keys, nil
+	return prefixes, keys, func() { maps.Copy(p.shards, read) }, nil
 }
 
 // Note implements [bucket.Place]: a directory below artifacts is not read again for a change of our own.

@@ -9,16 +9,47 @@ import (
 	"k6x"
 )
 
+// waiting is for callers that wait for one download.
+type waiting struct {
+	ctx    context.Context // of the download: it ends when no caller waits any more
+	cancel context.CancelFunc
+	n      int
+}
+
 // fetch brings the artifact of key from the remote to the local store, or waits for the call that does so. A caller that leaves
-// ends nothing: the remote store bounds how long a download takes.
+// ends nothing as long as others wait.
 func (s *Store) fetch(ctx context.Context, key string) error {
-	alone := context.WithoutCancel(ctx)
-	done := s.downloads.DoChan(key, func() (any, error) { return nil, s.download(alone, key) })
+	w := s.join(ctx, key)
+	defer s.leave(key, w)
+	done := s.downloads.DoChan(key, func() (any, error) { return nil, s.download(w.ctx, key) })
 	select {
 	case result := <-done:
 		return result.Err
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+func (s *Store) join(ctx context.Context, key string) *waiting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.waiting[key]
+	if w == nil {
+		w = new(waiting)
+		w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+		s.waiting[key] = w
+	}
+	w.n++
+	return w
+}
+
+func (s *Store) leave(key string, w *waiting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.n--; w.n == 0 {
+		w.cancel()
+		delete(s.waiting, key)
+		s.downloads.Forget(key) // a later call starts anew
 	}
 }
 

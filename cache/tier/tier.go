@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sync/singleflight"
@@ -39,6 +40,9 @@ type Store struct {
 	paths *lru.Cache[string, string] // path to key
 
 	downloads singleflight.Group // by key
+
+	mu      sync.Mutex          // guards what follows
+	waiting map[string]*waiting // by key
 }
 
 var _ cache.Limited = (*Store)(nil)
@@ -49,7 +53,7 @@ func New(local *dir.Store, remote Remote, logger *slog.Logger) *Store {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{local: local, remote: remote, logger: logger}
+	s := &Store{local: local, remote: remote, logger: logger, waiting: map[string]*waiting{}}
 	s.paths, _ = lru.New[string, string](16384) // fails for a size below 1 only
 	return s
 }

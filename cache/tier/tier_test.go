@@ -212,6 +212,32 @@ func TestLeavingEndsNoDownload(t *testing.T) {
 	})
 }
 
+func TestDownloadEndsWithTheLastThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := newRemote(t)
+		mustPut(t, remote, 1, 1000)
+		s := New(newLocal(t, 0), remote, nil)
+		gate := make(chan struct{})
+		remote.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, gate} }
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, err := s.Open(ctx, key(1))
+			left <- err
+		}()
+		synctest.Wait()
+		alone := s.waiting[key(1)].ctx
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) || alone.Err() == nil || len(s.waiting) > 0 {
+			t.Errorf("%v, the context of the download: %v, %d wait", err, alone.Err(), len(s.waiting))
+		}
+		remote.body = nil
+		wantBytes(t, s, 1, 1000) // by another download, as the first one still hangs
+		close(gate)
+		synctest.Wait()
+	})
+}
+
 func TestWrongBytesAreNeverServed(t *testing.T) {
 	bodies := map[string]func(io.ReadSeeker) io.ReadSeeker{
 		"others": func(io.ReadSeeker) io.ReadSeeker { return bytes.NewReader(cachetest.Bytes(9, 1000)) },

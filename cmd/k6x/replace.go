@@ -21,7 +21,6 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
-	"k6x/internal/disk"
 	"k6x/resolver"
 )
 
@@ -65,7 +64,7 @@ func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
 	}
-	fetched, err := os.MkdirTemp(home, fetchedPrefix)
+	fetched, err := os.MkdirTemp(home, "git-")
 	if err != nil {
 		return program{}, nil, err
 	}
@@ -237,23 +236,26 @@ func resolveReplaced(ctx context.Context, r *resolver.Resolver, rest k6x.List, r
 }
 
 const (
-	fetchedPrefix = "git-"         // of directories for copies of repositories
-	replacedDir   = "replaced"     // the directory for them, below --cache-dir
-	maxReplaced   = 4              // binaries with replaced modules that stay on disk
-	abandoned     = 24 * time.Hour // after which a copy of a repository is not in use any more
+	replacedDir = "replaced"     // the directory for them, below --cache-dir
+	maxReplaced = 4              // binaries with replaced modules that stay on disk
+	abandoned   = 24 * time.Hour // after which a copy of a repository is not in use any more
 )
 
 // keepNewest removes all but the newest binaries in home, and leftovers of killed processes.
 func keepNewest(home string, most int) error {
-	disk.Sweep(home, fetchedPrefix, abandoned)
 	entries, err := os.ReadDir(home)
 	if err != nil {
 		return err
 	}
 	var all []os.FileInfo
 	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && strings.HasPrefix(entry.Name(), "k6-") { // else another launcher was faster
+		info, statErr := entry.Info()
+		switch {
+		case statErr != nil: // another launcher was faster
+		case strings.HasPrefix(entry.Name(), "k6-"):
 			all = append(all, info)
+		case time.Since(info.ModTime()) > abandoned:
+			err = errors.Join(err, cache.RemoveAll(filepath.Join(home, entry.Name())))
 		}
 	}
 	slices.SortFunc(all, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })

@@ -70,7 +70,10 @@ func (p *Pending) move() error {
 	if p.atomic.IfAbsent {
 		if err := os.Link(p.File.Name(), p.atomic.Name); err == nil || errors.Is(err, fs.ErrExist) {
 			return nil
-		} // else the file system may have no links
+		} // else the file system may have no links; of two at once the later one stays then
+		if _, err := os.Lstat(p.atomic.Name); err == nil {
+			return nil
+		}
 	}
 	return os.Rename(p.File.Name(), p.atomic.Name)
 }

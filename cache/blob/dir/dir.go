@@ -242,7 +242,11 @@ func (d *Draft) commit(path string, first bool) error {
 		}
 	}
 	// 4. The blob comes to be.
-	if err := errors.Join(d.File.Close(), b.fs.Rename(d.name, path)); err != nil {
+	err := d.File.Close()
+	if err == nil {
+		err = b.fs.Rename(d.name, path)
+	}
+	if err != nil {
 		return err
 	}
 	d.name = ""
