@@ -55,7 +55,9 @@ install_packages() {
 install_program() {
   local dir=${XDG_CACHE_HOME:-$HOME/.cache}/k6x-ci/tools/${1##*/}
   if [ ! -d "$dir" ]; then
-    CGO_ENABLED=0 GOBIN=$scratch/bin/${1##*/} go install -gcflags='all=-N -l' -ldflags=-w "$1" # which compiles in half the time
+    # Compiled in less than half the time: not optimized, and of Caddy without the databases of its certificate authority.
+    CGO_ENABLED=0 GOBIN=$scratch/bin/${1##*/} go install -gcflags='all=-N -l -dwarf=false' -gcflags=std= -ldflags=-w \
+      -tags=nobadger,nomysql,nopgx "$1"
     mkdir -p "${dir%/*}"
     mv -T "$scratch/bin/${1##*/}" "$dir" # at once, so that it is whole or not there
   fi

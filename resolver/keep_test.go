@@ -179,14 +179,18 @@ func TestAbsenceIsKnownWhileTheProxyIsDown(t *testing.T) {
 
 func TestEmptyListIsKnownWhileTheProxyIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		status := 200
-		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		var down atomic.Bool
+		client := clientOf(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if down.Load() {
+				w.WriteHeader(http.StatusServiceUnavailable)
+			}
+		}))
 		r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Client = client })
 		for range 2 {
 			if versions, err := r.mods.versions.get(t.Context(), "example.com/a"); len(versions) != 0 || err != nil {
 				t.Errorf("%v, %v", versions, err)
 			}
-			status = 503
+			down.Store(true)
 			time.Sleep(time.Hour) // the bubble's time
 		}
 	})
