@@ -134,7 +134,7 @@ func (l *local) bind(action, output ID, size int64) error {
 // write brings a file to its name as a whole. On Windows that fails while another process reads the file that is
 // there; it is no failure if that is as good.
 func (l *local) write(name string, fill func(io.Writer) error, same func() bool) error {
-	file, err := l.disk.Begin(disk.Atomic{Name: name, Temp: l.temp})
+	file, err := l.disk.Begin(disk.Atomic{Name: name, Temp: l.temp, DirMode: 0o777})
 	if err != nil {
 		return err
 	}

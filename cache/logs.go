@@ -105,10 +105,12 @@ func (l *Logs) prune(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(texts, func(a, b blob.Info) int { return cmp.Or(a.ModTime.Compare(b.ModTime), cmp.Compare(a.Name, b.Name)) })
+	var failed []error
 	for _, info := range append(old, texts[:max(0, len(texts)-l.maxFiles)]...) {
-		if err := l.files.Delete(ctx, info.Name); err != nil {
-			return logFault("an old log could not be removed", err)
-		}
+		failed = append(failed, l.files.Delete(ctx, info.Name)) // and the others can be removed all the same
+	}
+	if err := errors.Join(failed...); err != nil {
+		return logFault("an old log could not be removed", err)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -29,8 +30,9 @@ type fetched[K comparable, V any] struct {
 	short time.Duration                       // life of an error
 	log   *slog.Logger
 
-	values *lru.Cache[K, value[V]]
-	group  singleflight.Group
+	values   *lru.Cache[K, value[V]]
+	group    singleflight.Group
+	renewing sync.Map // keys of old values that are in use while they are renewed
 }
 
 // value is what was fetched, or the definite error that came instead of it.
@@ -56,7 +58,13 @@ func (f *fetched[K, V]) get(ctx context.Context, key K) (V, error) {
 	case ok && !v.isDue():
 		return v.value, v.err
 	case ok && v.err == nil && time.Since(v.due) < stale:
-		f.start(ctx, key) // or joined, while it is under way
+		if _, busy := f.renewing.LoadOrStore(key, true); !busy { // one waits for it, however many ask
+			done := f.start(ctx, key)
+			go func() {
+				<-done
+				f.renewing.Delete(key)
+			}()
+		}
 		return v.value, nil
 	}
 	select {

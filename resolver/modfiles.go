@@ -8,6 +8,7 @@ import (
 	"golang.org/x/mod/module"
 	modsemver "golang.org/x/mod/semver"
 
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
 
@@ -17,7 +18,7 @@ func (m *modules) loadFile(mod module.Version) (v value[*gomod.File], ok bool) {
 	if err != nil {
 		return v, false
 	}
-	data, err := gomod.ReadFile(name, gomod.MaxFile)
+	data, err := disk.ReadFile(name, gomod.MaxFile)
 	if err != nil {
 		return v, false
 	}

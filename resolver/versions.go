@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k6x"
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
 
@@ -64,7 +65,7 @@ func (m *modules) versionsFile(modulePath string) string {
 
 // loadVersions reads a list from disk. What is not in order there counts as nothing.
 func (m *modules) loadVersions(modulePath string) (v value[[]string], ok bool) {
-	data, err := gomod.ReadFile(m.versionsFile(modulePath), maxVersionList)
+	data, err := disk.ReadFile(m.versionsFile(modulePath), maxVersionList)
 	if err != nil {
 		return v, false
 	}

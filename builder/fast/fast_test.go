@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"k6x"
@@ -42,13 +43,37 @@ func TestMain(m *testing.M) {
 // engine is one over stand-in modules, and what it logs.
 type engine struct {
 	*Engine
-	log *bytes.Buffer
+	log *log
+}
+
+// log is read while what is done in the background writes to it.
+type log struct {
+	mu   sync.Mutex // guards text
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *log) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
 }
 
 // newEngine returns an engine over the modules that a proxy serves, with Go's caches in dir.
 func newEngine(t *testing.T, proxy, dir string, lifetime builder.Lifetime) engine {
 	t.Helper()
-	log := new(bytes.Buffer)
+	log := new(log)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return engine{New(newNative(t, proxy, dir, logger), Config{Lifetime: lifetime, Logger: logger}), log}
 }

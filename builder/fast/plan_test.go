@@ -124,7 +124,7 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 	for set := range sets {
 		e.log.Reset()
 		_, report := makeBinary(t, e, e.recipe("v1.0.0", set...), nil)
-		if e.log.Len() > 0 {
+		if e.log.String() != "" {
 			t.Errorf("%v: %s", set, e.log)
 		}
 		if len(set) >= len(names)-1 { // the lock that was written is enough for the go command
@@ -219,7 +219,7 @@ func TestDamageIsLeftToGoBuild(t *testing.T) {
 			}
 			e.log.Reset()
 			makeBinary(t, e, recipe, nil)
-			if e.log.Len() > 0 {
+			if e.log.String() != "" {
 				t.Errorf("the next one: %s", e.log)
 			}
 		})

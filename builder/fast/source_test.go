@@ -148,7 +148,7 @@ var Name = "deep"
 			}
 			e.log.Reset()
 			makeBinary(t, e, recipe(name), nil)
-			if e.log.Len() > 0 {
+			if e.log.String() != "" {
 				t.Errorf("%s for %s, once more: %s", name, platform, e.log)
 			}
 		}

@@ -61,7 +61,9 @@ func (s *Store) lookup(ctx context.Context, path string) (string, error) {
 	case !known:
 		return "", cache.ErrNotFound
 	}
-	s.own.paths.ContainsOrAdd(path, key) // what a Bind entered meanwhile is newer
+	if !hot {
+		s.own.paths.Add(path, key)
+	}
 	return key, nil
 }
 

@@ -47,9 +47,7 @@ type Config struct {
 	// also with endpoint= and s3ForcePathStyle=true. With prefix=, all names begin with it.
 	URL string
 	// Size is the limit of [Store.Trim] for binaries and records, in bytes; 0 means none.
-	Size int64
-	// Temp is the directory for binaries on their way into the bucket; "" is that of the system.
-	Temp   string
+	Size   int64
 	Logger *slog.Logger     // nil discards
 	Clock  func() time.Time // nil means time.Now
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
 
 	"k6x/cache"
 	"k6x/cache/blob"
@@ -24,6 +24,9 @@ type ScrubReport struct {
 // record was forgotten. It ends early with the error of ctx.
 func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	var report ScrubReport
+	if s.own == nil {
+		return report, fmt.Errorf("binaries of a shared bucket are not read here: %w", errors.ErrUnsupported)
+	}
 	s.own.mu.Lock()
 	var keys []string
 	for key := range s.own.ledger.Keys() {
@@ -61,7 +64,7 @@ func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport
 	if err != nil {
 		return s.mend(ctx, key, err)
 	}
-	digest, size, err := disk.Digest(reader{ctx, body})
+	digest, size, err := disk.Digest(disk.Until(ctx, body))
 	body.Close() // now, where open files cannot be moved
 	report.Checked++
 	report.Bytes += size
@@ -72,19 +75,6 @@ func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport
 		"key", key, "digest", digest, "want", in.digest)
 	report.Damaged = append(report.Damaged, key)
 	return s.setAside(ctx, key, in.binary)
-}
-
-// reader ends with the error of its context, which is that of the Scrub.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // scrubBinding removes a blob below paths that binds nothing.

@@ -1,7 +1,6 @@
 package bucket
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +28,7 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 	}
 	defer s.end(d)
 	limit := s.cfg.Size
-	if elsewhere != nil {
+	if elsewhere != nil && s.own != nil {
 		limit = 0 // what is too large to be kept here may be kept there
 	}
 	body, artifact, err := s.receive(ctx, d, limit, artifact, fill)
@@ -78,7 +77,7 @@ func (s *Store) draft() (Draft, error) {
 	if s.own != nil {
 		return s.own.place.Draft()
 	}
-	temp := cmp.Or(s.cfg.Temp, os.TempDir())
+	temp := os.TempDir()
 	d, err := dir.In(temp, temp, disk.FS{}).Draft(0o600)
 	return spool{d}, err
 }

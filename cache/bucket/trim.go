@@ -3,6 +3,7 @@ package bucket
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -29,6 +30,9 @@ type holding struct {
 // also removes what broken uploads and dead services left a day ago. Several services may
 // do so at once.
 func (s *Store) Trim(ctx context.Context) error {
+	if s.own != nil {
+		return fmt.Errorf("what is kept within a limit is not trimmed: %w", errors.ErrUnsupported)
+	}
 	holdings, stats, err := s.survey(ctx)
 	if err != nil {
 		return err

@@ -168,6 +168,11 @@ func (s *Store) takeStock() error {
 	}
 	for home, size := range homes {
 		object, err := s.read(ctx, home)
+		if _, system := errors.AsType[*os.PathError](err); system && !errors.Is(err, os.ErrNotExist) {
+			s.cfg.Logger.Error("object cannot be read; it stays as it is", "dir", home, "error", err)
+			s.used.Add(max(size, 0))
+			continue
+		}
 		switch {
 		case err != nil:
 		case s.home(object.ID) != home:

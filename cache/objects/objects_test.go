@@ -249,6 +249,34 @@ func TestWhatIsDamagedIsRemovedAtTheStart(t *testing.T) {
 	}
 }
 
+// An error of the disk says nothing of the object, which nothing could bring back.
+func TestWhatCannotBeReadNowStays(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, Config{Dir: dir})
+	mustPut(t, s, "good", "bytes")
+	record := filepath.Join(dir, filepath.FromSlash(s.home("good")), recordName)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(record, record+".kept"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(recordName, record); err != nil { // to itself
+		t.Skip("SKIPPED: links need a privilege")
+	}
+	s = mustOpen(t, Config{Dir: dir})
+	if _, bytes := s.Stats(); bytes != 5 {
+		t.Errorf("%d bytes are counted, want 5", bytes)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(record+".kept", record); err != nil {
+		t.Fatal(err)
+	}
+	wantBody(t, mustOpen(t, Config{Dir: dir}), "good", "bytes")
+}
+
 func TestADamagedBodyIsNotOpened(t *testing.T) {
 	s := mustOpen(t, Config{})
 	mustPut(t, s, "one", "body")

@@ -112,7 +112,9 @@ func (s *Store) commit(ctx context.Context, draft *dir.Draft, object Object) (Ob
 	}
 	if err != nil {
 		// What is in place may not outlast a power cut: better nothing than perhaps.
-		err = errors.Join(err, s.remove(home))
+		if left := s.remove(home); left != nil {
+			s.cfg.Logger.Error("what is in place of an object that was not stored cannot be removed", "dir", home, "error", left)
+		}
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}

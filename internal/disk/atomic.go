@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,7 @@ type Atomic struct {
 	Name     string      // directories above it are made when the file comes there
 	Temp     string      // directory for the temporary file, made if it is missing; "": that of Name, which has to be there
 	Mode     fs.FileMode // 0: 0644
+	DirMode  fs.FileMode // of directories above Name; 0: 0755
 	Sync     bool        // the bytes are durable before the file has its name, so that no loss of power leaves a torn one there
 	IfAbsent bool        // a file that has the name already stays, which is no error
 }
@@ -59,7 +61,7 @@ func (p *Pending) Commit() error {
 	}
 	err = p.move()
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(p.atomic.Name), 0o777); err == nil {
+		if err = os.MkdirAll(filepath.Dir(p.atomic.Name), cmp.Or(p.atomic.DirMode, 0o755)); err == nil {
 			err = p.move()
 		}
 	}
@@ -103,7 +105,7 @@ func Sweep(dir, prefix string, age time.Duration) {
 	entries, _ := os.ReadDir(dir)
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if name := entry.Name(); err == nil && len(name) >= len(prefix) && name[:len(prefix)] == prefix && time.Since(info.ModTime()) > age {
+		if name := entry.Name(); err == nil && strings.HasPrefix(name, prefix) && time.Since(info.ModTime()) > age {
 			_ = os.RemoveAll(filepath.Join(dir, name))
 		}
 	}

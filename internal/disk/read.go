@@ -80,10 +80,12 @@ func DigestFile(ctx context.Context, name string) (digest string, size int64, er
 		return "", 0, err
 	}
 	defer file.Close()
-	return Digest(endingReader{ctx, file})
+	return Digest(Until(ctx, file))
 }
 
-// endingReader fails once its context has ended.
+// Until returns a reader of r that fails once ctx has ended.
+func Until(ctx context.Context, r io.Reader) io.Reader { return endingReader{ctx, r} }
+
 type endingReader struct {
 	ctx context.Context
 	r   io.Reader

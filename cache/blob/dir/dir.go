@@ -73,12 +73,7 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 	if err := os.MkdirAll(dir, mode); err != nil {
 		return nil, err
 	}
-	entries, _ := os.ReadDir(temp) // the first Put makes it
-	for _, entry := range entries {
-		if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > leftover {
-			os.Remove(filepath.Join(temp, entry.Name())) // or the next one to open does
-		}
-	}
+	disk.Sweep(temp, "", leftover)
 	return b, nil
 }
 

@@ -83,8 +83,9 @@ func (b *Bucket) get(ctx context.Context, name string) (content, error) {
 
 // Put implements [blob.Bucket].
 func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
-	data, err := io.ReadAll(io.NewSectionReader(body, 0, size))
-	if err == nil && int64(len(data)) != size {
+	data := make([]byte, size)
+	_, err := io.ReadFull(io.NewSectionReader(body, 0, size), data)
+	if err == io.EOF {
 		err = io.ErrUnexpectedEOF
 	}
 	if err == nil {
@@ -93,7 +94,11 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 	if err != nil {
 		return blob.Info{}, err
 	}
-	sum := md5.Sum(data)
+	var sum []byte
+	if !b.NoMD5 {
+		whole := md5.Sum(data)
+		sum = whole[:]
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, taken := b.blobs[name]; taken && o.IfAbsent {
@@ -103,10 +108,7 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 		b.blobs = make(map[string]content)
 	}
 	b.puts++
-	info := blob.Info{Name: name, Size: size, ModTime: time.Now(), ETag: strconv.Itoa(b.puts), MD5: sum[:]}
-	if b.NoMD5 {
-		info.MD5 = nil
-	}
+	info := blob.Info{Name: name, Size: size, ModTime: time.Now(), ETag: strconv.Itoa(b.puts), MD5: sum}
 	b.blobs[name] = content{data, info}
 	return info, nil
 }
