@@ -39,6 +39,28 @@ func (r *Resolver) candidates(ctx context.Context, t *target) error {
 	if len(t.versions) == 0 {
 		return t.unsatisfied(available)
 	}
+	return r.resolveCommits(ctx, t)
+}
+
+// maxCommits bounds the commits of one module that a registry lists and that are looked up.
+const maxCommits = 4
+
+// resolveCommits puts the versions that commits have in the place of those of the form v0.0.0+COMMIT, which a registry may list.
+func (r *Resolver) resolveCommits(ctx context.Context, t *target) error {
+	i := slices.IndexFunc(t.versions, func(v string) bool { return commitHash(v) != "" })
+	if i < 0 {
+		return nil
+	}
+	t.versions = slices.Clone(t.versions[:min(len(t.versions), i+maxCommits)]) // they are the lowest of all
+	for i, v := range t.versions {
+		if hash := commitHash(v); hash != "" {
+			version, err := r.mods.proxy.Commit(ctx, t.path, hash)
+			if err != nil {
+				return unavailable(t.label()+" at commit "+hash, err)
+			}
+			t.versions[i] = version
+		}
+	}
 	return nil
 }
 
@@ -81,8 +103,14 @@ func (r *Resolver) pinned(ctx context.Context, t *target, pin string) (string, e
 	}
 	_, err := r.mods.files.get(ctx, module.Version{Path: t.path, Version: pin})
 	direct := errors.Is(err, gomod.ErrDirect) && !namesCommit(pin)
+	if err == nil && !namesCommit(pin) {
+		r.mods.learn(t.path, pin)
+	}
 	if err == nil || !gomod.Definite(err) && !direct {
 		return pin, err
+	}
+	if _, useless := errors.AsType[*gomod.Useless](err); useless {
+		return "", err
 	}
 	if k6x.KindOf(err) == k6x.NotFound {
 		return "", r.noVersion(ctx, t, pin)
@@ -110,7 +138,7 @@ func (r *Resolver) listed(ctx context.Context, t *target) ([]string, error) {
 	if t.entry != nil && t.entry.versions != nil {
 		return t.entry.versions, nil
 	}
-	versions, err := r.mods.versions.get(ctx, t.path)
+	versions, err := r.mods.listed(ctx, t.path)
 	if e := k6x.AsError(err); err != nil && e.Kind != k6x.Internal && t.label() != t.path {
 		named := *e
 		named.Message = t.label() + ": " + e.Message
@@ -137,10 +165,18 @@ func (r *Resolver) released(ctx context.Context, t *target, available []string) 
 			versions = append(versions, v)
 		}
 	}
-	if len(versions) == 0 {
+	switch {
+	case len(versions) > 0:
+		return versions, nil
+	case len(old) > 0 || !t.preReleases || slices.ContainsFunc(available, k6x.Constraint{}.Allows):
 		return old, nil
 	}
-	return versions, nil
+	return slices.DeleteFunc(slices.Clone(available), func(v string) bool { return !t.open() || retracted(v) }), nil
+}
+
+// open reports whether the list allows any version of t.
+func (t *target) open() bool {
+	return !slices.ContainsFunc(t.asks, func(ask k6x.Dependency) bool { return !ask.Constraint.Any() })
 }
 
 // incompatible reports whether a version is of the time before modules.
@@ -181,6 +217,9 @@ func (r *Resolver) retractions(ctx context.Context, t *target) (func(string) boo
 			highest = v
 			break
 		}
+	}
+	if commitHash(highest) != "" { // no proxy has a file of that name
+		return none, nil
 	}
 	file, err := r.mods.files.get(ctx, module.Version{Path: t.path, Version: highest})
 	if gomod.Definite(err) {

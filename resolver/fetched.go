@@ -18,6 +18,7 @@ const (
 	renewPause = 30 * time.Second // before what could not be renewed is asked for again
 	stale      = time.Hour        // how long an old value does while it is being renewed
 	fetchMax   = 6 * time.Minute  // for one fetch with all its hops
+	earlyPause = time.Second      // before a value that is not due is asked for again; twice that before the next time, and so on
 )
 
 // fetched keeps what was fetched for a key: in memory, and on disk as far as load and save see to that. A key is
@@ -41,6 +42,8 @@ type value[V any] struct {
 	err     error
 	fetched time.Time
 	due     time.Time // when it is to be renewed; zero: never
+	asked   time.Time // the last try
+	early   int       // how often it was asked for before it was due
 }
 
 func (v value[V]) isDue() bool { return !v.due.IsZero() && !time.Now().Before(v.due) }
@@ -75,9 +78,14 @@ func (f *fetched[K, V]) get(ctx context.Context, key K) (V, error) {
 	}
 }
 
-// renewed reports whether the value of a key was fetched since then; one that is due is asked for again.
-func (f *fetched[K, V]) renewed(ctx context.Context, key K, since time.Time) bool {
+// renewed reports whether the value of a key was fetched since then; one that is due is asked for again, and, if early is set, one that
+// is not: at once the first time, then less and less often.
+func (f *fetched[K, V]) renewed(ctx context.Context, key K, since time.Time, early bool) bool {
 	v, ok := f.values.Get(key)
+	if early && ok && !v.due.IsZero() && !v.isDue() && v.fetched.Before(since) && time.Since(v.asked) >= time.Duration(v.early)*earlyPause {
+		v.due, v.early = time.Now(), v.early+1
+		f.values.Add(key, v)
+	}
 	if ok && v.isDue() {
 		select {
 		case <-ctx.Done():
@@ -109,11 +117,14 @@ func (f *fetched[K, V]) renew(ctx context.Context, key K) (V, error) {
 	}
 	found, err := f.fetch(ctx, key)
 	now := time.Now()
-	v := value[V]{value: found, err: err, fetched: now}
+	v := value[V]{value: found, err: err, fetched: now, asked: now}
+	if now.Sub(old.fetched) < f.short {
+		v.early = old.early
+	}
 	switch {
 	case err != nil && ok && (old.err == nil || f.life > 0 && !gomod.Definite(err)): // better than none
 		f.log.Warn("the versions of a module cannot be renewed; the old list stays in use", "module", key, "since", old.fetched, "cause", k6x.AsError(err).Err)
-		old.due = now.Add(min(f.short, renewPause))
+		old.due, old.asked = now.Add(min(f.short, renewPause)), now
 		f.values.Add(key, old)
 		return old.value, old.err
 	case err != nil && !gomod.Definite(err):

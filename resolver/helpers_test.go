@@ -26,10 +26,11 @@ type universe map[string]string
 type moduleProxy struct {
 	mods universe
 
-	mu     sync.Mutex     // guards what follows
-	asked  map[string]int // by path
-	status map[string]int // answers instead of the real ones; "" stands for every path
-	gate   chan struct{}  // if not nil, answers wait for it
+	mu     sync.Mutex        // guards what follows
+	asked  map[string]int    // by path
+	status map[string]int    // answers instead of the real ones; "" stands for every path
+	gate   chan struct{}     // if not nil, answers wait for it
+	hidden map[string]string // versions that lists do not have, by the path of the list
 }
 
 func newModuleProxy(mods universe) *moduleProxy {
@@ -42,6 +43,12 @@ func (p *moduleProxy) fail(path string, status int) {
 	p.status[path] = status
 }
 
+func (p *moduleProxy) hide(path, version string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hidden = map[string]string{path: version}
+}
+
 func (p *moduleProxy) count(path string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -51,7 +58,7 @@ func (p *moduleProxy) count(path string) int {
 func (p *moduleProxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	p.mu.Lock()
 	p.asked[req.URL.Path]++
-	status, gate := max(p.status[req.URL.Path], p.status[""]), p.gate
+	status, gate, hidden := max(p.status[req.URL.Path], p.status[""]), p.gate, p.hidden[req.URL.Path]
 	p.mu.Unlock()
 	if gate != nil {
 		<-gate
@@ -61,6 +68,9 @@ func (p *moduleProxy) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	if data, ok := p.file(strings.TrimPrefix(req.URL.Path, "/")); ok {
+		if hidden != "" {
+			data = strings.ReplaceAll(data, hidden+"\n", "")
+		}
 		_, _ = io.WriteString(w, data)
 		return
 	}

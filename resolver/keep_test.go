@@ -177,6 +177,96 @@ func TestAbsenceIsKnownWhileTheProxyIsDown(t *testing.T) {
 	}
 }
 
+// What a request finds, others have at once, and "no such version" is no answer before the proxy was asked again.
+func TestAVersionThatWasJustPublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(maps.Clone(world))
+		r := resolverOf(t, p, worldRegistry, nil)
+		publish := func(version string) {
+			time.Sleep(time.Millisecond) // the bubble's time
+			synctest.Wait()              // nothing reads the map now
+			p.mods["example.com/xk6-new@"+version] = world["example.com/xk6-new@v0.3.0"]
+		}
+		want := func(list, want string) {
+			t.Helper()
+			if got := answer(t, r, list); got != want {
+				t.Errorf("%s: got %s, want %s", list, got, want)
+			}
+		}
+		const none = "not_found: there is no k6/x/new v0.4.0\n(There are v0.3.0, v0.2.0, v0.1.0.)"
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.3.0")
+		want("k6@^1,k6/x/new@v0.4.0", none)
+		publish("v0.4.0")
+		want("k6@^1,k6/x/new@v0.4.0", "k6@v1.8.0,k6/x/new@v0.4.0") // a moment later
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.4.0")
+		publish("v0.5.0")
+		want("k6@^1,k6/x/new@v0.5.0", "k6@v1.8.0,k6/x/new@v0.5.0")
+		publish("v0.6.0")
+		p.hide("/example.com/xk6-new/@v/list", "v0.6.0") // some proxies are slow with their lists
+		want("k6@^1,k6/x/new@v0.6.0", "k6@v1.8.0,k6/x/new@v0.6.0")
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.6.0")
+		time.Sleep(10 * time.Minute) // the bubble's time
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.6.0")
+		synctest.Wait()
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.6.0")
+		time.Sleep(2 * time.Hour)
+		want("k6@^1,k6/x/new", "k6@v1.8.0,k6/x/new@v0.5.0") // it may have been withdrawn
+		want("k6@^1,k6/x/new@>=0.7", "not_found: no version of k6/x/new satisfies >=0.7\n(There are v0.5.0, v0.4.0, v0.3.0, v0.2.0, v0.1.0.)")
+		publish("v0.7.0")
+		want("k6@^1,k6/x/new@>=0.7", "k6@v1.8.0,k6/x/new@v0.7.0")
+	})
+}
+
+// A client that asks for what is not there, again and again, has the proxy asked less and less often.
+func TestAskingAgainIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newModuleProxy(world)
+		r := resolverOf(t, p, worldRegistry, nil)
+		for range 600 {
+			answer(t, r, "k6@^1,k6/x/new@v0.9.0")
+			answer(t, r, "k6@^1,k6/x/new@>=7")
+			time.Sleep(500 * time.Millisecond) // the bubble's time
+		}
+		for path, most := range map[string]int{"/example.com/xk6-new/@v/list": 30, "/example.com/xk6-new/@v/v0.9.0.mod": 60} {
+			if n := p.count(path); n < 10 || n > most {
+				t.Errorf("asked %d times for %s in five minutes", n, path)
+			}
+		}
+		before := p.count("/example.com/xk6-new/@v/list")
+		p.fail("/example.com/xk6-new/@v/list", 503)
+		for range 100 {
+			answer(t, r, "k6@^1,k6/x/new@>=7")
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := p.count("/example.com/xk6-new/@v/list") - before; n > 10 {
+			t.Errorf("a proxy that is down is asked %d times in ten seconds", n)
+		}
+	})
+}
+
+// Of modules that no registry has there is no end: that they are not there is kept in memory only.
+func TestNoFilesOfModulesThatAreNotThere(t *testing.T) {
+	dir := t.TempDir()
+	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Dir, cfg.AllowModules = dir, "example.com/*" })
+	files := func() int {
+		entries, _ := os.ReadDir(filepath.Join(dir, "versions"))
+		return len(entries)
+	}
+	answer(t, r, "k6@^1,k6/x/gone")
+	known := files()
+	for _, name := range []string{"a", "b", "c"} {
+		answer(t, r, "k6@^1,example.com/"+name)
+	}
+	if n := files(); n != known || known == 0 {
+		t.Errorf("%d files, then %d", known, n)
+	}
+	for list, registered := range map[string]bool{"k6,k6/x/new": true, "example.com/xk6-new": true, "k6/x/unknown": true, "k6/x/new,example.com/a": false} {
+		if r.Registered(parse(t, list)) != registered {
+			t.Errorf("%s is registered: %t", list, !registered)
+		}
+	}
+}
+
 func TestEmptyListIsKnownWhileTheProxyIsDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool

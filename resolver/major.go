@@ -3,20 +3,25 @@ package resolver
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"k6x"
 )
 
 // ResolveMajor is [Resolver.Resolve] for one major version of k6: 1, which v0 counts as
-// too, or 2 and so on.
+// too, or 2 and so on. It is for clients of k6build: of a module that has pre-releases only the newest of them will do.
 func (r *Resolver) ResolveMajor(ctx context.Context, list k6x.List, major int) (Resolution, error) {
 	idx := r.index.Load()
 	if err := CheckMajor(list, major); err != nil {
 		return Resolution{}, err
 	}
+	if !slices.Contains(idx.majors, major) && idx.missing == "" {
+		return Resolution{}, k6x.Errorf(k6x.NotFound, "%s is not in the registry", k6Module(major)).
+			WithHint("A service has it with --registry, k6build with --catalog-for.")
+	}
 	narrow := *idx
-	narrow.majors = []int{major}
+	narrow.majors, narrow.preReleases = []int{major}, true
 	res, err := r.resolve(ctx, &narrow, list)
 	if kind := k6x.KindOf(err); err == nil || kind != k6x.NotFound && kind != k6x.Conflict || len(idx.every) < 2 {
 		return res, err

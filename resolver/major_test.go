@@ -45,6 +45,63 @@ func TestResolveMajorStaysOnOneMajorVersion(t *testing.T) {
 	}
 }
 
+func TestWhatK6buildsClientsGetOfACatalog(t *testing.T) {
+	const pseudo = "v1.0.1-0.20260102030405-0123456789ab"
+	r := resolverOf(t, newModuleProxy(world), `{
+		"k6": {"module": "go.k6.io/k6", "versions": ["v1.8.0", "v1.9.0-rc.1"]},
+		"k6/x/pre": {"module": "example.com/xk6-pre"},
+		"k6/x/listed": {"module": "example.com/xk6-listed", "versions": ["`+pseudo+`"]},
+		"k6/x/hash": {"module": "example.com/xk6-listed", "versions": ["v0.0.0+0123456"]},
+		"k6/x/retract": {"module": "example.com/xk6-retract", "versions": ["v1.2.0"]},
+		"k6/x/moved": {"module": "example.com/xk6-moved", "versions": ["v1.0.0"]}
+	}`, nil)
+	rc := resolverOf(t, newModuleProxy(world), `{"k6": {"module": "go.k6.io/k6", "versions": ["v1.9.0-rc.1"]}}`, nil)
+	for _, test := range []struct {
+		r     *Resolver
+		list  string
+		major int
+		want  string
+	}{
+		{rc, "k6", 1, "k6@v1.9.0-rc.1"},
+		{rc, "k6@>=1.9", 1, "no version of k6 satisfies >=1.9"},
+		{r, "k6", 1, "k6@v1.8.0"},
+		{r, "k6/x/pre", 1, "k6@v1.8.0,k6/x/pre@v0.1.0-rc1"},
+		{r, "k6/x/listed", 1, "k6@v1.8.0,k6/x/listed@" + pseudo},
+		{r, "k6/x/listed@" + pseudo, 1, "k6@v1.8.0,k6/x/listed@" + pseudo},
+		{r, "k6/x/hash", 1, "k6@v1.8.0,k6/x/hash@" + pseudo},
+		{r, "k6/x/hash@v0.0.0+0123456", 1, "k6@v1.8.0,k6/x/hash@" + pseudo},
+		{r, "k6/x/hash@" + pseudo, 1, "k6@v1.8.0,k6/x/hash@" + pseudo}, // its path, which the answer has
+		{r, "k6/x/hash@v0.0.0+abcdef0", 1, "k6/x/hash@v0.0.0+abcdef0 names a commit, and this service builds released versions only"},
+		{r, "k6/x/moved@v0.0.0+0123456", 1, "k6/x/moved@v0.0.0+0123456 names a commit, and this service builds released versions only"},
+		{r, "k6@" + pseudo, 1, "k6@" + pseudo + " names a commit, and this service builds released versions only"},
+		{r, "k6/x/retract", 1, "k6/x/retract has no released version"},
+		{r, "k6", 2, "go.k6.io/k6/v2 is not in the registry"},
+		{r, "k6@v2.0.0", 2, "go.k6.io/k6/v2 is not in the registry"},
+	} {
+		res, err := test.r.ResolveMajor(t.Context(), parse(t, test.list), test.major)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = res.List().String()
+		}
+		if got != test.want {
+			t.Errorf("%s, v%d: %s\nwant %s", test.list, test.major, got, test.want)
+		}
+	}
+	for list, want := range map[string]string{
+		"k6/x/pre":                        "not_found: k6/x/pre has no released version\n(There are v0.1.0-rc1.)", // on the path they have to be asked for
+		"k6@v1.8.0,k6/x/listed@" + pseudo: "k6@v1.8.0,k6/x/listed@" + pseudo,
+	} {
+		if got := answer(t, r, list); got != want {
+			t.Errorf("%s: %s, want %s", list, got, want)
+		}
+	}
+	if r.Permit(parse(t, "k6@v1.8.0,k6/x/hash@"+pseudo)) != nil || r.Permit(parse(t, "k6@v1.8.0,k6/x/moved@"+pseudo)) == nil {
+		t.Error("Permit does not go by the commits that are listed")
+	}
+}
+
 func TestAnExtensionOfAnotherMajorVersionIsNotCalledUnknown(t *testing.T) {
 	first := write(t, "v1.json", `[{"module": "go.k6.io/k6", "imports": ["k6"]}, {"module": "example.com/xk6-any", "imports": ["k6/x/any"]}]`)
 	r := resolverOf(t, newModuleProxy(world), `[{"module": "go.k6.io/k6/v2", "imports": ["k6"]}, {"module": "example.com/xk6-two", "imports": ["k6/x/two"]}]`,

@@ -59,19 +59,24 @@ func (m *modules) fileName(mod module.Version) (string, error) {
 	return filepath.Join(m.dir, "mod", name), err
 }
 
-// parseModFile reads the go.mod file of a module version.
+// parseModFile reads the go.mod file of a module version. Errors are of type [gomod.Useless].
 func parseModFile(mod module.Version, data []byte) (*gomod.File, error) {
 	file, err := gomod.Parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its go.mod file is malformed: %w", gomod.ErrAbsent, err)
+		return nil, &gomod.Useless{Reason: "has a go.mod file that is malformed: " + clip(err.Error())}
 	}
 	if file.Path != mod.Path {
-		return nil, fmt.Errorf("%w: its go.mod file is that of another module", gomod.ErrAbsent)
+		return nil, gomod.OtherPath(file.Path, mod.Path)
 	}
 	for _, r := range file.Require {
-		if module.CheckPath(r.Path) != nil || !modsemver.IsValid(r.Version) {
-			return nil, fmt.Errorf("%w: its go.mod file requires what cannot be", gomod.ErrAbsent)
+		if module.CheckPath(r.Path) == nil && modsemver.IsValid(r.Version) {
+			continue
 		}
+		useless := &gomod.Useless{Reason: "requires " + clip(r.String()) + ", which cannot be"}
+		if by, ok := file.Replaces(r); ok {
+			useless.Reason += ": " + gomod.Ignored(r, by)
+		}
+		return nil, useless
 	}
 	return file, nil
 }

@@ -28,16 +28,22 @@ type modules struct {
 	proxy  *gomod.Proxy
 	log    *slog.Logger
 
+	registered func(modulePath string) bool // it is not a client's choice
+
 	versions *fetched[string, []string]
 	files    *fetched[module.Version, *gomod.File]
 	followed *lru.Cache[module.Version, *needs]
+
+	// learned are versions that requests have found before a list had them.
+	learned *lru.Cache[string, value[[]string]]
 }
 
-func newModules(dir string, f files, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger) *modules {
-	m := &modules{dir: dir, disk: f, maxAge: maxAge, proxy: p, log: log}
+func newModules(dir string, f files, maxAge time.Duration, p *gomod.Proxy, log *slog.Logger, registered func(string) bool) *modules {
+	m := &modules{dir: dir, disk: f, maxAge: maxAge, proxy: p, log: log, registered: registered}
 	m.versions = (&fetched[string, []string]{load: m.loadVersions, fetch: m.fetchVersions, save: m.saveVersions,
 		life: maxAge, short: maxAge, log: log}).keep(keptLists)
 	m.files = (&fetched[module.Version, *gomod.File]{load: m.loadFile, fetch: m.fetchFile, short: absentFor, log: log}).keep(keptFiles)
 	m.followed, _ = lru.New[module.Version, *needs](keptNeeds) // fails for a size below one only
+	m.learned, _ = lru.New[string, value[[]string]](keptLists)
 	return m
 }

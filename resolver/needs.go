@@ -24,7 +24,8 @@ func (m *modules) needs(ctx context.Context, mod module.Version) (*needs, error)
 	if n, ok := m.followed.Get(mod); ok {
 		return n, nil
 	}
-	if _, err := m.files.get(ctx, mod); err != nil {
+	file, err := m.files.get(ctx, mod)
+	if err != nil {
 		return nil, err
 	}
 	load := gomod.Loader{Read: m.files.get, Limit: gomod.MaxFetched, AtOnce: fetchesAtOnce}
@@ -33,6 +34,15 @@ func (m *modules) needs(ctx context.Context, mod module.Version) (*needs, error)
 		err = unavailable(mod.String(), fmt.Errorf("%w: %w", gomod.ErrAbsent, err))
 	}
 	if gomod.Definite(err) {
+		for _, r := range file.Require {
+			by, ok := file.Replaces(r)
+			if !ok {
+				continue
+			}
+			if _, err := m.files.get(ctx, r); gomod.Definite(err) {
+				return nil, k6x.Errorf(k6x.KindOf(err), "%s needs %s, which cannot be had: %s", mod, r, gomod.Ignored(r, by)).WithCause(err)
+			}
+		}
 		return nil, k6x.Errorf(k6x.KindOf(err), "%s needs a module that cannot be had: %w", mod, err)
 	}
 	if err != nil {

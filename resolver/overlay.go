@@ -55,6 +55,8 @@ type index struct {
 	every   []int  // major versions of k6, newest first
 	majors  []int  // those that may be chosen
 	missing string // location of a registry that was configured and could not be loaded yet; "": none
+
+	preReleases bool // of a module that has nothing else do, too
 }
 
 // newIndex overlays docs, the lowest first, and applies the filter. The lowest decides
@@ -94,13 +96,21 @@ func (idx *index) nothingLeft() bool {
 	return extensions > 0 && len(idx.refused) == extensions
 }
 
+// has reports whether a registry has a module.
+func (idx *index) has(path string) bool {
+	return slices.ContainsFunc(idx.docs, func(d *document) bool { return len(d.byPath[path]) > 0 })
+}
+
 // k6 returns what the topmost registry says of a major version of k6; nil if it is not
-// to be had.
+// to be had, or lies below a missing document.
 func (idx *index) k6(major int) *entry {
 	if !slices.Contains(idx.majors, major) {
 		return nil
 	}
 	for _, d := range idx.docs {
+		if d.missing {
+			break
+		}
 		for _, e := range d.byName[k6x.K6] {
 			if k6Major(e.module) == major {
 				return e

@@ -93,9 +93,48 @@ func namesCommit(version string) bool {
 	return module.IsPseudoVersion(version) || build != "" && build != "+incompatible"
 }
 
+// Registered reports whether registries have all that a list names by the path of a module. What they do not have is looked up at hosts that
+// the list chooses. It does no I/O.
+func (r *Resolver) Registered(list k6x.List) bool {
+	idx := r.index.Load()
+	return !slices.ContainsFunc(list, func(dep k6x.Dependency) bool { return k6x.IsModulePath(dep.Name) && !idx.has(dep.Name) })
+}
+
+// lists reports whether the registries list the commit that an exact version of a name stands for.
+func (idx *index) lists(dep k6x.Dependency, majors []int) bool {
+	return slices.ContainsFunc(majors, func(major int) bool {
+		e := idx.k6(major)
+		if dep.Name != k6x.K6 {
+			e, _ = idx.lookup(dep.Name, major)
+		}
+		return e != nil && slices.ContainsFunc(e.versions, func(v string) bool { return sameCommit(v, dep.Constraint.Version()) })
+	})
+}
+
+// sameCommit reports whether two versions that name commits name the same one.
+func sameCommit(a, b string) bool {
+	if a == b || !namesCommit(a) || !namesCommit(b) {
+		return a == b
+	}
+	first, second := revision(a), revision(b)
+	return strings.HasPrefix(first, second) || strings.HasPrefix(second, first)
+}
+
+// revision returns the commit of a version that names one, or its beginning.
+func revision(version string) string {
+	if hash := commitHash(version); hash != "" {
+		return hash
+	}
+	rev, err := module.PseudoVersionRev(version)
+	if err != nil {
+		return version
+	}
+	return rev
+}
+
 // anywhere returns an error unless a dependency can be had for one of the majors: of kind Forbidden, Invalid, NotFound or Unavailable.
 func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) (err error) {
-	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers {
+	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers && !idx.lists(dep, majors) {
 		return k6x.Errorf(k6x.Forbidden, "%s names a commit, and this service builds released versions only", dep).
 			WithHint("Ask for a released version of %s; a service allows commits with --allow-build-semvers.", dep.Name)
 	}
@@ -142,13 +181,18 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (*entry, erro
 	case e != nil:
 		return e, nil
 	case idx.missing != "":
-		e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name)
-		e.RetryAfter = retryAfter
-		return nil, e
+		return nil, idx.notLoaded(name)
 	case !isPath:
 		return nil, r.unknown(idx, name)
 	}
 	return nil, nil
+}
+
+// notLoaded is the error for a name that a registry which could not be loaded may have.
+func (idx *index) notLoaded(name string) error {
+	e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name)
+	e.RetryAfter = retryAfter
+	return e
 }
 
 // unknown is the error for a name that no registry has.

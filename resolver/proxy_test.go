@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -231,19 +232,28 @@ func TestListsOfVersions(t *testing.T) {
 // The go command fetches where GOAUTH is more than a file, and does it with the
 // environment that it is given.
 func TestDirectRunsTheGoCommand(t *testing.T) {
-	dir := filepath.ToSlash(newModuleProxy(world).writeTo(t))
+	mods := maps.Clone(world)
+	mods["github.com/me/fork@v0.1.0"] = "module example.com/xk6-old\n"
+	dir := filepath.ToSlash(newModuleProxy(mods).writeTo(t))
 	env := []string{"GOPROXY=file://" + dir, "GOAUTH=mycommand", "GOSUMDB=off", "GOFLAGS=", "GOENV=off", "GOTOOLCHAIN=local",
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GOCACHE=" + t.TempDir(), "GOMODCACHE=" + filepath.Join(t.TempDir(), "mod"), "GOPATH=" + t.TempDir()}
 	work := t.TempDir() // below another module
 	if err := os.WriteFile(filepath.Join(work, "go.mod"), []byte("module m\nexclude example.com/xk6-retract v1.0.0\nnonsense\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) { cfg.Env, cfg.Dir = env, filepath.Join(work, "data") })
+	r := resolverOf(t, nil, worldRegistry, func(cfg *Config) {
+		cfg.Env, cfg.Dir, cfg.AllowModules = env, filepath.Join(work, "data"), "github.com/me"
+	})
 	if got, want := answer(t, r, "k6/x/retract"), "k6@v1.8.0,k6/x/retract@v1.0.0"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	if got, want := answer(t, r, "k6/x/new@v0.9.0"), "not_found: there is no k6/x/new v0.9.0\n(There are v0.3.0, v0.2.0, v0.1.0.)"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	for _, list := range []string{"k6@^1,github.com/me/fork@v0.1.0", "k6@^1,github.com/me/fork"} {
+		if got := answer(t, r, list); !strings.Contains(got, "declares its path as example.com/xk6-old, but was required as github.com/me/fork") {
+			t.Errorf("%s: got %s", list, got)
+		}
 	}
 	if left, err := os.ReadDir(filepath.Join(work, "data", "tmp")); len(left) > 0 || err != nil {
 		t.Errorf("left: %v, %v", left, err)

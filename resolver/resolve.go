@@ -7,7 +7,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/mod/module"
 
 	"k6x"
 	"k6x/internal/gomod"
@@ -50,7 +53,7 @@ func (r *Resolver) Resolve(ctx context.Context, list k6x.List) (Resolution, erro
 func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Resolution, error) {
 	start := time.Now()
 	set, failed, err := r.search(ctx, idx, list)
-	if (failed != nil || k6x.KindOf(err) == k6x.NotFound) && r.renewed(ctx, idx, list, start) {
+	if (failed != nil || k6x.KindOf(err) == k6x.NotFound) && r.renewed(ctx, idx, list, start, failed != nil && failed.stage <= noVersion) {
 		set, failed, err = r.search(ctx, idx, list)
 	}
 	switch {
@@ -63,22 +66,40 @@ func (r *Resolver) resolve(ctx context.Context, idx *index, list k6x.List) (Reso
 	return resolution(set), nil
 }
 
-// renewed reports whether lists of versions that the list stands for are newer than start. An
-// old one does for a while, but it is no proof that there is no such version.
-func (r *Resolver) renewed(ctx context.Context, idx *index, list k6x.List, start time.Time) (renewed bool) {
+// renewed reports whether something of what the module proxy says of the list is newer than start. What is
+// old does for a while, but it is no proof that there is no such version; if early is set, nor is what is not due yet.
+func (r *Resolver) renewed(ctx context.Context, idx *index, list k6x.List, start time.Time, early bool) bool {
+	ctx, cancel := context.WithTimeout(ctx, renewTime)
+	defer cancel()
+	var renewed atomic.Bool
+	var wg sync.WaitGroup
 	for _, major := range idx.majorsOf(list) {
 		targets, _ := r.targets(idx, list, major)
 		for _, t := range targets {
-			renewed = r.mods.versions.renewed(ctx, t.path, start) || renewed
+			pin, _ := t.pin()
+			wg.Go(func() {
+				if r.mods.versions.renewed(ctx, t.path, start, early) {
+					renewed.Store(true)
+				}
+				if pin != "" && r.mods.files.renewed(ctx, module.Version{Path: t.path, Version: pin}, start, early) {
+					renewed.Store(true)
+				}
+			})
 		}
 	}
-	return renewed
+	wg.Wait()
+	return renewed.Load()
 }
+
+const renewTime = 10 * time.Second // for what is asked for once more before a request is refused
 
 // search tries the major versions of k6, the newest first. It returns either a set, or
 // a failure, which is definite, or an error.
 func (r *Resolver) search(ctx context.Context, idx *index, list k6x.List) ([]pick, *failure, error) {
 	majors := idx.majorsOf(list)
+	if idx.missing != "" && !slices.ContainsFunc(majors, func(major int) bool { return idx.k6(major) != nil }) {
+		return nil, nil, idx.notLoaded(k6x.K6)
+	}
 	for _, dep := range list {
 		err := r.anywhere(idx, dep, majors)
 		if k6x.KindOf(err) == k6x.NotFound {
@@ -180,7 +201,7 @@ func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major
 // targets returns the modules that the list stands for with a major version of k6, k6
 // first, and a name that stands for none, if there is one.
 func (r *Resolver) targets(idx *index, list k6x.List, major int) (targets []*target, missing string) {
-	k6 := &target{path: "go.k6.io/k6", entry: idx.k6(major)}
+	k6 := &target{path: "go.k6.io/k6", entry: idx.k6(major), preReleases: idx.preReleases}
 	if k6.entry != nil {
 		k6.path = k6.entry.module
 	}
@@ -202,7 +223,7 @@ func (r *Resolver) targets(idx *index, list k6x.List, major int) (targets []*tar
 		i := slices.IndexFunc(targets, func(t *target) bool { return t.path == path })
 		if i < 0 {
 			i = len(targets)
-			targets = append(targets, &target{path: path, entry: e})
+			targets = append(targets, &target{path: path, entry: e, preReleases: idx.preReleases})
 		} else if e != targets[i].entry {
 			targets[i].others = append(targets[i].others, e)
 		}

@@ -399,17 +399,32 @@ func TestProxyRefusals(t *testing.T) {
 
 func TestGoModFilesThatAreOfNoUse(t *testing.T) {
 	p := newModuleProxy(universe{
-		"go.k6.io/k6@v1.0.0":         "go 1.24\n",
-		"example.com/xk6-old@v1.0.0": "go 1.24\nrequire go.k6.io/k6 v1.0.0\n",
-		"example.com/xk6-old@v1.1.0": "require (",
-		"example.com/xk6-old@v1.2.0": "module example.com/xk6-new\n",
-		"example.com/xk6-old@v1.3.0": "go 1.16\nrequire example.com/lost v1.0.0\n",
+		"go.k6.io/k6@v1.0.0":          "go 1.24\n",
+		"example.com/xk6-old@v1.0.0":  "go 1.24\nrequire go.k6.io/k6 v1.0.0\n",
+		"example.com/xk6-old@v1.1.0":  "require (",
+		"example.com/xk6-old@v1.2.0":  "module example.com/xk6-new\n",
+		"example.com/xk6-old@v1.3.0":  "go 1.16\nrequire example.com/lost v1.0.0\n",
+		"example.com/xk6-old@v1.4.0":  "go 1.16\nrequire example.com/lost v0.0.0\nreplace example.com/lost => ../lost\n",
+		"example.com/xk6-old@v1.5.0":  "go 1.24\nrequire private-lib v0.0.0\nreplace private-lib v0.0.0 => example.com/lib v1.0.0\n",
+		"example.com/xk6-old@v1.6.0":  "go 1.16\nrequire example.com/xk6-old2 v1.0.0\n",
+		"example.com/xk6-old2@v1.0.0": "module example.com/xk6-new\n",
+		"github.com/me/fork@v0.1.0":   "module example.com/xk6-old\n",
 	})
-	r := resolverOf(t, p, `[{"module":"example.com/xk6-old","imports":["k6/x/old"]}]`, nil)
+	r := resolverOf(t, p, `[{"module":"example.com/xk6-old","imports":["k6/x/old"]}]`, func(cfg *Config) { cfg.AllowModules = "github.com/me" })
+	const fork = "not_found: github.com/me/fork@v0.1.0 declares its path as example.com/xk6-old, but was required as github.com/me/fork\n" +
+		"(Ask for example.com/xk6-old, or build a fork in its place where you are: k6x build --replace example.com/xk6-old=github.com/me/fork@v0.1.0.)"
 	for list, want := range map[string]string{
 		"k6/x/old":        "k6@v1.0.0,k6/x/old@v1.0.0",
-		"k6/x/old@v1.1.0": "not_found: there is no k6/x/old v1.1.0",
-		"k6/x/old@v1.2.0": "not_found: there is no k6/x/old v1.2.0",
+		"k6/x/old@v1.1.0": "not_found: example.com/xk6-old@v1.1.0 has a go.mod file that is malformed: go.mod:",
+		"k6/x/old@v1.2.0": "not_found: example.com/xk6-old@v1.2.0 declares its path as example.com/xk6-new, but was required as example.com/xk6-old\n",
+		"k6/x/old@v1.4.0": "not_found: example.com/xk6-old@v1.4.0 needs example.com/lost@v0.0.0, which cannot be had: " +
+			"its go.mod replaces example.com/lost by ../lost, and replace counts only in a main module",
+		"k6/x/old@v1.5.0": "not_found: example.com/xk6-old@v1.5.0 requires private-lib@v0.0.0, which cannot be: " +
+			"its go.mod replaces private-lib by example.com/lib@v1.0.0, and replace counts only in a main module",
+		"k6/x/old@v1.6.0": "not_found: example.com/xk6-old@v1.6.0 needs a module that cannot be had: " +
+			"example.com/xk6-old2@v1.0.0 declares its path as example.com/xk6-new, but was required as example.com/xk6-old2",
+		"github.com/me/fork@v0.1.0": fork,
+		"github.com/me/fork":        fork,
 		"k6/x/old@v1.3.0": "not_found: example.com/xk6-old@v1.3.0 needs a module that cannot be had: " +
 			"the module proxy does not know example.com/lost@v1.0.0",
 	} {

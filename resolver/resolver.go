@@ -89,7 +89,7 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.mods = newModules(cfg.Dir, d, cfg.VersionsMaxAge, proxy, r.log)
+	r.mods = newModules(cfg.Dir, d, cfg.VersionsMaxAge, proxy, r.log, func(path string) bool { return r.index.Load().has(path) })
 	if err := r.openSources(ctx); err != nil {
 		return nil, err
 	}

@@ -24,10 +24,13 @@ const (
 
 // target is one module of the set that is looked for.
 type target struct {
-	path     string           // of the module
-	entry    *entry           // of the registry; nil if it is not registered
-	others   []*entry         // of the other names that the list has for the module
-	cgo      bool             // whether it needs cgo
+	path   string   // of the module
+	entry  *entry   // of the registry; nil if it is not registered
+	others []*entry // of the other names that the list has for the module
+	cgo    bool     // whether it needs cgo
+
+	preReleases bool // one will do if nothing else is listed
+
 	asks     []k6x.Dependency // what the list says of it, sorted by name; for k6 there may be none
 	versions []string         // candidates, newest first
 }

@@ -153,7 +153,7 @@ func TestRegistryThatWasNeverLoaded(t *testing.T) {
 			want       string
 		}{
 			{nil, "not_found: k6/x/mine is not in the registry\n(The registry https://registry.k6.io/registry.json could not be reached, so only what is built in is known.)"},
-			{[]string{"https://registry.test/r.json"}, "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/mine is not known for sure"},
+			{[]string{"https://registry.test/r.json"}, "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure"},
 		} {
 			log, lines := logTo()
 			started := time.Now()
@@ -182,18 +182,25 @@ func TestRegistryThatWasNeverLoaded(t *testing.T) {
 func TestLayersBelowAMissingOneDoNotAnswer(t *testing.T) {
 	server := &registryServer{down: true}
 	above := write(t, "above.json", `[{"module": "example.com/xk6-any", "imports": ["k6/x/any"]}]`)
+	withK6 := write(t, "with-k6.json", `[{"module": "go.k6.io/k6", "imports": ["k6"]}, {"module": "example.com/xk6-any", "imports": ["k6/x/any"]}]`)
 	p := newModuleProxy(world)
 	client := &http.Client{Transport: byHost{"registry.test": server, "proxy.test": inProcess{p}}}
-	r := resolverOf(t, p, worldRegistry, func(cfg *Config) {
-		cfg.Registries = append(cfg.Registries, "https://registry.test/r.json", above)
-		cfg.Client, cfg.Filter, cfg.AllowModules = client, "[?module!='example.com/xk6-base']", "example.com"
-	})
+	topped := func(by string) *Resolver {
+		return resolverOf(t, p, worldRegistry, func(cfg *Config) {
+			cfg.Registries = append(cfg.Registries, "https://registry.test/r.json", by)
+			cfg.Client, cfg.Filter, cfg.AllowModules = client, "[?module!='example.com/xk6-base']", "example.com"
+		})
+	}
+	if got, want := answer(t, topped(withK6), "k6/x/any"), "k6@v1.8.0,k6/x/any@v1.0.0"; got != want {
+		t.Errorf("what lies above: got %s\nwant %s", got, want)
+	}
+	r := topped(above)
 	for list, want := range map[string]string{
-		"k6@^1":                           "k6@v1.8.0",
-		"k6@^1,k6/x/any":                  "k6@v1.8.0,k6/x/any@v1.0.0",
-		"k6/x/new":                        "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/new is not known for sure",
-		"example.com/xk6-new@v0.3.0":      "unavailable: the registry https://registry.test/r.json could not be loaded, so example.com/xk6-new is not known for sure",
-		"k6@v1.8.0,k6/x/unheard-of@1.0.0": "unavailable: the registry https://registry.test/r.json could not be loaded, so k6/x/unheard-of is not known for sure",
+		"k6@^1":                           "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure",
+		"k6@^1,k6/x/any":                  "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure",
+		"k6/x/new":                        "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure",
+		"example.com/xk6-new@v0.3.0":      "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure",
+		"k6@v1.8.0,k6/x/unheard-of@1.0.0": "unavailable: the registry https://registry.test/r.json could not be loaded, so k6 is not known for sure",
 	} {
 		if got := answer(t, r, list); got != want {
 			t.Errorf("%s: got %s\nwant %s", list, got, want)

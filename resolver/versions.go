@@ -6,9 +6,11 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k6x"
@@ -34,12 +36,41 @@ func (m *modules) fetchVersions(ctx context.Context, modulePath string) ([]strin
 	return versions, nil
 }
 
+// listed returns the versions of a module, newest first: those of its list, and those that requests have found since. Errors are
+// those of fetchVersions.
+func (m *modules) listed(ctx context.Context, modulePath string) ([]string, error) {
+	versions, err := m.versions.get(ctx, modulePath)
+	learned, ok := m.learned.Get(modulePath)
+	if err != nil || !ok || learned.isDue() {
+		return versions, err
+	}
+	versions = slices.Concat(versions, learned.value)
+	gomod.SortVersions(versions)
+	return slices.Compact(versions), nil
+}
+
+// learn notes that there is a version of a module, for as long as a list may be old.
+func (m *modules) learn(modulePath, version string) {
+	list, _ := m.versions.values.Peek(modulePath)
+	old, _ := m.learned.Get(modulePath)
+	if slices.Contains(list.value, version) || !old.isDue() && slices.Contains(old.value, version) {
+		return
+	}
+	if old.isDue() || len(old.value) >= maxLearned {
+		old.value = nil
+	}
+	m.learned.Add(modulePath, value[[]string]{value: append(slices.Clip(old.value), version), due: time.Now().Add(stale)})
+}
+
+// maxLearned bounds the versions of one module that are kept besides its list.
+const maxLearned = 100
+
 func (m *modules) saveVersions(modulePath string, v value[[]string]) {
 	list := versionList{Module: modulePath, Versions: v.value, Fetched: v.fetched, Status: statusOf(v.err)}
 	if v.err != nil {
 		m.log.Warn("a module has no list of versions", "module", modulePath, "cause", k6x.AsError(v.err).Err)
-		if list.Status == 0 {
-			return // a setting says so, and the next start may have another
+		if list.Status == 0 || !m.registered(modulePath) {
+			return // a setting says so, and the next start may have another; or there is no end of such modules
 		}
 	}
 	if err := m.disk.writeJSON(m.versionsFile(modulePath), list); err != nil {
@@ -93,6 +124,13 @@ func (m *modules) loadVersions(modulePath string) (v value[[]string], ok bool) {
 // unavailable says for users why a module, or one version of it, could not be had. What
 // is definite stays so.
 func unavailable(item string, err error) error {
+	if useless, ok := errors.AsType[*gomod.Useless](err); ok {
+		e := k6x.Errorf(k6x.NotFound, "%s %s", item, useless.Reason).WithCause(err)
+		if useless.Declared != "" {
+			e.Hint = fmt.Sprintf("Ask for %s, or build a fork in its place where you are: k6x build --replace %[1]s=%s.", useless.Declared, item)
+		}
+		return e
+	}
 	if cause, ok := errors.AsType[*k6x.Error](err); ok {
 		e := k6x.Errorf(cause.Kind, "%s cannot be fetched: %s", item, cause.Message).WithCause(err)
 		e.RetryAfter = cause.RetryAfter

@@ -64,7 +64,9 @@ func quick(c service.Config) parts {
 }
 
 func TestATokenIsNeededToBuildAndNotToDownload(t *testing.T) {
-	server, _ := newServer(t, quick(service.Config{Tokens: tokens(t)}))
+	p := quick(service.Config{Tokens: tokens(t)})
+	p.allow = "example.com/*"
+	server, _ := newServer(t, p)
 	const good = "Authorization: Bearer a-good-token"
 	open := strings.Replace(helloPath, "k6@v1.1.0,k6/x/hello@v0.1.1", "k6/x/hello", 1)
 	resp, body := post(t, server.URL+"/build", helloBody)
@@ -80,6 +82,10 @@ func TestATokenIsNeededToBuildAndNotToDownload(t *testing.T) {
 		{"GET", "/build?platform=linux/amd64", "", 401},
 		{"GET", open, "", 307},
 		{"GET", "/linux/amd64/k6/x/hello@0.1.1,k6@1.1.0", "", 301},
+		{"GET", "/linux/amd64/example.com/xk6-hello", "", 307},
+		{"GET", "/linux/amd64/example.com/nowhere", "", 401}, // it would be looked up where the client says
+		{"GET", "/linux/amd64/example.com/nowhere", good, 404},
+		{"GET", "/linux/amd64/k6@v1.1.0,example.com/nowhere@v1.0.0", "", 401},
 		{"HEAD", helloPath, "", 401},
 		{"GET", "/alive", "", 200},
 		{"GET", helloPath, good, 200},

@@ -49,6 +49,11 @@ func (s *Service) binary(w *response, r *http.Request) error {
 			return err
 		}
 	}
+	if bound == "" && !s.cfg.Resolver.Registered(list) { // it would be looked up wherever the client says
+		if err := s.cfg.Tokens.Check(r); err != nil {
+			return err
+		}
+	}
 	return s.waiting(w, r, canonical, func(ctx context.Context) error {
 		path, err := s.resolve(ctx, platform, list, anyMajor, bound)
 		if err != nil {

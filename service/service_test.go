@@ -45,6 +45,7 @@ type parts struct {
 	filter  string
 	overlay []string // registries besides that of the stand-ins
 	layout  int      // added to the one of recipes
+	allow   string   // modules that may be asked for by path
 }
 
 // newServer serves a stand-in k6 and its extensions, resolved and built by the real parts.
@@ -62,7 +63,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	t.Cleanup(func() { _ = engine.Close() })
 	r, err := resolver.New(t.Context(), resolver.Config{
 		Registries: append([]string{"testdata/registry.json"}, p.overlay...), Toolchain: tool.Version, Dir: t.TempDir(),
-		Go: tool.Path, Env: engine.Env(), Filter: p.filter,
+		Go: tool.Path, Env: engine.Env(), Filter: p.filter, AllowModules: p.allow,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -57,6 +58,9 @@ func (d *direct) goMod(ctx context.Context, modulePath, version string) ([]byte,
 	return ReadFile(l.GoMod, MaxFile)
 }
 
+// otherPath is how the go command says that a go.mod file is that of another module.
+var otherPath = regexp.MustCompile(`module declares its path as: (\S+)\s+but was required as: (\S+)`)
+
 // list runs go list -m -json in an empty module; the last argument is path@version. When it returns, neither the
 // go command nor anything it started is left. Errors of [egress.Proxy] are as they are.
 func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
@@ -98,6 +102,9 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	if err := d.Run(cmd, dir); err != nil {
 		if refused := d.Egress.Explain(stderr.String()); refused != nil {
 			return listed{}, refused.WithCause(err)
+		}
+		if match := otherPath.FindStringSubmatch(stderr.String()); match != nil {
+			return listed{}, OtherPath(match[1], match[2])
 		}
 		return listed{}, fmt.Errorf("go list -m: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}

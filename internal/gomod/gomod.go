@@ -13,6 +13,8 @@ import (
 	"go/version"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -29,11 +31,15 @@ const (
 
 // File is what matters of one go.mod file that belongs to no main module: what it replaces and excludes does not count then.
 type File struct {
-	Path     string           // that the module gives itself; "" if it gives none
-	Go       string           // its go line, such as 1.24.0; "" if it has none
-	Require  []module.Version // as they stand there
+	Path     string            // that the module gives itself; "" if it gives none
+	Go       string            // its go line, such as 1.24.0; "" if it has none
+	Require  []module.Version  // as they stand there
+	Replace  []modfile.Replace // the first of them; for what explains why it does not count, and for a directory of the user's own
 	retracts []modfile.VersionInterval
 }
+
+// maxReplace bounds what is kept of one file's replace directives.
+const maxReplace = 100
 
 // noGoLine is the version that the go command takes a file without a go line for.
 const noGoLine = "1.16"
@@ -58,11 +64,80 @@ func Parse(data []byte) (*File, error) {
 	for i, r := range parsed.Require {
 		f.Require[i] = module.Version{Path: strings.Clone(r.Mod.Path), Version: strings.Clone(r.Mod.Version)}
 	}
+	f.addReplaces(parsed.Syntax)
 	for _, r := range parsed.Retract {
 		f.retracts = append(f.retracts, modfile.VersionInterval{Low: strings.Clone(r.Low), High: strings.Clone(r.High)})
 	}
 	return f, nil
 }
+
+// addReplaces adds the replace directives, which the parser passes over in a file that is not the main module's.
+func (f *File) addReplaces(syntax *modfile.FileSyntax) {
+	add := func(words []string) {
+		i := slices.Index(words, "=>")
+		if i < 1 || i > 2 || len(words) < i+2 || len(words) > i+3 || len(f.Replace) == maxReplace {
+			return
+		}
+		var text [4]string // path and version, twice
+		for j, word := range words {
+			if unquoted, err := strconv.Unquote(word); err == nil {
+				word = unquoted
+			}
+			switch {
+			case j < i:
+				text[j] = strings.Clone(word)
+			case j > i:
+				text[j-i+1] = strings.Clone(word)
+			}
+		}
+		f.Replace = append(f.Replace, modfile.Replace{Old: module.Version{Path: text[0], Version: text[1]}, New: module.Version{Path: text[2], Version: text[3]}})
+	}
+	for _, statement := range syntax.Stmt {
+		switch s := statement.(type) {
+		case *modfile.Line:
+			if s.Token[0] == "replace" {
+				add(s.Token[1:])
+			}
+		case *modfile.LineBlock:
+			for _, line := range s.Line {
+				if s.Token[0] == "replace" {
+					add(line.Token)
+				}
+			}
+		}
+	}
+}
+
+// Replaces returns what the file would have in the place of m if its module were the main one.
+func (f *File) Replaces(m module.Version) (by module.Version, ok bool) {
+	for _, r := range f.Replace {
+		if r.Old.Path == m.Path && (r.Old.Version == "" || r.Old.Version == m.Version) {
+			return r.New, true
+		}
+	}
+	return module.Version{}, false
+}
+
+// Ignored returns the words for a module that a go.mod file would replace by another one, or by a directory, in vain.
+func Ignored(m, by module.Version) string {
+	return fmt.Sprintf("its go.mod replaces %s by %s, and replace counts only in a main module", m.Path, strings.TrimSuffix(by.String(), "@"))
+}
+
+// Useless is the error for a module version that is there, with a go.mod file of no use.
+type Useless struct {
+	Reason   string // goes on after the name of the module
+	Declared string // the path of a module that has another name; "" if it has none
+}
+
+// OtherPath returns the error for a go.mod file with another path than the module is known by.
+func OtherPath(declared, required string) *Useless {
+	return &Useless{fmt.Sprintf("declares its path as %s, but was required as %s", declared, required), declared}
+}
+
+func (u *Useless) Error() string { return u.Reason }
+
+// Unwrap returns ErrAbsent: no other proxy would have a better one.
+func (*Useless) Unwrap() error { return ErrAbsent }
 
 // Read is [Parse] of what a file has.
 func Read(name string) (*File, error) {

@@ -27,6 +27,12 @@ require (
 
 replace example.com/b => ../b
 
+replace (
+	"example.com/old" v2.0.0+incompatible => example.com/newer v1.0.0
+	example.com/torn =>
+	=> example.com/torn
+)
+
 exclude example.com/b v1.3.0
 
 retract (
@@ -44,6 +50,16 @@ retract (
 	for version, retracted := range map[string]bool{"v1.0.0": true, "v1.0.1": false, "v1.1.0": true, "v1.1.5": true, "v1.2.0": false} {
 		if f.Retracted(version) != retracted {
 			t.Errorf("%s is retracted: %v", version, !retracted)
+		}
+	}
+	for m, want := range map[module.Version]string{
+		want[0]: "its go.mod replaces example.com/b by ../b, and replace counts only in a main module",
+		want[1]: "its go.mod replaces example.com/old by example.com/newer@v1.0.0, and replace counts only in a main module",
+		{Path: "example.com/old", Version: "v1.0.0"}:  "",
+		{Path: "example.com/torn", Version: "v1.0.0"}: "",
+	} {
+		if by, ok := f.Replaces(m); ok != (want != "") || ok && Ignored(m, by) != want {
+			t.Errorf("%s: %v, %s, want %s", m, ok, Ignored(m, by), want)
 		}
 	}
 	if f, err := Parse(nil); err != nil || f.Path != "" || f.Go != "" || f.Require == nil {
