@@ -20,7 +20,7 @@ var ErrDiffers = errors.New("building it again gives other bytes than those that
 // Keep returns a builder that makes with engine what store does not have. What was
 // there once and had to make room is made again with the lock of its record.
 //
-// A job with Rebuild builds what is there again and compares; nothing that is kept changes. If the bytes
+// A job with Rebuild reads what is there, builds it again and compares; nothing that is kept changes, unless it is damaged. If the bytes
 // differ, Build returns the record of those that are kept and [ErrDiffers].
 //
 // Events takes those from Started to Finished; nil: no events are wanted.
@@ -43,20 +43,32 @@ func (k *kept) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 		return k6x.Artifact{}, err
 	default:
 		job.Lock = &record.Build.Lock
-		// The record alone does not tell whether the bytes are still there.
-		entry, err := k.store.Open(ctx, key)
-		if err == nil {
-			if err := entry.Close(); err != nil || !job.Rebuild {
-				return record, err
-			}
+		// The record alone does not tell whether the bytes are still there, nor whether they are those.
+		err := k.there(ctx, key, job.Rebuild)
+		switch {
+		case err == nil && job.Rebuild:
 			job.Recipe = record.Recipe
 			return record, k.compare(ctx, job, record.Digest)
+		case err == nil:
+			return record, nil
 		}
 		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return k6x.Artifact{}, err
 		}
 	}
 	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return k.run(ctx, job, w) }, cache.Looked)
+}
+
+// there returns an error unless the bytes under key are there, and if they are to be read, are those of the record.
+func (k *kept) there(ctx context.Context, key string, read bool) error {
+	if read {
+		return k.store.Verify(ctx, key)
+	}
+	entry, err := k.store.Open(ctx, key)
+	if err != nil {
+		return err
+	}
+	return entry.Close()
 }
 
 // compare builds a job, and returns ErrDiffers unless that gives the bytes of that digest.

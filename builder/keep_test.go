@@ -26,6 +26,8 @@ type shelf struct {
 	record *k6x.Artifact
 	bytes  []byte // nil if evicted
 	fail   error
+
+	damaged bool // the bytes: Verify finds out
 }
 
 func (s *shelf) Open(context.Context, string) (*cache.Entry, error) {
@@ -33,6 +35,14 @@ func (s *shelf) Open(context.Context, string) (*cache.Entry, error) {
 		return nil, cache.ErrEvicted
 	}
 	return &cache.Entry{Body: bytes.NewReader(s.bytes)}, nil
+}
+
+func (s *shelf) Verify(context.Context, string) error {
+	if s.bytes == nil || s.damaged {
+		s.bytes = nil
+		return cache.ErrEvicted
+	}
+	return nil
 }
 
 func (s *shelf) Record(context.Context, string) (k6x.Artifact, error) {
@@ -51,7 +61,7 @@ func (s *shelf) Put(_ context.Context, recipe k6x.Recipe, fill func(w io.Writer)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
-	s.bytes = buf.Bytes()
+	s.bytes, s.damaged = buf.Bytes(), false
 	s.record = &k6x.Artifact{Recipe: recipe, Size: int64(len(s.bytes)), Build: build}
 	return *s.record, nil
 }

@@ -91,6 +91,10 @@ func TestKeepComparesARebuildAndKeepsWhatIsThere(t *testing.T) {
 	if _, err := b.Build(t.Context(), again("v1.0.0")); err != nil {
 		t.Errorf("the same bytes: %v", err)
 	}
+	s.bytes, s.damaged = []byte("v1.0.1"), true
+	if _, err := b.Build(t.Context(), again("v1.0.0")); err != nil || string(s.bytes) != "v1.0.0" || e.lock == nil {
+		t.Errorf("damaged bytes: %v, then %q, lock %v", err, s.bytes, e.lock)
+	}
 	e.err = errBroken
 	if _, err := b.Build(t.Context(), again("v1.0.0")); err != errBroken {
 		t.Errorf("a rebuild that fails: %v", err)

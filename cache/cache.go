@@ -39,6 +39,10 @@ type Store interface {
 	// readable until the entry is closed.
 	Open(ctx context.Context, key string) (*Entry, error)
 
+	// Verify reads the bytes under key and compares them with the digest of the record. Where what is kept can be made again, damaged bytes are
+	// removed, and the error is ErrEvicted; else it is of kind Internal. Also ErrNotFound or ErrEvicted.
+	Verify(ctx context.Context, key string) error
+
 	// Record returns the record under key, also if the bytes were evicted, or ErrNotFound.
 	Record(ctx context.Context, key string) (k6x.Artifact, error)
 
@@ -83,6 +87,10 @@ type Entry struct {
 	Stored   time.Time // UTC, whole seconds
 	Platform k6x.Platform
 	Body     io.ReadSeeker // an *os.File where there is one, so that it can be sent with sendfile
+
+	// Verify returns nil once all bytes are known to have the digest; else the last of them must not be sent. It may be called more than once, also
+	// after Close. Nil: that is known already, or Body finds out by itself.
+	Verify func() error
 
 	Release func() // set by the store; called once by Close
 }

@@ -8,6 +8,8 @@ type Stats struct {
 	Limit     int64 // of Bytes; 0 means none
 	Evictions int64 // binaries removed to make room, since the store was opened
 	Forgotten int64 // records of evicted binaries that were removed as well, since then
+
+	Full string // why nothing can be stored now, if the disk is full, though what may go was removed; else ""
 }
 
 // Limited is a [Store] that bounds its size. To make room it removes the least

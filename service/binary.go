@@ -16,7 +16,10 @@ import (
 	"k6x/cache"
 )
 
-const yearLong = "public, max-age=31536000, immutable"
+const (
+	yearLong = "public, max-age=31536000, immutable"
+	hourLong = "public, max-age=3600" // for bytes that are right for ever, where others that are fewer come soon
+)
 
 // binary answers GET and HEAD of /{goos}/{goarch}/{list} (docs/contracts.md, section 1).
 func (s *Service) binary(w *response, r *http.Request) error {
@@ -117,18 +120,26 @@ func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
 		return false
 	}
 	artifact, err := s.cfg.Store.Record(r.Context(), key)
-	return err == nil && s.unchanged(w, r, artifact.Digest)
+	return err == nil && s.unchanged(w, r, artifact.Digest, s.lifetime(r, key))
+}
+
+// lifetime is the Cache-Control of a binary as it is. A cache that asked for a compressed form before there was one has to ask again.
+func (s *Service) lifetime(r *http.Request, key string) string {
+	if s.variants.likely(r, key) {
+		return hourLong
+	}
+	return yearLong
 }
 
 // unchanged answers a client that has the bytes of that digest, and reports whether it did.
-func (s *Service) unchanged(w *response, r *http.Request, digest string) bool {
+func (s *Service) unchanged(w *response, r *http.Request, digest, lifetime string) bool {
 	tag := `"` + digest + `"`
 	if r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" || !hasTag(r.Header.Values("If-None-Match"), tag) {
 		return false
 	}
 	h := w.Header()
 	s.vary(h)
-	h.Set("Cache-Control", yearLong)
+	h.Set("Cache-Control", lifetime)
 	h.Set("Etag", tag)
 	w.WriteHeader(http.StatusNotModified)
 	return true
@@ -138,14 +149,16 @@ func (s *Service) unchanged(w *response, r *http.Request, digest string) bool {
 // it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
 func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	defer entry.Close()
-	body, coding := entry, ""
+	body, coding, lifetime := entry, "", yearLong
 	if s.variants != nil {
 		if compressed, name := s.variants.choose(r, entry); compressed != nil {
 			defer compressed.Close()
 			body, coding = compressed, name
+		} else {
+			lifetime = s.lifetime(r, entry.Key)
 		}
 	}
-	if s.unchanged(w, r, body.Digest) {
+	if s.unchanged(w, r, body.Digest, lifetime) {
 		return nil
 	}
 	digest, err := reprDigest(body)
@@ -161,9 +174,14 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+entry.Platform.Executable()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", yearLong)
+	h.Set("Cache-Control", lifetime)
 	h.Set("Etag", `"`+body.Digest+`"`)
 	h.Set("Repr-Digest", digest)
+	if body.Verify != nil && r.Method == http.MethodGet {
+		verified := make(chan error, 1)
+		go func() { verified <- body.Verify() }() // while the bytes before the last one are sent
+		w.verify = func() error { return <-verified }
+	}
 	http.ServeContent(w, r, "", body.Stored, body.Body)
 	return nil
 }

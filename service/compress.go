@@ -60,12 +60,13 @@ func newVariants(names []string, store cache.Store, logger *slog.Logger) *varian
 
 // choose opens the form of a binary that r is answered with, and returns the name of its coding;
 // nil if that is the binary itself. One that there is not yet is made later. A client that names a form
-// by its tag, since it has that one or a part of it, gets that one.
+// by its tag, since it has that one or a part of it, gets that one; but one that asks whether the binary as it is is still good, as a cache does that has
+// had it while there was no form, gets the form.
 func (v *variants) choose(r *http.Request, binary *cache.Entry) (*cache.Entry, string) {
-	tags := tagsOf(r)
-	if strings.Contains(tags, binary.Digest) {
+	if strings.Contains(tagsOf(r, "If-Range", "If-Match"), binary.Digest) {
 		return nil, ""
 	}
+	tags := tagsOf(r, "If-None-Match", "If-Range", "If-Match")
 	var best *cache.Entry
 	name := ""
 	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
@@ -87,9 +88,21 @@ func (v *variants) choose(r *http.Request, binary *cache.Entry) (*cache.Entry, s
 	return best, name
 }
 
-// tagsOf returns what the conditions of r have, in which tags are.
-func tagsOf(r *http.Request) string {
-	return strings.Join(slices.Concat(r.Header.Values("If-None-Match"), r.Header.Values("If-Range"), r.Header.Values("If-Match")), ",")
+// tagsOf returns what conditions of r have, in which tags are.
+func tagsOf(r *http.Request, conditions ...string) string {
+	var tags []string
+	for _, name := range conditions {
+		tags = append(tags, r.Header.Values(name)...)
+	}
+	return strings.Join(tags, ",")
+}
+
+// likely reports whether the client of r would be sent a form of a binary, now or once it is made.
+func (v *variants) likely(r *http.Request, key string) bool {
+	return v != nil && slices.ContainsFunc(acceptable(r.Header.Values("Accept-Encoding"), v.codings), func(c coding) bool {
+		form, known := v.known.Get(variant{key, c.name})
+		return !known || form != ""
+	})
 }
 
 // open opens a variant; if there is none it asks for it and returns nil.
@@ -165,6 +178,9 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	recipe.Flags = append(slices.Clone(recipe.Flags), "content-coding="+c.made)
 	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
 		err := c.compress(ctx, w, binary)
+		if err != nil && binary.Verify != nil { // damage is no reason to do without the form for good
+			err = errors.Join(binary.Verify(), err)
+		}
 		return k6x.Build{Started: began.UTC(), Duration: time.Since(began), Toolchain: artifact.Build.Toolchain}, err
 	}, cache.Unbound)
 	if err != nil {

@@ -110,6 +110,15 @@ func TestACompressedFormIsARepresentationOfItsOwn(t *testing.T) {
 			if plain.Header.Get("Content-Encoding") != "" || plain.Header.Get("Vary") != "Accept-Encoding" {
 				t.Errorf("the first answer has %v", plain.Header)
 			}
+			const year, hour = "public, max-age=31536000, immutable", "public, max-age=3600"
+			for _, c := range []struct{ accept, tag, want string }{
+				{coding, "", hour}, {coding, plain.Header.Get("Etag"), hour}, {"identity", "", year}, {"identity", plain.Header.Get("Etag"), year}, {"br", "", year},
+			} {
+				resp, _ := do(t, "GET", url, "Accept-Encoding: "+c.accept, "If-None-Match: "+c.tag)
+				if got := resp.Header.Get("Cache-Control"); got != c.want {
+					t.Errorf("%s before there is a form: Cache-Control %q, want %q", c.accept, got, c.want)
+				}
+			}
 			compress(t, s)
 			resp, body := inCoding(t, url, coding)
 			if !bytes.Equal(decoded(t, coding, body), binary) || len(body) > len(binary)/2 {
@@ -142,7 +151,8 @@ func TestACompressedFormIsARepresentationOfItsOwn(t *testing.T) {
 				{"the rest of what was begun before", "GET", []string{accept, "Range: bytes=100-", "If-Range: " + plain.Header.Get("Etag")}, 206, "", binary[100:]},
 				{"the rest of something else", "GET", []string{accept, "Range: bytes=100-", `If-Range: "x"`}, 200, coding, body},
 				{"who has it", "GET", []string{accept, "If-None-Match: " + tag}, 304, "", nil},
-				{"who has it uncompressed", "GET", []string{accept, "If-None-Match: " + plain.Header.Get("Etag")}, 304, "", nil},
+				{"a cache that has had it uncompressed", "GET", []string{accept, "If-None-Match: " + plain.Header.Get("Etag")}, 200, coding, body},
+				{"who has it uncompressed and wants it so", "GET", []string{"Accept-Encoding: identity", "If-None-Match: " + plain.Header.Get("Etag")}, 304, "", nil},
 				{"who has it compressed and wants it as it is", "GET", []string{"Accept-Encoding: identity", "If-None-Match: " + tag}, 200, "", binary},
 				{"beyond the end", "GET", []string{accept, "Range: bytes=" + strconv.Itoa(len(body)) + "-"}, 416, "", nil},
 			} {

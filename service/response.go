@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,6 +33,9 @@ type response struct {
 	outcome string // a word for log and metrics
 	reason  string // why there is no binary, or not all of it, for the log
 	stall   time.Duration
+
+	length int64        // of the body, as its header says
+	verify func() error // returns once the bytes are known to be right: the last one waits for it; nil: they are
 }
 
 var _ io.ReaderFrom = (*response)(nil)
@@ -53,6 +57,10 @@ func (w *response) WriteHeader(status int) {
 	}
 	if status >= 400 {
 		w.clearBinaryHeaders()
+		w.verify = nil
+	}
+	if w.verify != nil {
+		w.length, _ = strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
 	}
 	w.extendDeadline() // that of an earlier request on the connection may have passed
 	w.ResponseWriter.WriteHeader(status)
@@ -75,10 +83,33 @@ func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	w.extendDeadline()
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
+	for total := 0; ; {
+		part := p[total:]
+		part = part[:w.sendable(int64(len(part)))]
+		w.extendDeadline()
+		n, err := w.ResponseWriter.Write(part)
+		w.bytes += int64(n)
+		if total += n; err != nil || total == len(p) {
+			return total, err
+		}
+	}
+}
+
+// sendable returns how many of the next n bytes may be sent: the last byte of an answer waits until all are known to be right. If they are not, the
+// answer ends before it, so that no client takes it for whole.
+func (w *response) sendable(n int64) int64 {
+	if w.verify == nil || w.bytes+n < w.length {
+		return n
+	}
+	if before := w.length - 1 - w.bytes; before > 0 {
+		return before
+	}
+	if err := w.verify(); err != nil {
+		w.reason = "not sent to its end: " + err.Error()
+		panic(http.ErrAbortHandler)
+	}
+	w.verify = nil
+	return n
 }
 
 // ReadFrom sends src in chunks, each with a deadline of its own. What it hands on is a
@@ -93,8 +124,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	}
 	var total int64
 	for limited.N > 0 {
+		size := w.sendable(min(limited.N, chunk))
 		w.extendDeadline()
-		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: min(limited.N, chunk)})
+		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: limited.R, N: size})
 		total += n
 		limited.N -= n
 		w.bytes += n

@@ -7,6 +7,7 @@ import (
 	"runtime"
 
 	"k6x"
+	"k6x/cache"
 	"k6x/resolver"
 )
 
@@ -22,6 +23,7 @@ func (s *Service) alive(w *response, _ *http.Request) error {
 type readiness struct {
 	Ready      bool                    `json:"ready"`
 	Message    string                  `json:"message,omitempty"`
+	Store      string                  `json:"store,omitempty"` // why nothing can be stored now
 	Registries []resolver.SourceStatus `json:"registries"`
 }
 
@@ -35,6 +37,9 @@ func (s *Service) ready(w *response, _ *http.Request) error {
 		if source.Stale {
 			body.Message = "a registry is out of reach: what is known of it is served"
 		}
+	}
+	if limited, ok := s.cfg.Store.(cache.Limited); ok { // what is stored can be had all the same
+		body.Store = limited.Stats().Full
 	}
 	select {
 	case <-s.draining:

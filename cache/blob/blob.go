@@ -63,9 +63,15 @@ type Info struct {
 	Name    string
 	Size    int64 // bytes
 	ModTime time.Time
-	ETag    string      // another one when the blob has changed; "" if it is not known
-	MD5     []byte      // of the bytes; nil if it is not known
-	File    fs.FileInfo // in a directory
+	ETag    string // another one when the blob has changed; "" if it is not known
+	MD5     []byte // of the bytes; nil if it is not known
+	State   State  // in a directory
+}
+
+// State is what the system says of a file beside its size and the time that programs set: another one when its bytes may be others.
+type State struct {
+	Inode   uint64 // 0: not known
+	Changed int64  // when the file was changed in any way, in nanoseconds; 0: not known
 }
 
 // PutOptions say how a blob is written. The zero value is ready.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
 
 	"k6x"
 	"k6x/cache"
@@ -26,9 +28,15 @@ type account struct {
 	ledger    *ledger.Ledger
 	evictions int64
 	forgotten int64
+	full      string // why the last write failed, if the disk was full; else ""
+
+	verified map[string]version // by key: the binary that was last found to have the digest of its record
 
 	hot   *lru.Cache[string, *info]  // by key
 	paths *lru.Cache[string, string] // path to key
+
+	checks  singleflight.Group // by key: binaries that are read
+	reading chan struct{}      // holds one for each of them that is being read right now
 }
 
 // How much of what was read is remembered, so that a hit opens one file and parses nothing.
@@ -43,14 +51,14 @@ type info struct {
 	size     int64
 	stored   time.Time
 	platform k6x.Platform
-	binary   blob.Info    // that the record was read for
+	version  version      // of the binary that the record was read for
 	touched  atomic.Int64 // Unix time of the last Touch
 }
 
 // NewIn returns the store in a place, which it keeps within the Size of cfg: it takes stock of what is there.
 func NewIn(ctx context.Context, place Place, cfg Config) (*Store, error) {
 	s := New(place, cfg)
-	s.own = &account{place: place, ledger: ledger.New(cfg.Size)}
+	s.own = &account{place: place, ledger: ledger.New(cfg.Size), verified: map[string]version{}, reading: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	s.own.hot, _ = lru.New[string, *info](hotArtifacts) // fails for a size below 1 only
 	s.own.paths, _ = lru.New[string, string](hotPaths)
 	return s, s.exclusive(func() error { return s.refresh(ctx) })
@@ -147,7 +155,10 @@ func (s *Store) look(ctx context.Context, key string) (bool, error) {
 	binary, err := s.bucket.Stat(ctx, s.binary(key, ""))
 	switch {
 	case err == nil:
-		item.Binary, item.Used = binary.Size, binary.ModTime
+		item.Binary = binary.Size
+		if binary.ModTime.After(item.Used) { // an earlier version noted the last use there
+			item.Used = binary.ModTime
+		}
 	case !isAbsent(err):
 		return false, err
 	}
@@ -175,16 +186,29 @@ func (s *Store) drop(key string) {
 		return
 	}
 	s.own.ledger.Drop(key)
+	delete(s.own.verified, key)
 	s.own.hot.Remove(key)
 	s.own.paths.Purge() // rare, and a path of the key may be bound to another one next
 }
 
-// entered enters an artifact that has come to its place; again: as it was there before.
-func (s *Store) entered(key string, recordSize, size int64, again bool) {
+// entered enters an artifact that has come to its place, and whose bytes were read back; again: as it was there before.
+func (s *Store) entered(ctx context.Context, artifact k6x.Artifact, recordSize int64, again bool) {
+	key, now := artifact.Recipe.Key(), s.cfg.Clock()
 	s.own.place.Note(key, again)
+	binary, err := s.bucket.Stat(context.WithoutCancel(ctx), s.binary(key, ""))
 	s.own.mu.Lock()
 	defer s.own.mu.Unlock()
-	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: size, Used: s.cfg.Clock()})
+	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: artifact.Size, Used: now})
+	if err == nil {
+		s.own.verified[key] = versionOf(binary)
+	}
+}
+
+// touch notes the time of the last use in the place.
+func (s *Store) touch(ctx context.Context, key string, used time.Time) {
+	if err := s.own.place.Touch(ctx, s.record(key), used); blob.IgnoreAbsent(err) != nil {
+		s.logger.Warn("time of use cannot be kept", "key", key, "error", err)
+	}
 }
 
 // discard removes a blob, or all below a name.
@@ -196,19 +220,17 @@ func (s *Store) discard(ctx context.Context, name string) error {
 	return err
 }
 
-// use notes a use of key, in the account at once and in the place at most once a minute.
-func (s *Store) use(ctx context.Context, key string, in *info) {
+// use notes a use of key, in the account at once and in the place at most once a minute. It reports whether the bytes were verified.
+func (s *Store) use(ctx context.Context, key string, in *info) (verified bool) {
 	now := s.cfg.Clock()
 	s.own.mu.Lock()
 	s.own.ledger.Use(key, now)
+	verified = s.own.verified[key] == in.version
 	s.own.mu.Unlock()
-	last := in.touched.Load()
-	if now.Unix()-last < int64(time.Minute/time.Second) || !in.touched.CompareAndSwap(last, now.Unix()) {
-		return
+	if last := in.touched.Load(); now.Unix()-last >= int64(time.Minute/time.Second) && in.touched.CompareAndSwap(last, now.Unix()) {
+		s.touch(ctx, key, now)
 	}
-	if err := s.own.place.Touch(ctx, s.binary(key, ""), now); blob.IgnoreAbsent(err) != nil {
-		s.logger.Warn("time of use cannot be kept", "key", key, "error", err)
-	}
+	return verified
 }
 
 // fault gives an error of a place that has no words for the user yet such words. It lets the errors

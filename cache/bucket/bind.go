@@ -145,7 +145,8 @@ func (s *Store) bindLocked(ctx context.Context, path, key string) (bound string,
 	if !errors.Is(err, cache.ErrNotFound) {
 		return bound, false, err
 	}
-	if err := s.write(ctx, s.binding(path), append(encodeBinding(path, key), '\n'), false); err != nil {
+	write := func() error { return s.write(ctx, s.binding(path), append(encodeBinding(path, key), '\n'), false) }
+	if err := s.roomy(ctx, locked, write); err != nil {
 		// It may be in place, but not outlast a power cut: better nothing than perhaps.
 		return "", false, errors.Join(err, s.discard(ctx, s.binding(path)))
 	}

@@ -2,9 +2,12 @@ package bucket
 
 import (
 	"context"
+	"errors"
 
+	"k6x/cache"
 	"k6x/cache/internal/ledger"
 	"k6x/cache/internal/record"
+	"k6x/internal/disk"
 )
 
 // makeRoom removes what has to go before an artifact of the given sizes can be stored
@@ -45,18 +48,67 @@ func (s *Store) makeRoom(ctx context.Context, key string, recordSize, binarySize
 	}
 }
 
+// roomy runs a step that writes, and if the disk is full removes the binary that was used longest ago and runs the step again, once. Under is
+// [Store.exclusive], or locked where that is held.
+func (s *Store) roomy(ctx context.Context, under func(func() error) error, step func() error) error {
+	err := step()
+	if s.own == nil || !disk.IsFull(err) {
+		return err
+	}
+	freed := under(func() error {
+		s.own.mu.Lock()
+		oldest := s.own.ledger.Oldest()
+		s.own.mu.Unlock()
+		if oldest == "" {
+			return err
+		}
+		s.logger.Warn("the disk of the store is full; the binary that was used longest ago is removed", "key", oldest, "error", cause(err))
+		return s.evict(context.WithoutCancel(ctx), oldest)
+	})
+	if freed != nil {
+		return err
+	}
+	return step()
+}
+
+func locked(change func() error) error { return change() }
+
+// roomyDraft is a [Draft] that makes room on a full disk.
+type roomyDraft struct {
+	Draft
+	store *Store
+	ctx   context.Context // of the Put that the draft is for
+}
+
+func (d *roomyDraft) Write(p []byte) (n int, err error) {
+	err = d.store.roomy(d.ctx, d.store.exclusive, func() error {
+		more, err := d.Draft.Write(p[n:])
+		n += more
+		return err
+	})
+	return n, err
+}
+
+// Adopt implements [cache.Adopter].
+func (d *roomyDraft) Adopt(name string) error {
+	if to, ok := d.Draft.(cache.Adopter); ok {
+		return to.Adopt(name)
+	}
+	return errors.ErrUnsupported
+}
+
 // usedElsewhere reports whether another process used what the plan would evict, after
 // having entered the time of that use.
 func (s *Store) usedElsewhere(ctx context.Context, plan ledger.Plan) bool {
 	used := false
 	for _, key := range plan.Evict {
-		binary, err := s.bucket.Stat(ctx, s.binary(key, ""))
+		record, err := s.bucket.Stat(ctx, s.record(key))
 		if err != nil {
 			continue
 		}
 		s.own.mu.Lock()
-		if item, ok := s.own.ledger.Get(key); ok && binary.ModTime.After(item.Used) {
-			s.own.ledger.Use(key, binary.ModTime)
+		if item, ok := s.own.ledger.Get(key); ok && record.ModTime.After(item.Used) {
+			s.own.ledger.Use(key, record.ModTime)
 			used = true
 		}
 		s.own.mu.Unlock()
@@ -78,9 +130,8 @@ func (s *Store) evict(ctx context.Context, key string) error {
 	if remove, err = s.own.place.Discard(ctx, s.binary(key, "")); err != nil {
 		return err
 	}
-	if err := s.own.place.Touch(ctx, s.record(key), item.Used); err != nil {
-		s.logger.Debug("time of use cannot be kept", "key", key, "error", err)
-	}
+	s.touch(ctx, key, item.Used)
+	delete(s.own.verified, key)
 	item.Binary = 0
 	s.own.ledger.Set(key, item)
 	s.own.evictions++

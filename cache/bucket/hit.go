@@ -5,17 +5,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
-	"k6x"
 	"k6x/cache"
 	"k6x/cache/blob"
+	"k6x/internal/disk"
 )
 
-// errWrongSize: the binary was found damaged and removed just now.
-var errWrongSize = fmt.Errorf("damaged binary: %w", cache.ErrEvicted)
+// errRemoved: the binary was found damaged and removed just now.
+var errRemoved = fmt.Errorf("damaged binary: %w", cache.ErrEvicted)
 
-const notOpened = "the binary could not be opened"
+const (
+	notOpened   = "the binary could not be opened"
+	notVerified = "the binary could not be checked"
+)
+
+// version tells one binary from another one, and from itself with other bytes.
+type version struct {
+	etag  string
+	state blob.State
+}
+
+func versionOf(binary blob.Info) version { return version{binary.ETag, binary.State} }
 
 // open is Open in a place. The body is what the place gives: in a directory an *os.File.
 func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
@@ -25,18 +35,80 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 		release()
 		return nil, s.mend(ctx, key, err)
 	}
-	s.use(ctx, key, in)
-	return &cache.Entry{
+	entry := &cache.Entry{
 		Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Body: body,
 		Release: func() {
 			body.Close()
 			release()
 		},
-	}, nil
+	}
+	if !s.use(ctx, key, in) {
+		entry.Verify = func() error { return s.verifyOnce(key, in.version) }
+	}
+	return entry, nil
+}
+
+// verifyOnce returns nil once the binary with that version was read and has the digest of its record. All that ask for one key at once wait for one
+// reading, and few are read at once.
+func (s *Store) verifyOnce(key string, opened version) error {
+	_, err, _ := s.own.checks.Do(key, func() (any, error) {
+		s.own.reading <- struct{}{}
+		defer func() { <-s.own.reading }()
+		_, err := s.verify(context.Background(), key)
+		return nil, err
+	})
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	if err == nil && s.own.verified[key] != opened {
+		err = fmt.Errorf("replaced meanwhile: %w", cache.ErrEvicted)
+	}
+	return fault(notVerified, err)
+}
+
+// Verify implements [cache.Store].
+func (s *Store) Verify(ctx context.Context, key string) error {
+	if s.own != nil {
+		if err := check(ctx, key); err != nil {
+			return err
+		}
+		_, err := s.verify(ctx, key)
+		return fault(notVerified, err)
+	}
+	artifact, err := s.Whole(ctx, key)
+	if err != nil {
+		return err
+	}
+	return explain(ctx, s.readBack(ctx, binaryName(key, artifact.Digest), artifact))
+}
+
+// verify reads the binary of key in a place and returns how many bytes it has. One that cannot be read or does not have the digest of its record
+// is removed, and the error is errRemoved.
+func (s *Store) verify(ctx context.Context, key string) (size int64, err error) {
+	defer s.hold(key)()
+	in, body, err := s.openBinary(ctx, key)
+	if err != nil {
+		return 0, s.mend(ctx, key, err)
+	}
+	digest, size, err := disk.Digest(disk.Until(ctx, body))
+	body.Close() // now, where open files cannot be moved
+	switch {
+	case ctx.Err() != nil:
+		return size, ctx.Err()
+	case err == nil && digest == in.digest:
+		s.own.mu.Lock()
+		defer s.own.mu.Unlock()
+		s.own.verified[key] = in.version
+		return size, nil
+	}
+	s.logger.Error("binary does not have the digest of its record; it has to be built again", "key", key, "digest", digest, "want", in.digest, "error", err)
+	if err := s.setAside(ctx, key, in.version); err != nil {
+		return size, err
+	}
+	return size, errRemoved
 }
 
 // openBinary opens the binary of key, which is held, and compares its size with the record. If it cannot be the
-// one of the record, it is removed, and the error is errWrongSize, which is an ErrEvicted.
+// one of the record, it is removed, and the error is errRemoved, which is an ErrEvicted.
 func (s *Store) openBinary(ctx context.Context, key string) (*info, io.ReadSeekCloser, error) {
 	opened, now, err := s.bucket.Open(ctx, s.binary(key, ""), 0)
 	if isAbsent(err) {
@@ -64,7 +136,7 @@ func (s *Store) openBinary(ctx context.Context, key string) (*info, io.ReadSeekC
 // describe returns what the record says of the binary that was opened.
 func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info, error) {
 	// Another process may have replaced the artifact since: then the binary is another one.
-	if in, ok := s.own.hot.Get(key); ok && in.size == now.Size && same(in.binary, now) {
+	if in, ok := s.own.hot.Get(key); ok && in.version == versionOf(now) {
 		return in, nil
 	}
 	artifact, err := s.readRecord(ctx, key)
@@ -74,38 +146,28 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 	if artifact.Size != now.Size {
 		s.logger.Error("binary does not have the size of its record; it has to be built again",
 			"key", key, "size", now.Size, "want", artifact.Size)
-		if err := s.setAside(ctx, key, now); err != nil {
+		if err := s.setAside(ctx, key, versionOf(now)); err != nil {
 			return nil, err
 		}
-		return nil, errWrongSize
+		return nil, errRemoved
 	}
-	in := newInfo(artifact, now)
-	s.own.hot.Add(key, in)
 	if _, err := s.look(ctx, key); err != nil { // it may be back after another process evicted it
 		return nil, err
 	}
+	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, version: versionOf(now)}
+	s.own.mu.Lock()
+	item, _ := s.own.ledger.Get(key)
+	s.own.mu.Unlock()
+	in.touched.Store(item.Used.Unix())
+	s.own.hot.Add(key, in)
 	return in, nil
 }
 
-func newInfo(artifact k6x.Artifact, binary blob.Info) *info {
-	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, binary: binary}
-	in.touched.Store(binary.ModTime.Unix())
-	return in
-}
-
-// same reports whether two looks at one name saw one blob, whenever it was used in between.
-func same(a, b blob.Info) bool {
-	if a.File != nil && b.File != nil {
-		return os.SameFile(a.File, b.File)
-	}
-	return a.ETag == b.ETag
-}
-
 // setAside removes a damaged binary, unless it was replaced meanwhile.
-func (s *Store) setAside(ctx context.Context, key string, damaged blob.Info) error {
+func (s *Store) setAside(ctx context.Context, key string, damaged version) error {
 	return s.exclusive(func() error {
 		now, err := s.bucket.Stat(ctx, s.binary(key, ""))
-		if isAbsent(err) || err == nil && !same(now, damaged) {
+		if isAbsent(err) || err == nil && versionOf(now) != damaged {
 			return nil
 		}
 		if err == nil {

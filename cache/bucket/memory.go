@@ -3,7 +3,6 @@ package bucket
 import (
 	"bytes"
 	"context"
-	"time"
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/mem"
@@ -49,25 +48,18 @@ func (m *memory) Discard(ctx context.Context, name string) (func(), error) {
 type memoryDraft struct {
 	buffer bytes.Buffer
 	to     *memory
-	used   time.Time
 }
 
 func (d *memoryDraft) Write(p []byte) (int, error) { return d.buffer.Write(p) }
 
-func (d *memoryDraft) Sync(used time.Time) error {
-	d.used = used
-	return nil
-}
+func (d *memoryDraft) Sync() error { return nil }
 
 func (d *memoryDraft) Open() (Bytes, error) {
 	return memoryBytes{bytes.NewReader(d.buffer.Bytes())}, nil
 }
 
 func (d *memoryDraft) Commit(ctx context.Context, name string) error {
-	if err := blob.PutBytes(ctx, d.to, name, d.buffer.Bytes(), blob.PutOptions{}); err != nil {
-		return err
-	}
-	return d.to.Touch(ctx, name, d.used)
+	return blob.PutBytes(ctx, d.to, name, d.buffer.Bytes(), blob.PutOptions{})
 }
 
 func (d *memoryDraft) Close() error { return nil }

@@ -38,8 +38,8 @@ type Place interface {
 type Draft interface {
 	io.Writer
 
-	// Sync makes what was written durable, with the time of the last use.
-	Sync(used time.Time) error
+	// Sync makes what was written durable.
+	Sync() error
 
 	// Open returns what was written.
 	Open() (Bytes, error)

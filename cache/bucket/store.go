@@ -22,9 +22,9 @@ const notStored = "the binary could not be stored"
 func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill record.Fill,
 	elsewhere func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, err error)) (k6x.Artifact, error) {
 	artifact := k6x.Artifact{Recipe: recipe, Path: recipe.Path()}
-	d, err := s.draft()
+	d, err := s.draft(ctx)
 	if err != nil {
-		return k6x.Artifact{}, fault(notStored, err)
+		return k6x.Artifact{}, s.filled(fault(notStored, err))
 	}
 	defer s.end(d)
 	limit := s.cfg.Size
@@ -33,7 +33,7 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 	}
 	body, artifact, err := s.receive(ctx, d, limit, artifact, fill)
 	if err != nil {
-		return k6x.Artifact{}, err
+		return k6x.Artifact{}, s.filled(err)
 	}
 	if elsewhere == nil {
 		body.Close() // where open files cannot be moved
@@ -58,14 +58,14 @@ func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.
 	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 		return first, err
 	}
-	d, err := s.draft()
+	d, err := s.draft(ctx)
 	if err != nil {
-		return k6x.Artifact{}, fault(notStored, err)
+		return k6x.Artifact{}, s.filled(fault(notStored, err))
 	}
 	defer s.end(d)
 	body, artifact, err := s.receive(ctx, d, s.cfg.Size, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
 	if err != nil {
-		return k6x.Artifact{}, err
+		return k6x.Artifact{}, s.filled(err)
 	}
 	body.Close()
 	artifact, err = s.store(ctx, d, artifact, false)
@@ -73,19 +73,23 @@ func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.
 }
 
 // draft begins the bytes of a binary.
-func (s *Store) draft() (Draft, error) {
+func (s *Store) draft(ctx context.Context) (d Draft, err error) {
 	if s.own != nil {
-		return s.own.place.Draft()
+		err = s.roomy(ctx, s.exclusive, func() error {
+			d, err = s.own.place.Draft()
+			return err
+		})
+		return &roomyDraft{d, s, ctx}, err
 	}
 	temp := os.TempDir()
-	d, err := dir.In(temp, temp, disk.FS{}).Draft(0o600)
-	return spool{d}, err
+	file, err := dir.In(temp, temp, disk.FS{}).Draft(0o600)
+	return spool{file}, err
 }
 
 // spool is a file that is read and removed.
 type spool struct{ *dir.Draft }
 
-func (spool) Sync(time.Time) error { return nil }
+func (spool) Sync() error { return nil }
 
 func (s spool) Open() (Bytes, error) { return s.Draft.Open() }
 
@@ -109,7 +113,7 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 	// Waiting for the disk and reading back are the same to the result in any order,
 	// and take half as long at once.
 	synced := make(chan error, 1)
-	go func() { synced <- d.Sync(s.cfg.Clock()) }()
+	go func() { synced <- d.Sync() }()
 	digest, size, err := disk.Digest(body)
 	if err == nil && (got.Digest != "" && digest != got.Digest || size != got.Size) {
 		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, got.Size, got.Digest)
@@ -156,10 +160,23 @@ func (s *Store) store(ctx context.Context, d Draft, artifact k6x.Artifact, bind 
 		}
 		return err
 	})
-	if err != nil {
+	if err = s.filled(err); err != nil {
 		return k6x.Artifact{}, err
 	}
 	return first, nil
+}
+
+// filled notes for [Store.Stats] whether a write failed as the disk is full, and returns err.
+func (s *Store) filled(err error) error {
+	if s.own == nil || err != nil && !disk.IsFull(err) {
+		return err
+	}
+	s.own.mu.Lock()
+	defer s.own.mu.Unlock()
+	if s.own.full = ""; err != nil {
+		s.own.full = k6x.AsError(err).Message
+	}
+	return err
 }
 
 // create stores an artifact under a key that has none. It is called under exclusive.
@@ -185,14 +202,14 @@ func (s *Store) create(ctx context.Context, d Draft, artifact k6x.Artifact, enco
 		}
 	}
 	// 3. The bytes become durable in their place.
-	if err := d.Commit(ctx, s.binary(key, artifact.Digest)); err != nil {
+	if err := s.roomy(ctx, locked, func() error { return d.Commit(ctx, s.binary(key, artifact.Digest)) }); err != nil {
 		return err
 	}
 	// 4. The artifact comes to be.
-	if err := s.write(ctx, s.record(key), encoded, false); err != nil {
+	if err := s.roomy(ctx, locked, func() error { return s.write(ctx, s.record(key), encoded, false) }); err != nil {
 		return err
 	}
-	s.entered(key, int64(len(encoded)), artifact.Size, false)
+	s.entered(ctx, artifact, int64(len(encoded)), false)
 	return nil
 }
 
@@ -205,9 +222,9 @@ func (s *Store) restore(ctx context.Context, d Draft, first k6x.Artifact) error 
 	if err := s.makeRoom(ctx, key, item.Record, first.Size); err != nil {
 		return err
 	}
-	if err := d.Commit(ctx, s.binary(key, first.Digest)); err != nil {
+	if err := s.roomy(ctx, locked, func() error { return d.Commit(ctx, s.binary(key, first.Digest)) }); err != nil {
 		return errors.Join(err, s.discard(ctx, s.binary(key, first.Digest)))
 	}
-	s.entered(key, item.Record, first.Size, true)
+	s.entered(ctx, first, item.Record, true)
 	return nil
 }

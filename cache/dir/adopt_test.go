@@ -52,7 +52,7 @@ func TestAdoptOnAFullDiskLeavesNothingWhicheverStepFails(t *testing.T) {
 		}
 		wantBytes(t, s, 1, 100_000)
 	})
-	want := []string{"create", "adopt", "touch", "sync", // what is stored
+	want := []string{"create", "adopt", "sync", // what is stored
 		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir", // the binding of its path
 		"mkdir", "mkdir", "syncdir", "mkdir", "syncdir", "rename", "syncdir", // the binary, in two new directories
 		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir"} // the record

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k6x/cache"
 	"k6x/cache/cachetest"
@@ -48,6 +50,72 @@ func TestBinaryOfTheWrongSizeCountsAsEvicted(t *testing.T) {
 			mustPut(t, s, 1, 10_000)
 			wantBytes(t, s, 1, 10_000)
 		})
+	}
+}
+
+// flip changes a byte in the middle of a file, and leaves its times as they were, as far as a program can.
+func flip(t *testing.T, name string) {
+	t.Helper()
+	before, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	write(t, name, string(data))
+	if err := os.Chtimes(name, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestABinaryIsVerifiedOnceAndAfterEachChange(t *testing.T) {
+	h := newHands()
+	cfg := Config{Dir: t.TempDir(), Clock: h.clock}
+	made := mustOpen(t, cfg)
+	mustPut(t, made, 1, 10_000)
+	verify := func(s *Store) (asked bool, err error) {
+		t.Helper()
+		entry, err := s.Open(t.Context(), key(1))
+		if err != nil {
+			return false, err
+		}
+		defer entry.Close()
+		if entry.Verify == nil {
+			return false, nil
+		}
+		return true, entry.Verify()
+	}
+	if asked, err := verify(made); asked || err != nil {
+		t.Errorf("what was read back when it was stored is read again: %v", err)
+	}
+	s := mustOpen(t, cfg)
+	for n := range 4 {
+		if asked, err := verify(s); asked != (n == 0) || err != nil {
+			t.Errorf("use %d: verified %t, %v", n, asked, err)
+		}
+		h.wait(time.Hour) // so that each use is noted
+	}
+	for name, s := range map[string]*Store{"of this process": s, "of another one": mustOpen(t, cfg)} {
+		if name != "of another one" && runtime.GOOS == "windows" {
+			continue // where the time of a change is not known
+		}
+		flip(t, s.binary(key(1)))
+		if asked, err := verify(s); !asked || !errors.Is(err, cache.ErrEvicted) {
+			t.Errorf("a change %s: verified %t, %v", name, asked, err)
+		}
+		if _, err := s.Open(t.Context(), key(1)); !errors.Is(err, cache.ErrEvicted) {
+			t.Errorf("damaged: %v, want ErrEvicted", err)
+		}
+		mustPut(t, s, 1, 10_000)
+		flip(t, s.binary(key(1)))
+		if err := s.Verify(t.Context(), key(1)); !errors.Is(err, cache.ErrEvicted) {
+			t.Errorf("Verify of damaged bytes: %v, want ErrEvicted", err)
+		}
+		mustPut(t, s, 1, 10_000)
+		wantBytes(t, s, 1, 10_000)
 	}
 }
 

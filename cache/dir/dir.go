@@ -9,7 +9,8 @@
 // Each file is made below tmp and comes to its place by a rename, the record last, so that an artifact
 // is there as a whole or not at all, whenever the process is killed. What dead processes left is removed by the next [Open].
 //
-// The modification time of a binary is the time of its last use, to the minute.
+// The modification time of a record, or of the binary if that is later, is the time of the last use, to the minute. Binaries are not touched:
+// one whose times and number are what they were when its bytes were compared with the record need not be read again.
 package dir
 
 import (

@@ -68,7 +68,11 @@ func TestPutOnAFullDiskLeavesNothingWhicheverStepFails(t *testing.T) {
 		if _, err := s.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
 			t.Errorf("after %s failed: Record: %v", step, err)
 		}
-		if stats := s.Stats(); stats != (cache.Stats{Limit: 250_000}) {
+		stats := s.Stats()
+		if stats.Full == "" {
+			t.Errorf("after %s failed: the store does not say that its disk is full", step)
+		}
+		if stats.Full = ""; stats != (cache.Stats{Limit: 250_000}) {
 			t.Errorf("after %s failed: %+v", step, stats)
 		}
 		if err := put(s); err != nil {
@@ -76,7 +80,7 @@ func TestPutOnAFullDiskLeavesNothingWhicheverStepFails(t *testing.T) {
 		}
 		wantBytes(t, s, 1, 100_000)
 	})
-	want := []string{"create", "write", "touch", "sync", // what is stored
+	want := []string{"create", "write", "sync", // what is stored
 		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir", // the binding of its path
 		"mkdir", "mkdir", "syncdir", "mkdir", "syncdir", "rename", "syncdir", // the binary, in two new directories
 		"create", "write", "sync", "mkdir", "syncdir", "rename", "syncdir"} // the record
@@ -97,11 +101,8 @@ func TestPutOfEvictedBytesOnAFullDiskKeepsTheRecord(t *testing.T) {
 		mustPut(t, s, 2, 100_000)
 	}
 	eachStep(t, prepare, put, func(s *Store, step string, err error) {
-		if err != nil { // what makes room or only informs others may fail without harm
-			wantNoSpace(t, step, err)
-			if _, err := s.Open(t.Context(), key(0)); !errors.Is(err, cache.ErrEvicted) {
-				t.Errorf("after %s failed: Open: %v", step, err)
-			}
+		if err != nil && step != "sync" { // what makes room or only informs others may fail without harm; else there is something to remove
+			t.Errorf("after %s failed once: %v", step, err)
 		}
 		if got, err := s.Record(t.Context(), key(0)); err != nil || !cmp.Equal(got, first) {
 			t.Errorf("after %s failed: Record: %v, %v", step, got, err)
@@ -118,6 +119,8 @@ func TestBindOnAFullDiskBindsNothingWhicheverStepFails(t *testing.T) {
 	prepare := func(s *Store) {
 		mustPut(t, s, 0, 1000)
 		mustPut(t, s, 1, 1000)
+		s.Pin(key(0)) // so that nothing can make room
+		s.Pin(key(1))
 	}
 	bind := func(s *Store) error {
 		_, err := s.Bind(t.Context(), path, key(0))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 	"k6x/cache/cachetest"
 )
 
-func TestFullFileSystemGivesNoSpaceAndLaterRoom(t *testing.T) {
+func TestOnAFullFileSystemOldBinariesMakeRoom(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		if os.Getenv("K6X_TEST_FULL") != "" {
@@ -30,16 +31,28 @@ func TestFullFileSystemGivesNoSpaceAndLaterRoom(t *testing.T) {
 	ballast := filepath.Join(dir, "ballast")
 	write(t, ballast, string(cachetest.Bytes(9, 300_000)))
 
+	unpin := s.Pin(key(0))
 	for range 3 { // the first attempt must not eat up room for good
 		_, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill(cachetest.Bytes(1, 400_000)))
-		if e := k6x.AsError(err); err == nil || e.Kind != k6x.NoSpace || e.Hint == "" {
-			t.Fatalf("Put: got error %v (%v), want kind %v with a hint", err, k6x.KindOf(err), k6x.NoSpace)
+		if e := k6x.AsError(err); err == nil || e.Kind != k6x.NoSpace || e.Hint == "" || !strings.Contains(e.Message, dir) {
+			t.Fatalf("Put: got error %v (%v), want kind %v with a hint, and the disk named", err, k6x.KindOf(err), k6x.NoSpace)
+		}
+		if s.Stats().Full == "" {
+			t.Error("the store does not say that its disk is full")
 		}
 	}
 	if _, err := s.Record(t.Context(), key(1)); !errors.Is(err, cache.ErrNotFound) {
 		t.Errorf("Record: %v, want ErrNotFound", err)
 	}
 	wantBytes(t, s, 0, 400_000)
+	unpin()
+	for n := range 6 {
+		mustPut(t, s, n, 400_000)
+		wantBytes(t, s, n, 400_000)
+	}
+	if stats := s.Stats(); stats.Full != "" || stats.Evictions < 4 {
+		t.Errorf("%+v", stats)
+	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}

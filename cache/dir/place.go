@@ -201,14 +201,6 @@ func (d *draft) Adopt(name string) error {
 	return notStored(err)
 }
 
-// Sync implements [bucket.Draft].
-func (d *draft) Sync(used time.Time) error {
-	if err := d.Touch(used); err != nil {
-		return err
-	}
-	return d.Draft.Sync()
-}
-
 // Open implements [bucket.Draft].
 func (d *draft) Open() (bucket.Bytes, error) { return d.Draft.Open() }
 

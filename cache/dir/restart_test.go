@@ -18,7 +18,7 @@ type hands struct{ now time.Time }
 
 func (h *hands) clock() time.Time     { return h.now }
 func (h *hands) wait(d time.Duration) { h.now = h.now.Add(d) }
-func newHands() *hands                { return &hands{time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC)} }
+func newHands() *hands                { return &hands{time.Now()} } // as files have times of their own
 func (h *hands) put(t *testing.T, s *Store, n, size int) {
 	h.wait(time.Hour)
 	mustPut(t, s, n, size)

@@ -46,15 +46,22 @@ func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
 	if err != nil {
 		return nil, Object{}, err
 	}
-	body, info, err := s.files.Open(ctx, s.home(id)+bodyName, 0)
+	body, err := s.openBody(ctx, object)
+	if errors.Is(err, errDamaged) {
+		return nil, Object{}, k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(err)
+	}
+	return body, object, fault("the object cannot be opened", err)
+}
+
+func (s *Store) openBody(ctx context.Context, object Object) (*os.File, error) {
+	body, info, err := s.files.Open(ctx, s.home(object.ID)+bodyName, 0)
 	if err != nil {
-		return nil, Object{}, fault("the object cannot be opened", err)
+		return nil, err
 	}
 	if info.Size != object.Size {
-		return nil, Object{}, errors.Join(k6x.Errorf(k6x.Internal, "the object is damaged").
-			WithCause(fmt.Errorf("%s has %d bytes, its record says %d", info.Name, info.Size, object.Size)), body.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %s has %d bytes, its record says %d", errDamaged, info.Name, info.Size, object.Size), body.Close())
 	}
-	return body.(*os.File), object, nil
+	return body.(*os.File), nil
 }
 
 // read returns the record below home; fs.ErrNotExist if there is none.
@@ -65,10 +72,10 @@ func (s *Store) read(ctx context.Context, home string) (Object, error) {
 	}
 	var object Object
 	if err := json.Unmarshal(data, &object); err != nil {
-		return Object{}, fmt.Errorf("record of an object: %w", err)
+		return Object{}, fmt.Errorf("%w: its record: %w", errDamaged, err)
 	}
 	if CheckID(object.ID) != nil || k6x.CheckKey(object.Checksum) != nil || object.Size < 0 || object.Stored.IsZero() {
-		return Object{}, errors.New("record of an object: it says nothing")
+		return Object{}, fmt.Errorf("%w: its record says nothing", errDamaged)
 	}
 	return object, nil
 }

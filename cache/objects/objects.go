@@ -3,15 +3,17 @@
 //
 //	objects/<hash[:2]>/<hash>/body         the bytes; hash is the hex SHA-256 of the id
 //	objects/<hash[:2]>/<hash>/object.json  the [Object]
+//	damaged/<hash>-<random>/               what was found damaged at a start
 //	tmp/                                   what is on its way in
 //	lock                                   held while the store is open
 //
 // The bytes come to their place before the record, which is the moment at which the object comes to be: it is there
-// as a whole or not at all, whenever the process is killed. It is never replaced and never removed.
+// as a whole or not at all, whenever the process is killed. It is never replaced and never removed, unless it is damaged.
 package objects
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -114,7 +116,11 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 		return nil, k6x.Errorf(k6x.Conflict, "the store in %s is in use by another process", cfg.Dir).
 			WithHint("Choose another directory, or stop the other process.")
 	}
-	if err := errors.Join(s.sweep(tmp), s.takeStock()); err != nil {
+	err = s.takeStock()
+	if err == nil {
+		err = s.sweep(tmp)
+	}
+	if err != nil {
 		return nil, errors.Join(fault("the store cannot be read", err), s.Close())
 	}
 	return s, nil
@@ -149,48 +155,62 @@ func (s *Store) sweep(tmp string) error {
 	return nil
 }
 
-// takeStock adds up what is there. What is damaged is removed, as it is of no use to anyone
-// and would keep its id from being stored again.
+// errDamaged: what was read of an object is not what was written.
+var errDamaged = errors.New("damaged object")
+
+// takeStock adds up what is there. What is damaged is moved aside, as it would keep its id from being stored again. What cannot be read, as
+// after a restore by another user, is an error, and then nothing is changed.
 func (s *Store) takeStock() error {
 	ctx := context.Background()
-	homes := map[string]int64{} // sizes of bodies, by home; -1 of none
+	homes := map[string]bool{}
 	for info, err := range s.files.List(ctx, "objects/") {
 		if err != nil {
-			return err
+			return s.unreadable(err)
 		}
-		home, name := path.Split(info.Name)
-		if _, ok := homes[home]; !ok {
-			homes[home] = -1
+		home, _ := path.Split(info.Name)
+		if hash := path.Base(home); k6x.CheckKey(hash) != nil || home != "objects/"+hash[:2]+"/"+hash+"/" {
+			continue // of another program
 		}
-		if name == bodyName {
-			homes[home] = info.Size
-		}
+		homes[home] = true
 	}
-	for home, size := range homes {
+	damaged := map[string]error{} // by home
+	for home := range homes {
 		object, err := s.read(ctx, home)
-		if _, system := errors.AsType[*os.PathError](err); system && !errors.Is(err, os.ErrNotExist) {
-			s.cfg.Logger.Error("object cannot be read; it stays as it is", "dir", home, "error", err)
-			s.used.Add(max(size, 0))
-			continue
+		if err == nil && s.home(object.ID) != home {
+			err = fmt.Errorf("%w: it is the object %s", errDamaged, object.ID)
+		}
+		var body *os.File
+		if err == nil {
+			body, err = s.openBody(ctx, object)
 		}
 		switch {
-		case err != nil:
-		case s.home(object.ID) != home:
-			err = fmt.Errorf("it is the object %s", object.ID)
-		case size != object.Size:
-			err = fmt.Errorf("the body has %d bytes, the record says %d", size, object.Size)
+		case err == nil:
+			body.Close()
+			s.used.Add(object.Size)
+			s.count.Add(1)
+		case errors.Is(err, errDamaged), errors.Is(err, os.ErrNotExist): // as a killed process leaves it
+			damaged[home] = err
+		default:
+			return s.unreadable(err)
+		}
+	}
+	for home, cause := range damaged {
+		aside := filepath.Join(s.cfg.Dir, "damaged", path.Base(home)+"-"+rand.Text())
+		err := os.MkdirAll(filepath.Dir(aside), 0o755)
+		if err == nil {
+			err = os.Rename(filepath.Join(s.cfg.Dir, filepath.FromSlash(home)), aside)
 		}
 		if err != nil {
-			s.cfg.Logger.Error("damaged object removed", "dir", home, "error", err)
-			if err := s.remove(home); err != nil {
-				return err
-			}
-			continue
+			return s.unreadable(err)
 		}
-		s.used.Add(object.Size)
-		s.count.Add(1)
+		s.cfg.Logger.Error("damaged object moved aside", "dir", home, "to", aside, "error", cause)
 	}
 	return nil
+}
+
+func (s *Store) unreadable(err error) error {
+	return k6x.Errorf(k6x.Invalid, "the store in %s cannot be read: %v", s.cfg.Dir, err).
+		WithHint("Nothing was removed. Give the user of this program the right to read and write all that is in there, as after a restore, and start it again.")
 }
 
 // remove removes what there is of an object, the record first.

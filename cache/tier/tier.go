@@ -107,6 +107,15 @@ func (s *Store) bound(ctx context.Context, path, key string) {
 	}
 }
 
+// Verify implements [cache.Store]: what comes from the remote store is compared when it arrives.
+func (s *Store) Verify(ctx context.Context, key string) error {
+	err := s.local.Verify(ctx, key)
+	if missing(err) {
+		err = s.fetch(ctx, key)
+	}
+	return err
+}
+
 // Record implements [cache.Store].
 func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 	artifact, err := s.local.Record(ctx, key)

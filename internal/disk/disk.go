@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"k6x"
@@ -28,7 +29,7 @@ func (f FS) before(step, name string) error {
 }
 
 // Explain returns err, or, if it says that a disk or a quota is full, an error of kind
-// NoSpace with err as its cause.
+// NoSpace that names the disk, with err as its cause.
 func Explain(err error) error {
 	if err == nil || !IsFull(err) {
 		return err
@@ -36,8 +37,13 @@ func Explain(err error) error {
 	if _, done := errors.AsType[*k6x.Error](err); done {
 		return err
 	}
-	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk of the store").
-		WithHint("Free some space on the disk that holds the cache directory, then try again.").WithCause(err)
+	where := ""
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		where = " that has " + filepath.Dir(e.Path)
+	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
+		where = " that has " + filepath.Dir(e.New)
+	}
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk%s", where).WithHint("Free some space there, then try again.").WithCause(err)
 }
 
 // Mkdir creates a directory, which must not exist.

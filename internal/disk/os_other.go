@@ -20,6 +20,15 @@ func IsOnly(info fs.FileInfo) bool {
 	return ok && info.Mode().IsRegular() && stat.Nlink == 1
 }
 
+// State returns what tells that a file is another one or was changed, whatever its size and its time say; 0 is not known.
+func State(info fs.FileInfo) (inode uint64, changed int64) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0
+	}
+	return uint64(stat.Ino), changeTime(stat)
+}
+
 func syncDir(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {

@@ -17,5 +17,8 @@ func IsFull(err error) bool {
 // IsOnly reports whether a file is a regular one. Whether it has another name is not known here.
 func IsOnly(info fs.FileInfo) bool { return info.Mode().IsRegular() }
 
+// State returns what tells that a file is another one or was changed. That is not known here.
+func State(fs.FileInfo) (inode uint64, changed int64) { return 0, 0 }
+
 // Windows cannot flush a directory; NTFS journals its entries.
 func syncDir(string) error { return nil }

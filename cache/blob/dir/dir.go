@@ -165,8 +165,9 @@ func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
 
 func infoOf(name string, status fs.FileInfo) blob.Info {
 	etag := append(strconv.AppendInt(make([]byte, 0, 32), status.ModTime().UnixNano(), 16), '-')
+	inode, changed := disk.State(status)
 	return blob.Info{
-		Name: name, Size: status.Size(), ModTime: status.ModTime(), File: status,
+		Name: name, Size: status.Size(), ModTime: status.ModTime(), State: blob.State{Inode: inode, Changed: changed},
 		ETag: string(strconv.AppendInt(etag, status.Size(), 16)),
 	}
 }
@@ -237,14 +238,15 @@ func (d *Draft) commit(path string, first bool) error {
 		}
 	}
 	// 4. The blob comes to be.
-	err := d.File.Close()
-	if err == nil {
-		err = b.fs.Rename(d.name, path)
+	if d.name != "" { // else an attempt came as far as this
+		if err := d.File.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			return err
+		}
+		if err := b.fs.Rename(d.name, path); err != nil {
+			return err
+		}
+		d.name = ""
 	}
-	if err != nil {
-		return err
-	}
-	d.name = ""
 	return b.fs.SyncDir(filepath.Dir(path))
 }
 

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"k6x/internal/disk"
 )
@@ -48,9 +47,6 @@ func (d *Draft) Adopt(name string, mode fs.FileMode) error {
 	d.File = file
 	return nil
 }
-
-// Touch sets the time of the last modification.
-func (d *Draft) Touch(to time.Time) error { return d.bucket.fs.Touch(d.name, to) }
 
 // Open opens the bytes that were written.
 func (d *Draft) Open() (*os.File, error) { return os.Open(d.name) }

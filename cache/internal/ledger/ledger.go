@@ -146,6 +146,15 @@ func (l *Ledger) Plan(key string, record, binary int64) (Plan, bool) {
 	}
 }
 
+// Oldest returns the key of the whole item that was used longest ago and is not held; "" if there is none.
+func (l *Ledger) Oldest() string {
+	whole, _ := l.mayGo("")
+	if whole.Len() == 0 {
+		return ""
+	}
+	return whole.next()
+}
+
 // mayGo returns the keys other than key that are not held: those of whole items, and those that
 // have only a record left.
 func (l *Ledger) mayGo(key string) (whole, left *queue) {

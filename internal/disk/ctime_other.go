@@ -1,0 +1,7 @@
+//go:build !windows && !darwin
+
+package disk
+
+import "syscall"
+
+func changeTime(stat *syscall.Stat_t) int64 { return stat.Ctim.Nano() }
