@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -93,6 +94,29 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 func (e *Error) WithCause(err error) *Error {
 	e.Err = err
 	return e
+}
+
+// WithRetry sets when to try again, at first, and returns e.
+func (e *Error) WithRetry(after time.Duration) *Error {
+	e.RetryAfter = after
+	return e
+}
+
+// Advice returns the hint and when to try again, as far as that is known.
+func (e *Error) Advice() string {
+	seconds := int64(math.Ceil(e.RetryAfter.Seconds()))
+	when := fmt.Sprintf("%d seconds", seconds)
+	switch {
+	case seconds <= 0:
+		return e.Hint
+	case seconds == 1:
+		when = "a second"
+	case seconds == 60:
+		when = "a minute"
+	case seconds > 120:
+		when = fmt.Sprintf("%d minutes", (seconds+59)/60)
+	}
+	return strings.TrimSpace(e.Hint + " Try again in " + when + ".")
 }
 
 // Error returns the message.

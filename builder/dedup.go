@@ -265,7 +265,5 @@ func own(err error) error {
 }
 
 func closing() *k6x.Error {
-	e := k6x.Errorf(k6x.Busy, "the service is about to stop").WithHint("Try again in a few seconds.")
-	e.RetryAfter = 5 * time.Second
-	return e
+	return k6x.Errorf(k6x.Busy, "the service is about to stop").WithRetry(5 * time.Second)
 }

@@ -63,19 +63,20 @@ func NewLimit(next Builder, cfg LimitConfig) *Limit {
 type LimitStats struct {
 	Running int // in the background or not
 	Waiting int
-	Behind  int // that wait in the background
+	Behind  int           // that wait in the background
+	Oldest  time.Duration // how long the one of Waiting that came first has waited; 0 if none waits
 }
 
 // Stats returns how many builds run and wait now.
 func (l *Limit) Stats() LimitStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return LimitStats{Running: l.running, Waiting: l.waiting.count, Behind: l.behind.count}
+	return LimitStats{Running: l.running, Waiting: l.waiting.count, Behind: l.behind.count, Oldest: l.waiting.age()}
 }
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
 func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
-	t := &ticket{client: job.Client, background: job.Priority == Background}
+	t := &ticket{client: job.Client, background: job.Priority == Background, since: time.Now()}
 	defer job.claim.notify(func(client string) { l.promote(t, client) })()
 	if l.leases != nil && !job.Rebuild {
 		return l.leased(ctx, job, t)
@@ -172,17 +173,11 @@ func (l *Limit) enter(t *ticket, slots int) error {
 	}
 	if !free && l.queue > 0 && !t.background {
 		if n := mine.of(t.client); n >= max(1, l.queue/4) {
-			e := k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", n).
-				WithHint("Try again when one of them is done.")
-			e.RetryAfter = l.retryAfter()
-			return e
+			return k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", n).WithRetry(l.retryAfter())
 		}
 	}
 	if !free && mine.count >= l.queue {
-		e := k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, mine.count).
-			WithHint("Try again a little later.")
-		e.RetryAfter = l.retryAfter()
-		return e
+		return k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, mine.count).WithRetry(l.retryAfter())
 	}
 	t.slots, t.turn = slots, make(chan struct{})
 	mine.add(t)

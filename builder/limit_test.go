@@ -21,7 +21,8 @@ func TestLimitRunsNoMoreThanItsSlots(t *testing.T) {
 			calls = append(calls, call(t.Context(), l, job(client, "v1.0.0")))
 		}
 		synctest.Wait()
-		if got, want := l.Stats(), (LimitStats{Running: 2, Waiting: 3}); got != want {
+		time.Sleep(time.Minute)
+		if got, want := l.Stats(), (LimitStats{Running: 2, Waiting: 3, Oldest: time.Minute}); got != want {
 			t.Fatalf("%+v, want %+v", got, want)
 		}
 		for range calls {

@@ -1,6 +1,9 @@
 package builder
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // line is where builds wait: its clients have turns, the builds of one client are in the order
 // in which they came. The zero value is empty.
@@ -14,6 +17,7 @@ type line struct {
 type ticket struct {
 	client     string
 	background bool
+	since      time.Time     // when it came
 	slots      int           // that its turn takes: 1, or 0 to wait until there is one
 	turn       chan struct{} // closed when its turn has come, and the slots are its own
 }
@@ -30,6 +34,14 @@ func (q *line) add(t *ticket) {
 	}
 	q.tickets[t.client] = append(q.tickets[t.client], t)
 	q.count++
+}
+
+// age returns how long the build has waited that waits longest; 0 if none does.
+func (q *line) age() (longest time.Duration) {
+	for _, mine := range q.tickets {
+		longest = max(longest, time.Since(mine[0].since))
+	}
+	return longest
 }
 
 // next takes out the ticket whose turn it is; nil if none waits.

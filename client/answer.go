@@ -71,13 +71,11 @@ func refused(resp *http.Response) error {
 	if p.Log != "" {
 		e.Hint = strings.TrimSpace(e.Hint + "\nThe whole log is at " + clip(p.Log))
 	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
-		e.RetryAfter = time.Duration(min(max(0, seconds), 3600)) * time.Second
-	}
 	if !isTemporary(resp.StatusCode, kind) {
 		return e
 	}
-	return &temporary{e, e.RetryAfter}
+	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // which the words of a service say too
+	return &temporary{e, time.Duration(min(max(0, seconds), 3600)) * time.Second}
 }
 
 // isTemporary reports whether a failure may be gone the next time. One that took as long as the

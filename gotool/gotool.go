@@ -209,6 +209,18 @@ func (t *Tool) Env(dirs Dirs, more ...string) []string {
 	return slices.Concat(env, t.Fetch, t.Egress.Environ(), more)
 }
 
+// Check returns an error unless the go command still works and is the one that was found.
+func (t *Tool) Check(ctx context.Context) error {
+	out, err := ask(ctx, t.Path, nil, "env", "GOVERSION")
+	if err != nil {
+		return k6x.Errorf(k6x.Internal, "the go command does not work: what is not built yet cannot be").WithCause(err)
+	}
+	if now := strings.TrimSpace(string(out)); now != t.Version {
+		return k6x.Errorf(k6x.Internal, "the go command is %s by now, and was %s when the service started", now, t.Version).WithHint("Start the service anew.")
+	}
+	return nil
+}
+
 // Platforms returns all that the go command can build for.
 func (t *Tool) Platforms(ctx context.Context) ([]k6x.Platform, error) {
 	out, err := ask(ctx, t.Path, nil, "tool dist list")

@@ -158,3 +158,23 @@ func last(env []string, key string) string {
 	}
 	return value
 }
+
+// The go command may be replaced while a service runs, or go away.
+func TestCheckTellsOfAGoCommandThatIsAnotherByNow(t *testing.T) {
+	tool, err := Find(t.Context(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tool.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	other := *tool
+	other.Version = "go1.2.3"
+	if err := other.Check(t.Context()); err == nil || !strings.Contains(err.Error(), tool.Version) || !strings.Contains(err.Error(), "go1.2.3") {
+		t.Errorf("got %v", err)
+	}
+	other.Path = filepath.Join(t.TempDir(), "go")
+	if err := other.Check(t.Context()); err == nil || strings.Contains(err.Error(), other.Path) {
+		t.Errorf("got %v", err)
+	}
+}

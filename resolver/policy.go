@@ -190,9 +190,7 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (*entry, erro
 
 // notLoaded is the error for a name that a registry which could not be loaded may have.
 func (idx *index) notLoaded(name string) error {
-	e := k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name)
-	e.RetryAfter = retryAfter
-	return e
+	return k6x.Errorf(k6x.Unavailable, "the registry %s could not be loaded, so %s is not known for sure", idx.missing, name).WithRetry(retryAfter)
 }
 
 // unknown is the error for a name that no registry has.

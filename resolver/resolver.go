@@ -169,12 +169,19 @@ func (r *Resolver) Run(ctx context.Context) {
 // Refresh revalidates, for a few seconds at most, the registries whose copies are older than
 // Config.Refresh. It is for programs that end before [Resolver.Run] would get to it. What cannot be
 // read stays as it was, which [Resolver.Sources] tells.
-func (r *Resolver) Refresh(ctx context.Context) error {
+func (r *Resolver) Refresh(ctx context.Context) error { return r.refresh(ctx, (*source).old) }
+
+// Reload is Refresh for all registries, whatever the age of their copies.
+func (r *Resolver) Reload(ctx context.Context) error {
+	return r.refresh(ctx, func(*source) bool { return true })
+}
+
+func (r *Resolver) refresh(ctx context.Context, wanted func(*source) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTime)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, s := range r.sources {
-		if s.read != nil && s.old() {
+		if s.read != nil && wanted(s) {
 			wg.Go(func() { _, _ = s.refresh(ctx) })
 		}
 	}

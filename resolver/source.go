@@ -32,7 +32,8 @@ type source struct {
 	log      *slog.Logger
 	// read returns the document, or nil if it is still the one that was read before; it
 	// is nil for what cannot change. Only one call is under way at a time.
-	read func(ctx context.Context) (*document, error)
+	read    func(ctx context.Context) (*document, error)
+	reading sync.Mutex // held while read is called
 
 	mu    sync.Mutex // guards what follows
 	doc   *document
@@ -93,6 +94,8 @@ func fileReader(name string, parse parser) func(context.Context) (*document, err
 // refresh reads the source and reports whether its document changed. On an error
 // the document stays. Each change between good and bad is logged once.
 func (s *source) refresh(ctx context.Context) (changed bool, err error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	doc, err := s.read(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return false, err

@@ -132,9 +132,7 @@ func unavailable(item string, err error) error {
 		return e
 	}
 	if cause, ok := errors.AsType[*k6x.Error](err); ok {
-		e := k6x.Errorf(cause.Kind, "%s cannot be fetched: %s", item, cause.Message).WithCause(err)
-		e.RetryAfter = cause.RetryAfter
-		return e
+		return k6x.Errorf(cause.Kind, "%s cannot be fetched: %s", item, cause.Message).WithCause(err).WithRetry(cause.RetryAfter)
 	}
 	refused, ok := errors.AsType[*gomod.Refusal](err)
 	switch {
@@ -146,9 +144,7 @@ func unavailable(item string, err error) error {
 	case ok:
 		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", item, refused.Status).WithCause(err)
 	}
-	e := k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", item).WithCause(err)
-	e.RetryAfter = retryAfter
-	return e
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", item).WithCause(err).WithRetry(retryAfter)
 }
 
 const retryAfter = 10 * time.Second

@@ -79,6 +79,18 @@ func (t *Tokens) Check(r *http.Request) error {
 	return nil
 }
 
+// Reload reads the file now, whether it seems to have changed or not.
+func (t *Tokens) Reload() error {
+	if t == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.info = nil
+	t.refresh()
+	return t.err
+}
+
 // bearer returns the token of an Authorization header, "" if it has none.
 func bearer(header string) string {
 	scheme, rest, _ := strings.Cut(header, " ")

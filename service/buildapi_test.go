@@ -190,7 +190,7 @@ func TestBuildMetricsCountWithTheNamesOfK6build(t *testing.T) {
 
 // What cannot be brought about at will is told by a builder that fails so. K6 has to see all of it.
 func TestFailuresOfABuildOnTheWireOfTheAPI(t *testing.T) {
-	retry := k6x.Errorf(k6x.Busy, "2 builds are running and 64 are waiting; there is no room for more").WithHint("Try again a little later.")
+	retry := k6x.Errorf(k6x.Busy, "2 builds are running and 64 are waiting; there is no room for more")
 	retry.RetryAfter = 90 * time.Second
 	for name, err := range map[string]error{
 		"build-200-quota":       k6x.Errorf(k6x.Quota, "this client has 16 builds waiting").WithHint("Try again later."),

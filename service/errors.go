@@ -2,6 +2,7 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k6x"
 )
@@ -33,6 +35,9 @@ var statuses = map[k6x.Kind]int{
 	k6x.NoSpace:      http.StatusInsufficientStorage,
 	k6x.Canceled:     http.StatusServiceUnavailable, // not by this client, or no answer is read
 }
+
+// defaultRetry is when a client may try again if the error does not say.
+var defaultRetry = map[int]time.Duration{http.StatusServiceUnavailable: 10 * time.Second, http.StatusTooManyRequests: 10 * time.Second}
 
 // problem is an error as a client gets it: an RFC 9457 problem with members of ours.
 type problem struct {
@@ -95,10 +100,9 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // too late for another answer: cut this one short rather than let it pass
 	}
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
-	} else if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "10")
+	if again := cmp.Or(e.RetryAfter, defaultRetry[p.Status]); again > 0 { // the words say what the header says
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(again.Seconds()))))
+		p.Hint = (&k6x.Error{Hint: p.Hint, RetryAfter: again}).Advice()
 	}
 	if kind == k6x.Unauthorized {
 		w.Header().Set("Www-Authenticate", `Bearer realm="k6x"`)

@@ -2,12 +2,14 @@ package service
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"k6x/cache/blob"
 	"k6x/event"
 )
 
@@ -17,7 +19,7 @@ type Metrics struct {
 	requests      *prometheus.CounterVec
 	duration      *prometheus.HistogramVec
 	hits          prometheus.Counter
-	builds        prometheus.Counter
+	builds        *prometheus.CounterVec
 	failures      *prometheus.CounterVec
 	buildDuration prometheus.Histogram
 	targets       *prometheus.GaugeVec
@@ -35,8 +37,10 @@ func NewMetrics() *Metrics {
 			Name: "k6x_request_duration_seconds", Help: "Time from a request to the end of its answer, by outcome.",
 			Buckets: requestBuckets(),
 		}, []string{"outcome"}),
-		hits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_store_hits_total", Help: "Requests answered from the store."}),
-		builds: prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_builds_total", Help: "Builds that have ended, well or not."}),
+		hits: prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_store_hits_total", Help: "Requests answered from the store."}),
+		builds: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "k6x_builds_total", Help: "Builds that have ended, by result: success or failure.",
+		}, []string{"result"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "k6x_builds_failed_total", Help: "Builds that failed, by kind of error.",
 		}, []string{"kind"}),
@@ -51,8 +55,16 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.targets,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.k6build = newK6buildMetrics(m.registry)
+	m.builds.WithLabelValues(success)
+	m.builds.WithLabelValues(failure)
 	return m
 }
+
+// Results of builds.
+const (
+	success = "success"
+	failure = "failure"
+)
 
 // hit counts a request that was answered from the store.
 func (m *Metrics) hit() {
@@ -60,23 +72,49 @@ func (m *Metrics) hit() {
 	m.k6build.hits.Inc()
 }
 
-// Gauge adds a value that is read when it is asked for.
-func (m *Metrics) Gauge(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+// Gauge adds a value that is read when it is asked for. Labels are pairs of a name and a value.
+func (m *Metrics) Gauge(name, help string, value func() float64, labels ...string) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: pairs(labels)}, value))
 }
 
 // Counter adds a count that is read when it is asked for.
-func (m *Metrics) Counter(name, help string, value func() float64) {
-	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, value))
+func (m *Metrics) Counter(name, help string, value func() float64, labels ...string) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: pairs(labels)}, value))
 }
 
-// Sandbox says what is held back of builds: full, partial or none.
-func (m *Metrics) Sandbox(state string) {
-	gauge := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "k6x_sandbox", Help: "1 for how far builds are confined: full, partial or none.",
-	}, []string{"state"})
-	gauge.WithLabelValues(state).Set(1)
-	m.registry.MustRegister(gauge)
+// Info adds a gauge that is always 1, for what its labels say.
+func (m *Metrics) Info(name, help string, labels ...string) {
+	m.Gauge(name, help, func() float64 { return 1 }, labels...)
+}
+
+func pairs(labels []string) prometheus.Labels {
+	all := prometheus.Labels{}
+	for pair := range slices.Chunk(labels, 2) {
+		all[pair[0]] = pair[1]
+	}
+	return all
+}
+
+// ObserveStore returns what counts the exchanges with a place for binaries.
+func (m *Metrics) ObserveStore() (of func(place string) blob.Observer) {
+	labels := []string{"place", "operation"}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "k6x_store_requests_total", Help: "Exchanges with a place for binaries, by place and operation."}, labels)
+	faults := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "k6x_store_errors_total", Help: "Those that failed, by kind of fault. That there is nothing of a name is none.",
+	}, append(labels, "kind"))
+	duration := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "k6x_store_request_duration_seconds", Help: "Time of an exchange; of an open, until there are bytes.", Buckets: requestBuckets(),
+	}, labels)
+	m.registry.MustRegister(requests, faults, duration)
+	return func(place string) blob.Observer {
+		return func(method string, took time.Duration, err error) {
+			requests.WithLabelValues(place, method).Inc()
+			duration.WithLabelValues(place, method).Observe(took.Seconds())
+			if fault := blob.FaultOf(err); fault != "" {
+				faults.WithLabelValues(place, method, string(fault)).Inc()
+			}
+		}
+	}
 }
 
 // preload sets the number of targets by state.
@@ -91,7 +129,11 @@ func (m *Metrics) Count(e event.Event) {
 	if e.Type != event.Finished {
 		return
 	}
-	m.builds.Inc()
+	result := success
+	if e.Failure != nil {
+		result = failure
+	}
+	m.builds.WithLabelValues(result).Inc()
 	m.buildDuration.Observe(e.Duration.Seconds())
 	m.k6build.builds.Inc()
 	m.k6build.buildDuration.Observe(e.Duration.Seconds())

@@ -46,6 +46,7 @@ type Config struct {
 	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
 	Redirect  bool             // send downloads of a binary to the store, if it can sign URLs
 	Version   Version          // what /version tells
+	Parts     func() []Part    // how what the service needs is, for /ready; nil: that is not known
 
 	// Compress names the content codings (see [Codings]) in which binaries are sent to clients
 	// that accept them. A form is made in the background when the first client would have
@@ -188,9 +189,7 @@ func (s *Service) whileServing(ctx context.Context) (context.Context, context.Ca
 	return ctx, func() { cancel(nil) }
 }
 
-var errDraining = &k6x.Error{
-	Kind: k6x.Busy, Message: "this service is about to stop", Hint: "Try again in a few seconds.", RetryAfter: 5 * time.Second,
-}
+var errDraining = k6x.Errorf(k6x.Busy, "this service is about to stop").WithRetry(5 * time.Second)
 
 func (s *Service) builds(p k6x.Platform) bool { return slices.Contains(s.cfg.Platforms, p) }
 

@@ -267,7 +267,7 @@ func TestFailuresOfABuildOnTheWire(t *testing.T) {
 	retry := k6x.Errorf(k6x.Busy, "2 builds are running and 64 are waiting; there is no room for more")
 	retry.RetryAfter = 90 * time.Second
 	for name, err := range map[string]error{
-		"429-quota":       k6x.Errorf(k6x.Quota, "this client has 16 builds waiting").WithHint("Try again later."),
+		"429-quota":       k6x.Errorf(k6x.Quota, "this client has 16 builds waiting"),
 		"500-internal":    fmt.Errorf("open /secret/path: %w", os.ErrPermission),
 		"503-busy":        retry,
 		"503-unavailable": k6x.Errorf(k6x.Unavailable, "the module proxy does not answer"),

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
+	"time"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/resolver"
 )
 
@@ -19,28 +20,38 @@ func (s *Service) alive(w *response, _ *http.Request) error {
 	return nil
 }
 
+// Part is something that the service needs, and how it is.
+type Part struct {
+	Name    string    `json:"name"` // store, disk, registries or go
+	Works   bool      `json:"works"`
+	Message string    `json:"message,omitempty"` // what does not work, and what to do about it
+	Since   time.Time `json:"since,omitzero"`    // when that began
+}
+
 // readiness is the body of /ready.
 type readiness struct {
 	Ready      bool                    `json:"ready"`
 	Message    string                  `json:"message,omitempty"`
-	Store      string                  `json:"store,omitempty"` // why nothing can be stored now
+	Parts      []Part                  `json:"parts,omitempty"`
 	Registries []resolver.SourceStatus `json:"registries"`
 }
 
-// ready answers GET of /ready: 200 if requests should be sent here, else 503. A registry that
-// is stale is named, but is no reason to send requests elsewhere.
+// ready answers GET of /ready: 200 if requests should be sent here, else 503. What does not work is named, but is no
+// reason to send requests elsewhere: what is at hand is served all the same.
 func (s *Service) ready(w *response, _ *http.Request) error {
 	w.outcome = "status"
 	body := readiness{Ready: true, Registries: s.cfg.Resolver.Sources()}
 	status := http.StatusOK
-	for _, source := range body.Registries {
-		if source.Stale {
-			body.Message = "a registry is out of reach: what is known of it is served"
+	var messages []string
+	if s.cfg.Parts != nil {
+		body.Parts = s.cfg.Parts()
+	}
+	for _, part := range body.Parts {
+		if !part.Works {
+			messages = append(messages, part.Message)
 		}
 	}
-	if limited, ok := s.cfg.Store.(cache.Limited); ok { // what is stored can be had all the same
-		body.Store = limited.Stats().Full
-	}
+	body.Message = strings.Join(messages, "; ")
 	select {
 	case <-s.draining:
 		body.Ready, body.Message, status = false, errDraining.Message, http.StatusServiceUnavailable

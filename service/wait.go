@@ -59,10 +59,7 @@ func (s *Service) untilDrained(ctx context.Context, f func(ctx context.Context) 
 func (s *Service) nextRound(w *response, r *http.Request, path string) error {
 	round := rounds(r) + 1
 	if round > maxRounds {
-		return &k6x.Error{
-			Kind: k6x.Busy, Message: "this binary is still being built", Hint: "Ask again in a while; the build goes on.",
-			RetryAfter: max(s.cfg.MaxWait, 10*time.Second),
-		}
+		return k6x.Errorf(k6x.Busy, "this binary is still being built").WithHint("The build goes on.").WithRetry(max(s.cfg.MaxWait, 10*time.Second))
 	}
 	w.outcome = "waiting"
 	w.Header().Set("Cache-Control", "no-cache, no-store")

@@ -92,11 +92,12 @@ var (
 )
 
 // ServiceError is what a service answered instead of doing what it was asked to. By errors.Is it is what its status
-// and its code mean: fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, ErrContended or ErrFull.
+// and its code mean: fs.ErrNotExist, fs.ErrExist, fs.ErrPermission, ErrContended or ErrFull. [FaultOf] tells more.
 type ServiceError struct {
 	Status  int    // of HTTP
 	Code    string // as the service names it; may be ""
 	Message string // in its own words
+	Fault   Fault  // that the driver knows the code to stand for; "": what Is says
 }
 
 // Error implements error.
@@ -113,6 +114,9 @@ func (e *ServiceError) Is(target error) bool {
 		return target == ErrContended
 	case "BlobAlreadyExists":
 		return target == fs.ErrExist
+	}
+	if e.Fault.Lasting() && e.Fault != NoBucket { // there are services that say 404 of a key that they do not know
+		return target == fs.ErrPermission
 	}
 	switch e.Status {
 	case 401, 403:

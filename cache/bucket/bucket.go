@@ -7,6 +7,7 @@
 //	paths/<hash>                  {path, key}; hash is the SHA-256 of the path
 //	leases/<key>/<n>              the right of one service to build key ([Leases])
 //	leases/<key>/<n>.failed       why that build failed, for a minute
+//	probe                         comes and goes when a service starts ([Store.Probe])
 //
 // Bytes go first, under a name that says what they are. Then the record is written, if
 // there is none: that one conditional write is the moment at which the artifact comes
@@ -32,6 +33,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -50,6 +52,8 @@ type Config struct {
 	Size   int64
 	Logger *slog.Logger     // nil discards
 	Clock  func() time.Time // nil means time.Now
+	// Observe gets to know of each exchange with the bucket or the place; nil: nothing does.
+	Observe blob.Observer
 
 	// Patience is how long the bucket may take for one answer, retries included; 0: 30 s.
 	Patience time.Duration
@@ -70,25 +74,32 @@ type Store struct {
 
 var _ cache.Limited = (*Store)(nil)
 
-// Open opens the store in a bucket. A URL that means nothing and a bucket that does not
-// exist are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
+// Open opens the store in a bucket, and tries what it will do there ([Store.Probe]). A URL that means nothing, and what does not work until somebody
+// mends it, are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	b, err := Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	s := New(b, cfg)
-	if err := s.probe(ctx); err != nil {
-		s.Close()
-		return nil, err
+	err = s.Probe(ctx, true)
+	switch e := k6x.AsError(err); {
+	case err == nil:
+		return s, nil
+	case e.Kind == k6x.Unavailable:
+		s.logger.Warn("the bucket of the store does not work yet", "error", err, "cause", e.Err)
+		return s, nil
+	case e.Kind == k6x.Invalid: // the operator is there to read what the service says
+		err = k6x.Errorf(k6x.Invalid, "%s: %w", e.Message, e.Err).WithHint("%s", e.Hint)
 	}
-	return s, nil
+	s.Close()
+	return nil, err
 }
 
 // New returns the store in a bucket that is open. It does not use the URL of cfg.
 func New(b blob.Bucket, cfg Config) *Store {
 	cfg = cfg.withDefaults()
-	return &Store{cfg: cfg, logger: cfg.Logger, bucket: b, stats: cache.Stats{Limit: cfg.Size}}
+	return &Store{cfg: cfg, logger: cfg.Logger, bucket: blob.Observe(b, cfg.Observe), stats: cache.Stats{Limit: cfg.Size}}
 }
 
 func (cfg Config) withDefaults() Config {
@@ -103,24 +114,52 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// probe asks for the name of one binary.
-func (s *Store) probe(ctx context.Context) error {
-	err := s.call(ctx, func(ctx context.Context) error {
-		for _, err := range s.bucket.List(ctx, artifacts) {
+// probed is the small object of [Store.Probe]: one name, so that nothing piles up if a process ends in between.
+const probed = "probe"
+
+// Probe does to a small object what the store does to its bucket: it is written, read, listed and deleted; unless it is thorough, only read. The
+// error says which of it failed and why; it is of kind Invalid if that lasts until somebody mends it, else Unavailable. Several services may do
+// so at once.
+func (s *Store) Probe(ctx context.Context, thorough bool) error {
+	for _, step := range []struct {
+		verb string
+		do   func(ctx context.Context) error
+	}{
+		{"write", func(ctx context.Context) error { return s.write(ctx, probed, []byte("k6x was here\n"), false) }},
+		{"read", func(ctx context.Context) error {
+			_, err := blob.ReadAll(ctx, s.bucket, probed, 1<<10)
 			return err
+		}},
+		{"list", func(ctx context.Context) error {
+			for _, err := range s.bucket.List(ctx, probed) {
+				return err
+			}
+			return nil
+		}},
+		{"delete", func(ctx context.Context) error { return s.bucket.Delete(ctx, probed) }},
+	} {
+		if !thorough && step.verb != "read" {
+			continue
 		}
-		return nil
-	})
-	switch {
-	case err == nil:
-		return nil
-	case isAbsent(err):
-		return k6x.Errorf(k6x.Invalid, "the bucket of the store does not exist").
-			WithHint("Create it, correct the URL of the store, or give this service rights to it.").WithCause(err)
-	case ctx.Err() != nil:
-		return ctx.Err()
+		limited, cancel := context.WithTimeoutCause(ctx, s.cfg.Patience, errNoAnswer)
+		err := step.do(limited)
+		cancel()
+		fault := blob.FaultOf(err)
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			return ctx.Err()
+		case err == nil, isAbsent(err) && fault == "" && step.verb == "read": // another service may have deleted it
+			continue
+		case isAbsent(err):
+			fault = blob.NoBucket
+		}
+		kind := k6x.Unavailable
+		if fault.Lasting() {
+			kind = k6x.Invalid
+		}
+		w := wordsOf(fault)
+		return k6x.Errorf(kind, "the store's bucket %s (to %s an object)", w.says, step.verb).WithHint("%s", w.advice).WithCause(hide(err))
 	}
-	s.logger.Warn("the bucket of the store does not answer yet", "error", cause(err))
 	return nil
 }
 

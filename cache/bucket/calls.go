@@ -27,7 +27,7 @@ func (s *Store) call(ctx context.Context, exchange func(ctx context.Context) err
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() == nil && (isAbsent(err) || isTaken(err)) {
+	if ctx.Err() == nil && blob.FaultOf(err) == "" && (isAbsent(err) || isTaken(err)) {
 		return err
 	}
 	if limited.Err() != nil && ctx.Err() == nil {

@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"path/filepath"
@@ -142,6 +143,11 @@ func TestErrorsOfABucketMeanTheSame(t *testing.T) {
 		{blob.ErrFull, k6x.NoSpace, "no room"},
 		{&blob.ServiceError{Status: 507}, k6x.NoSpace, "no room"},
 		{&blob.ServiceError{Status: 500, Message: "token=abcdef"}, k6x.Unavailable, "does not answer"},
+		{&blob.ServiceError{Status: 400, Fault: blob.Expired}, k6x.Unavailable, "have expired"},
+		{&blob.ServiceError{Status: 403, Fault: blob.Credentials}, k6x.Unavailable, "does not accept the credentials"},
+		{&blob.ServiceError{Status: 403, Fault: blob.Clock}, k6x.Unavailable, "clocks differ"},
+		{&blob.ServiceError{Status: 404, Fault: blob.NoBucket}, k6x.Unavailable, "does not exist"},
+		{fmt.Errorf("%w: none", blob.ErrCredentials), k6x.Unavailable, "does not accept the credentials"},
 	} {
 		s := mustOpen(t, Config{URL: "mem://"})
 		faults := &blobtest.Faults{Bucket: s.bucket}

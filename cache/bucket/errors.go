@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"regexp"
+	"time"
 
 	"k6x"
 	"k6x/cache"
@@ -55,13 +56,35 @@ func explain(ctx context.Context, err error) error {
 	case isFull(err):
 		e = k6x.Errorf(k6x.NoSpace, "there is no room left in the store's bucket").
 			WithHint("Free some space in the bucket or raise its quota, then try again.")
-	case errors.Is(err, fs.ErrPermission):
-		e = k6x.Errorf(k6x.Unavailable, "the store's bucket refuses access to this service").
-			WithHint("Whoever runs this service has to check its credentials and its rights to read, write, list and delete.")
 	default:
-		e = k6x.Errorf(k6x.Unavailable, "the store's bucket does not answer").WithHint("Try again in a minute.")
+		w := wordsOf(blob.FaultOf(err))
+		e = k6x.Errorf(k6x.Unavailable, "the store's bucket %s", w.says).WithHint("%s", w.advice).WithRetry(time.Minute)
 	}
 	return e.WithCause(hide(err))
+}
+
+// words tell of a fault of the bucket, and what the operator of the service can do about it.
+type words struct{ says, advice string }
+
+var outage = words{"does not answer", "What this service has at hand is served meanwhile."}
+
+var faults = map[blob.Fault]words{
+	blob.Credentials: {"does not accept the credentials of this service", "Its operator has to correct them, or to take back what was changed."},
+	blob.Expired:     {"does not accept the credentials of this service, as they have expired", "Its operator has to renew them."},
+	blob.Clock:       {"does not accept requests of this service, as their clocks differ", "Its operator has to set the clock of its machine."},
+	blob.Region:      {"is in another region than this service asks", "Its operator has to correct region= in the URL of the store."},
+	blob.Rights:      {"refuses access to this service", "Its operator has to give its credentials the rights to read, write, list and delete."},
+	blob.NoBucket:    {"does not exist", "The operator of this service has to create it, or to correct the URL of the store."},
+	blob.Certificate: {"has a certificate that this service does not accept", "Its operator has to name the authority in SSL_CERT_FILE, or to set the clock of its machine."},
+	blob.Throttled:   {"asks this service for fewer requests", outage.advice},
+}
+
+// wordsOf returns words for a fault of the bucket.
+func wordsOf(fault blob.Fault) words {
+	if w, ok := faults[fault]; ok {
+		return w
+	}
+	return outage
 }
 
 // explain gives an error words for the user, unless it is one of a place: that gets them from what was to be done.

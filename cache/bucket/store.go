@@ -119,7 +119,7 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, got.Size, got.Digest)
 	}
 	if err = errors.Join(<-synced, err); err == nil && artifact.Digest != "" && (artifact.Digest != digest || artifact.Size != size) {
-		err = k6x.Errorf(k6x.Unavailable, "the binary arrived damaged from where it is stored").WithHint("Try again.").
+		err = k6x.Errorf(k6x.Unavailable, "the binary arrived damaged from where it is stored").
 			WithCause(fmt.Errorf("%d bytes with digest %s, want %d with %s", size, digest, artifact.Size, artifact.Digest))
 	}
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/bucket"
 	"k6x/internal/disk"
 )
@@ -32,6 +33,8 @@ type Config struct {
 	Size   int64            // limit for binaries and records, in bytes; 0 means none
 	Logger *slog.Logger     // nil discards
 	Clock  func() time.Time // nil means time.Now
+
+	Observe blob.Observer // as that of a [bucket.Config]
 }
 
 // Store is a [bucket.Store] in a directory.
@@ -61,7 +64,7 @@ func open(cfg Config, steps disk.FS) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the store in %s: %w", cfg.Dir, err)
 	}
-	s, err := bucket.NewIn(context.Background(), p, bucket.Config{Size: cfg.Size, Logger: cfg.Logger, Clock: cfg.Clock})
+	s, err := bucket.NewIn(context.Background(), p, bucket.Config{Size: cfg.Size, Logger: cfg.Logger, Clock: cfg.Clock, Observe: cfg.Observe})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open the store in %s: %w", cfg.Dir, err), p.Close())
 	}

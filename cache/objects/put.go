@@ -97,7 +97,7 @@ func (s *Store) commit(ctx context.Context, draft *dir.Draft, object Object) (Ob
 	s.commits.Lock()
 	defer s.commits.Unlock()
 	if !s.lock.Locked() {
-		return Object{}, k6x.Errorf(k6x.Busy, "this store is about to stop").WithHint("Try again in a few seconds.")
+		return Object{}, k6x.Errorf(k6x.Busy, "this store is about to stop").WithRetry(5 * time.Second)
 	}
 	switch first, err := s.Get(ctx, object.ID); {
 	case err == nil:

@@ -121,5 +121,5 @@ func (p *publisher) do(ctx context.Context, method, digest string, entry *cache.
 
 func (p *publisher) fault(reason string, cause error) error {
 	return k6x.Errorf(k6x.Unavailable, "the binary is there, but the store that clients get it from cannot take it: %s", reason).
-		WithHint("Try again later.").WithCause(cause)
+		WithRetry(time.Minute).WithCause(cause)
 }

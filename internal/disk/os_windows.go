@@ -20,5 +20,16 @@ func IsOnly(info fs.FileInfo) bool { return info.Mode().IsRegular() }
 // State returns what tells that a file is another one or was changed. That is not known here.
 func State(fs.FileInfo) (inode uint64, changed int64) { return 0, 0 }
 
+// Free returns how many bytes are free for this user on the disk that a directory is on, and how many it has.
+func Free(dir string) (free, size int64, err error) {
+	name, err := windows.UTF16PtrFromString(dir)
+	if err != nil {
+		return 0, 0, err
+	}
+	var available, total uint64
+	err = windows.GetDiskFreeSpaceEx(name, &available, &total, nil)
+	return int64(available), int64(total), err
+}
+
 // Windows cannot flush a directory; NTFS journals its entries.
 func syncDir(string) error { return nil }

@@ -70,9 +70,7 @@ func (p *Proxy) silentError(t target) *k6x.Error {
 	if !ok {
 		return k6x.Errorf(k6x.Unavailable, "%s did not answer", t.host)
 	}
-	e := k6x.Errorf(k6x.Unavailable, "%s did not answer and is left alone for ten minutes", t.host)
-	e.RetryAfter = max(0, r.until.Sub(p.now()))
-	return e
+	return k6x.Errorf(k6x.Unavailable, "%s did not answer and is left alone for ten minutes", t.host).WithRetry(max(0, r.until.Sub(p.now())))
 }
 
 // Check returns an error unless a module may be fetched from its own host, as far as that is known without a

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/module"
 
@@ -109,7 +110,7 @@ func badChecksum(b *Blame, match []string) *k6x.Error {
 
 func unverified(b *Blame, match []string) *k6x.Error {
 	return k6x.Errorf(k6x.Unavailable, "the checksum database does not vouch for %s", b.labelOf(match[1])).
-		WithHint("Try again a little later. For a private module the operator sets GONOSUMDB or GOPRIVATE.")
+		WithHint("For a private module the operator sets GONOSUMDB or GOPRIVATE.").WithRetry(time.Minute)
 }
 
 func newerGo(b *Blame, match []string) *k6x.Error {
@@ -192,8 +193,7 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 		return k6x.Errorf(k6x.NotFound, "%s is not to be found", subject).
 			WithHint("Check its name and version. If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 	}
-	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", subject).
-		WithHint("Try again a little later.")
+	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", subject).WithRetry(10 * time.Second)
 }
 
 // compileHeader is how the go command announces what the compiler or linker says of a package.

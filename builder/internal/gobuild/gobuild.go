@@ -54,7 +54,7 @@ func outOfSpace() *k6x.Error {
 
 func outOfMemory() *k6x.Error {
 	return k6x.Errorf(k6x.Unavailable, "the build was stopped by the system").
-		WithHint("Try again a little later. The service may be short of memory.")
+		WithHint("The service may be short of memory.").WithRetry(time.Minute)
 }
 
 func wrongBinary(format string, args ...any) *k6x.Error {

@@ -3,6 +3,7 @@
 package azblob
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/xml"
@@ -52,16 +53,31 @@ func Open(container string, params url.Values, patience time.Duration) (*Bucket,
 	}}, nil
 }
 
+// faults are what codes of the service stand for
+// (https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes).
+var faults = map[string]blob.Fault{
+	"AuthenticationFailed": blob.Credentials, "InvalidAuthenticationInfo": blob.Credentials, "NoAuthenticationInformation": blob.Credentials,
+	"ContainerNotFound": blob.NoBucket, "ContainerBeingDeleted": blob.NoBucket, "ContainerDisabled": blob.NoBucket, "ServerBusy": blob.Throttled,
+}
+
 // explain reads an error of the service. The answer to a HEAD has a header only.
-func explain(header http.Header, body []byte) (code, message string) {
-	var answer struct{ Code, Message string }
+func explain(_ int, header http.Header, body []byte) blob.ServiceError {
+	var answer struct{ Code, Message, AuthenticationErrorDetail string }
 	if xml.Unmarshal(body, &answer) != nil {
 		answer.Message = fmt.Sprintf("%.200q", body)
 	}
-	if code := header.Get("X-Ms-Error-Code"); code != "" {
-		answer.Code = code
+	if answer.AuthenticationErrorDetail != "" {
+		answer.Message += " " + answer.AuthenticationErrorDetail
 	}
-	return answer.Code, answer.Message
+	e := blob.ServiceError{Code: cmp.Or(header.Get("X-Ms-Error-Code"), answer.Code), Message: answer.Message}
+	switch e.Fault = faults[e.Code]; { // the code is the same for all that can be wrong with credentials
+	case e.Fault != blob.Credentials:
+	case strings.Contains(e.Message, "expired"), strings.Contains(e.Message, "not valid in the specified time frame"):
+		e.Fault = blob.Expired
+	case strings.Contains(e.Message, "date header too old"):
+		e.Fault = blob.Clock
+	}
+	return e
 }
 
 func escape(name string, whole bool) string {

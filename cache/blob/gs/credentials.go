@@ -22,6 +22,9 @@ import (
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
+
+	"k6x/cache/blob"
+	"k6x/cache/blob/internal/rest"
 )
 
 const scope = "https://www.googleapis.com/auth/cloud-platform"
@@ -136,6 +139,25 @@ func fetch(ctx context.Context, from oauth2.TokenSource) (*oauth2.Token, error) 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// refused returns an error of a server of tokens as one of a [blob.Bucket], if the server has answered.
+func refused(err error) error {
+	e, ok := errors.AsType[*oauth2.RetrieveError](err)
+	if !ok || e.Response == nil {
+		return err
+	}
+	answer := &blob.ServiceError{Status: e.Response.StatusCode, Code: e.ErrorCode, Message: e.ErrorDescription}
+	switch {
+	case answer.Status >= http.StatusInternalServerError:
+	case rest.Skewed(e.Response.Header):
+		answer.Fault = blob.Clock
+	case strings.Contains(strings.ToLower(answer.Message), "expired"):
+		answer.Fault = blob.Expired
+	default:
+		answer.Fault = blob.Credentials
+	}
+	return answer
 }
 
 // signer signs URLs as a service account

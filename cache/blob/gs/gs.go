@@ -71,17 +71,18 @@ func Open(ctx context.Context, name string, params url.Values, patience time.Dur
 	if credentials.tokens != nil {
 		b.client.Authorize = func(r *http.Request) error {
 			token, err := fetch(r.Context(), credentials.tokens)
-			if err == nil {
-				token.SetAuthHeader(r)
+			if err != nil {
+				return refused(err)
 			}
-			return err
+			token.SetAuthHeader(r)
+			return nil
 		}
 	}
 	return b, nil
 }
 
 // explain reads an error of the service.
-func explain(_ http.Header, body []byte) (code, message string) {
+func explain(status int, _ http.Header, body []byte) (e blob.ServiceError) {
 	var answer struct {
 		Error struct {
 			Message string
@@ -89,12 +90,20 @@ func explain(_ http.Header, body []byte) (code, message string) {
 		}
 	}
 	if json.Unmarshal(body, &answer) != nil {
-		return "", fmt.Sprintf("%.200q", body)
+		answer.Error.Message = fmt.Sprintf("%.200q", body)
 	}
-	if len(answer.Error.Errors) > 0 {
-		code = answer.Error.Errors[0].Reason
+	if e.Message = answer.Error.Message; len(answer.Error.Errors) > 0 {
+		e.Code = answer.Error.Errors[0].Reason
 	}
-	return code, answer.Error.Message
+	switch {
+	case strings.HasSuffix(strings.ToLower(e.Code), "ratelimitexceeded"):
+		e.Fault = blob.Throttled
+	case status == http.StatusUnauthorized:
+		e.Fault = blob.Credentials
+	case status == http.StatusNotFound && strings.Contains(e.Message, "bucket does not exist"): // has the code of an object that does not
+		e.Fault = blob.NoBucket
+	}
+	return e
 }
 
 func escape(name string) string {

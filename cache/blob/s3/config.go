@@ -24,6 +24,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"gopkg.in/ini.v1"
+
+	"k6x/cache/blob"
 )
 
 // config is what the parameters of a URL and the environment say of a bucket:
@@ -253,7 +255,7 @@ func (c *chain) RetrieveWithCredContext(cc *credentials.CredContext) (credential
 		errs = append(errs, err)
 	}
 	// Not wrapped: that a file of credentials is missing is not that an object is.
-	return credentials.Value{}, fmt.Errorf("%v", errors.Join(errs...))
+	return credentials.Value{}, fmt.Errorf("%w: %v", blob.ErrCredentials, errors.Join(errs...))
 }
 
 // Retrieve implements credentials.Provider.
@@ -322,7 +324,21 @@ func (r *assumedRole) RetrieveWithCredContext(cc *credentials.CredContext) (cred
 		return credentials.Value{}, err
 	}
 	r.Options.AccessKey, r.Options.SecretKey, r.Options.SessionToken = own.AccessKeyID, own.SecretAccessKey, own.SessionToken
-	return r.STSAssumeRole.RetrieveWithCredContext(cc)
+	value, err := r.STSAssumeRole.RetrieveWithCredContext(cc)
+	return value, refused(err)
+}
+
+// refused returns an error of the service that roles come from as one of a [blob.Bucket], if it has answered.
+func refused(err error) error {
+	e, ok := errors.AsType[credentials.ErrorResponse](err)
+	if !ok || e.STSError.Code == "" {
+		return err
+	}
+	fault := cmp.Or(faults[e.STSError.Code], blob.Credentials)
+	if strings.HasPrefix(e.STSError.Message, "Signature expired") || strings.HasPrefix(e.STSError.Message, "Signature not yet current") {
+		fault = blob.Clock
+	}
+	return &blob.ServiceError{Status: http.StatusForbidden, Code: e.STSError.Code, Message: e.STSError.Message, Fault: fault}
 }
 
 // Retrieve implements credentials.Provider.

@@ -66,15 +66,32 @@ func Open(name string, params url.Values, patience time.Duration) (*Bucket, erro
 	return &Bucket{name, minio.Core{Client: client}, c.secure, transport}, nil
 }
 
+// faults are what codes of the service stand for (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
+var faults = map[string]blob.Fault{
+	"InvalidAccessKeyId": blob.Credentials, "SignatureDoesNotMatch": blob.Credentials, "InvalidToken": blob.Credentials, "NotSignedUp": blob.Credentials,
+	"XAdminUserNotFound":           blob.Credentials, // of versitygw
+	"AuthorizationHeaderMalformed": blob.Credentials, "InvalidClientTokenId": blob.Credentials, "UnrecognizedClientException": blob.Credentials,
+	"ExpiredToken": blob.Expired, "ExpiredTokenException": blob.Expired, "TokenRefreshRequired": blob.Expired, "RequestExpired": blob.Expired,
+	"RequestTimeTooSkewed": blob.Clock, "RequestInTheFuture": blob.Clock, "NoSuchBucket": blob.NoBucket,
+	"PermanentRedirect": blob.Region, "TemporaryRedirect": blob.Region, "InvalidRegion": blob.Region, "IllegalLocationConstraintException": blob.Region,
+	"SlowDown": blob.Throttled, "SlowDownRead": blob.Throttled, "SlowDownWrite": blob.Throttled, "Throttling": blob.Throttled, "ThrottlingException": blob.Throttled,
+}
+
 // explain returns an error of the client as one of a [blob.Bucket].
 func explain(err error) error {
 	answer, ok := errors.AsType[minio.ErrorResponse](err)
 	if !ok || answer.StatusCode == 0 {
 		return err
 	}
-	e := &blob.ServiceError{Status: answer.StatusCode, Code: answer.Code, Message: answer.Message}
-	if answer.Code == "InvalidObjectState" || answer.Code == "ObjectNotInActiveTierError" { // archived: as good as gone
+	e := &blob.ServiceError{Status: answer.StatusCode, Code: answer.Code, Message: answer.Message, Fault: faults[answer.Code]}
+	switch {
+	case answer.Code == "InvalidObjectState" || answer.Code == "ObjectNotInActiveTierError": // archived: as good as gone
 		e.Status = http.StatusNotFound
+	case answer.Region != "" && (answer.Code == "AuthorizationHeaderMalformed" || e.Fault == "" && (e.Status == http.StatusBadRequest || e.Status/100 == 3)):
+		e.Fault = blob.Region
+	}
+	if e.Fault == blob.Region && answer.Region != "" {
+		e.Message += " The bucket is in the region " + answer.Region + "."
 	}
 	return e
 }

@@ -20,6 +20,7 @@ import (
 	"k6x/builder/fast"
 	"k6x/builder/native"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cmd/internal/cli"
 	"k6x/event"
 	"k6x/resolver"
@@ -28,25 +29,33 @@ import (
 
 // App is the service with all it is made of.
 type App struct {
-	options  Options
-	logger   *slog.Logger
-	host     k6x.Platform
-	tools    *Tools
-	engine   *native.Engine
-	resolver *resolver.Resolver
-	store    *binaries
-	logs     *cache.Logs
-	events   event.Stream // of builds
-	limit    *builder.Limit
-	dedup    *builder.Dedup
-	Service  *service.Service
-	preload  []service.Target
-	work     sync.WaitGroup
+	options   Options
+	logger    *slog.Logger
+	host      k6x.Platform
+	tools     *Tools
+	engine    *native.Engine
+	resolver  *resolver.Resolver
+	store     *binaries
+	logs      *cache.Logs
+	events    event.Stream // of builds
+	limit     *builder.Limit
+	dedup     *builder.Dedup
+	Service   *service.Service
+	tokens    *service.Tokens
+	metrics   *service.Metrics
+	observer  func(place string) blob.Observer // of exchanges with places for binaries
+	health    health
+	storePart *part // of health
+	sizes     goCaches
+	preload   []service.Target
+	work      sync.WaitGroup
 }
 
 // New makes the service. It does not listen yet.
 func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error) {
-	a := &App{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}}
+	a := &App{options: o, logger: logger, host: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}, metrics: service.NewMetrics()}
+	a.observer = a.metrics.ObserveStore()
+	a.addParts()
 	cfg, err := a.validate()
 	if err != nil {
 		return nil, err
@@ -96,14 +105,13 @@ func (a *App) validate() (service.Config, error) {
 		}
 		a.preload = append(a.preload, targets...)
 	}
-	var tokens *service.Tokens
 	if o.AuthTokenFile != "" {
-		if tokens, err = service.LoadTokens(o.AuthTokenFile); err != nil {
+		if a.tokens, err = service.LoadTokens(o.AuthTokenFile); err != nil {
 			return fail(err)
 		}
 	}
 	return service.Config{
-		URL: base, Trusted: trusted, Tokens: tokens, Compress: o.Compress, BasePath: o.BasePath, Redirect: o.RedirectDownloads, Publish: o.Publish,
+		URL: base, Trusted: trusted, Tokens: a.tokens, Compress: o.Compress, BasePath: o.BasePath, Redirect: o.RedirectDownloads, Publish: o.Publish,
 		MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge, BuildMaxAge: o.BuildMaxAge, Logger: a.logger,
 	}, nil
 }
@@ -114,6 +122,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.tools, err = OpenTools(ctx, ToolsConfig{Env: o.Env, Direct: o.Direct, Sandbox: o.Sandbox, Logger: a.logger}); err != nil {
 		return err
 	}
+	a.announce()
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
 		return k6x.Errorf(k6x.Internal, "the cache directory cannot be made: %w", err).
 			WithHint("Choose another one with --cache-dir.")
@@ -140,9 +149,10 @@ func (a *App) open(ctx context.Context) (err error) {
 
 // assemble stacks what was opened.
 func (a *App) assemble(cfg service.Config) {
-	o, metrics := a.options, service.NewMetrics()
+	o, metrics := a.options, a.metrics
 	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
-	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: metrics.Counter, Logger: a.logger}) // a.engine alone runs go build always
+	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
+	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
 	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
@@ -152,33 +162,9 @@ func (a *App) assemble(cfg service.Config) {
 	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
 	cfg.Settings, cfg.Progress, cfg.Version = a.engine.Settings(), a.events.Running, a.version()
 	cfg.Pin = func(key string) { a.store.Pin(key) }
+	cfg.Parts = a.health.Parts
 	a.Service = service.New(cfg)
 	a.observe(metrics)
-}
-
-// observe makes visible what is known besides requests and builds.
-func (a *App) observe(metrics *service.Metrics) {
-	report, level := a.tools.Cage.Report(), slog.LevelInfo
-	if a.options.Lifetime == builder.OneShot {
-		level = slog.LevelDebug
-	}
-	a.logger.Log(context.Background(), level, "sandbox", "state", report.State, "lacks", report.Lacks)
-	metrics.Sandbox(report.State)
-	if a.tools.Shared != nil {
-		a.tools.Shared.register(metrics)
-	}
-	gauge := func(name, help string, value func() int) {
-		metrics.Gauge(name, help, func() float64 { return float64(value()) })
-	}
-	gauge("k6x_builds_running", "Builds under way.", func() int { return a.limit.Stats().Running })
-	gauge("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() int { return a.limit.Stats().Waiting })
-	gauge("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() int { return a.limit.Stats().Behind })
-	metrics.Gauge("k6x_store_bytes", "Bytes of stored binaries and records.", func() float64 { return float64(a.store.Stats().Bytes) })
-	gauge("k6x_store_artifacts", "Stored binaries.", func() int { return a.store.Stats().Artifacts })
-	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })
-	gauge("k6x_registries_stale", "Registries that are out of reach.", func() int {
-		return len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale }))
-	})
 }
 
 // logBuilds returns a sink that logs builds that have ended.
@@ -201,6 +187,7 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.resolver.Run(ctx) })
 	a.work.Go(func() { a.Service.Preload(ctx, a.preload) })
 	a.work.Go(func() { a.maintain(ctx) })
+	a.work.Go(func() { a.health.run(ctx) })
 	a.work.Go(func() { a.Service.Compress(ctx) })
 }
 

@@ -34,4 +34,8 @@ func (a *App) Build(ctx context.Context, platform k6x.Platform, list k6x.List, m
 }
 
 // Trim bounds Go's caches, as an app that was started does from time to time.
-func (a *App) Trim(ctx context.Context) { TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger) }
+func (a *App) Trim(ctx context.Context) {
+	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
+	a.sizes.builds.Store(builds)
+	a.sizes.modules.Store(modules)
+}

@@ -47,6 +47,6 @@ func (a *App) trimStore(ctx context.Context) {
 		return
 	}
 	if err := a.store.trim(ctx); err != nil && ctx.Err() == nil {
-		a.logger.Warn("the store was not trimmed", "store", storeName(a.options.Store), "error", err)
+		a.logger.Warn("the store was not trimmed", "store", withoutSecrets(a.options.Store), "error", err)
 	}
 }

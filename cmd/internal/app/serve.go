@@ -19,6 +19,13 @@ import (
 // lets downloads end for a while.
 func Run(ctx context.Context, o Options, logger *slog.Logger, stdout io.Writer) (err error) {
 	o.Lifetime = builder.Resident
+	hangups := make(chan struct{}, 1) // also while it starts
+	defer cli.OnHangup(func() {
+		select {
+		case hangups <- struct{}{}:
+		default:
+		}
+	})()
 	a, err := New(ctx, o, logger)
 	if err != nil {
 		return err
@@ -38,7 +45,24 @@ func Run(ctx context.Context, o Options, logger *slog.Logger, stdout io.Writer) 
 				cmp.Or(o.Program, "k6x service"), cli.LocalURL(addr), base+"/"+a.host.String()+"/k6,k6/x/redis")
 			logger.Info("listening", "addr", addr.String(), "toolchain", a.tools.Tool.Version, "cache_dir", o.CacheDir)
 			a.Start(background)
+			a.work.Go(func() { a.reloads(background, hangups) })
 		},
 		Stopping: a.Service.Drain,
 	})
+}
+
+// reloads reads tokens and registries anew for each signal until ctx ends.
+func (a *App) reloads(ctx context.Context, signals <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		if err := errors.Join(a.tokens.Reload(), a.resolver.Reload(ctx)); err != nil {
+			a.logger.Error("tokens and registries were read again, and cannot all be used", "error", err)
+			continue
+		}
+		a.logger.Info("tokens and registries were read again")
+	}
 }

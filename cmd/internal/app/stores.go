@@ -9,9 +9,11 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/bucket"
 	"k6x/cache/dir"
 	"k6x/cache/tier"
@@ -24,6 +26,9 @@ type binaries struct {
 	leases builder.Leaser                                    // nil: no other service builds for this store
 	scrub  func(context.Context) (bucket.ScrubReport, error) // nil: nothing to check
 	trim   func(context.Context) error                       // nil: it bounds itself
+	bucket *bucket.Store                                     // that services share; nil: there is none
+	probe  func(ctx context.Context, thorough bool) error    // whether it works, as [bucket.Store.Probe]; nil: that is the disk's matter
+	dir    string                                            // of a store in a directory that was named; "": it is below the cache directory
 	opened closers
 }
 
@@ -40,11 +45,21 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 		if u.Host != "" || u.RawQuery != "" || u.Scheme != "" && u.Path == "" {
 			return nil, &cli.UsageError{Err: errors.New("a directory is given to --store with three slashes, as file:///var/lib/k6x")}
 		}
-		return a.openDir(cmp.Or(pathOf(u), filepath.Join(o.CacheDir, "store")), o.StoreSize)
+		b, err := a.openDir(cmp.Or(pathOf(u), filepath.Join(o.CacheDir, "store")), o.StoreSize)
+		if err == nil {
+			b.dir, a.storePart.every = pathOf(u), time.Second // it knows at once whether its disk is full
+		}
+		return b, err
 	case "mem":
 		return &binaries{Limited: bucket.Memory(bucket.Config{Size: o.StoreSize})}, nil
 	}
-	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Logger: a.logger})
+	count := a.observer("bucket")
+	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Logger: a.logger, Observe: func(method string, took time.Duration, err error) {
+		count(method, took, err)
+		if blob.FaultOf(err) != "" {
+			a.storePart.failed()
+		}
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +71,7 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	}
 	b := &binaries{
 		Limited: tier.New(local.Limited.(*dir.Store), remote, a.logger),
-		scrub:   local.scrub, trim: remote.Trim, opened: append(local.opened, remote.Close),
+		scrub:   local.scrub, trim: remote.Trim, bucket: remote, probe: remote.Probe, opened: append(local.opened, remote.Close),
 	}
 	if !o.BuildAlone {
 		b.leases = bucket.NewLeases(remote, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
@@ -73,7 +88,7 @@ func pathOf(u *url.URL) string {
 }
 
 func (a *App) openDir(path string, size int64) (*binaries, error) {
-	store, err := dir.Open(dir.Config{Dir: path, Size: size, Logger: a.logger})
+	store, err := dir.Open(dir.Config{Dir: path, Size: size, Logger: a.logger, Observe: a.observer("directory")})
 	if err != nil {
 		return nil, err
 	}
@@ -92,12 +107,3 @@ func (b *binaries) SignedURL(ctx context.Context, key string) (string, error) {
 
 // close ends the use of the store.
 func (b *binaries) close() error { return b.opened.close() }
-
-// storeName names the store in the log: without credentials or options.
-func storeName(store string) string {
-	name, _, _ := strings.Cut(store, "?")
-	if u, err := url.Parse(name); err == nil {
-		return u.Redacted()
-	}
-	return ""
-}

@@ -82,8 +82,8 @@ func printError(w io.Writer, program string, err error) {
 		if e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
 			text += ": " + e.Err.Error() // the user of a command line looks after this machine
 		}
-		if e.Hint != "" {
-			text += "\n" + e.Hint
+		if advice := e.Advice(); advice != "" {
+			text += "\n" + advice
 		}
 	}
 	fmt.Fprintln(w, k6x.Printable(text))

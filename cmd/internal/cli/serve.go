@@ -6,6 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"k6x"
@@ -56,6 +59,26 @@ func Serve(ctx context.Context, s Server) error {
 		return server.Close()
 	}
 	return nil
+}
+
+// OnHangup has f called for each SIGHUP from now on, which does not end the process, until stop is called.
+func OnHangup(f func()) (stop func()) {
+	hangups, stopped := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				f()
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(hangups)
+		close(stopped)
+	}
 }
 
 // LocalURL returns the URL of a listener for this machine.

@@ -73,9 +73,17 @@ func Logger(w io.Writer, level slog.Level, format string) (*slog.Logger, error) 
 	case "text":
 		return TextLogger(w, level), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: inSeconds})), nil
 	}
 	return nil, &UsageError{Err: fmt.Errorf("--log-format is text or json, not %q", format)}
+}
+
+// inSeconds writes a duration in seconds, which its name says: JSON has no units.
+func inSeconds(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.Float64(a.Key+"_s", a.Value.Duration().Seconds())
+	}
+	return a
 }
 
 // TextLogger returns a logger that writes lines for people to w.

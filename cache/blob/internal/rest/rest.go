@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -36,8 +37,8 @@ type Client struct {
 	Pause time.Duration // the longest before another try
 	// Authorize adds credentials to a request.
 	Authorize func(*http.Request) error
-	// Explain reads the code and the message of an answer that is an error.
-	Explain func(header http.Header, body []byte) (code, message string)
+	// Explain reads an answer that is an error: all but its status.
+	Explain func(status int, header http.Header, body []byte) blob.ServiceError
 }
 
 // Request is one request. Its body is asked for with each try.
@@ -49,11 +50,12 @@ type Request struct {
 }
 
 // Do sends a request until the service does what it is asked to. Its error for a status of 300 or more is a
-// *[blob.ServiceError]. The caller closes the body of the response.
+// *[blob.ServiceError], that for want of credentials a blob.ErrCredentials: what fetches these tries again for itself, so that a few
+// times are enough. The caller closes the body of the response.
 func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 	for try := 1; ; try++ {
 		response, err := c.once(ctx, r)
-		if err == nil || try == tries || ctx.Err() != nil || !again(err) || try == 3 && errors.Is(err, errCredentials) {
+		if err == nil || try == tries || ctx.Err() != nil || !again(err) || try == 3 && errors.Is(err, blob.ErrCredentials) {
 			return response, err
 		}
 		timer := time.NewTimer(min(100*time.Millisecond<<min(try, 6), c.Pause))
@@ -65,9 +67,6 @@ func (c *Client) Do(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 }
-
-// errCredentials says that there are no credentials for a request. What fetches them tries again for itself, so that a few times are enough.
-var errCredentials = errors.New("credentials for the bucket")
 
 // again reports whether the same request may be done after an error.
 func again(err error) bool {
@@ -90,7 +89,14 @@ func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
 		}
 	}
 	if err := c.Authorize(request); err != nil {
-		err = fmt.Errorf("%w: %v", errCredentials, err) // not wrapped: that a file of credentials is missing is not that a blob is
+		if e, ok := errors.AsType[*blob.ServiceError](err); ok {
+			return nil, e
+		}
+		unavailable := blob.ErrCredentials
+		if _, ok := errors.AsType[net.Error](err); ok { // where they come from may answer later
+			unavailable = errUnreached
+		}
+		err = fmt.Errorf("%w: %v", unavailable, err) // not wrapped: that a file of credentials is missing is not that a blob is
 		return nil, errors.Join(ctx.Err(), err)
 	}
 	response, err := c.HTTP.Do(request)
@@ -105,8 +111,21 @@ func (c *Client) once(ctx context.Context, r Request) (*http.Response, error) {
 	}
 	defer response.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(response.Body, maxError)) // what there is of it
-	code, message := c.Explain(response.Header, body)
-	return nil, &blob.ServiceError{Status: response.StatusCode, Code: code, Message: message}
+	e := c.Explain(response.StatusCode, response.Header, body)
+	e.Status = response.StatusCode
+	if (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden) && Skewed(response.Header) {
+		e.Fault = blob.Clock
+	}
+	return nil, &e
+}
+
+var errUnreached = errors.New("credentials for the bucket cannot be fetched now")
+
+// Skewed reports whether the clock of the machine that answered with header differs so much from the one of this machine that signatures are
+// not accepted.
+func Skewed(header http.Header) bool {
+	at, err := http.ParseTime(header.Get("Date"))
+	return err == nil && time.Since(at).Abs() > 5*time.Minute
 }
 
 // Discard sends a request whose answer says nothing that is of use.

@@ -21,7 +21,9 @@ func newClient(t *testing.T) *Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	return &Client{
 		HTTP: &http.Client{Transport: transport}, Pause: time.Millisecond, Authorize: func(*http.Request) error { return nil },
-		Explain: func(_ http.Header, body []byte) (string, string) { return "", string(body) },
+		Explain: func(_ int, _ http.Header, body []byte) blob.ServiceError {
+			return blob.ServiceError{Message: string(body)}
+		},
 	}
 }
 
@@ -94,7 +96,7 @@ func TestTryingAgainEndsWithTheContext(t *testing.T) {
 	client := newClient(t)
 	client.Pause = time.Hour
 	ctx, cancel := context.WithCancel(t.Context())
-	client.Explain = func(http.Header, []byte) (string, string) { cancel(); return "", "" }
+	client.Explain = func(int, http.Header, []byte) blob.ServiceError { cancel(); return blob.ServiceError{} }
 	if _, err := client.Do(ctx, Request{Method: http.MethodGet, URL: url}); !errors.Is(err, context.Canceled) && requests.Load() != 1 {
 		t.Errorf("got %v after %d requests", err, requests.Load())
 	}
