@@ -29,6 +29,13 @@ type Launcher struct {
 	// Clean passes over kept binaries: versions are looked for anew.
 	Clean bool
 
+	// Optional are names that a command may need, but can do without: see [Without].
+	Optional []string
+
+	// Fails reports whether an executable ends with an error at its start. One that does is used only for what no other has.
+	// Nil: none does.
+	Fails func(ctx context.Context, path string) bool
+
 	// Permit returns an error unless a list may be used, also for kept binaries. Nil: all may.
 	Permit func(list k6x.List) error
 
@@ -43,8 +50,22 @@ const tries = 100
 // removed before release is called, or this process has become another.
 //
 // If there is no such binary yet, it is fetched from the first source that can give it. If no source
-// answers, a kept binary that has more will do.
+// answers, a kept binary that has more, or lacks what is optional, will do.
 func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
+	release = func() {}
+	err = Without(needs, l.Optional, l.printText, func(list k6x.List) error {
+		found, held, err := l.get(ctx, list)
+		if err == nil {
+			release()
+			b, release = found, held
+		}
+		return err
+	})
+	return b, release, err
+}
+
+// get is Get for a list of which nothing is left out.
+func (l *Launcher) get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
 	for range tries {
 		if b, err = l.find(ctx, needs); err != nil {
 			return binaries.Binary{}, nil, err
@@ -63,10 +84,7 @@ func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, 
 
 // find returns a kept binary, which is fetched from a source if need be.
 func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary, err error) {
-	if needs, err = WithK6(needs); err == nil {
-		err = l.permit(needs)
-	}
-	if err != nil {
+	if err := l.permit(needs); err != nil {
 		return binaries.Binary{}, err
 	}
 	if !l.Clean {
@@ -85,22 +103,41 @@ func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	if answered || l.Clean {
 		return b, err
 	}
-	more, ok := l.Dir.FindMore(ctx, l.Platform, needs, func(b binaries.Binary) bool { return l.mayUse(b, needs) })
-	if !ok {
-		return binaries.Binary{}, err
+	why := "has more than what is needed"
+	for _, list := range []k6x.List{needs, required(needs, l.Optional)} {
+		other, ok := l.Dir.FindAny(ctx, l.Platform, list, func(b binaries.Binary) bool { return l.mayUse(b, needs) && l.starts(ctx, b) })
+		if ok {
+			l.print(true, "%s %s, and is used as no builder answers: %s\n%v", other.Path, why, other.List(), err)
+			return other, nil
+		}
+		why = "has what the script cannot do without"
 	}
-	l.print(true, "%s has more than what is needed, and is used as no builder answers: %s\n%v", more.Path, more.List(), err)
-	return more, nil
+	return binaries.Binary{}, err
+}
+
+// starts reports whether a kept binary does not end with an error at its start.
+func (l *Launcher) starts(ctx context.Context, b binaries.Binary) bool {
+	if l.Fails == nil {
+		return true
+	}
+	release, err := l.Dir.Use(ctx, b) // it is checked before it is run
+	if err != nil {
+		return false
+	}
+	defer release()
+	return !l.Fails(ctx, b.Path)
 }
 
 // Resolve returns the versions that list has now, and the source that says so.
 func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List, by string, err error) {
-	if list, err = WithK6(list); err != nil {
-		return nil, "", err
-	}
-	_, err = l.try(ctx, func(name string, from Builder) error {
-		by = name
-		pinned, err = from.Resolve(ctx, l.Platform, list)
+	err = Without(list, l.Optional, l.printText, func(list k6x.List) error {
+		_, err := l.try(ctx, func(name string, from Builder) error {
+			found, err := from.Resolve(ctx, l.Platform, list)
+			if err == nil {
+				pinned, by = found, name
+			}
+			return err
+		})
 		return err
 	})
 	return pinned, by, err
@@ -158,6 +195,12 @@ func (l *Launcher) add(ctx context.Context, name string, from Builder, pinned k6
 	if err != nil && failed == nil { // no source can help
 		err = &ownError{err}
 	}
+	if err == nil && l.Fails != nil && l.Fails(ctx, b.Path) {
+		l.print(true, "%s does not start", b.Path)
+		if err := l.Dir.NoteFailure(b); err != nil {
+			l.print(true, "%v", err)
+		}
+	}
 	return b, err
 }
 
@@ -181,7 +224,7 @@ func isAnswer(err error) bool {
 
 // try calls f with one source after the other until one has answered, or no other can help.
 func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) error) (answered bool, err error) {
-	var why []string
+	var why, hints []string
 	var failed error // of the last source
 	for _, s := range l.Sources {
 		from, err := s.Open(ctx)
@@ -190,6 +233,9 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 			return true, err
 		case err != nil:
 			l.print(true, "%s is passed over: %s", s.Name, reason(err))
+			if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint != "" {
+				hints = append(hints, e.Hint)
+			}
 		default:
 			if failed != nil {
 				l.print(false, "%s; trying %s instead", why[len(why)-1], s.Name)
@@ -214,7 +260,7 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 	switch {
 	case failed == nil:
 		return false, k6x.Errorf(k6x.Unavailable, "a k6 has to be made, and there is nobody to make it:%s", all).
-			WithHint("Set K6X_BUILDER_SERVICE to the URL of a builder service, or install Go, or start Docker.")
+			WithHint("%s", strings.Join(hints, "\n"))
 	case len(l.Sources) == 1:
 		return false, failed
 	}
@@ -233,7 +279,11 @@ func reason(err error) string {
 }
 
 func (l *Launcher) print(detail bool, format string, args ...any) {
+	l.printText(detail, fmt.Sprintf(format, args...))
+}
+
+func (l *Launcher) printText(detail bool, text string) {
 	if l.Print != nil {
-		l.Print(detail, fmt.Sprintf(format, args...))
+		l.Print(detail, text)
 	}
 }

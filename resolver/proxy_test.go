@@ -175,7 +175,7 @@ func TestRedirectsAndErrorsOfRealServers(t *testing.T) {
 	front := httptest.NewServer(http.RedirectHandler(real.URL+"/go.k6.io/k6/@v/list", http.StatusFound))
 	u, _ := url.Parse(front.URL)
 	u.User = url.UserPassword("me", "secret")
-	p := proxyOf(t, web.NewClient(), "GOPROXY="+u.String())
+	p := proxyOf(t, web.NewClient(nil), "GOPROXY="+u.String())
 	if versions, err := p.Versions(t.Context(), "go.k6.io/k6"); err != nil || len(versions) != 4 || versions[0] != "v1.9.0-rc.1" {
 		t.Errorf("%v, %v", versions, err)
 	}
@@ -201,7 +201,7 @@ func TestRedirectsAreBounded(t *testing.T) {
 		}
 	}))
 	defer front.Close()
-	client := web.NewClient()
+	client := web.NewClient(nil)
 	client.Transport = front.Client().Transport
 	p := proxyOf(t, client, "GOPROXY="+front.URL)
 	for n, want := range map[int]string{0: "a redirect from https to http", 10: "", 20: "more than 10 redirects"} {

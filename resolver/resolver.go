@@ -38,7 +38,7 @@ type Config struct {
 	// when its context ends; nil: as this process does.
 	Run            func(cmd *exec.Cmd, dir string) error
 	Egress         *egress.Proxy // the way to the network that Env has for that go command; nil: it connects by itself
-	Client         *http.Client  // nil: one with sane timeouts that honours the proxy variables of the environment
+	Client         *http.Client  // nil: one with sane timeouts that uses the proxies of Egress or, without, of Env
 	Refresh        time.Duration // how often registries at a URL are revalidated; 0: 10 minutes
 	VersionsMaxAge time.Duration // life of a version list; 0: 5 minutes
 	Logger         *slog.Logger  // nil: discard
@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	cfg.Refresh, cfg.VersionsMaxAge = cmp.Or(max(cfg.Refresh, 0), 10*time.Minute), cmp.Or(max(cfg.VersionsMaxAge, 0), 5*time.Minute)
 	cfg.Logger, cfg.Go = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)), cmp.Or(cfg.Go, "go")
 	if cfg.Client == nil {
-		cfg.Client = web.NewClient()
+		cfg.Client = web.NewClient(cfg.Egress.Upstream(cfg.Env))
 	}
 	var err error
 	if cfg.AllowModules, err = cleanPatterns(cfg.AllowModules); err != nil {

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,7 +41,7 @@ it, GET /store/ID/download sends it. An id is stored once: another upload is ref
 	}
 	f := cmd.Flags()
 	f.Uint16VarP(&o.port, "port", "p", 9000, "`port` to listen on; 0 is any that is free")
-	f.StringVarP(&o.dir, "store-dir", "c", filepath.Join(cache.DefaultDir(), "objects"), "`directory` to keep objects in")
+	f.StringVarP(&o.dir, "store-dir", "c", cache.DefaultDir("objects"), "`directory` to keep objects in")
 	f.StringVarP(&o.downloadURL, "download-url", "d", "", "base `URL` that clients see, in front of /store (default as they ask)")
 	f.Var(&o.maxObject, "max-object", "`bytes` that one object may have")
 	f.Var(&o.size, "store-size", "`bytes` that all objects may have; 0 is no limit")
@@ -59,6 +58,9 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 		if cfg.DownloadURL, err = cli.ParseURL("download-url", o.downloadURL, "a base URL such as https://store.example.com"); err != nil {
 			return err
 		}
+	}
+	if o.dir == "" {
+		return cli.NoHome("store-dir")
 	}
 	if o.maxObject < 1 {
 		return &cli.UsageError{Err: fmt.Errorf("--max-object is at least 1")}

@@ -54,9 +54,9 @@ func (o *depsOptions) run(ctx context.Context, args []string, stdin io.Reader, s
 		for _, source := range need.Sources {
 			shown.print(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
 		}
-	}
-	for _, url := range report.Remote {
-		shown.print(true, url+" was not looked into: k6 will fetch it")
+		if need.Optional {
+			shown.print(true, need.Name+" is optional: it is loaded in code only")
+		}
 	}
 	list, err := o.list(ctx, needs, shown)
 	if err != nil {
@@ -89,7 +89,7 @@ func (o *depsOptions) list(ctx context.Context, needs k6x.List, shown *screen) (
 	if err != nil {
 		return nil, err
 	}
-	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Print: shown.print}
+	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Print: shown.print, Optional: o.optional}
 	pinned, by, err := l.Resolve(ctx, list)
 	if err == nil {
 		shown.print(true, "resolved by "+by)

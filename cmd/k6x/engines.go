@@ -23,7 +23,7 @@ func (o *builderOptions) openGo(ctx context.Context, shown *screen) (*app.Tools,
 	if err == nil {
 		shown.print(true, "sandbox: "+t.Cage.Report().String())
 	}
-	return t, err
+	return t, wrongUsage(err)
 }
 
 // openNative opens the engine that builds with the go command here, and its resolver.
@@ -109,7 +109,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.L
 	}
 	env, err := gotool.Fetching(append(env, o.Env...), o.Direct)
 	if err != nil {
-		return nil, err
+		return nil, wrongUsage(err)
 	}
 	engine, err := container.New(ctx, container.Config{
 		Image: o.image, Network: o.network, Env: env, Dir: "", Logger: shown.logger(),

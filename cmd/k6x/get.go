@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +58,7 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 	defer shown.close()
 	platform, list, err := o.target(argument)
 	if err != nil {
-		return err
+		return wrongUsage(err)
 	}
 	service, err := o.dial(shown)
 	if err != nil {
@@ -103,6 +104,9 @@ func (o *getOptions) target(argument string) (k6x.Platform, k6x.List, error) {
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
 		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
+	}
+	if strings.Contains(argument, "://") {
+		return platform, nil, k6x.Errorf(k6x.Invalid, "%q is neither an http or https URL nor a list", argument)
 	}
 	list, err := k6x.ParseList(argument)
 	return platform, list, err

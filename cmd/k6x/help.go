@@ -16,15 +16,27 @@ func (o *runOptions) help(root *cobra.Command, shown *screen) error {
 	if err := root.Help(); err != nil {
 		return err
 	}
+	fmt.Fprintln(root.OutOrStdout())
+	return o.becomeKept(root, []string{"help"}, shown)
+}
+
+// helpOfK6 writes the flags of k6x, and the help that a command line of k6 asks for.
+func (o *runOptions) helpOfK6(root *cobra.Command, args []string, shown *screen) error {
+	fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
+	return o.becomeKept(root, args, shown)
+}
+
+// becomeKept has a kept k6 help, if there is one: for its help none is made.
+func (o *runOptions) becomeKept(root *cobra.Command, args []string, shown *screen) error {
 	out := root.OutOrStdout()
 	if dir, b, ok := o.kept(root.Context()); ok {
 		if release, err := dir.Use(root.Context(), b); err == nil {
 			shown.close()
-			fmt.Fprintf(out, "\nThe help of k6 itself:\n\n")
-			return become(root.Context(), b.Path, []string{"help"}, nil, release)
+			fmt.Fprintf(out, "The help of k6 itself:\n\n")
+			return become(root.Context(), b.Path, args, nil, release)
 		}
 	}
-	fmt.Fprintf(out, "\nThe help of k6 itself comes with the first k6: k6x run --help\n")
+	fmt.Fprintf(out, "The help of k6 itself comes with the first k6, which k6x version gets.\n")
 	return nil
 }
 
@@ -40,7 +52,7 @@ func newHelpCommand(o *runOptions) *cobra.Command {
 				if found, _, err := root.Find(args); err == nil && found != root {
 					return found.Help()
 				}
-				return runK6(root, o, append([]string{"help"}, args...))
+				return runK6(root, o, append(args, "--help"))
 			}
 			return runK6(root, o, nil)
 		},

@@ -3,8 +3,12 @@ package main
 import (
 	"archive/tar"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +50,9 @@ const registry = `{
   "k6/x/hello": {"module": "example.com/xk6-hello", "versions": ["v0.1.0", "v0.1.1", "v0.2.1"], "repo": {"stars": 7}},
   "k6/x/world": {"module": "example.com/xk6-world", "versions": ["v0.1.0"], "repo": {"stars": 2}},
   "k6/x/broken": {"module": "example.com/xk6-broken", "versions": ["v0.1.0"], "repo": {"stars": 99}},
+  "k6/x/newer": {"module": "example.com/xk6-newer", "versions": ["v0.2.0"]},
+  "k6/x/panics": {"module": "example.com/xk6-panics", "versions": ["v0.1.0"]},
+  "k6/x/cgo": {"module": "example.com/xk6-cgo", "versions": ["v0.1.0"], "cgo": true},
   "out": {"module": "example.com/xk6-out", "versions": ["v0.1.0"]},
   "subcommand:sub": {"module": "example.com/xk6-sub", "versions": ["v0.1.0"]}
 }`
@@ -102,7 +109,7 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
-			"tar": tarFile,
+			"tar": tarFile, "website": website,
 		},
 	})
 }
@@ -143,6 +150,20 @@ func tarFile(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(errors.Join(w.AddFS(os.DirFS(ts.MkAbs(args[1]))), w.Close(), file.Close()))
 }
 
+// website is the command VAR DIR, which serves the files in a directory by https, has k6x trust it and sets VAR to its URL. The file local.js
+// imports /lib/lib.js from there.
+func website(ts *testscript.TestScript, neg bool, args []string) {
+	server := httptest.NewUnstartedServer(http.FileServer(http.Dir(ts.MkAbs(args[1]))))
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+	server.StartTLS()
+	ts.Defer(server.Close)
+	file := ts.MkAbs("website.pem")
+	ts.Check(os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("local.js"), []byte("import '"+server.URL+"/lib/lib.js'\n"), 0o644))
+	ts.Setenv("SSL_CERT_FILE", file)
+	ts.Setenv(args[0], server.URL)
+}
+
 // damage changes a byte in the middle of each file that matches the pattern.
 func damage(ts *testscript.TestScript, neg bool, args []string) {
 	names, err := filepath.Glob(ts.MkAbs(args[0]))
@@ -179,6 +200,25 @@ func TestEachFlagHasAVariable(t *testing.T) {
 	if err := cli.SetFromEnvironment(newServiceCommand().Flags(), "k6x", func(name string) (string, bool) { v, ok := set[name]; return v, ok }); err == nil ||
 		!strings.Contains(err.Error(), "K6X_QUEUE") {
 		t.Errorf("a bad variable: %v", err)
+	}
+}
+
+// Nothing is kept in directories that somebody happens to be in, or at the root.
+func TestWithoutAHomeDirectoryTheCacheHasToBeNamed(t *testing.T) {
+	t.Setenv("K6X_CACHE_DIR", "")
+	for _, line := range []string{"run script.js", "build", "cache stats", "service"} {
+		var out, errors strings.Builder
+		root := newRoot()
+		cmd, _, err := root.Find(strings.Fields(line))
+		if err != nil {
+			cmd = root
+		}
+		if err := cmd.Flag("cache-dir").Value.Set(""); err != nil {
+			t.Fatal(err)
+		}
+		if got := cli.Run(context.Background(), root, strings.Fields(line), &out, &errors); got != cli.ExitUsage || !strings.Contains(errors.String(), "--cache-dir") {
+			t.Errorf("k6x %s: exit code %d\n%s", line, got, errors.String())
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -27,7 +28,9 @@ type builderOptions struct {
 	tokenFile  string
 	registries []string
 	filter     string
-	modules    []string // Go modules that the user named; no others may be built
+	modules    []string                                    // Go modules that the user named; no others may be built
+	optional   []string                                    // names that the script may do without
+	fails      func(ctx context.Context, path string) bool // as in [launcher.Launcher]
 	image      string
 	network    string
 	cacheDir   string

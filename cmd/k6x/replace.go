@@ -21,6 +21,7 @@ import (
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/launcher"
 	"k6x/resolver"
 )
 
@@ -54,35 +55,43 @@ type replacement struct {
 
 // getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
 // have versions, and is built anew each time, as the code may be different each time.
-func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, _ func(), err error) {
+func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (made program, release func(), err error) {
+	err = launcher.Without(needs, o.optional, shown.print, func(list k6x.List) (err error) {
+		made, err = o.buildReplaced(ctx, replace, platform, list, shown)
+		return err
+	})
+	return made, func() {}, err
+}
+
+func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, err error) {
 	tools, engine, r, err := o.openNative(ctx, shown)
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	defer func() { err = errors.Join(err, tools.Close()) }()
 	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
-		return program{}, nil, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
+		return program{}, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
 	}
 	fetched, err := os.MkdirTemp(home, "git-")
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
 	replaced, err := replace.replacements(ctx, tools, r, fetched, shown)
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	// Those that have versions; k6 is among them, also if it is replaced.
 	rest := slices.DeleteFunc(slices.Clone(needs), func(dep k6x.Dependency) bool {
 		return dep.Name != k6x.K6 && slices.ContainsFunc(replaced, func(x replacement) bool { return x.name == dep.Name })
 	})
 	if err := permitReplaced(r, rest, replaced); err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	modules, cgo, err := resolveReplaced(ctx, r, rest, replaced)
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	recipe := k6x.NewRecipe(platform, modules, cgo, engine.Settings())
 	by := make([]native.Replacement, len(replaced))
@@ -91,20 +100,20 @@ func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions
 	}
 	file := filepath.Join(home, "k6-"+replacedID(platform, recipe, replaced), platform.Executable())
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	out, err := cli.CreateOutput(file, "cache-dir")
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	defer out.Discard()
 	shown.print(true, "building here, with what is replaced")
 	built, err := engine.BuildReplaced(ctx, recipe, by, shown.watch(""), out)
 	if err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	if err := out.Commit(); err != nil {
-		return program{}, nil, err
+		return program{}, err
 	}
 	for _, raised := range built.Raised {
 		shown.print(false, raised.String())
@@ -117,7 +126,7 @@ func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions
 	if err := keepNewest(home, maxReplaced); err != nil { // one of them may be running, which keeps it on Windows
 		shown.print(true, err.Error())
 	}
-	return made, func() {}, nil
+	return made, nil
 }
 
 // versionsOf lists k6 and the extensions of a recipe with replaced modules.
@@ -154,7 +163,7 @@ func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *
 		}
 		src, err := source.Parse(from, dir)
 		if err != nil {
-			return nil, fmt.Errorf("--replace %s: %w", name, err)
+			return nil, &cli.UsageError{Err: fmt.Errorf("--replace %s: %w", name, err)}
 		}
 		if src.Remote != "" {
 			shown.display.Spin("fetching " + src.String())

@@ -15,6 +15,7 @@ import (
 
 	"k6x"
 	"k6x/cmd/internal/cli"
+	"k6x/internal/web"
 	"k6x/launcher"
 	"k6x/launcher/binaries"
 	"k6x/launcher/command"
@@ -28,13 +29,15 @@ type runOptions struct {
 	keepOptions
 	needOptions
 	replaceOptions
-	clean bool
-	dry   bool
+	clean   bool
+	dry     bool
+	explain bool
 }
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	o.needOptions.addFlags(f)
 	f.BoolVar(&o.clean, "clean", false, "look for the newest versions, whatever is kept")
+	f.BoolVar(&o.explain, "explain", false, "say what k6x does, and why; -v does so, too, and has k6 log in detail")
 	f.BoolVar(&o.dry, "dry", false, "do not run k6, print what would be run")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
@@ -56,7 +59,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	if err := cli.SetFromEnvironment(root.Flags(), root.Name(), os.LookupEnv); err != nil {
 		return err
 	}
-	shown := newScreen(root.ErrOrStderr(), line.Quiet, line.Verbose)
+	shown := newScreen(root.ErrOrStderr(), line.Quiet, line.Verbose || o.explain)
 	defer shown.close()
 	if line.Name == "" && !line.Version {
 		return o.help(root, shown)
@@ -68,12 +71,14 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 		}
 	}
 	if line.Help && line.Name != "x" {
-		fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
-		line.Script = "" // nothing of it is run
+		return o.helpOfK6(root, line.Args, shown)
 	}
 	report, needs, err := o.analyze(root.Context(), o.input(line, root.InOrStdin()), shown)
 	if err != nil {
 		return err
+	}
+	o.fails = func(ctx context.Context, path string) bool {
+		return process.Fails(ctx, path, environment(os.Environ()))
 	}
 	b, release, err := o.get(root.Context(), needs, shown)
 	if err != nil {
@@ -134,14 +139,21 @@ func (o *runOptions) input(line command.Command, stdin io.Reader) script.Input {
 
 // analyze finds the dependencies of a command. Builders may use the Go modules that the user has named.
 func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *screen) (script.Report, k6x.List, error) {
+	in.HTTP = web.NewClient(nil)
 	report, err := script.Analyze(ctx, in)
+	for _, line := range report.Unread {
+		shown.print(false, line)
+	}
 	for _, note := range report.Notes {
 		shown.print(true, note)
+	}
+	if _, ok := errors.AsType[*script.InputError](err); ok {
+		err = &cli.UsageError{Err: err}
 	}
 	if err != nil {
 		return script.Report{}, nil, err
 	}
-	o.modules = report.Modules
+	o.modules, o.optional = report.Modules, report.Optional()
 	list, err := report.List()
 	return report, list, err
 }
@@ -174,9 +186,9 @@ func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bo
 	if err != nil {
 		return program{}, nil, err
 	}
-	l := launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean}
+	l := launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean, Optional: o.optional, Fails: o.fails}
 	if o.filter != "" && !clean { // holds for kept binaries, too
-		r, err := o.openResolver(ctx, fetcher{env: os.Environ()}, shown)
+		r, err := o.openResolver(ctx, o.noFetcher(), shown)
 		if err != nil {
 			return program{}, nil, err
 		}

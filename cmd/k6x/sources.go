@@ -57,7 +57,7 @@ func (o *builderOptions) permit(shown *screen) func(context.Context, k6x.List) e
 		return nil
 	}
 	return func(ctx context.Context, list k6x.List) error {
-		r, err := o.resolver(ctx, fetcher{env: os.Environ()}, shown)
+		r, err := o.resolver(ctx, o.noFetcher(), shown)
 		if err != nil {
 			return err
 		}
@@ -68,11 +68,11 @@ func (o *builderOptions) permit(shown *screen) func(context.Context, k6x.List) e
 // dial returns a client of the builder service.
 func (o *builderOptions) dial(shown *screen) (*client.Client, error) {
 	if o.service == "" {
-		return nil, k6x.Errorf(k6x.Unavailable, "K6X_BUILDER_SERVICE is not set")
+		return nil, k6x.Errorf(k6x.Unavailable, "K6X_BUILDER_SERVICE is not set").WithHint("Set K6X_BUILDER_SERVICE to the URL of a builder service.")
 	}
 	base, err := client.ParseBase(o.service)
 	if err != nil {
-		return nil, err
+		return nil, &cli.UsageError{Err: err}
 	}
 	token, err := cli.Token(tokenVariable, o.tokenFile)
 	if err != nil {
@@ -87,6 +87,9 @@ type fetcher struct {
 	env  []string
 	run  func(cmd *exec.Cmd, dir string) error
 }
+
+// noFetcher is a fetcher that fetches none, for a resolver that knows the registries.
+func (o *builderOptions) noFetcher() fetcher { return fetcher{env: append(os.Environ(), o.Env...)} }
 
 // resolver returns one with f to fetch modules, whose registries are up to date.
 func (o *builderOptions) resolver(ctx context.Context, f fetcher, shown *screen) (*resolver.Resolver, error) {
@@ -114,9 +117,18 @@ func (o *builderOptions) checkLoaded(r *resolver.Resolver) error {
 // openResolver returns one whose copies of registries may be old.
 func (o *builderOptions) openResolver(ctx context.Context, f fetcher, shown *screen) (*resolver.Resolver, error) {
 	tool := cmp.Or(f.tool, &gotool.Tool{})
-	return resolver.New(ctx, resolver.Config{
+	r, err := resolver.New(ctx, resolver.Config{
 		Registries: o.registries, Filter: o.filter, AllowModules: strings.Join(o.modules, ","), AllowBuildSemvers: o.AllowBuildSemvers,
 		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: f.env, Run: f.run, Egress: tool.Egress,
 		Logger: shown.logger(),
 	})
+	return r, wrongUsage(err)
+}
+
+// wrongUsage returns an error of a command: a [cli.UsageError] if it is of kind Invalid, as one about a flag is.
+func wrongUsage(err error) error {
+	if err != nil && k6x.KindOf(err) == k6x.Invalid {
+		return &cli.UsageError{Err: err}
+	}
+	return err
 }

@@ -26,6 +26,15 @@ func (a answer) Error() string   { return fmt.Sprintf("the proxy of this machine
 func (a answer) Timeout() bool   { return a == http.StatusGatewayTimeout }
 func (a answer) Temporary() bool { return a.Timeout() }
 
+// Upstream returns a function that tells an [http.Transport] which proxy the operator has for a request of this process: that of p or, if it
+// is nil, of env, which is as for [Start].
+func (p *Proxy) Upstream(env []string) func(*http.Request) (*url.URL, error) {
+	if p == nil {
+		p = &Proxy{policy: readPolicy(env)}
+	}
+	return func(r *http.Request) (*url.URL, error) { return p.policy.upstream(r.URL) }
+}
+
 // through connects to address by way of an upstream proxy, which looks up the name. An error wraps errUpstream if it is
 // the upstream proxy that cannot be reached.
 func (p *Proxy) through(ctx context.Context, up *url.URL, address string) (_ net.Conn, err error) {

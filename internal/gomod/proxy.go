@@ -52,7 +52,7 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 		env[key] = value
 	}
 	if cfg.Client == nil {
-		cfg.Client = web.NewClient()
+		cfg.Client = web.NewClient(cfg.Egress.Upstream(cfg.Env))
 	}
 	if cfg.Run == nil {
 		cfg.Run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }

@@ -18,10 +18,13 @@ const (
 	maxRedirects = 10
 )
 
-// NewClient returns a client that honours the proxy variables of the environment. It is not led from an encrypted connection to one
+// NewClient returns a client that uses the proxies that proxy tells, as in [http.Transport]; nil: those of the environment. It is not led from an encrypted connection to one
 // that is not.
-func NewClient() *http.Client {
+func NewClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if proxy != nil {
+		transport.Proxy = proxy
+	}
 	transport.ResponseHeaderTimeout = headTime
 	transport.MaxIdleConnsPerHost = idle
 	return &http.Client{Transport: transport, CheckRedirect: checkRedirect}

@@ -4,6 +4,7 @@
 //	k6-<id>/k6[.exe]      the executable; id is a hash of its platform and versions
 //	k6-<id>/k6x.json      its record; the modification time is that of its last use
 //	k6-<id>/lock          held, shared, by launchers that are about to run it
+//	k6-<id>/fails         there if it did not start
 //	.work/lock            held while an entry comes to its place or leaves it
 //	.work/keys/<nn>       held by the one launcher that makes the binary of an id
 //	.work/tmp/<id>/       where it makes it
@@ -54,6 +55,7 @@ type Dir struct{ cfg Config }
 const (
 	recordName = "k6x.json"
 	lockName   = "lock"
+	failsName  = "fails"
 
 	canMoveOpen = runtime.GOOS != "windows" // a directory with open files in it can be renamed
 )
@@ -91,9 +93,15 @@ type Binary struct {
 	Size   int64     // bytes
 	Path   string    // of the executable
 	Used   time.Time // when it was last used
+	Fails  bool      // it did not start: another one is used for the same, if there is one
 
 	id      string
 	modTime int64 // of the executable when it was added, in nanoseconds since 1970
+}
+
+// NoteFailure keeps in mind that a binary does not start.
+func (d *Dir) NoteFailure(b Binary) error {
+	return fault(os.WriteFile(filepath.Join(d.home(b.id), failsName), nil, 0o644))
 }
 
 // Path returns the directory.

@@ -13,17 +13,17 @@ import (
 // maxEntries bounds how many entries are looked at.
 const maxEntries = 4096
 
-// Find returns the best binary for the platform that has the dependencies of list and nothing else: the
-// one with the newest versions, of k6 first and then of the others in the order of the list. A list
+// Find returns the best binary for the platform that has the dependencies of list and nothing else: of
+// those that start the one with the newest versions, of k6 first and then of the others in the order of the list. A list
 // without k6 means any release of it. Entries that cannot be read are passed over.
 func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, bool) {
 	return d.best(ctx, platform, list, func(b Binary) bool { return !hasMore(b, list) })
 }
 
-// FindMore is [Dir.Find] among the binaries that have more than list asks for, and that may be used for
-// all that. Of equals, the one used last is returned.
-func (d *Dir) FindMore(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
-	return d.best(ctx, platform, list, func(b Binary) bool { return hasMore(b, list) && may(b) })
+// FindAny is [Dir.Find] among all binaries that have the dependencies of list, whatever else they have. The best one that may be used is
+// returned; of equals, the one used last.
+func (d *Dir) FindAny(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
+	return d.best(ctx, platform, list, may)
 }
 
 // hasMore reports whether a binary has something that list does not name.
@@ -42,11 +42,14 @@ func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, ma
 		d.cfg.Logger.Warn("kept binaries cannot be looked at", "dir", d.cfg.Dir, "error", err)
 		return Binary{}, false
 	}
-	all = slices.DeleteFunc(all, func(b Binary) bool { return b.Platform != platform || !satisfies(b, list) || !may(b) })
-	if len(all) == 0 {
-		return Binary{}, false
-	}
-	return slices.MaxFunc(all, func(a, b Binary) int {
+	all = slices.DeleteFunc(all, func(b Binary) bool { return b.Platform != platform || !satisfies(b, list) })
+	slices.SortFunc(all, func(b, a Binary) int {
+		if a.Fails != b.Fails {
+			if a.Fails {
+				return -1
+			}
+			return 1
+		}
 		if n := semver.Compare(a.Versions[k6x.K6], b.Versions[k6x.K6]); n != 0 {
 			return n
 		}
@@ -56,7 +59,11 @@ func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, ma
 			}
 		}
 		return a.Used.Compare(b.Used)
-	}), true
+	})
+	if i := slices.IndexFunc(all, may); i >= 0 {
+		return all[i], true
+	}
+	return Binary{}, false
 }
 
 // satisfies reports whether a binary has all dependencies of list.

@@ -56,12 +56,29 @@ func TestTheBestBinaryIsFound(t *testing.T) {
 		"k6/x/faker":            "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
 		"k6@<1.10":              "k6@v1.8.1,k6/x/redis@v0.3.6",
 		"k6/x/faker@<0.4":       "", // may not be used
-		"k6/x/faker,k6/x/redis": "", // there is one with just that
+		"k6/x/faker,k6/x/redis": "k6@v1.10.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.5",
 	} {
-		b, ok := d.FindMore(t.Context(), linux, list(t, needs), noTop)
+		b, ok := d.FindAny(t.Context(), linux, list(t, needs), noTop)
 		if ok != (want != "") || ok && b.List().String() != want {
 			t.Errorf("%s and more: found %v %s, want %s", needs, ok, b.List(), want)
 		}
+	}
+}
+
+func TestABinaryThatDoesNotStartIsTheLastChoice(t *testing.T) {
+	d := newDir(t, Config{})
+	mustAdd(t, d, "k6@v1.8.1,k6/x/redis@v0.3.5", "older")
+	if err := d.NoteFailure(mustAdd(t, d, "k6@v1.8.1,k6/x/redis@v0.3.6", "newer")); err != nil {
+		t.Fatal(err)
+	}
+	for needs, want := range map[string]string{"k6/x/redis": "older", "k6/x/redis@v0.3.6": "newer"} {
+		b, ok := d.Find(t.Context(), linux, list(t, needs))
+		if !ok || b.Fails != (want == "newer") {
+			t.Errorf("%s: found %v %s", needs, ok, b.List())
+			continue
+		}
+		mustUse(t, d, b)()
+		wantBody(t, b, want)
 	}
 }
 

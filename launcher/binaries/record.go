@@ -136,7 +136,8 @@ func (d *Dir) read(id string, secret []byte) (Binary, error) {
 		return Binary{}, errors.New("record of a binary: it was not made by this user")
 	}
 	path := strings.TrimSuffix(name, recordName) + r.Platform.Executable()
-	return Binary{Meta: r.Meta, Digest: r.Digest, Size: r.Size, Path: path, Used: info.ModTime(), id: id, modTime: r.Stamp.ModTime}, nil
+	_, err = os.Lstat(filepath.Join(d.home(id), failsName))
+	return Binary{Meta: r.Meta, Digest: r.Digest, Size: r.Size, Path: path, Used: info.ModTime(), Fails: err == nil, id: id, modTime: r.Stamp.ModTime}, nil
 }
 
 const secretSize = 32 // bytes

@@ -10,7 +10,9 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"syscall"
+	"time"
 
 	"k6x"
 )
@@ -46,6 +48,17 @@ func Run(ctx context.Context, p Process) (exitCode int, err error) {
 		p.Env = os.Environ()
 	}
 	return run(ctx, p, append([]string{"k6"}, p.Args...))
+}
+
+// Fails reports whether a k6 ends with an error when it is asked for its version: something in it cannot be initialized. Env is as for
+// [Process].
+func Fails(ctx context.Context, path string, env []string) bool {
+	timed, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	cmd := exec.CommandContext(timed, path, "version")
+	cmd.Env = env
+	_, failed := errors.AsType[*exec.ExitError](cmd.Run())
+	return failed && timed.Err() == nil
 }
 
 func interrupted(ctx context.Context) error {

@@ -58,7 +58,7 @@ func (a *analysis) archive(ctx context.Context, name string, r io.ReaderAt, size
 			return err
 		}
 	}
-	id, _ := arc.resolve("file/-", meta.Filename)
+	id := arc.resolve("file/-", meta.Filename)
 	if strings.HasPrefix(meta.Filename, "https://") {
 		id = "https/" + strings.TrimPrefix(meta.Filename, "https://")
 	}
@@ -110,9 +110,14 @@ func (arc *archive) read(id string, limit int64) ([]byte, error) {
 	return disk.ReadAll(io.NewSectionReader(arc.r, found.offset, found.size), limit)
 }
 
-func (arc *archive) show(id string) string { return arc.name + "(" + id + ")" }
+func (arc *archive) show(id string) string {
+	if isRemote(id) {
+		return showURL(id)
+	}
+	return arc.name + "(" + id + ")"
+}
 
-func (arc *archive) resolve(importer, specifier string) (id, remote string) {
+func (arc *archive) resolve(importer, specifier string) string {
 	scheme, from, _ := strings.Cut(importer, "/")
 	if strings.HasPrefix(specifier, "https://") {
 		scheme, from = "https", ""
@@ -123,7 +128,7 @@ func (arc *archive) resolve(importer, specifier string) (id, remote string) {
 	name, kind := classify(specifier)
 	switch {
 	case kind == foreign:
-		return "", ""
+		return ""
 	case kind == rooted:
 		scheme = "file"
 	case !strings.HasPrefix(name, "/"):
@@ -133,13 +138,13 @@ func (arc *archive) resolve(importer, specifier string) (id, remote string) {
 		name = path.Join("/", host, name)
 	}
 	if scheme == "file" {
-		return "file" + anonymous(path.Clean(name)), ""
+		return "file" + anonymous(path.Clean(name))
 	}
-	id = "https" + path.Clean(name)
+	id := "https" + path.Clean(name)
 	if _, ok := arc.entries[id]; !ok {
-		return "", "https:/" + path.Clean(name)
+		return "https:/" + path.Clean(name)
 	}
-	return id, ""
+	return id
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -71,8 +72,8 @@ k6/x/n *
 	a.tar(https/x.example/r/n.js):1: *
 k6/x/o *
 	a.tar(https/x.example/o.js):1: *
-remote https://y.example/gone.js
-remote https://x.example/r/p.js
+unread https://y.example/gone.js (imported by a.tar(file/home/nobody/t/script.js):5) was not looked into: it is k6 that fetches it. If it needs an extension, name that, as in --with k6/x/redis
+unread https://x.example/r/p.js (imported by a.tar(https/x.example/r/m.js):1) was not looked into: it is k6 that fetches it. If it needs an extension, name that, as in --with k6/x/redis
 `
 	dir := t.TempDir()
 	data := testArchive(t)
@@ -155,7 +156,7 @@ func TestArchiveReadsNothingOfDataFiles(t *testing.T) {
 	}
 	defer f.Close()
 	counted := &countingReaderAt{r: f}
-	a := &analysis{limits: defaults, named: map[string]bool{}}
+	a := &analysis{limits: defaults, deadline: time.Now().Add(time.Minute), named: map[string]bool{}}
 	if err := a.main(t.Context(), path, counted, int64(len(data))); err != nil || !a.named["k6/x/a"] {
 		t.Fatal(err, a.named)
 	}

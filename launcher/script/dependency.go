@@ -11,6 +11,9 @@ import (
 // envDependencies is the variable with a list of dependencies such as "k6>=0.52;k6/x/faker>=0.3;top".
 const envDependencies = "K6_DEPENDENCIES"
 
+// envDefaults is the variable of k6 with constraints for dependencies that have none, such as {"k6":"=v1.8.1","k6/x/faker":">=0.3"}.
+const envDefaults = "K6_DEPENDENCIES_MANIFEST"
+
 const maxEnv = 16 << 10 // bytes in that variable
 
 // parseDependency reads a name with or without a constraint: "top", "k6>=0.52", "k6/x/faker > 0.2",

@@ -21,7 +21,7 @@ func tooLarge(err error) (text string, ok bool) {
 	return fmt.Sprintf("it is larger than the %s that are left for it", humanize.IBytes(uint64(max(0, e.Limit)))), true
 }
 
-// folder has modules in the file system; their ids are absolute paths. Links are not resolved: as in
+// folder has modules in the file system; their ids are absolute paths, or URLs of those that are not there. Links are not resolved: as in
 // k6, the imports of a module are relative to the path that it is imported by.
 type folder struct{ a *analysis }
 
@@ -29,8 +29,11 @@ func (d folder) read(id string, limit int64) ([]byte, error) { return disk.ReadF
 
 func (d folder) show(id string) string { return d.a.show(id) }
 
-// show returns path relative to the working directory if it is below that, else as it is.
+// show returns path relative to the working directory if it is below that, else as it is; a URL without its secrets.
 func (a *analysis) show(path string) string {
+	if isRemote(path) {
+		return showURL(path)
+	}
 	if a.report.Stdin != nil && path == filepath.Join(a.dir, "-") {
 		return "stdin"
 	}
@@ -41,22 +44,22 @@ func (a *analysis) show(path string) string {
 	return rel
 }
 
-func (d folder) resolve(importer, specifier string) (id, remote string) {
+func (d folder) resolve(importer, specifier string) string {
 	path, kind := classify(specifier)
 	if filepath.IsAbs(specifier) {
 		path, kind = specifier, relative
 	}
 	switch {
 	case kind == fetched:
-		return "", specifier
+		return specifier
 	case kind == foreign:
-		return "", ""
+		return ""
 	case kind == rooted || strings.HasPrefix(path, "/"):
-		return fromSlash(path, importer), ""
+		return fromSlash(path, importer)
 	case filepath.IsAbs(path):
-		return filepath.Clean(path), ""
+		return filepath.Clean(path)
 	}
-	return filepath.Join(filepath.Dir(importer), filepath.FromSlash(path)), ""
+	return filepath.Join(filepath.Dir(importer), filepath.FromSlash(path))
 }
 
 // fromSlash returns the file of a path of a URL. On Windows that has a volume of its own, or is on the

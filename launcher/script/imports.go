@@ -34,7 +34,7 @@ func parse(name, dir string, text []byte, depth int) source {
 		if lines[lit.text] == 0 {
 			lines[lit.text] = lit.line
 		}
-		if lit.alone {
+		if lit.directive {
 			src.pragmas = append(src.pragmas, lit)
 		}
 		if lit.imported && strings.HasPrefix(lit.text, extension) {

@@ -28,10 +28,9 @@ func (a *analysis) script(ctx context.Context, in Input) (dir string, err error)
 	}
 	info, err := os.Stat(path)
 	if err != nil && strings.Contains(in.Path, "://") {
-		id, remote := folder{a}.resolve(filepath.Join(a.dir, "-"), in.Path)
-		if remote != "" {
-			a.report.Remote = append(a.report.Remote, remote)
-			return a.dir, nil
+		id := folder{a}.resolve(filepath.Join(a.dir, "-"), in.Path)
+		if isRemote(id) {
+			return a.dir, a.remoteScript(ctx, id)
 		}
 		if id != "" {
 			path = id
@@ -92,7 +91,12 @@ func (a *analysis) main(ctx context.Context, path string, r io.ReaderAt, size in
 		return a.archive(ctx, a.show(path), r, size)
 	}
 	text, err := disk.ReadAll(io.NewSectionReader(r, 0, size), a.limits.file)
-	if large, ok := tooLarge(err); ok {
+	large, ok := tooLarge(err)
+	switch {
+	case ok && isRemote(path):
+		a.unfetched(module{id: path}, err)
+		return nil
+	case ok:
 		a.note("%s: it was not looked into: %s", a.show(path), large)
 		return nil
 	}

@@ -13,13 +13,14 @@ import (
 
 // mention is one place that names one dependency.
 type mention struct {
-	dep   k6x.Dependency
-	where string
+	dep      k6x.Dependency
+	where    string
+	optional bool // code loads it, which may do without
 }
 
 func (a *analysis) mention(dep k6x.Dependency, where string) {
 	a.named[dep.Name] = true
-	a.mentions = append(a.mentions, mention{dep, where})
+	a.mentions = append(a.mentions, mention{dep: dep, where: where})
 }
 
 // merge makes one need of all mentions of a name. A mention without a constraint adds none; two
@@ -32,10 +33,11 @@ func merge(mentions []mention) ([]Need, error) {
 		i, again := index[m.dep.Name]
 		if !again {
 			index[m.dep.Name] = len(needs)
-			needs = append(needs, Need{Dependency: m.dep, Sources: []Source{source}})
+			needs = append(needs, Need{Dependency: m.dep, Sources: []Source{source}, Optional: m.optional})
 			continue
 		}
 		need := &needs[i]
+		need.Optional = need.Optional && m.optional
 		if source.Constraint.Any() || slices.Contains(need.Sources, source) {
 			continue
 		}
@@ -84,7 +86,7 @@ func normal(c k6x.Constraint) string {
 }
 
 // at puts where before the message of err.
-func at(where string, err error) error {
+func at(where string, err error) *k6x.Error {
 	e := *k6x.AsError(err)
 	e.Message = where + ": " + e.Message
 	return &e

@@ -1,16 +1,20 @@
 package script
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
 
 // bom may come before the text of a file.
 const bom = "\ufeff"
 
 // literal is a string in the source text, or a template that nothing is put into.
 type literal struct {
-	text     string // as written, escapes and all
-	line     int    // from 1
-	alone    bool   // it is a statement of its own
-	imported bool   // it follows the word from or import
+	text      string // as written, escapes and all
+	line      int    // from 1
+	directive bool   // it is a statement of its own, before all others that are no directives
+	imported  bool   // it follows the word from or import
 }
 
 // scan calls visit for each literal of a script without its BOM, in order, and returns how deep its
@@ -39,20 +43,20 @@ type scanner struct {
 	templates []int  // depth at each ${ that is open
 	prev      byte   // the last byte that is neither space nor comment; 0 at the start
 	word      string // the identifier, keyword or number that ends with prev, if any
-	newline   bool   // there was a line end since prev
+	code      bool   // there was a token that is no part of a directive
 }
 
 // step goes on by one token.
 func (s *scanner) step() {
 	c := s.src[s.pos]
+	r, width := utf8.DecodeRuneInString(s.src[s.pos:])
 	switch {
 	case c == '\n':
 		s.line++
-		s.newline = true
 		s.run = 0
 		s.pos++
-	case c == ' ', c == '\t', c == '\r':
-		s.pos++
+	case unicode.IsSpace(r):
+		s.pos += width
 	case c == '/' && strings.HasPrefix(s.src[s.pos:], "//"):
 		s.skipLine()
 	case c == '/' && strings.HasPrefix(s.src[s.pos:], "/*"):
@@ -77,7 +81,8 @@ func (s *scanner) step() {
 
 // saw notes a token that ends with c.
 func (s *scanner) saw(c byte, word string) {
-	s.prev, s.word, s.newline = c, word, false
+	s.prev, s.word = c, word
+	s.code = s.code || word != "" || !strings.ContainsRune("\"';", rune(c))
 	s.run++
 	if c == ';' || c == ',' || c == '}' {
 		s.run = 0
@@ -113,16 +118,13 @@ func (s *scanner) skipComment() {
 	if n := strings.Index(s.src[s.pos+2:], "*/"); n >= 0 {
 		end = s.pos + 2 + n + 2
 	}
-	if lines := strings.Count(s.src[s.pos:end], "\n"); lines > 0 {
-		s.line += lines
-		s.newline = true
-	}
+	s.line += strings.Count(s.src[s.pos:end], "\n")
 	s.pos = end
 }
 
 // text reads a string in quotes. One without its closing quote ends with the line.
 func (s *scanner) text(quote byte) {
-	found := literal{line: s.line, alone: s.statementMayStart(), imported: s.word == "from" || s.word == "import"}
+	found := literal{line: s.line, directive: !s.code, imported: s.word == "from" || s.word == "import"}
 	s.pos++
 	for start := s.pos; s.pos < len(s.src); s.pos++ {
 		switch c := s.src[s.pos]; c {
@@ -130,7 +132,7 @@ func (s *scanner) text(quote byte) {
 			found.text = s.src[start:s.pos]
 			s.pos++
 			s.saw(quote, "")
-			found.alone = found.alone && s.statementEnds()
+			found.directive = found.directive && s.statementEnds()
 			s.visit(found)
 			return
 		case '\n':
@@ -209,14 +211,6 @@ func (s *scanner) regexp() {
 			return
 		}
 	}
-}
-
-// statementMayStart reports whether a statement can start here.
-func (s *scanner) statementMayStart() bool {
-	if s.prev == 0 || strings.ContainsRune(";{}", rune(s.prev)) {
-		return true
-	}
-	return s.newline && !strings.ContainsRune("([,=+-*/%&|^!~?:<>.", rune(s.prev))
 }
 
 // statementEnds reports whether nothing more of a statement follows on this line.

@@ -7,7 +7,7 @@
 //	    └─► esbuild (imports) ─► modules┘      ▲
 //	K6_DEPENDENCIES, --with, -o, k6 x NAME, package.json
 //
-// Nothing of a script is executed and nothing is fetched. A mistake that k6 itself explains better, such as a
+// Nothing of a script is executed. Modules of https URLs are fetched, as k6 will do. A mistake that k6 itself explains better, such as a
 // syntax error, is no error here but a note: k6 may just be run.
 package script
 
@@ -15,7 +15,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
+	"time"
 
 	"k6x"
 )
@@ -26,25 +28,27 @@ type Input struct {
 	Stdin      io.Reader                   // read only if Path is "-", and then to its end
 	Dir        string                      // where relative paths start; "" is the working directory
 	Env        func(string) (string, bool) // looks up environment variables; nil has none
+	HTTP       *http.Client                // fetches modules of URLs; nil: they are not read
 	Outputs    []string                    // the values of -o and --out, NAME or NAME=ARGUMENT
 	With       []string                    // the values of --with, "NAME" or "NAME CONSTRAINT"
 	Replaced   []string                    // the names that --replace has
 	Subcommand string                      // the NAME of "k6 x NAME", or ""
 }
 
-// Report is the dependencies of a command, and the files that were not read.
+// Report is the dependencies of a command, and what was not read.
 type Report struct {
 	Needs   []Need   // k6 first, the others by name; none if any k6 will do
 	Modules []string // the Go modules that the user named, sorted; no others are among the needs
-	Remote  []string // the URLs of modules that k6 will fetch, which were not read
-	Notes   []string // other files that were not understood or not read, and why, one line each
+	Unread  []string // modules of URLs that were not read, why, and what to do, one line each
+	Notes   []string // files that were not understood or not read, and why, one line each
 	Stdin   []byte   // the bytes read from Input.Stdin, to be given to k6; nil if nothing was read
 }
 
 // Need is a dependency, with the places that name it.
 type Need struct {
 	k6x.Dependency
-	Sources []Source // the first that names it, and all that have a constraint
+	Sources  []Source // the first that names it, and all that have a constraint
+	Optional bool     // it is loaded by require() or import() in code only, which a script may do without
 }
 
 // Source is a place that names a dependency.
@@ -65,10 +69,26 @@ func (r Report) List() (k6x.List, error) {
 	return k6x.NewList(deps...)
 }
 
+// Optional returns the names of the needs that the script may do without.
+func (r Report) Optional() []string {
+	var names []string
+	for _, need := range r.Needs {
+		if need.Optional {
+			names = append(names, need.Name)
+		}
+	}
+	return names
+}
+
+// InputError is a mistake on the command line or in a variable, not in a file.
+type InputError struct{ error }
+
+func (e *InputError) Unwrap() error { return e.error }
+
 // Analyze returns the dependencies of the command. An error is of kind [k6x.Invalid] if something is
 // malformed or two sources give different constraints, of kind [k6x.NotFound] if the script or a
 // module that it imports is not there, of kind [k6x.Forbidden] if a Go module is asked for that the
-// user did not name; its message says where.
+// user did not name; its message says where. It is an [InputError] if no file is to blame.
 func Analyze(ctx context.Context, in Input) (Report, error) {
 	return analyze(ctx, in, defaults)
 }
@@ -81,7 +101,7 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 	if in.Env == nil {
 		in.Env = func(string) (string, bool) { return "", false }
 	}
-	a := &analysis{dir: dir, limits: bounds, named: make(map[string]bool), byUser: make(map[string]bool)}
+	a := &analysis{dir: dir, limits: bounds, http: in.HTTP, deadline: time.Now().Add(bounds.duration), named: make(map[string]bool), byUser: make(map[string]bool)}
 	manifestDir := dir
 	if in.Path != "" {
 		if manifestDir, err = a.script(ctx, in); err != nil {
@@ -89,16 +109,17 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 		}
 	}
 	if err := a.flags(in); err != nil {
-		return Report{}, err
+		return Report{}, &InputError{err}
 	}
-	if err := a.manifest(manifestDir); err != nil {
-		return Report{}, err
-	}
+	a.manifest(manifestDir)
 	if a.report.Modules, err = a.goModules(); err != nil {
 		return Report{}, err
 	}
 	if a.report.Needs, err = merge(a.mentions); err != nil {
 		return Report{}, err
+	}
+	if err := a.defaults(in); err != nil {
+		return Report{}, &InputError{err}
 	}
 	if _, err := a.report.List(); err != nil {
 		return Report{}, err

@@ -116,7 +116,11 @@ func render(t *testing.T, report Report, err error) string {
 		}
 	}
 	for _, need := range report.Needs {
-		fmt.Fprintf(&b, "%s %s\n", need.Name, need.Constraint)
+		optional := ""
+		if need.Optional {
+			optional = " optional"
+		}
+		fmt.Fprintf(&b, "%s %s%s\n", need.Name, need.Constraint, optional)
 		for _, source := range need.Sources {
 			fmt.Fprintf(&b, "\t%s: %s\n", source.Where, source.Constraint)
 		}
@@ -124,8 +128,8 @@ func render(t *testing.T, report Report, err error) string {
 	for _, path := range report.Modules {
 		fmt.Fprintf(&b, "module %s\n", path)
 	}
-	for _, url := range report.Remote {
-		fmt.Fprintf(&b, "remote %s\n", url)
+	for _, line := range report.Unread {
+		fmt.Fprintf(&b, "unread %s\n", line)
 	}
 	for _, note := range report.Notes {
 		fmt.Fprintf(&b, "note %s\n", note)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -21,12 +22,13 @@ type limits struct {
 	stdin    int64         // bytes in a script or archive on stdin; more is an error
 	total    int64         // bytes in all modules
 	modules  int           // modules of one script
+	hops     int           // imports that lead from a script to a module of a URL
 	entries  int           // files in an archive; more is an error
 	depth    int           // expressions within expressions in a module
-	duration time.Duration // for all modules
+	duration time.Duration // for all modules, what is fetched included
 }
 
-var defaults = limits{file: 16 << 20, stdin: 256 << 20, total: 64 << 20, modules: 4096, entries: 1 << 17, depth: 20000,
+var defaults = limits{file: 16 << 20, stdin: 256 << 20, total: 64 << 20, modules: 4096, hops: 64, entries: 1 << 17, depth: 20000,
 	duration: 20 * time.Second}
 
 const maxNotes = 50
@@ -34,6 +36,8 @@ const maxNotes = 50
 type analysis struct {
 	dir      string // where relative paths start, absolute
 	limits   limits
+	http     *http.Client // nil: nothing is fetched
+	deadline time.Time    // for reading modules
 	mentions []mention
 	named    map[string]bool // the names in mentions
 	byUser   map[string]bool // the names that come from the user's own hand
@@ -48,9 +52,8 @@ func (a *analysis) note(format string, args ...any) {
 
 // files is where modules are: on disk or in an archive.
 type files interface {
-	// resolve returns the id of a module that is to be followed; remote is set if k6 fetches it instead.
-	// Both are zero if it is neither.
-	resolve(importer, specifier string) (id, remote string)
+	// resolve returns the id of a module that is to be followed: a URL if k6 will fetch it; "" if there is none.
+	resolve(importer, specifier string) string
 	// read returns the text of a module.
 	read(id string, limit int64) ([]byte, error)
 	// show returns id as messages have it.
@@ -63,27 +66,42 @@ type module struct {
 	text  []byte // if it was read already
 	from  string // the place that imports it
 	under string // the name it is imported by
-	must  bool
+	must  bool   // by import statements alone
+	hops  int    // imports from the script to it
 }
 
-// walk reads main and all local modules that it imports, directly or not, breadth first.
+// walk reads main and all modules that it imports, directly or not, breadth first: those by import statements, then those that only
+// code loads, as what those import is optional.
 func (a *analysis) walk(ctx context.Context, where files, main module) error {
-	deadline := time.Now().Add(a.limits.duration)
-	seen, remote := map[string]bool{main.id: true}, map[string]bool{}
+	main.must = true
+	seen := map[string]bool{main.id: true} // id: whether it is needed by import statements alone
 	left := a.limits.total
-	for queue := []module{main}; len(queue) > 0; queue = queue[1:] {
+	var later []module
+	for queue := []module{main}; len(queue)+len(later) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
-			a.note("%d modules or more were not looked into: it took longer than %s", len(queue), a.limits.duration)
+		if time.Now().After(a.deadline) {
+			a.note("%d modules or more were not looked into: it took longer than %s", len(queue)+len(later), a.limits.duration)
+			for _, m := range append(queue, later...) {
+				if isRemote(m.id) {
+					a.unfetched(m, context.DeadlineExceeded)
+				}
+			}
 			return nil
 		}
+		if len(queue) == 0 {
+			queue, later = later, nil
+		}
 		next := queue[0]
+		queue = queue[1:]
+		if seen[next.id] != next.must { // by an import statement it was read before
+			continue
+		}
 		if next.text == nil {
-			text, err := where.read(next.id, min(left, a.limits.file))
+			text, err := a.read(ctx, where, next, min(left, a.limits.file))
 			if err != nil {
-				if err := a.unread(where, next, err); err != nil {
+				if err := a.unread(ctx, where, next, err); err != nil {
 					return err
 				}
 				continue
@@ -102,31 +120,49 @@ func (a *analysis) walk(ctx context.Context, where files, main module) error {
 		for _, imp := range src.imports {
 			from := position(name, imp.line)
 			if imp.specifier == k6x.K6 || strings.HasPrefix(imp.specifier, "k6/") {
-				if err := a.builtin(imp, from); err != nil {
+				if err := a.builtin(imp, from, next.must && imp.must); err != nil {
 					return err
 				}
 				continue
 			}
-			id, url := where.resolve(next.id, imp.specifier)
+			m := module{id: a.resolve(where, next.id, imp.specifier), from: from, under: imp.specifier, must: next.must && imp.must, hops: next.hops + 1}
+			before, again := seen[m.id]
 			switch {
-			case url != "" && !remote[url]:
-				remote[url] = true
-				a.report.Remote = append(a.report.Remote, url)
-			case id == "" || seen[id]:
-			case len(seen) >= a.limits.modules:
+			case m.id == "" || again && (before || !m.must):
+			case !again && len(seen) >= a.limits.modules:
 				a.note("%s: %q was not looked into: the script has more than %d modules", from, imp.specifier, a.limits.modules)
 				return nil
+			case m.must:
+				seen[m.id] = true
+				queue = append(queue, m)
 			default:
-				seen[id] = true
-				queue = append(queue, module{id: id, from: from, under: imp.specifier, must: imp.must})
+				seen[m.id] = false
+				later = append(later, m)
 			}
 		}
 	}
 	return nil
 }
 
+func (a *analysis) resolve(where files, importer, specifier string) string {
+	if isRemote(importer) {
+		return resolveRemote(importer, specifier)
+	}
+	return where.resolve(importer, specifier)
+}
+
+func (a *analysis) read(ctx context.Context, where files, m module, limit int64) ([]byte, error) {
+	switch {
+	case !isRemote(m.id):
+		return where.read(m.id, limit)
+	case m.hops > a.limits.hops:
+		return nil, fmt.Errorf("it is more than %d imports away from the script", a.limits.hops)
+	}
+	return a.fetch(ctx, m.id, limit)
+}
+
 // builtin takes in an import of something that is part of k6 or of an extension.
-func (a *analysis) builtin(imp imported, from string) error {
+func (a *analysis) builtin(imp imported, from string, must bool) error {
 	if !strings.HasPrefix(imp.specifier, extension) {
 		return nil
 	}
@@ -134,11 +170,12 @@ func (a *analysis) builtin(imp imported, from string) error {
 		return at(from, err)
 	}
 	a.mention(k6x.Dependency{Name: imp.specifier}, from)
+	a.mentions[len(a.mentions)-1].optional = !must
 	return nil
 }
 
-func (a *analysis) pragmas(name string, alone []literal) error {
-	for _, lit := range alone {
+func (a *analysis) pragmas(name string, directives []literal) error {
+	for _, lit := range directives {
 		dep, ok, err := parsePragma(lit.text)
 		if err != nil {
 			return at(position(name, lit.line), err)
@@ -150,8 +187,12 @@ func (a *analysis) pragmas(name string, alone []literal) error {
 	return nil
 }
 
-// unread returns the error of a module that cannot be read, if k6 could not go on without it.
-func (a *analysis) unread(where files, m module, err error) error {
+// unread returns the error of a module that cannot be read, if k6 could not go on without it and will not say so itself.
+func (a *analysis) unread(ctx context.Context, where files, m module, err error) error {
+	if isRemote(m.id) {
+		a.unfetched(m, err)
+		return ctx.Err()
+	}
 	path := where.show(m.id)
 	if large, ok := tooLarge(err); ok {
 		a.note("%s: it was not looked into: %s", path, large)

@@ -2,7 +2,6 @@ package app
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"runtime"
 	"time"
@@ -53,7 +52,7 @@ func (s Sandbox) Limits() k6x.Limits {
 func (s Sandbox) Cage() (*cage.Cage, error) {
 	mode, err := cage.ParseMode(cmp.Or(s.mode, string(cage.Auto)))
 	if err != nil || s.cpu < 0 {
-		return nil, &cli.UsageError{Err: fmt.Errorf("--sandbox is auto, require or off, --build-cpu a duration such as 1h")}
+		return nil, &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "--sandbox is auto, require or off, --build-cpu a duration such as 1h")}
 	}
 	c, err := cage.New(cage.Config{Mode: mode, Limits: cage.Limits{
 		Memory: int64(s.memory), CPU: s.cpu, FileSize: maxFileSize, OpenFiles: maxOpenFiles, Output: maxPrinted,

@@ -116,7 +116,7 @@ func OneArg(description string) cobra.PositionalArgs {
 }
 
 // SetFromEnvironment sets flags that were not given from the variables of a program. A
-// variable for a flag that may be repeated holds one value a line.
+// variable for a flag that may be repeated holds one value a line. Without a home directory, --cache-dir has to be set.
 func SetFromEnvironment(flags *pflag.FlagSet, program string, lookup func(string) (string, bool)) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -135,7 +135,15 @@ func SetFromEnvironment(flags *pflag.FlagSet, program string, lookup func(string
 			}
 		}
 	})
+	if f := flags.Lookup("cache-dir"); f != nil && f.Value.String() == "" {
+		errs = append(errs, NoHome("cache-dir"))
+	}
 	return errors.Join(errs...)
+}
+
+// NoHome is the error for a flag that has no default where there is no home directory.
+func NoHome(flag string) error {
+	return &UsageError{Err: k6x.Errorf(k6x.Invalid, "there is no home directory to keep files below").WithHint("Name a directory with --%s.", flag)}
 }
 
 // variable returns the name of the environment variable of a flag.
