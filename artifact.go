@@ -23,6 +23,7 @@ type Build struct {
 	Toolchain string        `json:"toolchain"`
 	BuildList []Linked      `json:"build_list"` // the modules linked in, as debug/buildinfo names them
 	Lock      Lock          `json:"lock"`
+	Warnings  []string      `json:"warnings,omitempty"` // what the sources say against the binary, for a person
 }
 
 // Linked is one module of a build list with its checksum.

@@ -81,15 +81,15 @@ func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
 		says    string
 	}{
 		"a letter outside ASCII in an import path": {map[string]string{"": imports + "é\"\n-- é/e.go --\npackage e\n"}, "malformed import path"},
-		"a go.mod of another name":                 {map[string]string{"": requiring("example.com/other") + emptyPackage}, "is called example.com/other"},
+		"a go.mod of another name":                 {map[string]string{"": requiring("example.com/other") + emptyPackage}, "declares its path as example.com/other"},
 		"a dependency of another name": {map[string]string{
 			"":                       requiring("example.com/xk6-bad", "example.com/dep@v1.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep\"\n",
 			"example.com/dep@v1.0.0": requiring("example.com/other") + emptyPackage,
-		}, "is called example.com/other"},
+		}, "declares its path as example.com/other"},
 		"a major version that is not in the name": {map[string]string{
 			"":                          requiring("example.com/xk6-bad", "example.com/dep/v2@v2.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep/v2\"\n",
 			"example.com/dep/v2@v2.0.0": requiring("example.com/dep") + emptyPackage,
-		}, "is called example.com/dep"},
+		}, "declares its path as example.com/dep"},
 		"a go.mod without a name":              {map[string]string{"": "-- go.mod --\ngo 1.21\n" + emptyPackage}, "missing module line"},
 		"a go.mod that cannot be read":         {map[string]string{"": "-- go.mod --\nmodule example.com/xk6-bad\n\ngo 1.21\nignore a b\n" + emptyPackage}, "ignore directive"},
 		"a newer Go":                           {map[string]string{"": "-- go.mod --\nmodule example.com/xk6-bad\n\ngo 1.99\n" + emptyPackage}, "needs Go 1.99"},
@@ -122,7 +122,7 @@ func TestWhatGoBuildRefusesIsRefused(t *testing.T) {
 			"":                         requiring("example.com/xk6-bad", "example.com/dep@v1.0.0", "example.com/dep/a@v1.0.0") + "-- x.go --\npackage x\n\nimport _ \"example.com/dep/a\"\n",
 			"example.com/dep@v1.0.0":   emptyPackage + "-- a/a.go --\npackage a\n",
 			"example.com/dep/a@v1.0.0": emptyPackage,
-		}, "ambiguous import"},
+		}, "both have the package example.com/dep/a"},
 		"packages that differ in case": {map[string]string{
 			"":                       requiring("example.com/xk6-bad", "example.com/dep@v1.0.0", "example.com/Dep@v1.0.0") + "-- x.go --\npackage x\n\nimport (\n\t_ \"example.com/Dep\"\n\t_ \"example.com/dep\"\n)\n",
 			"example.com/dep@v1.0.0": emptyPackage,

@@ -26,9 +26,10 @@ func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
 	b := gobuild.NewBlame(ws.recipe, graph)
 	b.Replaced = ws.replaced
 	b.Unreached = e.Tool.Egress.Explain
+	b.Root = func(m module.Version) (string, error) { return ws.replaced.Root(e.mods, m) }
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {
-		root, err := ws.replaced.Root(e.mods, m)
+		root, err := b.Root(m)
 		return err == nil && imports(root, pkg, &left)
 	}
 	return b

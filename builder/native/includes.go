@@ -114,7 +114,7 @@ func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.
 		if ws.recipe.Cgo {
 			line += " cgo"
 		}
-		if sum != "" && e.includes.has(line) || ws.replaced[m.Path].Dir != "" { // a directory is its owner's
+		if sum != "" && e.includes.has(line) || ws.replaced.Dir(m) != "" { // a directory is its owner's
 			continue
 		}
 		root, err := e.mods.Extracted(ws.replaced.Module(m))

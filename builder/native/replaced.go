@@ -37,7 +37,7 @@ func (r Raised) String() string {
 // ReplacedBuild says what a binary with replaced modules is.
 type ReplacedBuild struct {
 	k6x.Build               // without a lock: it cannot be made again. The modules that were replaced have the version and sum of what replaced them
-	Replaced  []Replacement // sorted by path
+	Replaced  []Replacement // sorted by path; those that the go.mod of another one names, too
 	Raised    []Raised      // in the order of the recipe
 }
 
@@ -84,7 +84,7 @@ func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	build := ReplacedBuild{Build: k6x.Build{Toolchain: info.GoVersion}}
+	build := ReplacedBuild{Build: k6x.Build{Toolchain: info.GoVersion, Warnings: b.Warnings()}}
 	linked := make(map[string]string)
 	for _, dep := range info.Deps {
 		linked[dep.Path] = dep.Version
@@ -95,7 +95,11 @@ func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
 		build.BuildList = append(build.BuildList, k6x.Linked{Path: dep.Path, Version: from.Version, Sum: from.Sum})
 	}
 	for _, path := range slices.Sorted(maps.Keys(ws.replaced)) {
-		if _, ok := linked[path]; !ok {
+		version, ok := linked[path]
+		if ws.replaced[path].By != "" && (!ok || !ws.replaced.Has(module.Version{Path: path, Version: version})) {
+			continue
+		}
+		if !ok {
 			return ReplacedBuild{}, k6x.Errorf(k6x.Invalid, "nothing of the module %s is in the binary, so it cannot be replaced", path).
 				WithHint("Leave the replacement out, or check the name of the module.")
 		}

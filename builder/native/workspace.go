@@ -136,7 +136,7 @@ func (ws *Workspace) GoBuild(ctx context.Context) error {
 // Inspect reads the binary, which is never run, and the go.mod that was used, and returns what they say if that is what the
 // recipe asks for. Checked says that the go command has checked all lines of the go.sum, which later builds begin with then.
 func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) {
-	_, info, err := ws.inspect()
+	b, info, err := ws.inspect()
 	if err != nil {
 		return k6x.Build{}, err
 	}
@@ -152,7 +152,9 @@ func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) {
 			return k6x.Build{}, gobuild.FileError("reading the module versions", err)
 		}
 	}
-	return gobuild.Report(info, lock), nil
+	build := gobuild.Report(info, lock)
+	build.Warnings = b.Warnings()
+	return build, nil
 }
 
 // inspect returns what the binary says, with what finds out which module is at fault.

@@ -100,6 +100,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	defer e.Remove(dir)
 	blame := gobuild.NewBlame(recipe, &gomod.Graph{Roots: gobuild.Pins(recipe)}) // xk6 keeps the go.mod files to itself
 	blame.Unreached = e.Tool.Egress.Explain
+	blame.Root = (&gomod.Cache{Dir: e.Dirs.ModCache}).Root
 	output := filepath.Join(dir, gobuild.OutputName)
 	if err := e.run(ctx, recipe, blame, dir, output, report); err != nil {
 		return k6x.Build{}, err
@@ -108,7 +109,9 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	return gobuild.Deliver(ctx, w, output, started, gobuild.Report(info, k6x.Lock{}))
+	build := gobuild.Report(info, k6x.Lock{})
+	build.Warnings = blame.Warnings()
+	return gobuild.Deliver(ctx, w, output, started, build)
 }
 
 func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {

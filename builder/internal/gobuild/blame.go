@@ -16,6 +16,9 @@ type Blame struct {
 	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: it is not known.
 	Imports func(m module.Version, pkg string) bool
 
+	// Root returns the directory with the files of a module, which may not be there. Nil: there are none here.
+	Root func(m module.Version) (string, error)
+
 	// Unreached returns the error for what was printed, if it tells of a host that modules may not be fetched
 	// from. Nil: it is not known.
 	Unreached func(output string) *k6x.Error
@@ -48,7 +51,7 @@ func (b *Blame) owner(pkg string) (module.Version, bool) {
 
 // label returns the words for a module: with the names it was asked for as, if it was.
 func (b *Blame) label(m module.Version) string {
-	if r, ok := b.Replaced[m.Path]; ok {
+	if r := b.Replaced.of(m); r != nil {
 		return r.label(b.recipe)
 	}
 	for _, asked := range Modules(b.recipe) {

@@ -3,7 +3,9 @@ package gobuild
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +73,9 @@ func loading() []rule {
 		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: verifying (?:module|go\.mod): `), unverified},
 		{regexp.MustCompile(`(?:(\S+@\S+) )?requires go >= (\S+) \(running go`), newerGo},
 		{regexp.MustCompile(`download (go\S+) for \S+: toolchain not available`), noToolchain},
-		{regexp.MustCompile(`(\S+@\S+): parsing go\.mod:\n\s*module declares its path as: (\S+)`), renamed},
+		{regexp.MustCompile(`(\S+@\S+): parsing go\.mod:\n\s*module declares its path as: (\S+)\n\s*but was required as: (\S+)`), renamed},
+		{regexp.MustCompile(`ambiguous import: found package (\S+) in multiple modules:((?:\n\s+\S+ \S+.*)+)`), ambiguous},
+		{regexp.MustCompile(`malformed module path "([^"\s]+)"`), nameless},
 		{regexp.MustCompile(`build constraints exclude all Go files in (\S+)`), excluded},
 		{regexp.MustCompile(`import "(\S+)" is a program, not an importable package`), program},
 		{regexp.MustCompile(`: read (\S+): unexpected NUL in input`), notText},
@@ -127,21 +131,71 @@ func noToolchain(_ *Blame, match []string) *k6x.Error {
 }
 
 func renamed(b *Blame, match []string) *k6x.Error {
-	return k6x.Errorf(k6x.NotFound, "%s does not exist: the module is called %s", b.describeOf(match[1]), match[2]).
-		WithHint("Ask for it by its own path.")
+	return k6x.Errorf(k6x.NotFound, "%s declares its path as %s, but was required as %s", b.describeOf(match[1]), match[2], match[3]).
+		WithHint("Ask for it by its own path, or build it in the place of that where you are: k6x build --replace %s=%s.", match[2], match[1])
+}
+
+// ambiguous is for modules that have the same package, as when one of them was a part of the other once. An extension is at fault that leads
+// to one of them which k6 does not lead to or, if there is none, that leads to one.
+func ambiguous(b *Blame, match []string) *k6x.Error {
+	k6 := b.graph.Roots[0]
+	var clashing []module.Version
+	roots := make(map[module.Version][]module.Version)
+	culprit := -1
+	for line := range strings.Lines(strings.TrimSpace(match[2])) {
+		words := strings.Fields(line)
+		m := module.Version{Path: words[0], Version: words[1]}
+		clashing = append(clashing, m)
+		roots[m] = b.graph.RootsTo(func(n module.Version) bool { return n == m })
+		if len(without(roots[m], k6)) > 0 && (culprit < 0 || !slices.Contains(roots[m], k6) && slices.Contains(roots[clashing[culprit]], k6)) {
+			culprit = len(clashing) - 1
+		}
+	}
+	if culprit < 0 {
+		return k6x.Errorf(k6x.BuildFailed, "%s cannot be built: more than one module has the package %s:%s", b.list(), match[1], match[2])
+	}
+	m := clashing[culprit]
+	other, subject := clashing[(culprit+1)%len(clashing)], without(roots[m], k6)[0]
+	whose := b.k6()
+	if users := roots[other]; len(users) > 0 && !slices.Contains(users, k6) {
+		whose = b.label(users[0])
+	}
+	requires := b.label(subject) + " requires " + m.String()
+	if by := b.graph.RequiredBy(m); !slices.Contains(by, subject) {
+		requires = b.label(subject) + " needs " + by[0].String() + ", which requires " + m.String()
+	}
+	return k6x.Errorf(k6x.BuildFailed, "%s, which clashes with %s, which %s uses: both have the package %s", requires, other, whose, match[1]).
+		WithHint("Ask for a newer version of %s, or leave it out. Its author mends it by go get %s@latest.", subject.Path, m.Path)
+}
+
+// without returns a list without m.
+func without(list []module.Version, m module.Version) []module.Version {
+	return slices.DeleteFunc(slices.Clone(list), func(n module.Version) bool { return n == m })
 }
 
 func excluded(b *Blame, match []string) *k6x.Error {
 	subject := match[1]
-	if m, ok := splitDir(match[1]); ok {
+	m, ok := splitDir(match[1])
+	if ok {
 		subject = b.describe(m)
 	}
 	if b.recipe.Cgo {
 		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s", subject, b.recipe.Platform)
 	}
+	if _, dir := b.dir(strings.Replace(filepath.ToSlash(match[1]), "@"+m.Version, "", 1)); ok && dir != "" {
+		if with, _ := cgoFiles(dir, b.recipe.Platform); len(with) == 0 {
+			return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s, with cgo or without: it does not support the platform", subject, b.recipe.Platform).
+				WithHint("Leave it out, or ask for another platform.")
+		}
+		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it needs cgo", subject, b.recipe.Platform).WithHint(cgoHint, m)
+	}
 	return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s without cgo: it may need cgo, or does not support the platform", subject, b.recipe.Platform).
-		WithHint("Leave it out, or build it where cgo is on.")
+		WithHint(cgoHint, m)
 }
+
+// cgoHint says for a module, to whoever reads it, what builds with cgo.
+const cgoHint = "Leave it out, or build it where cgo is on: CGO_ENABLED=1 xk6 build --with %s, " +
+	"or k6build local or server with --enable-cgo and a catalog that says \"cgo\": true of it."
 
 func notText(b *Blame, match []string) *k6x.Error {
 	file := match[1]
@@ -190,10 +244,29 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 		}
 	}
 	if absent.MatchString(match[2]) {
-		return k6x.Errorf(k6x.NotFound, "%s is not to be found", subject).
-			WithHint("Check its name and version. If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
+		return b.absent(gomod.ParseVersion(match[1]), subject)
 	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", subject).WithRetry(10 * time.Second)
+}
+
+// nameless is for a module that only a replacement has, under a name that no server has.
+func nameless(b *Blame, match []string) *k6x.Error {
+	m := module.Version{Path: match[1], Version: b.selected[match[1]]}
+	return b.absent(m, b.describe(m))
+}
+
+// absent returns the error for a module that cannot be had, with the words for it.
+func (b *Blame) absent(m module.Version, words string) *k6x.Error {
+	for _, by := range b.extensionsTo(m) {
+		if f := b.graph.Files[by]; f != nil {
+			if with, ok := f.Replaces(m); ok {
+				why, hint := b.ignoredBy(by, m, m, with)
+				return k6x.Errorf(k6x.NotFound, "%s is not to be found: %s", words, why).WithHint("%s", hint)
+			}
+		}
+	}
+	return k6x.Errorf(k6x.NotFound, "%s is not to be found", words).
+		WithHint("Check its name and version. If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 }
 
 // compileHeader is how the go command announces what the compiler or linker says of a package.
@@ -218,7 +291,14 @@ func (b *Blame) uncompiled(text string) *k6x.Error {
 		return k6x.Errorf(k6x.BuildFailed, "%s cannot be linked:\n%s", b.list(), said)
 	case !ok:
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", pkg, said)
-	case m.Path == b.recipe.K6.Path:
+	}
+	if files := b.leftOut(pkg, text); files != "" {
+		return k6x.Errorf(k6x.BuildFailed, "%s does not compile without cgo, which leaves out %s:\n%s", b.describe(m), files, said).WithHint(cgoHint, m)
+	}
+	if why, hint := b.reason(m, text); why != "" {
+		return k6x.Errorf(k6x.BuildFailed, "%s does not compile: %s:\n%s", b.describe(m), why, said).WithHint("%s", hint)
+	}
+	if m.Path == b.recipe.K6.Path {
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", b.label(m), said).
 			WithHint("An extension may have raised the version of a module that k6 needs. Ask for fewer extensions or another version of k6.")
 	}
@@ -255,8 +335,11 @@ func (b *Blame) unpinned(pkg string) *k6x.Error {
 	tidy := "Run go mod tidy in the module and release it."
 	if m, ok := b.importer(pkg); ok {
 		subject, tidy = b.describe(m), "Run go mod tidy in "+m.Path+" and release it."
-		if dir := b.Replaced[m.Path].Dir; dir != "" {
-			tidy = "Run go mod tidy in " + dir + "."
+		if r := b.Replaced.of(m); r != nil && r.Dir != "" {
+			tidy = "Run go mod tidy in " + r.Dir + "."
+		}
+		if why, hint := b.reason(m, pkg); why != "" {
+			return k6x.Errorf(k6x.BuildFailed, "%s imports %s, which is not there: %s", subject, pkg, why).WithHint("%s", hint)
 		}
 	}
 	if owned {

@@ -123,6 +123,26 @@ Confirm the import path was entered correctly.
 	}
 }
 
+func TestWhatK6RaisesIsNamedIfTheCompilerSpeaksOfIt(t *testing.T) {
+	b := standinBlame()
+	k6, ext := b.graph.Roots[0], b.graph.Roots[1]
+	old, newer := module.Version{Path: "github.com/me/go-lib/v2", Version: "v2.0.0"}, module.Version{Path: "github.com/me/go-lib/v2", Version: "v2.1.0"}
+	b.graph.Files[ext].Require = append(b.graph.Files[ext].Require, old)
+	b.graph.Files[k6].Require = []module.Version{newer}
+	b.graph.Files[newer] = new(gomod.File)
+	b.selected[newer.Path] = newer.Version
+	for said, want := range map[string]string{
+		"undefined: lib.Old": "k6/x/world (example.com/xk6-world@v0.1.0) does not compile: it is written for github.com/me/go-lib/v2 v2.0.0, " +
+			"and k6 (go.k6.io/k6@v1.0.0) raises that to v2.1.0:\n",
+		"undefined: other": "k6/x/world (example.com/xk6-world@v0.1.0) does not compile:\n",
+	} {
+		text := "# example.com/xk6-world\nexample.com/xk6-world@v0.1.0/x.go:1:1: " + said + "\n"
+		if got := b.classify(text, text, false); !strings.HasPrefix(got.Message, want) {
+			t.Errorf("got %s\nwant %s", got.Message, want)
+		}
+	}
+}
+
 func TestMessageQuotesTheFirstLinesOnly(t *testing.T) {
 	long := "# example.com/xk6-world\n" + strings.Repeat("words.go:1:1: "+strings.Repeat("é", 60)+"\n", 1000)
 	got := standinBlame().classify(long, long, false)

@@ -1,0 +1,278 @@
+package gobuild
+
+import (
+	"fmt"
+	"go/ast"
+	"go/build"
+	"go/parser"
+	gotoken "go/token"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/module"
+
+	"k6x"
+	"k6x/internal/disk"
+)
+
+// Bounds on what is read of the sources of a build, and on what is said of them.
+const (
+	maxPackages = 1000
+	maxHead     = 1 << 20 // bytes of a file, for what it imports
+	maxSource   = 4 << 20 // bytes of a file that is read as a whole
+	maxWarnings = 20
+	mostFiles   = 5
+)
+
+// dir returns the directory with the files of a package, and its module; "" if they are not known.
+func (b *Blame) dir(pkg string) (m module.Version, dir string) {
+	m, ok := b.owner(pkg)
+	if !ok || b.Root == nil {
+		return m, ""
+	}
+	root, err := b.Root(m)
+	if err != nil {
+		return m, ""
+	}
+	return m, filepath.Join(root, filepath.FromSlash(strings.TrimPrefix(pkg, m.Path)))
+}
+
+// readPackage returns what the files say of a package that is built for a platform; nil if nothing can be read.
+func readPackage(dir string, platform k6x.Platform, cgo bool) *build.Package {
+	context := build.Default
+	context.GOOS, context.GOARCH, context.CgoEnabled = platform.OS, platform.Arch, cgo
+	context.GOROOT, context.GOPATH = "", ""
+	context.OpenFile = func(name string) (io.ReadCloser, error) {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(f, maxHead), f}, nil
+	}
+	p, _ := context.ImportDir(dir, 0) // that it cannot be built is the go command's to say
+	return p
+}
+
+// cgoFiles returns the Go files of a package that are compiled only with cgo, and those that are only without.
+func cgoFiles(dir string, platform k6x.Platform) (with, without []string) {
+	files := func(cgo bool) []string {
+		p := readPackage(dir, platform, cgo)
+		return append(p.GoFiles, p.CgoFiles...)
+	}
+	yes, no := files(true), files(false)
+	in := func(list []string) func(string) bool {
+		return func(name string) bool { return slices.Contains(list, name) }
+	}
+	return slices.DeleteFunc(slices.Clone(yes), in(no)), slices.DeleteFunc(no, in(yes))
+}
+
+// leftOut returns the words for files of a package, and of what it imports, that are left out as there is no cgo; "" if there are none, or if
+// text, which the compiler printed, cannot be about them.
+func (b *Blame) leftOut(pkg, text string) string {
+	m, dir := b.dir(pkg)
+	if b.recipe.Cgo || dir == "" || !strings.Contains(text, "undefined") {
+		return ""
+	}
+	var files []string
+	add := func(dir, prefix string) {
+		with, _ := cgoFiles(dir, b.recipe.Platform)
+		for _, name := range with {
+			files = append(files, prefix+name)
+		}
+	}
+	add(dir, strings.TrimPrefix(strings.TrimPrefix(pkg, m.Path)+"/", "/"))
+	for _, imported := range readPackage(dir, b.recipe.Platform, false).Imports {
+		if _, dir := b.dir(imported); dir != "" && mentions(text, imported) {
+			add(dir, imported+"/")
+		}
+	}
+	return listed(files)
+}
+
+// listed returns the words for names of files: the first of them.
+func listed(files []string) string {
+	if more := len(files) - mostFiles; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(files[:mostFiles], ", "), more)
+	}
+	return strings.Join(files, ", ")
+}
+
+// Warnings returns what the sources of the extensions say against a binary that can be built all the same: names that are
+// registered twice, at which k6 panics, and files that take the place of others as there is no cgo. It reads the packages of all modules that
+// require k6, and those that these import.
+func (b *Blame) Warnings() []string {
+	if b.Root == nil {
+		return nil
+	}
+	var warnings []string
+	registered := make(map[registration][]string) // the packages that register it
+	var todo []string
+	for _, m := range b.recipe.Extensions {
+		todo = append(todo, m.Path)
+	}
+	seen := make(map[string]bool)
+	for len(todo) > 0 && len(seen) < maxPackages {
+		pkg := todo[0]
+		todo = todo[1:]
+		m, dir := b.dir(pkg)
+		if seen[pkg] || dir == "" || m.Path == b.recipe.K6.Path {
+			continue
+		}
+		seen[pkg] = true
+		if with, without := cgoFiles(dir, b.recipe.Platform); !b.recipe.Cgo && len(with) > 0 && len(without) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s is built without cgo: %s takes the place of %s", b.words(pkg, m), listed(without), listed(with)))
+		}
+		if !b.requiresK6(m) {
+			continue
+		}
+		p := readPackage(dir, b.recipe.Platform, b.recipe.Cgo)
+		for r, calls := range registrations(p, b.recipe.K6.Path) {
+			for range max(calls.sure, 1) {
+				registered[r] = append(registered[r], pkg)
+			}
+		}
+		todo = append(todo, p.Imports...)
+	}
+	for _, r := range slices.SortedFunc(maps.Keys(registered), func(a, b registration) int { return strings.Compare(a.name+a.by, b.name+b.by) }) {
+		by := registered[r]
+		if len(by) < 2 {
+			continue
+		}
+		words := make([]string, len(by))
+		for i, pkg := range by {
+			m, _ := b.owner(pkg)
+			words[i] = b.words(pkg, m)
+		}
+		what := " and " + words[1] + " both register " + r.name
+		if by[0] == by[1] {
+			what = " registers " + r.name + " twice"
+		}
+		warnings = append(warnings, words[0]+what+": k6 may panic when it starts")
+	}
+	return warnings[:min(len(warnings), maxWarnings)]
+}
+
+// words returns those for a package of a module.
+func (b *Blame) words(pkg string, m module.Version) string {
+	if pkg == m.Path {
+		return b.describe(m)
+	}
+	return pkg + " of " + b.describe(m)
+}
+
+// requiresK6 reports whether a module may register something: it is an extension, or its go.mod requires k6.
+func (b *Blame) requiresK6(m module.Version) bool {
+	f := b.graph.Files[m]
+	return b.pinned(m.Path) || f != nil && slices.ContainsFunc(f.Require, func(r module.Version) bool { return r.Path == b.recipe.K6.Path })
+}
+
+// registration is a name that a package registers, by the function of k6 with that name, such as go.k6.io/k6/js/modules.Register.
+type registration struct{ by, name string }
+
+// calls counts calls of a function: all, and those that are made whenever the program starts.
+type calls struct{ all, sure int }
+
+// registrations returns what a package registers with literal names.
+func registrations(p *build.Package, k6 string) map[registration]calls {
+	var files []string
+	for imported, positions := range p.ImportPos {
+		for _, at := range positions {
+			if strings.HasPrefix(imported, k6+"/") && !slices.Contains(files, at.Filename) {
+				files = append(files, at.Filename)
+			}
+		}
+	}
+	found := make(map[registration]calls)
+	for _, name := range files {
+		data, err := disk.ReadFile(name, maxSource)
+		if err != nil {
+			continue
+		}
+		if file, err := parser.ParseFile(gotoken.NewFileSet(), name, data, parser.SkipObjectResolution); err == nil {
+			addRegistrations(found, file, k6)
+		}
+	}
+	return found
+}
+
+// addRegistrations adds what a file registers.
+func addRegistrations(found map[registration]calls, file *ast.File, k6 string) {
+	packages := make(map[string]string) // path by the name in this file
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil || !strings.HasPrefix(imported, k6+"/") {
+			continue
+		}
+		name := path.Base(imported)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		packages[name] = imported
+	}
+	constants := make(map[string]ast.Expr)
+	sure := make(map[ast.Node]bool)
+	for _, decl := range file.Decls {
+		switch d := decl.(type) {
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				if v, ok := spec.(*ast.ValueSpec); ok && d.Tok == gotoken.CONST && len(v.Names) == len(v.Values) {
+					for i, name := range v.Names {
+						constants[name.Name] = v.Values[i]
+					}
+				}
+			}
+		case *ast.FuncDecl:
+			if d.Name.Name != "init" || d.Recv != nil || d.Body == nil {
+				continue
+			}
+			for _, statement := range d.Body.List {
+				if s, ok := statement.(*ast.ExprStmt); ok {
+					sure[s.X] = true
+				}
+			}
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 {
+			return true
+		}
+		function, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok || !strings.HasPrefix(function.Sel.Name, "Register") {
+			return true
+		}
+		in, _ := function.X.(*ast.Ident)
+		if in == nil || packages[in.Name] == "" {
+			return true
+		}
+		name := call.Args[0]
+		if id, ok := name.(*ast.Ident); ok {
+			name = constants[id.Name]
+		}
+		literal, _ := name.(*ast.BasicLit)
+		if literal == nil || literal.Kind != gotoken.STRING {
+			return true
+		}
+		text, err := strconv.Unquote(literal.Value)
+		if err != nil || k6x.CheckName(text) != nil {
+			return true
+		}
+		r := registration{packages[in.Name] + "." + function.Sel.Name, text}
+		times := found[r]
+		times.all++
+		if sure[call] {
+			times.sure++
+		}
+		found[r] = times
+		return true
+	})
+}
