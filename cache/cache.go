@@ -86,6 +86,7 @@ type Entry struct {
 	Size     int64     // bytes
 	Stored   time.Time // UTC, whole seconds
 	Platform k6x.Platform
+	Warnings []string      // of the build
 	Body     io.ReadSeeker // an *os.File where there is one, so that it can be sent with sendfile
 
 	// Verify returns nil once all bytes are known to have the digest; else the last of them must not be sent. It may be called more than once, also

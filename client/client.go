@@ -45,6 +45,7 @@ type Binary struct {
 	List     k6x.List // pinned
 	Digest   string   // hex SHA-256
 	Size     int64    // bytes
+	Warnings []string // of its build
 }
 
 // Step is a phase of a request.

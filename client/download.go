@@ -191,6 +191,7 @@ func (d *download) accept(ctx context.Context, resp *http.Response) error {
 				WithHint("It was changed on its way, or the service is at fault. Nothing was kept.")
 		}
 	}
+	d.binary.Warnings = resp.Header.Values("K6x-Warning")
 	d.etag = ""
 	if tag := resp.Header.Get("Etag"); strings.HasPrefix(tag, `"`) {
 		d.etag = tag

@@ -19,6 +19,8 @@ type Local struct {
 	Report   event.Sink   // takes how far the builds of Fetch are; may be nil
 	Release  func() error // called by Close
 
+	Warn func(warning string) // takes what there is to say against a binary; may be nil
+
 	Built bool // a build was begun
 }
 
@@ -44,7 +46,9 @@ func (l *Local) Build(ctx context.Context, platform k6x.Platform, list k6x.List,
 	recipe, err := l.recipe(ctx, platform, list)
 	if err == nil {
 		l.Built = true
-		_, err = l.Engine.Build(ctx, builder.Job{Recipe: recipe}, report, out)
+		var made k6x.Build
+		made, err = l.Engine.Build(ctx, builder.Job{Recipe: recipe}, report, out)
+		warn(l.Warn, made.Warnings)
 	}
 	return recipe, err
 }

@@ -34,6 +34,8 @@ type Service struct {
 
 	// Permit returns an error unless a list may be asked for. Nil: all may.
 	Permit func(ctx context.Context, list k6x.List) error
+
+	Warn func(warning string) // takes what there is to say against a binary; may be nil
 }
 
 var _ Builder = Service{}
@@ -50,8 +52,17 @@ func (s Service) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 
 // Fetch downloads the binary, which the service builds if need be.
 func (s Service) Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.List, file *os.File) error {
-	_, err := s.Client.Fetch(ctx, platform, pinned, file)
+	b, err := s.Client.Fetch(ctx, platform, pinned, file)
+	warn(s.Warn, b.Warnings)
 	return err
+}
+
+func warn(to func(string), warnings []string) {
+	for _, warning := range warnings {
+		if to != nil {
+			to(warning)
+		}
+	}
 }
 
 // Close does nothing.

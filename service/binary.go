@@ -174,6 +174,9 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+entry.Platform.Executable()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
+	for _, warning := range entry.Warnings[:min(len(entry.Warnings), maxWarnings)] {
+		h.Add("K6x-Warning", strings.Trim(strconv.QuoteToASCII(warning[:min(len(warning), maxWarning)]), `"`))
+	}
 	h.Set("Cache-Control", lifetime)
 	h.Set("Etag", `"`+body.Digest+`"`)
 	h.Set("Repr-Digest", digest)
@@ -185,6 +188,12 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 	http.ServeContent(w, r, "", body.Stored, body.Body)
 	return nil
 }
+
+// Of the warnings of a build headers have the first ones, and not all of long ones: proxies bound headers.
+const (
+	maxWarnings = 5
+	maxWarning  = 400 // bytes
+)
 
 // vary tells caches what an answer with a binary depends on.
 func (s *Service) vary(h http.Header) {

@@ -163,7 +163,7 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	artifact := wireArtifact{
 		ID: made.digest, URL: location, Dependencies: versions(made.list), Platform: req.platform.String(),
 		Checksum: made.digest, K6ModPath: made.recipe.K6.Path,
-		Warnings: append([]string{}, s.cfg.Resolver.Warnings(append([]k6x.Module{made.recipe.K6}, made.recipe.Extensions...))...),
+		Warnings: append(append([]string{}, s.cfg.Resolver.Warnings(append([]k6x.Module{made.recipe.K6}, made.recipe.Extensions...))...), made.warnings...),
 	}
 	if made.differs {
 		artifact.Warnings = append(artifact.Warnings, "building it again gave other bytes; those that were there before stay")
@@ -199,7 +199,7 @@ func (s *Service) lookUpOrBuild(ctx context.Context, w *response, req buildReque
 		return builtBinary{}, err
 	}
 	w.outcome = "built"
-	want.recipe = artifact.Recipe
+	want.recipe, want.warnings = artifact.Recipe, artifact.Build.Warnings
 	return builtBinary{resolved: want, digest: artifact.Digest, differs: differs}, nil
 }
 

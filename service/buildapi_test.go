@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -271,8 +272,9 @@ func TestIdenticalRequestsThatFailCostOneBuildAndTheFailureIsForgotten(t *testin
 
 // wavering is an engine whose bytes differ from build to build if it is told so.
 type wavering struct {
-	builds atomic.Int32
-	differ bool
+	builds   atomic.Int32
+	differ   bool
+	warnings []string
 }
 
 func (e *wavering) Build(_ context.Context, _ builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
@@ -281,7 +283,24 @@ func (e *wavering) Build(_ context.Context, _ builder.Job, _ event.Sink, w io.Wr
 		n = 0
 	}
 	_, err := w.Write([]byte{'k', '6', byte(n)})
-	return k6x.Build{}, err
+	return k6x.Build{Warnings: e.warnings}, err
+}
+
+func TestWarningsOfABuildComeWithItsBytesAndItsDescription(t *testing.T) {
+	engine, store := &wavering{warnings: []string{"a.go and\nb.gö", "c"}}, bucket.Memory(bucket.Config{})
+	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+		return builder.Keep(engine, store, nil)
+	}})
+	for _, when := range []string{"built", "kept"} {
+		_, answer := post(t, server.URL+"/build", helloBody)
+		if got := artifactOf(t, answer).Warnings; !slices.Equal(got, engine.warnings) {
+			t.Errorf("%s: described with %q", when, got)
+		}
+		resp, _ := do(t, "GET", server.URL+helloPath)
+		if got, want := resp.Header.Values("K6x-Warning"), []string{`a.go and\nb.g\u00f6`, "c"}; !slices.Equal(got, want) {
+			t.Errorf("%s: sent with %q, want %q", when, got, want)
+		}
+	}
 }
 
 func TestNocacheBuildsAgainAndChangesNothing(t *testing.T) {

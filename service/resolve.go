@@ -12,7 +12,7 @@ import (
 
 const (
 	anyMajor    = 0    // leaves the major version of k6 to the resolver
-	keptRecipes = 4096 // in memory, of paths that are bound
+	keptRecords = 4096 // in memory, of paths that are bound
 )
 
 // resolved is a pinned list, its canonical path, and the recipe that it means here and now.
@@ -20,7 +20,8 @@ type resolved struct {
 	list      k6x.List
 	canonical string
 	recipe    k6x.Recipe
-	bound     bool // the path is bound to the recipe
+	bound     bool     // the path is bound to the recipe
+	warnings  []string // of the build that it is bound to
 }
 
 // resolve turns a list into a recipe, with one major version of k6 or anyMajor. Bound is the key that the path of
@@ -28,9 +29,9 @@ type resolved struct {
 // make of it.
 func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int, bound string) (resolved, error) {
 	if bound != "" {
-		recipe, err := s.recorded(ctx, bound)
+		record, err := s.recorded(ctx, bound)
 		if !errors.Is(err, cache.ErrNotFound) {
-			return resolved{list, list.Path(platform), recipe, true}, err
+			return resolved{list, list.Path(platform), record.Recipe, true, record.Build.Warnings}, err
 		}
 	}
 	var resolution resolver.Resolution
@@ -44,7 +45,7 @@ func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.L
 		return resolved{}, err
 	}
 	recipe := k6x.NewRecipe(platform, resolution.Modules, resolution.Cgo, s.cfg.Settings)
-	return resolved{recipe.List(), recipe.Path(), recipe, false}, nil
+	return resolved{recipe.List(), recipe.Path(), recipe, false, nil}, nil
 }
 
 // resolveBound is resolve for requests that do not come back with the canonical path: what it is
@@ -65,9 +66,9 @@ func (s *Service) resolveBound(ctx context.Context, platform k6x.Platform, list 
 	}
 	key, err := s.cfg.Store.Lookup(ctx, want.canonical)
 	if err == nil {
-		var recipe k6x.Recipe
-		if recipe, err = s.recorded(ctx, key); err == nil {
-			want.recipe, want.bound = recipe, true
+		var record k6x.Artifact
+		if record, err = s.recorded(ctx, key); err == nil {
+			want.recipe, want.bound, want.warnings = record.Recipe, true, record.Build.Warnings
 		}
 	}
 	if errors.Is(err, cache.ErrNotFound) {
@@ -76,16 +77,17 @@ func (s *Service) resolveBound(ctx context.Context, platform k6x.Platform, list 
 	return want, err
 }
 
-// recorded returns the recipe of the record under key, or cache.ErrNotFound.
-func (s *Service) recorded(ctx context.Context, key string) (k6x.Recipe, error) {
-	if recipe, ok := s.recipes.Get(key); ok { // a key is a hash of it, so this cannot be out of date
-		return recipe, nil
+// recorded returns what a request needs of the record under key, or cache.ErrNotFound.
+func (s *Service) recorded(ctx context.Context, key string) (k6x.Artifact, error) {
+	if kept, ok := s.records.Get(key); ok { // neither changes
+		return kept, nil
 	}
 	artifact, err := s.cfg.Store.Record(ctx, key)
+	kept := k6x.Artifact{Recipe: artifact.Recipe, Build: k6x.Build{Warnings: artifact.Build.Warnings}}
 	if err == nil {
-		s.recipes.Add(key, artifact.Recipe)
+		s.records.Add(key, kept)
 	}
-	return artifact.Recipe, err
+	return kept, err
 }
 
 // build makes sure that the binary is stored, binds its path and opens it. The job lacks the recipe only.

@@ -77,10 +77,10 @@ type Service struct {
 	front
 	cfg      Config
 	router   *chi.Mux
-	signer   signer    // nil unless clients are sent to the store
-	unsigned sync.Once // tells that the signer cannot sign
-	recipes  *lru.Cache[string, k6x.Recipe]
-	variants *variants // nil if nothing is compressed
+	signer   signer                           // nil unless clients are sent to the store
+	unsigned sync.Once                        // tells that the signer cannot sign
+	records  *lru.Cache[string, k6x.Artifact] // see recorded
+	variants *variants                        // nil if nothing is compressed
 	draining chan struct{}
 	drain    sync.Once
 }
@@ -106,11 +106,11 @@ func New(cfg Config) *Service {
 	if cfg.BasePath = strings.Trim(cfg.BasePath, "/"); cfg.BasePath != "" {
 		cfg.BasePath = "/" + cfg.BasePath
 	}
-	recipes, _ := lru.New[string, k6x.Recipe](keptRecipes) // fails for a size below one only
+	records, _ := lru.New[string, k6x.Artifact](keptRecords) // fails for a size below one only
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
-		recipes:  recipes,
+		records:  records,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		draining: make(chan struct{}),
 	}

@@ -51,6 +51,7 @@ type info struct {
 	size     int64
 	stored   time.Time
 	platform k6x.Platform
+	warnings []string
 	version  version      // of the binary that the record was read for
 	touched  atomic.Int64 // Unix time of the last Touch
 }

@@ -36,7 +36,7 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 		return nil, s.mend(ctx, key, err)
 	}
 	entry := &cache.Entry{
-		Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Body: body,
+		Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Warnings: in.warnings, Body: body,
 		Release: func() {
 			body.Close()
 			release()
@@ -154,7 +154,7 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 	if _, err := s.look(ctx, key); err != nil { // it may be back after another process evicted it
 		return nil, err
 	}
-	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, version: versionOf(now)}
+	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, warnings: artifact.Build.Warnings, version: versionOf(now)}
 	s.own.mu.Lock()
 	item, _ := s.own.ledger.Get(key)
 	s.own.mu.Unlock()

@@ -97,7 +97,7 @@ func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	body := s.newBody(context.WithoutCancel(ctx), binaryName(key, artifact.Digest), artifact.Size)
 	return &cache.Entry{
 		Key: key, Digest: artifact.Digest, Size: artifact.Size, Stored: artifact.Stored, Platform: artifact.Recipe.Platform,
-		Body: body, Release: body.close,
+		Warnings: artifact.Build.Warnings, Body: body, Release: body.close,
 	}, nil
 }
 

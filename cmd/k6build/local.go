@@ -84,8 +84,14 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 		}
 		return err
 	}
-	if err := file.Commit(); err != nil || o.quiet {
+	if err := file.Commit(); err != nil {
 		return err
+	}
+	for _, warning := range artifact.Build.Warnings {
+		fmt.Fprintf(stderr, "warning: %s\n", k6x.Printable(warning))
+	}
+	if o.quiet {
+		return nil
 	}
 	versions := map[string]string{}
 	for _, dep := range artifact.Recipe.List() {

@@ -86,6 +86,9 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 		return err
 	}
 	shown.close()
+	for _, warning := range made.Warnings {
+		shown.warn(warning)
+	}
 	if !o.quiet {
 		fmt.Fprintf(stdout, "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
 	}

@@ -96,7 +96,7 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 	recipe := k6x.NewRecipe(platform, modules, cgo, engine.Settings())
 	by := make([]native.Replacement, len(replaced))
 	for i, x := range replaced {
-		by[i] = native.Replacement{Path: x.path, Dir: x.code.Dir, With: x.code.Module}
+		by[i] = native.Replacement{Path: x.path, Dir: x.code.Dir, With: x.code.Module, Fetched: x.code.Source.Remote != ""}
 	}
 	file := filepath.Join(home, "k6-"+replacedID(platform, recipe, replaced), platform.Executable())
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -117,6 +117,14 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 	}
 	for _, raised := range built.Raised {
 		shown.print(false, raised.String())
+	}
+	for _, also := range built.Replaced {
+		if also.By != "" {
+			shown.print(false, also.String()+", as the go.mod in "+also.By+" says")
+		}
+	}
+	for _, warning := range built.Warnings {
+		shown.warn(warning)
 	}
 	app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
 	made := program{Path: file, Source: "native", Versions: versionsOf(recipe)}

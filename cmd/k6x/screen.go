@@ -34,6 +34,9 @@ func (s *screen) print(detail bool, text string) {
 	s.display.Print(s.w, "k6x: "+k6x.Printable(text))
 }
 
+// warn prints what there is to say against a binary.
+func (s *screen) warn(warning string) { s.print(false, "warning: "+warning) }
+
 func (s *screen) logger() *slog.Logger {
 	if !s.verbose {
 		return slog.New(slog.DiscardHandler)

@@ -25,12 +25,19 @@ func hostPlatform() k6x.Platform { return k6x.Platform{OS: runtime.GOOS, Arch: r
 // sources returns those that --builder names. Each reports its progress to shown.
 func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 	here := func(open func(context.Context, *screen) (*launcher.Local, error)) func(context.Context) (launcher.Builder, error) {
-		return func(ctx context.Context) (launcher.Builder, error) { return open(ctx, shown) }
+		return func(ctx context.Context) (launcher.Builder, error) {
+			l, err := open(ctx, shown)
+			if err != nil {
+				return nil, err
+			}
+			l.Warn = shown.warn
+			return l, nil
+		}
 	}
 	known := map[string]func(context.Context) (launcher.Builder, error){
 		"service": func(context.Context) (launcher.Builder, error) {
 			c, err := o.dial(shown)
-			return launcher.Service{Client: c, Permit: o.permit(shown)}, err
+			return launcher.Service{Client: c, Permit: o.permit(shown), Warn: shown.warn}, err
 		},
 		"native": here(o.native), "docker": here(o.docker), "xk6": here(o.xk6),
 	}

@@ -3,8 +3,8 @@
 //
 // The files: main.go has the main module that is built, recipe.go the arguments and what of a recipe can be followed, replaced.go what
 // replaces modules, progress.go how far the build is. output.go says what of the output strangers may read, classify.go what a
-// failure means and blame.go which module is at fault; includes.go and includes_cgo.go which files a module may include, verify.go whether the
-// binary is the one that was asked for. deliver.go hands it over.
+// failure means and blame.go which module is at fault, with reason.go and sources.go for why; includes.go and includes_cgo.go which files a
+// module may include, verify.go whether the binary is the one that was asked for. deliver.go hands it over.
 package gobuild
 
 import (
