@@ -26,6 +26,7 @@ func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
 	b := gobuild.NewBlame(ws.recipe, graph)
 	b.Replaced = ws.replaced
 	b.Unreached = e.Tool.Egress.Explain
+	b.Sources = e.sources
 	b.Root = func(m module.Version) (string, error) { return ws.replaced.Root(e.mods, m) }
 	left := maxSources
 	b.Imports = func(m module.Version, pkg string) bool {

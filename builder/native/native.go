@@ -59,6 +59,7 @@ type Engine struct {
 	mods       *gomod.Cache
 	sums       sums
 	includes   includes
+	sources    *gobuild.Sources
 	background []Background
 }
 
@@ -72,7 +73,7 @@ func New(ctx context.Context, cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	return &Engine{Host: host, cfg: cfg, mods: &gomod.Cache{Dir: host.Dirs.ModCache},
-		includes: includes{file: filepath.Join(host.Dir, includesFile)}}, nil
+		sources: gobuild.NewSources(), includes: includes{file: filepath.Join(host.Dir, includesFile)}}, nil
 }
 
 // Background is what goes on after builds, in workspaces that are kept for it.

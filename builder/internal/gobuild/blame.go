@@ -19,6 +19,8 @@ type Blame struct {
 	// Root returns the directory with the files of a module, which may not be there. Nil: there are none here.
 	Root func(m module.Version) (string, error)
 
+	Sources *Sources // nil: nothing is remembered
+
 	// Unreached returns the error for what was printed, if it tells of a host that modules may not be fetched
 	// from. Nil: it is not known.
 	Unreached func(output string) *k6x.Error

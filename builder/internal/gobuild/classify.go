@@ -183,7 +183,7 @@ func excluded(b *Blame, match []string) *k6x.Error {
 		return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s", subject, b.recipe.Platform)
 	}
 	if _, dir := b.dir(strings.Replace(filepath.ToSlash(match[1]), "@"+m.Version, "", 1)); ok && dir != "" {
-		if with, _ := cgoFiles(dir, b.recipe.Platform); len(with) == 0 {
+		if len(b.read(m, dir).with) == 0 {
 			return k6x.Errorf(k6x.BuildFailed, "%s has no Go files for %s, with cgo or without: it does not support the platform", subject, b.recipe.Platform).
 				WithHint("Leave it out, or ask for another platform.")
 		}

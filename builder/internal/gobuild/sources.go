@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/mod/module"
 
 	"k6x"
@@ -23,11 +24,12 @@ import (
 
 // Bounds on what is read of the sources of a build, and on what is said of them.
 const (
-	maxPackages = 1000
-	maxHead     = 1 << 20 // bytes of a file, for what it imports
-	maxSource   = 4 << 20 // bytes of a file that is read as a whole
-	maxWarnings = 20
-	mostFiles   = 5
+	maxPackages  = 1000
+	keptPackages = 4096
+	maxHead      = 1 << 20 // bytes of a file, for what it imports
+	maxSource    = 4 << 20 // bytes of a file that is read as a whole
+	maxWarnings  = 20
+	mostFiles    = 5
 )
 
 // dir returns the directory with the files of a package, and its module; "" if they are not known.
@@ -62,17 +64,54 @@ func readPackage(dir string, platform k6x.Platform, cgo bool) *build.Package {
 	return p
 }
 
-// cgoFiles returns the Go files of a package that are compiled only with cgo, and those that are only without.
-func cgoFiles(dir string, platform k6x.Platform) (with, without []string) {
-	files := func(cgo bool) []string {
-		p := readPackage(dir, platform, cgo)
-		return append(p.GoFiles, p.CgoFiles...)
+// Sources remembers what was read of packages, for several builds. Make one with [NewSources].
+type Sources struct {
+	packages *lru.Cache[packageKey, sources]
+}
+
+// NewSources returns one that knows nothing yet.
+func NewSources() *Sources {
+	packages, _ := lru.New[packageKey, sources](keptPackages) // fails for a size below one only
+	return &Sources{packages}
+}
+
+type packageKey struct {
+	dir, k6  string
+	platform k6x.Platform
+	cgo      bool
+}
+
+// sources are what the files of a package say.
+type sources struct {
+	imports    []string
+	registered map[registration]calls
+	with       []string // Go files that are compiled only with cgo
+	without    []string // and those that are only without
+}
+
+// read returns what the files of a package say that is in a directory of m.
+func (b *Blame) read(m module.Version, dir string) sources {
+	key := packageKey{dir, b.recipe.K6.Path, b.recipe.Platform, b.recipe.Cgo}
+	keep := b.Sources != nil && b.Replaced.of(m) == nil
+	if keep {
+		if known, ok := b.Sources.packages.Get(key); ok {
+			return known
+		}
 	}
-	yes, no := files(true), files(false)
+	with, without := readPackage(dir, key.platform, true), readPackage(dir, key.platform, false)
+	p := without
+	if key.cgo {
+		p = with
+	}
+	yes, no := append(with.GoFiles, with.CgoFiles...), without.GoFiles
 	in := func(list []string) func(string) bool {
 		return func(name string) bool { return slices.Contains(list, name) }
 	}
-	return slices.DeleteFunc(slices.Clone(yes), in(no)), slices.DeleteFunc(no, in(yes))
+	s := sources{p.Imports, registrations(p, key.k6), slices.DeleteFunc(slices.Clone(yes), in(no)), slices.DeleteFunc(slices.Clone(no), in(yes))}
+	if keep && p.Name != "" { // else it may not be here yet
+		b.Sources.packages.Add(key, s)
+	}
+	return s
 }
 
 // leftOut returns the words for files of a package, and of what it imports, that are left out as there is no cgo; "" if there are none, or if
@@ -83,16 +122,16 @@ func (b *Blame) leftOut(pkg, text string) string {
 		return ""
 	}
 	var files []string
-	add := func(dir, prefix string) {
-		with, _ := cgoFiles(dir, b.recipe.Platform)
+	add := func(with []string, prefix string) {
 		for _, name := range with {
 			files = append(files, prefix+name)
 		}
 	}
-	add(dir, strings.TrimPrefix(strings.TrimPrefix(pkg, m.Path)+"/", "/"))
-	for _, imported := range readPackage(dir, b.recipe.Platform, false).Imports {
-		if _, dir := b.dir(imported); dir != "" && mentions(text, imported) {
-			add(dir, imported+"/")
+	own := b.read(m, dir)
+	add(own.with, strings.TrimPrefix(strings.TrimPrefix(pkg, m.Path)+"/", "/"))
+	for _, imported := range own.imports {
+		if m, dir := b.dir(imported); dir != "" && mentions(text, imported) {
+			add(b.read(m, dir).with, imported+"/")
 		}
 	}
 	return listed(files)
@@ -128,19 +167,19 @@ func (b *Blame) Warnings() []string {
 			continue
 		}
 		seen[pkg] = true
-		if with, without := cgoFiles(dir, b.recipe.Platform); !b.recipe.Cgo && len(with) > 0 && len(without) > 0 {
-			warnings = append(warnings, fmt.Sprintf("%s is built without cgo: %s takes the place of %s", b.words(pkg, m), listed(without), listed(with)))
+		s := b.read(m, dir)
+		if !b.recipe.Cgo && len(s.with) > 0 && len(s.without) > 0 {
+			warnings = append(warnings, fmt.Sprintf("%s is built without cgo: %s takes the place of %s", b.words(pkg, m), listed(s.without), listed(s.with)))
 		}
 		if !b.requiresK6(m) {
 			continue
 		}
-		p := readPackage(dir, b.recipe.Platform, b.recipe.Cgo)
-		for r, calls := range registrations(p, b.recipe.K6.Path) {
+		for r, calls := range s.registered {
 			for range max(calls.sure, 1) {
 				registered[r] = append(registered[r], pkg)
 			}
 		}
-		todo = append(todo, p.Imports...)
+		todo = append(todo, s.imports...)
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(registered), func(a, b registration) int { return strings.Compare(a.name+a.by, b.name+b.by) }) {
 		by := registered[r]
