@@ -25,8 +25,8 @@ type Engine interface {
 	// lock, it is used read-only, so that the module versions are those of
 	// an earlier build. Once Build has returned, none of its processes and files are
 	// left, also if ctx ended. If it returns an error, what was written to w is worth
-	// nothing. Report takes how far the build is, as events of type [event.Progress]; nil: no
-	// progress is wanted.
+	// nothing. Report takes how far the build is, as events of type [event.Progress], and what the tools say as they
+	// say it, as far as strangers may read that, as events of type [event.Output]; nil: nothing of that is wanted.
 	//
 	// Errors:
 	//   - BuildFailed, Conflict, Forbidden (cgo), Unavailable (modules cannot be fetched),

@@ -70,6 +70,7 @@ func (s *shelf) Put(_ context.Context, recipe k6x.Recipe, fill func(w io.Writer)
 type engine struct {
 	builds int
 	lock   *k6x.Lock // of the last build
+	says   string    // while it builds
 	err    error
 }
 
@@ -80,6 +81,9 @@ func (e *engine) Build(_ context.Context, job Job, report event.Sink, w io.Write
 		report.Progress(event.Compiling, "a/package", done+1, 2)
 	}
 	report.Progress(event.Linking, "", 0, 0)
+	if e.says != "" {
+		report.Send(event.Event{Type: event.Output, Output: e.says})
+	}
 	if e.err != nil {
 		return k6x.Build{}, e.err
 	}
@@ -162,6 +166,19 @@ step_begun of alice: linking
 progress of alice: linking
 step_ended of alice: linking
 output of alice: a.go:1: no
+finished of alice: build_failed: no
+failed of alice: build_failed: no
+`},
+		"a failure that was told as it came": {&engine{err: compileError, says: "a.go:1"}, job("alice", "v1.0.0"), `resolved of alice
+started of alice
+step_begun of alice: compiling
+progress of alice: compiling a/package 1 of 2
+progress of alice: compiling a/package 2 of 2
+step_ended of alice: compiling 2 of 2
+step_begun of alice: linking
+progress of alice: linking
+output of alice: a.go:1
+step_ended of alice: linking
 finished of alice: build_failed: no
 failed of alice: build_failed: no
 `},

@@ -31,10 +31,17 @@ type run struct {
 	started time.Time
 	at      event.Event // the last progress; its Step is zero before the first
 	begun   time.Time   // when its step was
+	told    bool        // what the tools say, as they say it
 }
 
 // progress takes an event of the engine.
 func (r *run) progress(e event.Event) {
+	if e.Type == event.Output {
+		output := r.job.event(event.Output)
+		output.Output, r.told = e.Output, true
+		r.events.Send(output)
+		return
+	}
 	if e.Step != r.at.Step {
 		r.endStep()
 		begun := r.job.event(event.StepBegun)
@@ -58,7 +65,7 @@ func (r *run) endStep() {
 func (r *run) finish(err error) {
 	r.endStep()
 	failure := failureOf(err)
-	if failure != nil && failure.Output != "" {
+	if failure != nil && failure.Output != "" && !r.told {
 		output := r.job.event(event.Output)
 		output.Output = failure.Output
 		r.events.Send(output)

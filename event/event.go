@@ -4,7 +4,7 @@
 //
 // Of one job there are, in this order and as far as they come about,
 //
-//	Resolved ─► Queued ─► Started ─► (StepBegun ─► Progress… ─► StepEnded)… ─► Output ─► Finished ─► Stored or Failed
+//	Resolved ─► Queued ─► Started ─► (StepBegun ─► (Progress or Output)… ─► StepEnded)… ─► Output ─► Finished ─► Stored or Failed
 package event
 
 import (
@@ -26,7 +26,7 @@ const (
 	StepBegun Type = "step_begun" // of the engine's work
 	Progress  Type = "progress"   // how far the step is
 	StepEnded Type = "step_ended" // with its last figures
-	Output    Type = "output"     // what the tools printed, as anyone may read it
+	Output    Type = "output"     // what the tools print, as anyone may read it: some lines as they come, or else all of them at the end
 	Finished  Type = "finished"   // the engine is done, with a Failure unless it made the binary
 	Stored    Type = "stored"     // the job has ended: the binary is kept
 	Failed    Type = "failed"     // the job has ended without one
@@ -50,7 +50,7 @@ type Event struct {
 	Output   string        `json:"output,omitempty"`   // Output: whole lines
 	Digest   string        `json:"digest,omitempty"`   // Stored: hex SHA-256 of the binary
 	Size     int64         `json:"size,omitempty"`     // Stored: bytes
-	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed; not to be changed
+	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; not to be changed
 }
 
 // Sink takes events. Those of one job come one at a time, those of several at once. It must return soon, as the build

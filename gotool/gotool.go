@@ -128,7 +128,7 @@ func SplitEnv(env []string, managed ...string) (fetch, codegen []string, err err
 // ask runs a subcommand of the go command that asks it about itself, and returns what it prints.
 func ask(ctx context.Context, path string, extra []string, subcommand string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, append(strings.Fields(subcommand), args...)...)
-	cmd.Dir = os.TempDir() // a go.mod or go.work of the caller's has no say
+	cmd.Dir = filepath.Dir(path) // a go.mod or go.work of the caller's has no say
 	cmd.Env = slices.Concat(os.Environ(), []string{"GOTOOLCHAIN=local", "GOFLAGS=", "GOWORK=off"}, extra)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -101,7 +101,7 @@ func (s *Service) sendStored(w *response, r *http.Request, key string) error {
 		s.cfg.Metrics.hit()
 		return nil
 	}
-	entry, err := s.cfg.Store.Open(r.Context(), key)
+	entry, err := s.open(r.Context(), key)
 	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(w, r, key) {
 		return nil
 	}

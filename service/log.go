@@ -32,10 +32,10 @@ func (s *Service) logged(key string, err error) error {
 // KeepLogs returns a sink that keeps the output of builds that fail.
 func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
 	return func(e event.Event) {
-		if e.Type != event.Output {
+		if e.Type != event.Finished || e.Failure == nil || e.Failure.Output == "" {
 			return
 		}
-		if err := logs.Put(e.Key, e.Output); err != nil {
+		if err := logs.Put(e.Key, e.Failure.Output); err != nil {
 			logger.Warn("the log of a failed build cannot be kept", "key", e.Key, "error", err)
 		}
 	}

@@ -99,7 +99,7 @@ func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*c
 		if err != nil {
 			return nil, err
 		}
-		entry, err := s.cfg.Store.Open(ctx, artifact.Recipe.Key())
+		entry, err := s.open(ctx, artifact.Recipe.Key())
 		if errors.Is(err, cache.ErrEvicted) {
 			if attempt > 0 {
 				return nil, k6x.Errorf(k6x.NoSpace, "the store is too small to keep this binary until it is sent").WithCause(err)

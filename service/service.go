@@ -66,6 +66,9 @@ type Config struct {
 	BuildMaxAge time.Duration
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
+	// Downloads is how many binaries are open at once to be sent, each perhaps with a compressed form of it. Requests beyond wait for
+	// a while, and then get an error of kind Busy; 0: no limit.
+	Downloads int
 
 	// Progress returns how far the build of a canonical path is, and whether one runs, as [event.Stream.Running] does;
 	// nil: that is not known.
@@ -83,6 +86,7 @@ type Service struct {
 	variants *variants                        // nil if nothing is compressed
 	draining chan struct{}
 	drain    sync.Once
+	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
 }
 
 // New returns a service.
@@ -113,6 +117,9 @@ func New(cfg Config) *Service {
 		records:  records,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		draining: make(chan struct{}),
+	}
+	if cfg.Downloads > 0 {
+		s.sending = make(chan struct{}, cfg.Downloads)
 	}
 	if cfg.Redirect {
 		s.signer, _ = cfg.Store.(signer)

@@ -165,9 +165,14 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 	running, stop := context.WithTimeoutCause(ctx, b.e.cfg.Timeout, errTimeout)
 	defer stop()
 	progress := gobuild.Watch(b.report)
+	var live *gobuild.Live
+	if b.report != nil {
+		live = &gobuild.Live{Sink: b.report, Clean: func(line string) string { return gobuild.Clean(progress.Without(line), b.dirs()...) }}
+	}
 	job := b.job(buildScript, gobuild.Arguments(b.recipe, b.locked, progress.Flags()...)...)
 	job.live = func(line string) (kill bool) {
 		progress.Line(line)
+		live.Line(line)
 		_, unpinned := gobuild.Unpinned(line)
 		return unpinned
 	}

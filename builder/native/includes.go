@@ -88,6 +88,15 @@ func (e *Engine) checkLinked(ws *Workspace, b *gobuild.Blame, linked []*debug.Mo
 // checkOutput returns an error if a module that may have been compiled in ws includes files from outside: of
 // what they say something may be in the output, which only the log gets then.
 func (e *Engine) checkOutput(ws *Workspace, output string) error {
+	err := e.checkModules(ws)
+	if err != nil {
+		e.Log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
+	}
+	return err
+}
+
+// checkModules is checkOutput without a word to the log.
+func (e *Engine) checkModules(ws *Workspace) error {
 	used, err := ws.requires() // the go command lists all that it takes packages from, before it compiles any
 	if err != nil {
 		return gobuild.FileError("reading the module versions", err)
@@ -96,10 +105,7 @@ func (e *Engine) checkOutput(ws *Workspace, output string) error {
 	for _, m := range used {
 		sums[m] = e.mods.Sum(ws.replaced.Module(m))
 	}
-	if err = e.checkIncludes(ws, e.newBlame(ws), sums, false); err != nil {
-		e.Log.Warn("the output of a build is withheld", "path", ws.recipe.Path(), "reason", err, "output", tailOf(output))
-	}
-	return err
+	return e.checkIncludes(ws, e.newBlame(ws), sums, false)
 }
 
 // checkIncludes checks modules of ws that were not checked before. A module whose files are not here is an

@@ -14,6 +14,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/event"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
 )
@@ -100,8 +101,12 @@ func TestIncludesFromOutsideAreRefused(t *testing.T) {
 			e := newEngine(t, Config{Cage: new(cage.Cage), Tool: standinTool(t, serveExtension(t, name, c.files(secret), dep)), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 			var buf bytes.Buffer
 			for range 2 { // what was refused is not taken for checked
-				_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", name+"@v0.1.0")}, nil, &buf)
+				sink, said := said()
+				_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", name+"@v0.1.0")}, sink, &buf)
 				checkRefused(t, err, "leak.")
+				if said.Len() > 0 {
+					t.Errorf("told meanwhile: %s", said)
+				}
 			}
 			if buf.Len() > 0 {
 				t.Errorf("%d bytes were written", buf.Len())
@@ -111,6 +116,16 @@ func TestIncludesFromOutsideAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// said returns a sink and what it is told that the tools say.
+func said() (event.Sink, *strings.Builder) {
+	var text strings.Builder
+	return func(e event.Event) {
+		if e.Type == event.Output {
+			text.WriteString(e.Output)
+		}
+	}, &text
 }
 
 // checkRefused checks that err says which file is at fault, and nothing of the secret.
@@ -137,7 +152,11 @@ func TestOutputOfTheAssemblerIsShown(t *testing.T) {
 
 func TestLinesAboutFilesFromOutsideAreNotShown(t *testing.T) {
 	e := newEngine(t, Config{Tool: standinTool(t, serveExtension(t, "lines", []string{"a.go", "package ext\n\nvar a int = 0.5\n\n//line /etc/hosts:1\nvar b int = " + secretWord + "\n"}, nil))})
-	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "lines@v0.1.0")}, nil, &bytes.Buffer{})
+	sink, said := said()
+	_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "lines@v0.1.0")}, sink, &bytes.Buffer{})
+	if !strings.Contains(said.String(), "xk6-lines@v0.1.0/a.go:3:13: ") || strings.Contains(said.String(), secretWord) || strings.Contains(said.String(), "/etc") {
+		t.Errorf("told meanwhile: %s", said)
+	}
 	failure{kind: k6x.BuildFailed, message: []string{"xk6-lines@v0.1.0/a.go:3:13: "}, output: "lines left out, as they are about files that are not of the build: 1"}.check(t, err)
 	if failed := k6x.AsError(err); strings.Contains(failed.Message+failed.Output, secretWord) || !strings.Contains(failed.Err.Error(), secretWord) {
 		t.Errorf("told is %s\n%s\nthe log gets %v", failed.Message, failed.Output, failed.Err)

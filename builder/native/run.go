@@ -60,14 +60,17 @@ func (o outcome) unloaded() bool {
 
 // goBuild runs go build in the workspace.
 func (e *Engine) goBuild(ctx context.Context, ws *Workspace) outcome {
-	return e.run(ctx, ws, func(ctx context.Context) (*exec.Cmd, func() error) {
+	if ws.live != nil {
+		ws.live.All = ws.replaced != nil // the user's own
+	}
+	return e.run(ctx, ws, ws.live, func(ctx context.Context) (*exec.Cmd, func() error) {
 		cmd := e.program(ctx, ws, e.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, ws.progress.Flags()...)...)
 		return cmd, func() error { return e.runIn(ws, cmd) }
 	})
 }
 
-// run runs the go command that prepare returns. It kills it as soon as it looks for a module that is in no go.mod.
-func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
+// run runs the go command that prepare returns, of which live tells. It kills it as soon as it looks for a module that is in no go.mod.
+func (e *Engine) run(ctx context.Context, ws *Workspace, live *gobuild.Live, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &cage.Output{Max: maxOutput, Line: func(line string) {
@@ -75,6 +78,7 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, prepare func(context.Co
 			cancel(unpinned{pkg})
 		}
 		ws.progress.Line(line)
+		live.Line(line)
 	}}
 	cmd, run := prepare(running)
 	cmd.Stdout, cmd.Stderr = out, out
@@ -106,7 +110,7 @@ func (e *Engine) hasPins(ws *Workspace) bool {
 // fetch has the go command load the packages of the workspace, which fetches the modules that they need and checks their
 // sums, and compiles nothing.
 func (e *Engine) fetch(ctx context.Context, ws *Workspace) outcome {
-	return e.run(ctx, ws, func(ctx context.Context) (*exec.Cmd, func() error) {
+	return e.run(ctx, ws, nil, func(ctx context.Context) (*exec.Cmd, func() error) {
 		cmd := e.command(ctx, ws, e.Tool.Path, gobuild.LoadArguments(ws.recipe, ws.locked)...)
 		return cmd, func() error { return e.Cage.Run(cmd, e.fetching(ws)) }
 	})

@@ -36,6 +36,7 @@ type Workspace struct {
 	cache CacheSession
 
 	progress *gobuild.Progress    // nil: no progress is wanted
+	live     *gobuild.Live        // nil as well
 	replaced gobuild.Replacements // nil: no module is replaced
 }
 
@@ -57,6 +58,12 @@ func (e *Engine) Open(ctx context.Context, job builder.Job, report event.Sink) (
 		return nil, gobuild.FileError("writing the main module", err)
 	}
 	ws.leave, ws.progress = leave, gobuild.Watch(report)
+	if report != nil {
+		ws.live = &gobuild.Live{
+			Sink: report, Clean: func(line string) string { return e.clean(line, ws) },
+			Check: func() error { return e.checkModules(ws) },
+		}
+	}
 	return ws, nil
 }
 
@@ -182,7 +189,7 @@ func (ws *Workspace) Linking() { ws.progress.Linking() }
 
 // Leave ends what a client sees of the build: nothing is reported any more, and the caches may be trimmed until Enter is called.
 func (ws *Workspace) Leave() {
-	ws.progress = nil
+	ws.progress, ws.live = nil, nil
 	if ws.leave != nil {
 		ws.leave()
 		ws.leave = nil

@@ -75,6 +75,7 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer cfg.Store.Close()
+	defer cli.OnHangup(func() { logger.Info("tokens were read again", "error", cfg.Tokens.Reload()) })()
 	cfg.Metrics.Gauge("k6x_objects", "Objects in the store.", func() float64 { n, _ := cfg.Store.Stats(); return float64(n) })
 	cfg.Metrics.Gauge("k6x_objects_bytes", "Bytes of the objects, uploads under way included.", func() float64 { _, n := cfg.Store.Stats(); return float64(n) })
 	return cli.Serve(ctx, cli.Server{

@@ -94,6 +94,9 @@ func (s *screen) watch(of string) event.Sink {
 		return nil
 	}
 	return func(e event.Event) {
+		if e.Type != event.Progress { // what failed is said at the end
+			return
+		}
 		switch e.Step {
 		case event.Pulling:
 			s.display.Bytes(of+"pulling "+e.Item, e.Done, e.Total)

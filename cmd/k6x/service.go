@@ -25,7 +25,7 @@ func newServiceCommand() *cobra.Command {
 		Short: "Serve k6 binaries, built on first use",
 		Long: `Serve k6 binaries: GET /{goos}/{goarch}/{list} answers with one binary, which is built on
 first use and is the same for ever. It needs the go command on PATH, and git where modules
-are fetched without a module proxy.`,
+are fetched without a module proxy. SIGHUP has it read tokens and registries again.`,
 		Example: `  k6x service
   k6x service --addr :8787 --url https://builds.example.com --max-wait 25s
   k6x service --store "s3://k6-binaries?region=eu-west-1"

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"k6x"
@@ -29,13 +30,18 @@ func (f FS) before(step, name string) error {
 }
 
 // Explain returns err, or, if it says that a disk or a quota is full, an error of kind
-// NoSpace that names the disk, with err as its cause.
+// NoSpace that names the disk, with err as its cause; if it says that a file system is read-only, one of kind Unavailable.
 func Explain(err error) error {
-	if err == nil || !IsFull(err) {
+	readOnly := errors.Is(err, syscall.EROFS)
+	if err == nil || !readOnly && !IsFull(err) {
 		return err
 	}
 	if _, done := errors.AsType[*k6x.Error](err); done {
 		return err
+	}
+	if readOnly {
+		return k6x.Errorf(k6x.Unavailable, "nothing can be written to the disk of this service: it is read-only").
+			WithHint("Its operator has to mount it for writing.").WithRetry(time.Minute).WithCause(err)
 	}
 	where := ""
 	if e, ok := errors.AsType[*fs.PathError](err); ok {

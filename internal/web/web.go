@@ -15,6 +15,7 @@ const UserAgent = "k6x"
 const (
 	headTime     = 30 * time.Second // until a server begins to answer
 	idle         = 16               // connections to a host that are kept
+	most         = 64               // connections to a host: a crowd of requests is no reason to run out of files
 	maxRedirects = 10
 )
 
@@ -26,7 +27,7 @@ func NewClient(proxy func(*http.Request) (*url.URL, error)) *http.Client {
 		transport.Proxy = proxy
 	}
 	transport.ResponseHeaderTimeout = headTime
-	transport.MaxIdleConnsPerHost = idle
+	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = idle, most
 	return &http.Client{Transport: transport, CheckRedirect: checkRedirect}
 }
 

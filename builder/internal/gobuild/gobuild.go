@@ -2,7 +2,7 @@
 // the same bytes in all of them.
 //
 // The files: main.go has the main module that is built, recipe.go the arguments and what of a recipe can be followed, replaced.go what
-// replaces modules, progress.go how far the build is. output.go says what of the output strangers may read, classify.go what a
+// replaces modules, progress.go how far the build is, live.go what is said meanwhile. output.go says what of the output strangers may read, classify.go what a
 // failure means and blame.go which module is at fault, with reason.go and sources.go for why; includes.go and includes_cgo.go which files a
 // module may include, verify.go whether the binary is the one that was asked for. deliver.go hands it over.
 package gobuild
@@ -42,6 +42,9 @@ func FileError(doing string, err error) error {
 	}
 	if disk.IsFull(err) {
 		return outOfSpace().WithCause(err)
+	}
+	if e, ok := errors.AsType[*k6x.Error](disk.Explain(err)); ok {
+		return e
 	}
 	return k6x.Errorf(k6x.Internal, "something went wrong while %s", doing).WithCause(err)
 }

@@ -162,7 +162,7 @@ func (a *App) assemble(cfg service.Config) {
 	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
 	cfg.Settings, cfg.Progress, cfg.Version = a.engine.Settings(), a.events.Running, a.version()
 	cfg.Pin = func(key string) { a.store.Pin(key) }
-	cfg.Parts = a.health.Parts
+	cfg.Parts, cfg.Downloads = a.health.Parts, cli.MaxDownloads()
 	a.Service = service.New(cfg)
 	a.observe(metrics)
 }

@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"k6x/builder"
 	"k6x/cmd/internal/cli"
+	"k6x/resolver"
 )
 
 // Run makes the service, prints to stdout how to use it, and serves until ctx ends. Then it
@@ -63,6 +65,7 @@ func (a *App) reloads(ctx context.Context, signals <-chan struct{}) {
 			a.logger.Error("tokens and registries were read again, and cannot all be used", "error", err)
 			continue
 		}
-		a.logger.Info("tokens and registries were read again")
+		stale := slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale })
+		a.logger.Info("tokens and registries were read again", "out_of_reach", len(stale))
 	}
 }

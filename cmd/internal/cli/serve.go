@@ -42,7 +42,8 @@ func Serve(ctx context.Context, s Server) error {
 		s.Listening(listener.Addr())
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	connections, _ := shareFiles(openFiles())
+	go func() { served <- server.Serve(newCrowd(listener, server, connections)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)

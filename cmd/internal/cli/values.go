@@ -2,6 +2,7 @@
 //
 //	run.go     a command line, its variables, errors and exit codes     serve.go   a server until a signal comes
 //	values.go  values of flags, versions, loggers                       output.go  a file that a flag names
+//	crowd.go   connections within the limit of open files
 package cli
 
 import (

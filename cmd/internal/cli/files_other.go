@@ -1,0 +1,6 @@
+//go:build !unix
+
+package cli
+
+// openFiles is not bounded here.
+func openFiles() uint64 { return 0 }

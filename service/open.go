@@ -1,0 +1,41 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"k6x"
+	"k6x/cache"
+)
+
+// openWait is how long a request waits until others have their binaries, if too many are being sent.
+const openWait = 10 * time.Second
+
+// open opens the binary under key to be sent. Errors are those of the store; Busy if too many are open.
+func (s *Service) open(ctx context.Context, key string) (*cache.Entry, error) {
+	if s.sending == nil {
+		return s.cfg.Store.Open(ctx, key)
+	}
+	wait := time.NewTimer(openWait)
+	defer wait.Stop()
+	select {
+	case s.sending <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-wait.C:
+		return nil, k6x.Errorf(k6x.Busy, "this service sends %d binaries already, which is all that it may have open", cap(s.sending)).WithRetry(openWait)
+	}
+	entry, err := s.cfg.Store.Open(ctx, key)
+	if err != nil {
+		<-s.sending
+		return nil, err
+	}
+	release := entry.Release
+	entry.Release = func() {
+		if release != nil {
+			release()
+		}
+		<-s.sending
+	}
+	return entry, nil
+}
