@@ -93,6 +93,9 @@ type Entry struct {
 	// after Close. Nil: that is known already, or Body finds out by itself.
 	Verify func() error
 
+	// Await returns once Body can be read, for a while at least, without a wait for the first byte. Nil: it can.
+	Await func(ctx context.Context) error
+
 	Release func() // set by the store; called once by Close
 }
 

@@ -42,51 +42,58 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if err := s.cfg.Resolver.Permit(list); err != nil {
 		return err
 	}
-	var bound string // the key that the path is bound to
-	if pinned {
-		bound, err = s.cfg.Store.Lookup(r.Context(), canonical)
-		if err == nil {
-			err = s.sendStored(w, r, bound)
+	return s.inRounds(w, r, canonical, func(ctx context.Context) error {
+		var bound string // the key that the path is bound to
+		if pinned {
+			var err error
+			bound, err = s.cfg.Store.Lookup(ctx, canonical)
+			if err == nil {
+				err = s.sendStored(ctx, w, r, bound)
+			}
+			if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
+				return err
+			}
 		}
-		if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
-			return err
-		}
-	}
+		return s.untilDrained(ctx, func(ctx context.Context) error { return s.sendBuilt(ctx, w, r, platform, list, bound) })
+	})
+}
+
+// sendBuilt resolves a list, and if that is what the path of r names already, builds the binary and sends it; else it redirects. Bound is the key
+// that the path is bound to, if it is.
+func (s *Service) sendBuilt(ctx context.Context, w *response, r *http.Request, platform k6x.Platform, list k6x.List, bound string) error {
 	if bound == "" && !s.cfg.Resolver.Registered(list) { // it would be looked up wherever the client says
 		if err := s.cfg.Tokens.Check(r); err != nil {
 			return err
 		}
 	}
-	return s.waiting(w, r, canonical, func(ctx context.Context) error {
-		path, err := s.resolve(ctx, platform, list, anyMajor, bound)
-		if err != nil {
+	path, err := s.resolve(ctx, platform, list, anyMajor, bound)
+	if err != nil {
+		return err
+	}
+	if path.canonical != list.Path(platform) {
+		w.outcome = "resolved"
+		w.Header().Set("Cache-Control", s.latestCacheControl())
+		target := path.canonical
+		if round := rounds(r); round > 0 { // they count until the client has its binary
+			w.Header().Set("Cache-Control", "no-cache, no-store")
+			target = withRound(target, round)
+		}
+		return s.redirect(w, http.StatusTemporaryRedirect, target)
+	}
+	if !path.bound { // building what was built before is open to all, as its download is
+		if err := s.cfg.Tokens.Check(r); err != nil {
 			return err
 		}
-		if path.canonical != canonical {
-			w.outcome = "resolved"
-			w.Header().Set("Cache-Control", s.latestCacheControl())
-			target := path.canonical
-			if round := rounds(r); round > 0 { // they count until the client has its binary
-				w.Header().Set("Cache-Control", "no-cache, no-store")
-				target = withRound(target, round)
-			}
-			return s.redirect(w, http.StatusTemporaryRedirect, target)
-		}
-		if !path.bound { // building what was built before is open to all, as its download is
-			if err := s.cfg.Tokens.Check(r); err != nil {
-				return err
-			}
-		}
-		entry, err := s.build(ctx, path, builder.Job{Client: w.client})
-		if err != nil {
-			return err
-		}
-		w.outcome = "built"
-		if s.redirectToStore(w, r, entry.Key) {
-			return entry.Close()
-		}
-		return s.send(w, r, entry)
-	})
+	}
+	entry, err := s.build(ctx, path, builder.Job{Client: w.client})
+	if err != nil {
+		return err
+	}
+	w.outcome = "built"
+	if s.redirectToStore(ctx, w, r, entry.Key) {
+		return entry.Close()
+	}
+	return s.send(ctx, w, r, entry)
 }
 
 func notFound(_ *response, r *http.Request) error {
@@ -96,13 +103,13 @@ func notFound(_ *response, r *http.Request) error {
 
 // sendStored sends the binary under key; cache.ErrNotFound or
 // cache.ErrEvicted if there is nothing to send.
-func (s *Service) sendStored(w *response, r *http.Request, key string) error {
-	if s.redirectToStore(w, r, key) { // before Open, which may have to fetch the bytes
+func (s *Service) sendStored(ctx context.Context, w *response, r *http.Request, key string) error {
+	if s.redirectToStore(ctx, w, r, key) { // before Open, which may have to fetch the bytes
 		s.cfg.Metrics.hit()
 		return nil
 	}
-	entry, err := s.open(r.Context(), key)
-	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(w, r, key) {
+	entry, err := s.open(ctx, key)
+	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(ctx, w, r, key) {
 		return nil
 	}
 	if err != nil {
@@ -110,16 +117,16 @@ func (s *Service) sendStored(w *response, r *http.Request, key string) error {
 	}
 	w.outcome = "hit"
 	s.cfg.Metrics.hit()
-	return s.send(w, r, entry)
+	return s.send(ctx, w, r, entry)
 }
 
 // sendUnchanged answers a client that has the bytes under key, and reports whether it did.
 // They never change, so they need not be here.
-func (s *Service) sendUnchanged(w *response, r *http.Request, key string) bool {
+func (s *Service) sendUnchanged(ctx context.Context, w *response, r *http.Request, key string) bool {
 	if r.Header.Get("If-None-Match") == "" {
 		return false
 	}
-	artifact, err := s.cfg.Store.Record(r.Context(), key)
+	artifact, err := s.cfg.Store.Record(ctx, key)
 	return err == nil && s.unchanged(w, r, artifact.Digest, s.lifetime(r, key))
 }
 
@@ -147,11 +154,11 @@ func (s *Service) unchanged(w *response, r *http.Request, digest, lifetime strin
 
 // send sends an entry, compressed if the client likes that and it was done already, and closes
 // it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
-func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
+func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry *cache.Entry) error {
 	defer entry.Close()
 	body, coding, lifetime := entry, "", yearLong
 	if s.variants != nil {
-		if compressed, name := s.variants.choose(r, entry); compressed != nil {
+		if compressed, name := s.variants.choose(ctx, r, entry); compressed != nil {
 			defer compressed.Close()
 			body, coding = compressed, name
 		} else {
@@ -162,6 +169,9 @@ func (s *Service) send(w *response, r *http.Request, entry *cache.Entry) error {
 		return nil
 	}
 	digest, err := reprDigest(body)
+	if err == nil && body.Await != nil && r.Method == http.MethodGet {
+		err = body.Await(ctx)
+	}
 	if err != nil {
 		return err
 	}

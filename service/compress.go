@@ -62,7 +62,7 @@ func newVariants(names []string, store cache.Store, logger *slog.Logger) *varian
 // nil if that is the binary itself. One that there is not yet is made later. A client that names a form
 // by its tag, since it has that one or a part of it, gets that one; but one that asks whether the binary as it is is still good, as a cache does that has
 // had it while there was no form, gets the form.
-func (v *variants) choose(r *http.Request, binary *cache.Entry) (*cache.Entry, string) {
+func (v *variants) choose(ctx context.Context, r *http.Request, binary *cache.Entry) (*cache.Entry, string) {
 	if strings.Contains(tagsOf(r, "If-Range", "If-Match"), binary.Digest) {
 		return nil, ""
 	}
@@ -70,7 +70,7 @@ func (v *variants) choose(r *http.Request, binary *cache.Entry) (*cache.Entry, s
 	var best *cache.Entry
 	name := ""
 	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
-		entry := v.open(r.Context(), variant{binary.Key, c.name})
+		entry := v.open(ctx, variant{binary.Key, c.name})
 		switch {
 		case entry == nil:
 		case best == nil:

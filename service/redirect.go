@@ -19,17 +19,17 @@ type signer interface {
 
 // redirectToStore redirects the download of a binary to the store, if that is wanted and
 // works, and reports whether it answered. It does not open the binary.
-func (s *Service) redirectToStore(w *response, r *http.Request, key string) bool {
+func (s *Service) redirectToStore(ctx context.Context, w *response, r *http.Request, key string) bool {
 	if s.signer == nil {
 		return false
 	}
-	if s.sendUnchanged(w, r, key) {
+	if s.sendUnchanged(ctx, w, r, key) {
 		return true
 	}
 	if r.Method != http.MethodGet || r.Header.Get("If-Match") != "" {
 		return false
 	}
-	target, err := s.signer.SignedURL(r.Context(), key)
+	target, err := s.signer.SignedURL(ctx, key)
 	if errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrEvicted) {
 		return false
 	}

@@ -133,6 +133,10 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			w.reason = fmt.Sprintf("too slow: the client has %s for each %d MiB", w.stall, chunk>>20)
 		}
+		if e, ok := errors.AsType[*k6x.Error](err); ok { // of what is sent, not of the connection
+			w.reason = "not sent to its end: " + e.Message
+			panic(http.ErrAbortHandler)
+		}
 		if err != nil || n == 0 {
 			return total, err
 		}

@@ -20,23 +20,21 @@ const (
 
 var errRound = errors.New("waited for one round")
 
-// waiting runs f, which may take as long as a build. With a MaxWait, a request that
-// has waited that long is redirected to itself, and joins the same build again, so that
+// inRounds runs f, which may take as long as a build, or as a slow bucket. With a MaxWait, a request that
+// has waited that long is redirected to itself, and joins the same build or download again, so that
 // it outlives the patience of a proxy in between. A count in the query bounds it. Path
 // is that of the request in the form that we print.
-func (s *Service) waiting(w *response, r *http.Request, path string, f func(ctx context.Context) error) error {
-	return s.untilDrained(r.Context(), func(ctx context.Context) error {
-		if s.cfg.MaxWait > 0 {
-			var stop context.CancelFunc
-			ctx, stop = context.WithTimeoutCause(ctx, s.cfg.MaxWait, errRound)
-			defer stop()
-		}
-		err := f(ctx)
-		if k6x.Interrupted(err) && errors.Is(context.Cause(ctx), errRound) {
-			return s.nextRound(w, r, path)
-		}
-		return err
-	})
+func (s *Service) inRounds(w *response, r *http.Request, path string, f func(ctx context.Context) error) error {
+	if s.cfg.MaxWait <= 0 {
+		return f(r.Context())
+	}
+	ctx, stop := context.WithTimeoutCause(r.Context(), s.cfg.MaxWait, errRound)
+	defer stop()
+	err := f(ctx)
+	if k6x.Interrupted(err) && errors.Is(context.Cause(ctx), errRound) {
+		return s.nextRound(w, r, path)
+	}
+	return err
 }
 
 // untilDrained runs f, whose ctx ends when the service drains; then, and if it drains

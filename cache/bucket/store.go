@@ -52,8 +52,8 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 
 // Copy stores what another store has, under the same rules as Put: the record stays as it
 // is, and what fill writes has to be the bytes that it names. No path is bound. It returns the record of
-// what is here from now on.
-func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer) error) (k6x.Artifact, error) {
+// what is here from now on. What was written can be read from written at once; verified is called once it has the digest. Fill closes written.
+func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer, written Bytes) error, verified func()) (k6x.Artifact, error) {
 	first, err := s.Whole(ctx, artifact.Recipe.Key())
 	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 		return first, err
@@ -63,10 +63,15 @@ func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.
 		return k6x.Artifact{}, s.filled(fault(notStored, err))
 	}
 	defer s.end(d)
-	body, artifact, err := s.receive(ctx, d, s.cfg.Size, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w) })
+	written, err := d.Open()
+	if err != nil {
+		return k6x.Artifact{}, fault(notStored, err)
+	}
+	body, artifact, err := s.receive(ctx, d, s.cfg.Size, artifact, func(w io.Writer) (k6x.Build, error) { return artifact.Build, fill(w, written) })
 	if err != nil {
 		return k6x.Artifact{}, s.filled(err)
 	}
+	verified()
 	body.Close()
 	artifact, err = s.store(ctx, d, artifact, false)
 	return artifact, fault(notStored, err)

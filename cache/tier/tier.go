@@ -1,7 +1,7 @@
 // Package tier puts a store on the local disk in front of a remote store that services
 // share. The local one has only what the remote one has, so that what it answers is final, and
 // a hit costs nothing but an open file. What is only remote is downloaded once, however
-// many ask, is verified, and is then served from the disk.
+// many ask, and read as it arrives; it is verified, and then served from the disk. A download begins when the first byte is wanted.
 package tier
 
 import (
@@ -19,6 +19,7 @@ import (
 	"k6x/cache"
 	"k6x/cache/bucket"
 	"k6x/cache/dir"
+	"k6x/internal/disk"
 )
 
 // Remote is the store behind; *bucket.Store is one.
@@ -39,10 +40,10 @@ type Store struct {
 	// Bindings never change, so those of the remote store are good for ever. The local store cannot keep one before it has the artifact.
 	paths *lru.Cache[string, string] // path to key
 
-	downloads singleflight.Group // by key
+	lookups singleflight.Group // by path
 
-	mu      sync.Mutex          // guards what follows
-	waiting map[string]*waiting // by key
+	mu       sync.Mutex          // guards what follows, and what arrivals say it does
+	arrivals map[string]*arrival // by key
 }
 
 var _ cache.Limited = (*Store)(nil)
@@ -53,7 +54,7 @@ func New(local *dir.Store, remote Remote, logger *slog.Logger) *Store {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{local: local, remote: remote, logger: logger, waiting: map[string]*waiting{}}
+	s := &Store{local: local, remote: remote, logger: logger, arrivals: map[string]*arrival{}}
 	s.paths, _ = lru.New[string, string](16384) // fails for a size below 1 only
 	return s
 }
@@ -69,11 +70,21 @@ func (s *Store) Lookup(ctx context.Context, path string) (string, error) {
 	if !missing(err) {
 		return key, err
 	}
-	if key, err = s.remote.Lookup(ctx, path); err != nil {
-		return "", err
+	// A caller that leaves, as one that is sent round does, ends nothing: it comes back.
+	found := s.lookups.DoChan(path, func() (any, error) {
+		ctx := context.WithoutCancel(ctx)
+		key, err := s.remote.Lookup(ctx, path)
+		if err == nil {
+			s.bound(ctx, path, key)
+		}
+		return key, err
+	})
+	select {
+	case result := <-found:
+		return result.Val.(string), result.Err
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
-	s.bound(ctx, path, key)
-	return key, nil
 }
 
 // lookup is Lookup without asking the remote store.
@@ -110,9 +121,15 @@ func (s *Store) bound(ctx context.Context, path, key string) {
 // Verify implements [cache.Store]: what comes from the remote store is compared when it arrives.
 func (s *Store) Verify(ctx context.Context, key string) error {
 	err := s.local.Verify(ctx, key)
-	if missing(err) {
-		err = s.fetch(ctx, key)
+	if !missing(err) {
+		return err
 	}
+	entry, err := s.open(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer entry.Close()
+	_, err = io.Copy(io.Discard, disk.Until(ctx, entry.Body))
 	return err
 }
 
@@ -125,19 +142,13 @@ func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 	return artifact, err
 }
 
-// Open implements [cache.Store]. The body of the entry is an *os.File.
+// Open implements [cache.Store]. The body of the entry is an *os.File, or reads what arrives.
 func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
-	// What was downloaded just now may be evicted before it is opened, when the disk is
-	// small and busy: then one more download is due.
-	for try := 0; ; try++ {
-		entry, err := s.local.Open(ctx, key)
-		if !missing(err) || try == 2 {
-			return entry, err
-		}
-		if err := s.fetch(ctx, key); err != nil {
-			return nil, err
-		}
+	entry, err := s.local.Open(ctx, key)
+	if missing(err) {
+		return s.open(ctx, key)
 	}
+	return entry, err
 }
 
 // Put implements [cache.Store]. The remote store has it first, so that whatever happens in

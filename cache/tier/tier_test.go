@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -37,6 +38,7 @@ func newLocal(t *testing.T, size int64) *dir.Store {
 type remoteStore struct {
 	*bucket.Store
 	calls, opens atomic.Int32
+	slow         time.Duration // that a Lookup takes
 
 	body     func(io.ReadSeeker) io.ReadSeeker // of what is opened; may be nil
 	onImport func(k6x.Artifact)                // before an import; may be nil
@@ -54,7 +56,12 @@ func newRemote(t *testing.T) *remoteStore {
 
 func (f *remoteStore) Lookup(ctx context.Context, path string) (string, error) {
 	f.calls.Add(1)
-	return f.Store.Lookup(ctx, path)
+	select {
+	case <-time.After(f.slow):
+		return f.Store.Lookup(ctx, path)
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
 }
 
 func (f *remoteStore) Record(ctx context.Context, key string) (k6x.Artifact, error) {
@@ -172,6 +179,16 @@ func TestManyWhoOpenAreOneDownload(t *testing.T) {
 	})
 }
 
+// mustOpen opens the first artifact.
+func mustOpen(t *testing.T, s *Store) *cache.Entry {
+	t.Helper()
+	entry, err := s.Open(t.Context(), key(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entry
+}
+
 func TestLeavingEndsNoDownload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		remote := newRemote(t)
@@ -179,62 +196,154 @@ func TestLeavingEndsNoDownload(t *testing.T) {
 		s := New(newLocal(t, 0), remote, nil)
 		gate := make(chan struct{})
 		remote.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, gate} }
-		open := func(ctx context.Context) <-chan error {
-			result := make(chan error, 1)
-			go func() {
-				entry, err := s.Open(ctx, key(1))
-				if err == nil {
-					entry.Close()
-				}
-				result <- err
-			}()
-			synctest.Wait()
-			return result
-		}
+		one, two := mustOpen(t, s), mustOpen(t, s)
 		ctx, leave := context.WithCancel(t.Context())
-		one, two := open(ctx), open(t.Context())
 		leave()
-		if err := <-one; !errors.Is(err, context.Canceled) {
+		if err := one.Await(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("the one that left got %v", err)
 		}
+		one.Close()
+		time.Sleep(10 * linger)
 		close(gate)
-		if err := <-two; err != nil || remote.opens.Load() != 1 {
-			t.Errorf("the one that stayed got %v after %d downloads", err, remote.opens.Load())
+		got, err := io.ReadAll(two.Body)
+		if err != nil || !bytes.Equal(got, cachetest.Bytes(1, 1000)) || remote.opens.Load() != 1 {
+			t.Errorf("the one that stayed got %d bytes, %v, after %d downloads", len(got), err, remote.opens.Load())
 		}
-
-		mustPut(t, remote, 2, 1000)
-		ctx, leave = context.WithCancel(t.Context())
-		leave()
+		two.Close()
 		if _, err := s.Open(ctx, key(2)); !errors.Is(err, context.Canceled) {
 			t.Errorf("the one that had left got %v", err)
 		}
-		wantBytes(t, s, 2, 1000)
 	})
 }
 
-func TestDownloadEndsWithTheLastThatWaits(t *testing.T) {
+func TestADownloadWaitsForThoseThatComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		remote := newRemote(t)
 		mustPut(t, remote, 1, 1000)
 		s := New(newLocal(t, 0), remote, nil)
 		gate := make(chan struct{})
 		remote.body = func(body io.ReadSeeker) io.ReadSeeker { return gated{body, gate} }
-		ctx, leave := context.WithCancel(t.Context())
-		left := make(chan error, 1)
-		go func() {
-			_, err := s.Open(ctx, key(1))
-			left <- err
-		}()
+		round := func() {
+			t.Helper()
+			entry := mustOpen(t, s)
+			defer entry.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := entry.Await(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("waited for the first byte: %v", err)
+			}
+		}
+		for range 3 {
+			round()
+			time.Sleep(linger / 2)
+		}
+		if n := remote.opens.Load(); n != 1 {
+			t.Errorf("%d downloads, want 1", n)
+		}
+		time.Sleep(linger)
 		synctest.Wait()
-		alone := s.waiting[key(1)].ctx
-		leave()
-		if err := <-left; !errors.Is(err, context.Canceled) || alone.Err() == nil || len(s.waiting) > 0 {
-			t.Errorf("%v, the context of the download: %v, %d wait", err, alone.Err(), len(s.waiting))
+		if len(s.arrivals) > 0 {
+			t.Error("nobody wants it, and it goes on")
 		}
 		remote.body = nil
 		wantBytes(t, s, 1, 1000) // by another download, as the first one still hangs
 		close(gate)
 		synctest.Wait()
+	})
+}
+
+func TestBytesAreReadAsTheyArriveAndTheLastOnceAllAreRight(t *testing.T) {
+	for name, last := range map[string]byte{"right": 0, "wrong": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				remote, local := newRemote(t), newLocal(t, 0)
+				mustPut(t, remote, 1, 1000)
+				s := New(local, remote, nil)
+				far, near := io.Pipe()
+				remote.body = func(io.ReadSeeker) io.ReadSeeker { return pipe{far} }
+				want := cachetest.Bytes(1, 1000)
+				entry := mustOpen(t, s)
+				read := make(chan []byte, 1000)
+				ended := make(chan error, 1)
+				go func() {
+					for {
+						buf := make([]byte, 1000)
+						n, err := entry.Body.Read(buf)
+						read <- buf[:n]
+						if err != nil {
+							ended <- err
+							return
+						}
+					}
+				}()
+				var got []byte
+				take := func() {
+					synctest.Wait()
+					for len(read) > 0 {
+						got = append(got, <-read...)
+					}
+				}
+				near.Write(want[:600])
+				if take(); !bytes.Equal(got, want[:600]) {
+					t.Errorf("%d bytes can be read once 600 have arrived", len(got))
+				}
+				near.Write(want[600:999])
+				near.Write([]byte{want[999] ^ last})
+				if take(); len(got) != 999 {
+					t.Errorf("%d bytes can be read before they are verified", len(got))
+				}
+				near.Close()
+				take()
+				err := <-ended
+				if last == 0 && (err != io.EOF || !bytes.Equal(got, want)) || last == 1 && (k6x.KindOf(err) != k6x.Unavailable || len(got) != 999) {
+					t.Errorf("%d bytes, then %v", len(got), err)
+				}
+				entry.Close()
+				if _, err := local.Record(t.Context(), key(1)); (err == nil) != (last == 0) {
+					t.Errorf("the record near: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// pipe is a body that is never sought in.
+type pipe struct{ io.Reader }
+
+func (pipe) Seek(int64, int) (int64, error) { panic("not to be called") }
+
+func TestWhoReadsNothingDownloadsNothing(t *testing.T) {
+	remote := newRemote(t)
+	artifact := mustPut(t, remote, 1, 1000)
+	s := New(newLocal(t, 0), remote, nil)
+	remote.body = func(io.ReadSeeker) io.ReadSeeker { return gated{nil, nil} } // which waits for ever
+	entry := mustOpen(t, s)
+	size, err := entry.Body.Seek(0, io.SeekEnd)
+	if err != nil || size != 1000 || entry.Digest != artifact.Digest || entry.Size != 1000 || !entry.Stored.Equal(artifact.Stored) {
+		t.Errorf("%+v, %d, %v", entry, size, err)
+	}
+	entry.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.arrivals) > 0 {
+		t.Error("it goes on")
+	}
+}
+
+func TestALookupGoesOnWithoutItsCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		remote := newRemote(t)
+		artifact := mustPut(t, remote, 1, 1000)
+		s := New(newLocal(t, 0), remote, nil)
+		remote.slow = 3 * time.Second
+		for round := range 4 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			bound, err := s.Lookup(ctx, artifact.Path)
+			cancel()
+			if round < 3 && !errors.Is(err, context.DeadlineExceeded) || round == 3 && bound != key(1) {
+				t.Errorf("round %d: %q, %v", round, bound, err)
+			}
+		}
 	})
 }
 
@@ -250,9 +359,11 @@ func TestWrongBytesAreNeverServed(t *testing.T) {
 			mustPut(t, remote, 1, 1000)
 			s := New(newLocal(t, 0), remote, nil)
 			remote.body = body
-			if _, err := s.Open(t.Context(), key(1)); k6x.KindOf(err) != k6x.Unavailable {
-				t.Errorf("got %v, want Unavailable", err)
+			entry := mustOpen(t, s)
+			if got, err := io.ReadAll(entry.Body); k6x.KindOf(err) != k6x.Unavailable || len(got) >= 1000 {
+				t.Errorf("%d bytes, %v, want Unavailable before the last", len(got), err)
 			}
+			entry.Close()
 			remote.body = nil
 			wantBytes(t, s, 1, 1000)
 		})
