@@ -89,6 +89,9 @@ type Entry struct {
 	Warnings []string      // of the build
 	Body     io.ReadSeeker // an *os.File where there is one, so that it can be sent with sendfile
 
+	// Provisional: it may not be the one that everybody gets from now on, so that no cache is to keep it.
+	Provisional bool
+
 	// Verify returns nil once all bytes are known to have the digest; else the last of them must not be sent. It may be called more than once, also
 	// after Close. Nil: that is known already, or Body finds out by itself.
 	Verify func() error

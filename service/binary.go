@@ -165,6 +165,9 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 			lifetime = s.lifetime(r, entry.Key)
 		}
 	}
+	if entry.Provisional {
+		lifetime = "no-store"
+	}
 	if s.unchanged(w, r, body.Digest, lifetime) {
 		return nil
 	}

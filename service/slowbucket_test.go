@@ -130,3 +130,46 @@ func TestWhatComesFromASlowBucketIsSentAsItArrives(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(head)+len(rest), err)
 	}
 }
+
+// brokenBucket takes no uploads.
+type brokenBucket struct {
+	*bucket.Store
+	broken bool
+}
+
+func (b *brokenBucket) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (k6x.Artifact, string, error) {
+	if b.broken {
+		return k6x.Artifact{}, "", k6x.Errorf(k6x.Unavailable, "the store's bucket does not answer")
+	}
+	return b.Store.Import(ctx, artifact, bind, body)
+}
+
+func TestABuildThatCannotBeUploadedIsSentAndNotCached(t *testing.T) {
+	far, err := bucket.Open(t.Context(), bucket.Config{URL: "mem://"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	near, err := dir.Open(dir.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = near.Close() })
+	remote := &brokenBucket{far, true}
+	store := tier.New(near, remote, nil)
+	server, _ := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+		return builder.Keep(lines{}, store, nil)
+	}})
+	want := "no-store"
+	for range 3 {
+		if resp, body := do(t, "GET", server.URL+helloPath); resp.StatusCode != 200 || len(body) == 0 || resp.Header.Get("Cache-Control") != want {
+			t.Errorf("%s, %d bytes, Cache-Control %q, want %q", resp.Status, len(body), resp.Header.Get("Cache-Control"), want)
+		}
+		if want != "no-store" {
+			continue
+		}
+		if remote.broken = false; store.Upload(t.Context()) != nil {
+			t.Error("the upload fails")
+		}
+		want = "public, max-age=31536000, immutable"
+	}
+}

@@ -58,6 +58,12 @@ type Bucket interface {
 	Close() error
 }
 
+// Sweeper is a [Bucket] in which uploads that broke off leave parts that are no blobs, and take room.
+type Sweeper interface {
+	// Sweep removes the parts of uploads below prefix that began before a time.
+	Sweep(ctx context.Context, prefix string, before time.Time) error
+}
+
 // Info is what a bucket knows of a blob.
 type Info struct {
 	Name    string

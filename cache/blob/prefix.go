@@ -52,6 +52,13 @@ func (p *prefixed) SignedURL(ctx context.Context, name string, life time.Duratio
 	return p.bucket.SignedURL(ctx, p.prefix+name, life)
 }
 
+func (p *prefixed) Sweep(ctx context.Context, prefix string, before time.Time) error {
+	if s, ok := p.bucket.(Sweeper); ok {
+		return s.Sweep(ctx, p.prefix+prefix, before)
+	}
+	return nil
+}
+
 func (p *prefixed) Close() error { return p.bucket.Close() }
 
 func (p *prefixed) cut(info Info) Info {

@@ -68,6 +68,8 @@ type Store struct {
 	bucket blob.Bucket
 	own    *account // nil: other services write to the bucket
 
+	unswept sync.Once // tells that parts of uploads cannot be removed
+
 	mu    sync.Mutex // guards what follows
 	stats cache.Stats
 }

@@ -32,9 +32,9 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 	if s.own != nil {
 		return s.PutAfter(ctx, recipe, bind, fill, nil)
 	}
-	return s.PutAfter(ctx, recipe, bind, fill, func(artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, error) {
+	return s.PutAfter(ctx, recipe, bind, fill, func(artifact k6x.Artifact, body io.ReaderAt) (k6x.Artifact, bool, error) {
 		first, _, err := s.Import(ctx, artifact, bind, body)
-		return first, err
+		return first, false, err
 	})
 }
 

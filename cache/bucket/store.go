@@ -18,9 +18,9 @@ import (
 const notStored = "the binary could not be stored"
 
 // PutAfter is Put, if no whole artifact is there. If there is an elsewhere, the artifact comes to be there first, and elsewhere
-// returns the record of what there is from then on. In a [Place] it is kept then too, unless that is of other bytes, or there is no room.
+// returns the record of what there is from then on; later: it fails, but the artifact is to be kept here until it can be there. In a [Place] it is kept then too, unless that is of other bytes, or there is no room.
 func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill record.Fill,
-	elsewhere func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, err error)) (k6x.Artifact, error) {
+	elsewhere func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, later bool, err error)) (k6x.Artifact, error) {
 	artifact := k6x.Artifact{Recipe: recipe, Path: recipe.Path()}
 	d, err := s.draft(ctx)
 	if err != nil {
@@ -40,8 +40,15 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 		artifact, err = s.store(ctx, d, artifact, bind)
 		return artifact, fault(notStored, err)
 	}
-	first, err := elsewhere(artifact, body)
+	first, later, err := elsewhere(artifact, body)
 	body.Close()
+	if later {
+		first, failed := s.store(context.WithoutCancel(ctx), d, artifact, false)
+		if failed != nil {
+			return first, errors.Join(err, failed)
+		}
+		return first, nil
+	}
 	if err == nil && s.own != nil && first.Digest == artifact.Digest {
 		if _, err := s.store(context.WithoutCancel(ctx), d, first, bind); err != nil {
 			s.logger.Warn("binary is stored, but cannot be kept on the local disk", "path", first.Path, "error", err)

@@ -3,6 +3,7 @@
 //	artifacts/<key[:2]>/<key>/binary         the bytes; missing if they were evicted
 //	artifacts/<key[:2]>/<key>/artifact.json  the record
 //	paths/<hash[:2]>/<hash>                  {path, key}; hash is the SHA-256 of the path
+//	uploads/<key>                            still to be stored in the bucket behind (package tier)
 //	tmp/<random>/                            what one process is working on; lock is held by it
 //	lock                                     held while anything of the above is changed
 //

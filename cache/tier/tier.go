@@ -44,6 +44,7 @@ type Store struct {
 
 	mu       sync.Mutex          // guards what follows, and what arrivals say it does
 	arrivals map[string]*arrival // by key
+	uploads  map[string]*pending // by key
 }
 
 var _ cache.Limited = (*Store)(nil)
@@ -54,8 +55,9 @@ func New(local *dir.Store, remote Remote, logger *slog.Logger) *Store {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{local: local, remote: remote, logger: logger, arrivals: map[string]*arrival{}}
+	s := &Store{local: local, remote: remote, logger: logger, arrivals: map[string]*arrival{}, uploads: map[string]*pending{}}
 	s.paths, _ = lru.New[string, string](16384) // fails for a size below 1 only
+	s.recall(context.Background())
 	return s
 }
 
@@ -93,6 +95,13 @@ func (s *Store) lookup(ctx context.Context, path string) (string, error) {
 	if missing(err) {
 		if key, ok := s.paths.Get(path); ok {
 			return key, nil
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for key, p := range s.uploads {
+			if p.path == path {
+				return key, nil
+			}
 		}
 	}
 	return key, err
@@ -148,11 +157,14 @@ func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	if missing(err) {
 		return s.open(ctx, key)
 	}
+	if err == nil {
+		entry.Provisional = s.waits(key) != nil
+	}
 	return entry, err
 }
 
 // Put implements [cache.Store]. The remote store has it first, so that whatever happens in
-// between, the local one has nothing that the others do not have.
+// between, the local one has nothing that the others do not have, but for what could not be uploaded yet.
 func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Writer) (k6x.Build, error), options ...cache.PutOption) (k6x.Artifact, error) {
 	key, bind := recipe.Key(), !slices.Contains(options, cache.Unbound)
 	if err := ctx.Err(); err != nil {
@@ -168,11 +180,11 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 		}
 	}
 	var bound string
-	first, err := s.local.PutAfter(ctx, recipe, false, fill, func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, err error) {
+	first, err := s.local.PutAfter(ctx, recipe, false, fill, func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, later bool, err error) {
 		first, bound, err = s.remote.Import(ctx, artifact, bind, body)
-		return first, err
+		return first, err != nil && s.later(ctx, artifact, bind, err), err
 	})
-	if err == nil && bind {
+	if err == nil && bound != "" {
 		s.bound(ctx, first.Path, bound)
 	}
 	return first, err

@@ -42,6 +42,7 @@ type remoteStore struct {
 
 	body     func(io.ReadSeeker) io.ReadSeeker // of what is opened; may be nil
 	onImport func(k6x.Artifact)                // before an import; may be nil
+	broken   error                             // of imports; may be nil
 }
 
 func newRemote(t *testing.T) *remoteStore {
@@ -84,6 +85,9 @@ func (f *remoteStore) Open(ctx context.Context, key string) (*cache.Entry, error
 func (f *remoteStore) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (k6x.Artifact, string, error) {
 	if f.onImport != nil {
 		f.onImport(artifact)
+	}
+	if f.broken != nil {
+		return k6x.Artifact{}, "", f.broken
 	}
 	return f.Store.Import(ctx, artifact, bind, body)
 }
@@ -335,7 +339,7 @@ func TestALookupGoesOnWithoutItsCaller(t *testing.T) {
 		remote := newRemote(t)
 		artifact := mustPut(t, remote, 1, 1000)
 		s := New(newLocal(t, 0), remote, nil)
-		remote.slow = 3 * time.Second
+		remote.slow = 3500 * time.Millisecond
 		for round := range 4 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			bound, err := s.Lookup(ctx, artifact.Path)
@@ -414,4 +418,78 @@ func TestSignedURLIsThatOfTheFarStore(t *testing.T) {
 	if _, err := s.SignedURL(t.Context(), key(1)); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("got %v, want ErrUnsupported, as this one is in memory", err)
 	}
+}
+
+func TestWhatCannotBeUploadedIsKeptAndTriedAgain(t *testing.T) {
+	for name, otherFirst := range map[string]bool{"nobody else builds it": false, "another service builds other bytes": true} {
+		t.Run(name, func(t *testing.T) {
+			remote, where := newRemote(t), t.TempDir()
+			near := func() *dir.Store {
+				local, err := dir.Open(dir.Config{Dir: where})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { local.Close() })
+				return local
+			}
+			remote.broken = k6x.Errorf(k6x.Unavailable, "the store's bucket does not answer")
+			s := New(near(), remote, nil)
+			path := mustPut(t, s, 1, 1000).Path
+			for range 2 { // the second time after a restart
+				if bound, err := s.Lookup(t.Context(), path); err != nil || bound != key(1) {
+					t.Errorf("Lookup: %q, %v", bound, err)
+				}
+				if bound, err := s.Bind(t.Context(), path, key(1)); err != nil || bound != key(1) {
+					t.Errorf("Bind: %q, %v", bound, err)
+				}
+				wantBytes(t, s, 1, 1000)
+				if entry := mustOpen(t, s); !entry.Provisional {
+					t.Error("it looks as if all had it")
+				} else {
+					entry.Close()
+				}
+				if err := s.Upload(t.Context()); k6x.KindOf(err) != k6x.Unavailable {
+					t.Errorf("Upload: %v", err)
+				}
+				s = New(near(), remote, nil)
+			}
+			want := cachetest.Bytes(1, 1000)
+			if remote.broken = nil; otherFirst {
+				want = []byte("other bytes")
+				if _, err := remote.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill(want)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Upload(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for name, store := range map[string]cache.Store{"remote": remote, "both": s, "restarted": New(near(), remote, nil)} {
+				entry, err := store.Open(t.Context(), key(1))
+				if err != nil {
+					t.Fatal(name, err)
+				}
+				if got, err := io.ReadAll(entry.Body); err != nil || !bytes.Equal(got, want) || entry.Provisional {
+					t.Errorf("%s: %d bytes, %v, provisional %t", name, len(got), err, entry.Provisional)
+				}
+				entry.Close()
+				if bound, err := store.Lookup(t.Context(), path); err != nil || bound != key(1) {
+					t.Errorf("%s: Lookup: %q, %v", name, bound, err)
+				}
+			}
+			if left, err := near().Pending(t.Context()); err != nil || len(left) > 0 {
+				t.Errorf("left to be uploaded: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestWhatWaitsForItsUploadIsBounded(t *testing.T) {
+	remote := newRemote(t)
+	remote.broken = k6x.Errorf(k6x.Unavailable, "the store's bucket does not answer")
+	s := New(newLocal(t, 100_000), remote, nil)
+	mustPut(t, s, 1, 30_000)
+	if _, err := s.Put(t.Context(), cachetest.Recipe(2), cachetest.Fill(cachetest.Bytes(2, 30_000))); k6x.KindOf(err) != k6x.Unavailable {
+		t.Errorf("more than half of what may be kept here waits: %v", err)
+	}
+	wantBytes(t, s, 1, 30_000)
 }

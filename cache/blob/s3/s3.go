@@ -40,7 +40,10 @@ type Bucket struct {
 	http   *http.Transport
 }
 
-var _ blob.Bucket = (*Bucket)(nil)
+var (
+	_ blob.Bucket  = (*Bucket)(nil)
+	_ blob.Sweeper = (*Bucket)(nil)
+)
 
 // Open opens a bucket; nothing is sent yet. Parameters and credentials are those of [config]. Patience is how long one answer may take.
 func Open(name string, params url.Values, patience time.Duration) (*Bucket, error) {
@@ -252,6 +255,19 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 			yield(blob.Info{}, err)
 		}
 	}
+}
+
+// Sweep implements [blob.Sweeper].
+func (b *Bucket) Sweep(ctx context.Context, prefix string, before time.Time) error {
+	var failed []error
+	for upload := range b.core.ListIncompleteUploads(ctx, b.name, escape(prefix), true) {
+		err := upload.Err
+		if err == nil && upload.Initiated.Before(before) {
+			err = b.core.AbortMultipartUpload(ctx, b.name, upload.Key, upload.UploadID)
+		}
+		failed = append(failed, blob.IgnoreAbsent(explain(err)))
+	}
+	return errors.Join(failed...)
 }
 
 // SignedURL implements [blob.Bucket].

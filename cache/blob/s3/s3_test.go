@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -22,9 +23,11 @@ import (
 
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
+	"github.com/minio/minio-go/v7"
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/blobtest"
+	"k6x/cache/blob/internal/names"
 )
 
 // clean gives the test an environment without credentials but these.
@@ -72,6 +75,36 @@ func TestBucketOfAServerInThisProcessKeepsTheContract(t *testing.T) {
 	server := httptest.NewServer(gofakes3.New(backend).Server())
 	t.Cleanup(server.Close)
 	run(t, server.URL)
+}
+
+func TestPartsOfBrokenUploadsAreRemovedOnceTheyAreOld(t *testing.T) {
+	clean(t)
+	b := mustOpen(t, "http://"+blobtest.Versity(t))
+	part := blob.Prefixed(b, "part/")
+	for _, key := range []string{"part/a b", "other"} {
+		id, err := b.core.NewMultipartUpload(t.Context(), b.name, escape(key), minio.PutObjectOptions{})
+		if err == nil {
+			_, err = b.core.PutObjectPart(t.Context(), b.name, escape(key), id, 1, strings.NewReader("bytes"), 5, minio.PutObjectPartOptions{})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		before time.Time
+		want   string
+	}{{time.Now().Add(-time.Hour), "other part/a b"}, {time.Now().Add(time.Hour), "other"}} {
+		if err := part.(blob.Sweeper).Sweep(t.Context(), "", c.before); err != nil {
+			t.Error(err)
+		}
+		var left []string
+		for upload := range b.core.ListIncompleteUploads(t.Context(), b.name, "", true) {
+			left = append(left, names.Unescape(upload.Key))
+		}
+		if slices.Sort(left); strings.Join(left, " ") != c.want {
+			t.Errorf("left %q, want %s", left, c.want)
+		}
+	}
 }
 
 // where returns the URL of a blob in a bucket, without its signature.

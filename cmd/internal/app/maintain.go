@@ -7,15 +7,17 @@ import (
 
 // How often the store is read through for damage, and Go's caches are bounded.
 const (
-	scrubFirst = 10 * time.Minute
-	scrubEvery = 24 * time.Hour
-	trimEvery  = 15 * time.Minute
+	scrubFirst  = 10 * time.Minute
+	scrubEvery  = 24 * time.Hour
+	trimEvery   = 15 * time.Minute
+	uploadEvery = time.Minute
 )
 
 // maintain keeps the directories sound and bounded until ctx ends.
 func (a *App) maintain(ctx context.Context) {
-	trim, scrub := time.NewTicker(trimEvery), time.NewTimer(scrubFirst)
+	trim, scrub, upload := time.NewTicker(trimEvery), time.NewTimer(scrubFirst), time.NewTicker(uploadEvery)
 	defer trim.Stop()
+	defer upload.Stop()
 	defer scrub.Stop()
 	a.Trim(ctx)
 	for {
@@ -25,6 +27,8 @@ func (a *App) maintain(ctx context.Context) {
 		case <-trim.C:
 			a.Trim(ctx)
 			a.trimStore(ctx)
+		case <-upload.C:
+			a.upload(ctx)
 		case <-scrub.C:
 			a.scrub(ctx)
 			scrub.Reset(scrubEvery)
@@ -39,6 +43,16 @@ func (a *App) scrub(ctx context.Context) {
 	}
 	report, err := a.store.scrub(ctx)
 	a.logger.Info("store checked", "report", report, "error", err)
+}
+
+// upload tries again what could not be uploaded.
+func (a *App) upload(ctx context.Context) {
+	if a.store.upload == nil {
+		return
+	}
+	if err := a.store.upload(ctx); err != nil && ctx.Err() == nil {
+		a.logger.Warn("binaries still wait for the bucket of the store", "store", storeName(a.options.Store), "error", err)
+	}
 }
 
 // trimStore bounds a store that does not do so itself.

@@ -29,6 +29,7 @@ type binaries struct {
 	bucket *bucket.Store                                     // that services share; nil: there is none
 	probe  func(ctx context.Context, thorough bool) error    // whether it works, as [bucket.Store.Probe]; nil: that is the disk's matter
 	dir    string                                            // of a store in a directory that was named; "": it is below the cache directory
+	upload func(context.Context) error                       // nil: nothing is to be uploaded later
 	opened closers
 }
 
@@ -69,9 +70,10 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	if err != nil {
 		return nil, errors.Join(err, remote.Close())
 	}
+	both := tier.New(local.Limited.(*dir.Store), remote, a.logger)
 	b := &binaries{
-		Limited: tier.New(local.Limited.(*dir.Store), remote, a.logger),
-		scrub:   local.scrub, trim: remote.Trim, bucket: remote, probe: remote.Probe, opened: append(local.opened, remote.Close),
+		Limited: both, upload: both.Upload,
+		scrub: local.scrub, trim: remote.Trim, bucket: remote, probe: remote.Probe, opened: append(local.opened, remote.Close),
 	}
 	if !o.BuildAlone {
 		b.leases = bucket.NewLeases(remote, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
