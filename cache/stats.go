@@ -9,13 +9,15 @@ type Stats struct {
 	Evictions int64 // binaries removed to make room, since the store was opened
 	Forgotten int64 // records of evicted binaries that were removed as well, since then
 
+	Unlinked int64 // bytes of binaries that were removed while they were open: they take room until they are closed
+
 	Full string // why nothing can be stored now, if the disk is full, though what may go was removed; else ""
 }
 
 // Limited is a [Store] that bounds its size. To make room it removes the least
 // recently used binaries; the records that they leave behind may take an eighth
 // of the limit, beyond which the least recently used are forgotten. Nothing that
-// is pinned or open is removed.
+// is pinned is removed. What is open goes last, can be read until it is closed, and does not count for the limit any more.
 type Limited interface {
 	Store
 

@@ -172,11 +172,20 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 		return nil
 	}
 	digest, err := reprDigest(body)
-	if err == nil && body.Await != nil && r.Method == http.MethodGet {
-		err = body.Await(ctx)
-	}
 	if err != nil {
 		return err
+	}
+	if r.Method == http.MethodGet {
+		end, err := s.open.begin(w.client, body.Key, body.Size)
+		if err != nil {
+			return err
+		}
+		defer end()
+		if body.Await != nil {
+			if err := body.Await(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	h := w.Header()
 	s.vary(h)

@@ -64,6 +64,8 @@ type Config struct {
 	LatestMaxAge time.Duration
 	// BuildMaxAge is how long an answer to GET /build may be cached; 0: not without asking.
 	BuildMaxAge time.Duration
+	// Open bounds the bytes of different binaries that clients may have open at once, a quarter of that for each client; 0: no bound.
+	Open int64
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
 	// Downloads is how many binaries are open at once to be sent, each perhaps with a compressed form of it. Requests beyond wait for
@@ -84,6 +86,7 @@ type Service struct {
 	unsigned sync.Once                        // tells that the signer cannot sign
 	records  *lru.Cache[string, k6x.Artifact] // see recorded
 	variants *variants                        // nil if nothing is compressed
+	open     downloads
 	draining chan struct{}
 	drain    sync.Once
 	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
@@ -116,6 +119,7 @@ func New(cfg Config) *Service {
 		cfg:      cfg,
 		records:  records,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
+		open:     downloads{limit: cfg.Open},
 		draining: make(chan struct{}),
 	}
 	if cfg.Downloads > 0 {

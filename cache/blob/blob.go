@@ -64,6 +64,14 @@ type Sweeper interface {
 	Sweep(ctx context.Context, prefix string, before time.Time) error
 }
 
+// Sweep is that of a [Sweeper]; of other buckets there is nothing to remove.
+func Sweep(ctx context.Context, b Bucket, prefix string, before time.Time) error {
+	if s, ok := b.(Sweeper); ok {
+		return s.Sweep(ctx, prefix, before)
+	}
+	return nil
+}
+
 // Info is what a bucket knows of a blob.
 type Info struct {
 	Name    string

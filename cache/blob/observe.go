@@ -31,6 +31,11 @@ func (o *observed) Open(ctx context.Context, name string, offset int64) (io.Read
 	return body, info, err
 }
 
+// Sweep implements [Sweeper].
+func (o *observed) Sweep(ctx context.Context, prefix string, before time.Time) error {
+	return Sweep(ctx, o.Bucket, prefix, before)
+}
+
 func (o *observed) Stat(ctx context.Context, name string) (Info, error) {
 	start := time.Now()
 	info, err := o.Bucket.Stat(ctx, name)

@@ -53,10 +53,7 @@ func (p *prefixed) SignedURL(ctx context.Context, name string, life time.Duratio
 }
 
 func (p *prefixed) Sweep(ctx context.Context, prefix string, before time.Time) error {
-	if s, ok := p.bucket.(Sweeper); ok {
-		return s.Sweep(ctx, p.prefix+prefix, before)
-	}
-	return nil
+	return Sweep(ctx, p.bucket, p.prefix+prefix, before)
 }
 
 func (p *prefixed) Close() error { return p.bucket.Close() }

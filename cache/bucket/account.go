@@ -28,7 +28,9 @@ type account struct {
 	ledger    *ledger.Ledger
 	evictions int64
 	forgotten int64
-	full      string // why the last write failed, if the disk was full; else ""
+	opened    map[string]*opened // by key
+	unlinked  int64              // bytes of binaries that were removed while they were open
+	full      string             // why the last write failed, if the disk was full; else ""
 
 	verified map[string]version // by key: the binary that was last found to have the digest of its record
 
@@ -59,7 +61,8 @@ type info struct {
 // NewIn returns the store in a place, which it keeps within the Size of cfg: it takes stock of what is there.
 func NewIn(ctx context.Context, place Place, cfg Config) (*Store, error) {
 	s := New(place, cfg)
-	s.own = &account{place: place, ledger: ledger.New(cfg.Size), verified: map[string]version{}, reading: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s.own = &account{place: place, ledger: ledger.New(cfg.Size), opened: map[string]*opened{}, verified: map[string]version{}, reading: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s.own.ledger.Last = func(key string) bool { return s.own.opened[key] != nil }
 	s.own.hot, _ = lru.New[string, *info](hotArtifacts) // fails for a size below 1 only
 	s.own.paths, _ = lru.New[string, string](hotPaths)
 	return s, s.exclusive(func() error { return s.refresh(ctx) })
@@ -93,6 +96,47 @@ func (s *Store) hold(key string) (release func()) {
 		defer s.own.mu.Unlock()
 		s.own.ledger.Release(key)
 	}
+}
+
+// opened counts the entries of one binary that are open. It may be removed all the same; its bytes can be read until the last of them is closed.
+type opened struct {
+	entries  int
+	unlinked int64 // bytes, once it was removed
+}
+
+// opening notes that the binary of key is being opened, until closed is called, once.
+func (s *Store) opening(key string) (closed func()) {
+	a := s.own
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := a.opened[key]
+	if o == nil {
+		o = new(opened)
+		a.opened[key] = o
+	}
+	o.entries++
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if o.entries--; o.entries > 0 {
+			return
+		}
+		a.unlinked -= o.unlinked
+		if a.opened[key] == o {
+			delete(a.opened, key)
+		}
+	}
+}
+
+// unlink notes that the binary of key was removed. It is called with mu held.
+func (a *account) unlink(key string) {
+	item, _ := a.ledger.Get(key)
+	if o := a.opened[key]; o != nil {
+		o.unlinked = item.Binary
+		a.unlinked += item.Binary
+		delete(a.opened, key)
+	}
+	delete(a.verified, key)
 }
 
 // refresh takes stock of what other processes may have changed. It is called under exclusive.

@@ -179,7 +179,7 @@ func (s *Store) Stats() cache.Stats {
 	if s.own != nil {
 		s.own.mu.Lock()
 		defer s.own.mu.Unlock()
-		stats := cache.Stats{Limit: s.cfg.Size, Evictions: s.own.evictions, Forgotten: s.own.forgotten, Full: s.own.full}
+		stats := cache.Stats{Limit: s.cfg.Size, Evictions: s.own.evictions, Forgotten: s.own.forgotten, Full: s.own.full, Unlinked: s.own.unlinked}
 		stats.Artifacts, stats.Evicted, stats.Bytes = s.own.ledger.Totals()
 		return stats
 	}

@@ -131,7 +131,7 @@ func (s *Store) evict(ctx context.Context, key string) error {
 		return err
 	}
 	s.touch(ctx, key, item.Used)
-	delete(s.own.verified, key)
+	s.own.unlink(key)
 	item.Binary = 0
 	s.own.ledger.Set(key, item)
 	s.own.evictions++
@@ -165,6 +165,7 @@ func (s *Store) forgetAll(ctx context.Context, key string) (remove func(), err e
 		return nil, nil
 	}
 	if remove, err = s.own.place.Discard(ctx, home(key)); err == nil {
+		s.own.unlink(key)
 		s.drop(key)
 		s.own.forgotten++
 	}

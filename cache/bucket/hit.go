@@ -29,17 +29,17 @@ func versionOf(binary blob.Info) version { return version{binary.ETag, binary.St
 
 // open is Open in a place. The body is what the place gives: in a directory an *os.File.
 func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
-	release := s.hold(key)
+	closed := s.opening(key)
 	in, body, err := s.openBinary(ctx, key)
 	if err != nil {
-		release()
+		closed()
 		return nil, s.mend(ctx, key, err)
 	}
 	entry := &cache.Entry{
 		Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Warnings: in.warnings, Body: body,
 		Release: func() {
 			body.Close()
-			release()
+			closed()
 		},
 	}
 	if !s.use(ctx, key, in) {
@@ -107,7 +107,7 @@ func (s *Store) verify(ctx context.Context, key string) (size int64, err error) 
 	return size, errRemoved
 }
 
-// openBinary opens the binary of key, which is held, and compares its size with the record. If it cannot be the
+// openBinary opens the binary of key, and compares its size with the record. If it cannot be the
 // one of the record, it is removed, and the error is errRemoved, which is an ErrEvicted.
 func (s *Store) openBinary(ctx context.Context, key string) (*info, io.ReadSeekCloser, error) {
 	opened, now, err := s.bucket.Open(ctx, s.binary(key, ""), 0)
@@ -177,6 +177,9 @@ func (s *Store) setAside(ctx context.Context, key string, damaged version) error
 			return err
 		}
 		s.own.hot.Remove(key)
+		s.own.mu.Lock()
+		s.own.unlink(key)
+		s.own.mu.Unlock()
 		_, err = s.look(ctx, key)
 		return err
 	})

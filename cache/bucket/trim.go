@@ -77,12 +77,10 @@ func (s *Store) Trim(ctx context.Context) error {
 	stats.Evictions += s.stats.Evictions
 	s.stats = stats
 	s.mu.Unlock()
-	if parts, ok := s.bucket.(blob.Sweeper); ok {
-		if err := parts.Sweep(ctx, artifacts, now.Add(-leftover)); err != nil {
-			s.unswept.Do(func() {
-				s.logger.Warn("parts of broken uploads cannot be removed from the bucket; let a lifecycle rule do so", "error", hide(err))
-			})
-		}
+	if err := blob.Sweep(ctx, s.bucket, artifacts, now.Add(-leftover)); err != nil {
+		s.unswept.Do(func() {
+			s.logger.Warn("parts of broken uploads cannot be removed from the bucket; let a lifecycle rule do so", "error", hide(err))
+		})
 	}
 	return errors.Join(append(failed, s.sweepLeases(ctx, now))...)
 }

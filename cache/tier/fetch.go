@@ -168,7 +168,8 @@ func (a *arrival) download() error {
 	if limit := s.local.Stats().Limit; limit > 0 && far.Size > limit {
 		return record.NoRoom()
 	}
-	a.head = cache.Entry{Key: a.key, Digest: far.Digest, Size: far.Size, Stored: far.Stored, Platform: far.Platform}
+	a.head = *far
+	a.head.Body, a.head.Release = nil, nil
 	close(a.opened)
 	select {
 	case <-a.wanted:

@@ -22,6 +22,9 @@ type Item struct {
 
 // Ledger is the account of a store. It is not safe for concurrent use.
 type Ledger struct {
+	// Last reports whether the binary of a key goes after all others, as its room is not free at once. Nil: none does.
+	Last func(key string) bool
+
 	limit   int64
 	items   map[string]Item
 	held    map[string]int
@@ -163,7 +166,11 @@ func (l *Ledger) mayGo(key string) (whole, left *queue) {
 		switch {
 		case k == key || l.Held(k):
 		case item.Binary > 0:
-			*whole = append(*whole, aged{k, item.Used})
+			used := item.Used
+			if l.Last != nil && l.Last(k) {
+				used = used.AddDate(1000, 0, 0)
+			}
+			*whole = append(*whole, aged{k, used})
 		default:
 			*left = append(*left, aged{k, item.Used})
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -112,8 +113,21 @@ func (a *App) validate() (service.Config, error) {
 	}
 	return service.Config{
 		URL: base, Trusted: trusted, Tokens: a.tokens, Compress: o.Compress, BasePath: o.BasePath, Redirect: o.RedirectDownloads, Publish: o.Publish,
-		MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge, BuildMaxAge: o.BuildMaxAge, Logger: a.logger,
+		MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge, BuildMaxAge: o.BuildMaxAge, Logger: a.logger, Open: openLimit(o),
 	}, nil
+}
+
+// openLimit returns how many bytes clients may keep open: half of what the store may take here, as what is open takes room that the store does not
+// count any more once it was removed.
+func openLimit(o Options) int64 {
+	limit := o.StoreSize
+	if u, err := url.Parse(o.Store); err == nil && o.Store != "" && u.Scheme != "file" && u.Scheme != "mem" {
+		limit = o.NearSize
+	}
+	if limit <= 0 {
+		return 0
+	}
+	return max(limit/2, 1<<30)
 }
 
 // open opens what is outside of this process: the go command, directories, buckets, registries.

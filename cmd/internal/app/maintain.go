@@ -51,7 +51,7 @@ func (a *App) upload(ctx context.Context) {
 		return
 	}
 	if err := a.store.upload(ctx); err != nil && ctx.Err() == nil {
-		a.logger.Warn("binaries still wait for the bucket of the store", "store", storeName(a.options.Store), "error", err)
+		a.logger.Warn("binaries still wait for the bucket of the store", "store", withoutSecrets(a.options.Store), "error", err)
 	}
 }
 

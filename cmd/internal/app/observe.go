@@ -75,6 +75,7 @@ func (a *App) observe(metrics *service.Metrics) {
 		func() float64 { return a.limit.Stats().Oldest.Seconds() })
 	bytes("k6x_store_bytes", "Bytes of stored binaries and records, on this machine.", func() int64 { return a.store.Stats().Bytes })
 	bytes("k6x_store_limit_bytes", "Bytes that these may take; 0 is no limit.", func() int64 { return a.store.Stats().Limit })
+	bytes("k6x_store_unlinked_bytes", "Bytes of binaries that were removed while clients download them.", func() int64 { return a.store.Stats().Unlinked })
 	count("k6x_store_artifacts", "Stored binaries.", func() int { return a.store.Stats().Artifacts })
 	metrics.Counter("k6x_store_evictions_total", "Binaries removed to make room.", func() float64 { return float64(a.store.Stats().Evictions) })
 	if a.store.bucket != nil {
