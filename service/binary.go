@@ -176,7 +176,7 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 		return err
 	}
 	if r.Method == http.MethodGet {
-		end, err := s.open.begin(w.client, body.Key, body.Size)
+		end, err := s.held.begin(w.client, body.Key, body.Size)
 		if err != nil {
 			return err
 		}

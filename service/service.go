@@ -86,7 +86,7 @@ type Service struct {
 	unsigned sync.Once                        // tells that the signer cannot sign
 	records  *lru.Cache[string, k6x.Artifact] // see recorded
 	variants *variants                        // nil if nothing is compressed
-	open     downloads
+	held     downloads
 	draining chan struct{}
 	drain    sync.Once
 	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
@@ -119,7 +119,7 @@ func New(cfg Config) *Service {
 		cfg:      cfg,
 		records:  records,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
-		open:     downloads{limit: cfg.Open},
+		held:     downloads{limit: cfg.Open},
 		draining: make(chan struct{}),
 	}
 	if cfg.Downloads > 0 {
