@@ -46,7 +46,7 @@ var hexDigest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // part of a file name. The error is of kind [Invalid].
 func CheckKey(key string) error {
 	if !hexDigest.MatchString(key) {
-		return Errorf(Invalid, "%q is not a key", clip(key)).WithHint("A key is 64 lower-case hex digits.")
+		return Errorf(Invalid, "%q is not a key", Clip(key)).WithHint("A key is 64 lower-case hex digits.")
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package k6x
 
 import (
+	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -29,7 +31,7 @@ func ParseConstraint(s string) (Constraint, error) {
 	case s == "", s == "*", s == "latest":
 		return Constraint{}, nil
 	case len(s) > maxConstraint:
-		return Constraint{}, Errorf(Invalid, "the constraint %q is longer than %d characters", clip(s), maxConstraint)
+		return Constraint{}, Errorf(Invalid, "the constraint %q is longer than %d characters", Clip(s), maxConstraint).WithCause(ErrInvalidConstraint)
 	case exactVersion.MatchString(s):
 		if _, err := semver.NewVersion(s); err != nil {
 			return Constraint{}, badConstraint(s, err)
@@ -38,7 +40,7 @@ func ParseConstraint(s string) (Constraint, error) {
 		return Constraint{text: version, version: version}, nil
 	}
 	if strings.ContainsAny(s, "@/") {
-		return Constraint{}, badConstraint(s, nil)
+		return Constraint{}, badConstraint(s, errors.New("it has an @ or a slash"))
 	}
 	ranges, err := semver.NewConstraint(s)
 	if err != nil {
@@ -48,8 +50,8 @@ func ParseConstraint(s string) (Constraint, error) {
 }
 
 func badConstraint(s string, cause error) *Error {
-	return Errorf(Invalid, "%q is neither a version nor a constraint", clip(s)).
-		WithHint("Write a version such as v1.8.1 or a constraint such as >=1.2, ~1.2.3 or ^1.8.").WithCause(cause)
+	return Errorf(Invalid, "%q is neither a version nor a constraint", Clip(s)).
+		WithHint("Write a version such as v1.8.1 or a constraint such as >=1.2, ~1.2.3 or ^1.8.").WithCause(fmt.Errorf("%w: %w", ErrInvalidConstraint, cause))
 }
 
 // Exactly returns the constraint that only version satisfies; version is v-prefixed semver.

@@ -34,14 +34,14 @@ var nameSyntax = regexp.MustCompile(`^(subcommand:)?([A-Za-z][\w~.-]*|[0-9][\w~.
 func CheckName(name string) error {
 	switch {
 	case name == "":
-		return Errorf(Invalid, "a dependency has no name").WithHint("%s", listHint)
+		return Errorf(Invalid, "a dependency has no name").WithCause(ErrUnknownDependency).WithHint("%s", listHint)
 	case len(name) > maxName:
-		return Errorf(Invalid, "the name %q is longer than %d characters", clip(name), maxName)
+		return Errorf(Invalid, "the name %q is longer than %d characters", Clip(name), maxName).WithCause(ErrUnknownDependency)
 	case name == "go":
-		return Errorf(Invalid, "the name go is reserved").
+		return Errorf(Invalid, "the name go is reserved").WithCause(ErrUnknownDependency).
 			WithHint("The Go toolchain is chosen by the service; leave go out of the list.")
 	case !nameSyntax.MatchString(name), name == "k6/x", strings.HasPrefix(name, "k6/") && !strings.HasPrefix(name, "k6/x/"):
-		return Errorf(Invalid, "%q is not a name of a dependency", clip(name)).
+		return Errorf(Invalid, "%q is not a name of a dependency", Clip(name)).WithCause(ErrUnknownDependency).
 			WithHint("Names are k6, k6/x/NAME, NAME of an output, subcommand:NAME, or a Go module path.")
 	}
 	return nil
@@ -130,7 +130,7 @@ func ParseList(s string) (List, error) {
 	deps := make([]Dependency, 0, len(items))
 	for _, item := range items {
 		if item == "" {
-			return nil, Errorf(Invalid, "the dependency list %q has an empty item", clip(s)).WithHint("%s", listHint)
+			return nil, Errorf(Invalid, "the dependency list %q has an empty item", Clip(s)).WithHint("%s", listHint)
 		}
 		name, text, versioned := strings.Cut(item, "@")
 		name, text = strings.TrimSpace(name), strings.TrimSpace(text)
@@ -211,7 +211,7 @@ func (l List) Lookup(name string) (Constraint, bool) {
 func ParsePath(path string) (Platform, List, error) {
 	parts := strings.SplitN(strings.TrimLeft(path, "/"), "/", 3)
 	if len(parts) < 3 {
-		return Platform{}, nil, Errorf(Invalid, "the path %q does not name a binary", clip(path)).
+		return Platform{}, nil, Errorf(Invalid, "the path %q does not name a binary", Clip(path)).
 			WithHint("A path is written /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
 	}
 	platform, err := ParsePlatform(parts[0] + "/" + parts[1])

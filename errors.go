@@ -65,6 +65,13 @@ func (k Kind) Lasting() bool {
 	return false
 }
 
+// Causes of errors about what a request says, for errors.Is. Their words are those that k6build has for them, as scripts look for them.
+var (
+	ErrUnknownDependency = errors.New("unknown dependency")
+	ErrInvalidConstraint = errors.New("invalid constrain")
+	ErrInvalidPlatform   = errors.New("invalid platform")
+)
+
 // Error is a failure with a kind and with words for the user. What Message, Hint
 // and Output hold may be shown to anyone; Err is for the log.
 type Error struct {
@@ -138,15 +145,6 @@ func KindOf(err error) Kind {
 		return Timeout
 	}
 	return Internal
-}
-
-// clip shortens what a stranger sent, so that it can be quoted in a message.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
 // AsError returns the first [Error] in the chain of err; if there is none, a new

@@ -30,9 +30,9 @@ var platformAliases = strings.NewReplacer("x86_64", "amd64", "x64", "amd64", "aa
 // UnknownPlatform returns the error for a platform that nobody builds for, of kind
 // [NotFound]. Known are the platforms that there are instead.
 func UnknownPlatform(s string, known ...Platform) *Error {
-	e := Errorf(NotFound, "unknown platform %q", clip(s))
+	e := Errorf(NotFound, "unknown platform %q", Clip(s)).WithCause(ErrInvalidPlatform)
 	if guess := platformAliases.Replace(strings.ToLower(s)); guess != s {
-		return e.WithHint("Did you mean %s?", clip(guess))
+		return e.WithHint("Did you mean %s?", Clip(guess))
 	}
 	if len(known) == 0 {
 		return e.WithHint("A platform is written goos/goarch, for example linux/amd64.")

@@ -39,6 +39,7 @@ type Config struct {
 	// Remote is the second level, which the cache does not close; nil: there is none.
 	Remote   Store
 	ReadOnly bool // nothing is sent to Remote
+	Fill     bool // what builds find in Dir is sent, too, unless Remote has it
 
 	// Relay is the command that runs [Relay] with the arguments added to it; nil: this program with "gocacheprog".
 	Relay []string

@@ -101,6 +101,9 @@ func (s *Session) Get(ctx context.Context, action ID) (Entry, error) {
 	if err == nil {
 		s.c.count(func(n *Stats) { n.LocalHits++ })
 		s.use(e.Output)
+		if s.c.cfg.Fill {
+			s.send(bound{action, e.Output})
+		}
 		return e, nil
 	}
 	if s.scope != nil {

@@ -99,6 +99,30 @@ func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
 	}
 }
 
+// A machine that has all compiled fills a store that has nothing, if it is told to, and says nothing twice.
+func TestAWarmMachineFillsAnEmptyStore(t *testing.T) {
+	remote := openStore(t, "mem://")
+	a, b := makeSample("a", 1000), makeSample("b", 1000)
+	warm := newCache(t, Config{})
+	put(t, start(t, warm, "k6@v1"), a, b)
+	for _, fill := range []struct {
+		told  bool
+		packs int
+	}{{false, 0}, {true, 1}, {true, 1}} {
+		c := newCache(t, Config{Dir: warm.cfg.Dir, Remote: remote, Fill: fill.told})
+		s := start(t, c, "k6@v1")
+		<-s.scope.ready
+		want(t, s, a, b)
+		s.Close()
+		finish(c)
+		if n := len(names(t, remote, packDir)); n != fill.packs {
+			t.Errorf("told %t: %d packs, want %d", fill.told, n, fill.packs)
+		}
+	}
+	c := newCache(t, Config{Remote: remote, ReadOnly: true})
+	want(t, start(t, c, "k6@v1"), a, b)
+}
+
 func TestReadersWriteNothing(t *testing.T) {
 	remote := openStore(t, "mem://")
 	c := newCache(t, Config{Remote: remote, ReadOnly: true})

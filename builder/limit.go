@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"k6x"
 	"k6x/event"
 )
@@ -173,11 +175,11 @@ func (l *Limit) enter(t *ticket, slots int) error {
 	}
 	if !free && l.queue > 0 && !t.background {
 		if n := mine.of(t.client); n >= max(1, l.queue/4) {
-			return k6x.Errorf(k6x.Quota, "this client has %d builds waiting, which is all it may have", n).WithRetry(l.retryAfter())
+			return k6x.Errorf(k6x.Quota, "this client has %s waiting, which is all it may have", english.Plural(n, "build", "")).WithRetry(l.retryAfter())
 		}
 	}
 	if !free && mine.count >= l.queue {
-		return k6x.Errorf(k6x.Busy, "%d builds are running and %d are waiting; there is no room for more", l.running, mine.count).WithRetry(l.retryAfter())
+		return k6x.Errorf(k6x.Busy, "%s running and %d waiting; there is no room for more", english.Plural(l.running, "build", ""), mine.count).WithRetry(l.retryAfter())
 	}
 	t.slots, t.turn = slots, make(chan struct{})
 	mine.add(t)

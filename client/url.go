@@ -91,12 +91,5 @@ func withoutRound(u *url.URL) *url.URL {
 	return &clean
 }
 
-// clip shortens a quotation of something foreign, and makes it printable.
-func clip(s string) string {
-	const most = 200
-	s = k6x.Printable(s)
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// clip quotes what is foreign.
+func clip(s string) string { return k6x.ClipTo(s, 200) }

@@ -156,10 +156,4 @@ func (e *entry) types() []any {
 }
 
 // clip shortens what a stranger sent, so that it can be quoted.
-func clip(s string) string {
-	const most = 120
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
+func clip(s string) string { return k6x.Clip(s) }

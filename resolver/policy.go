@@ -55,7 +55,7 @@ func (r *Resolver) Filtered(name string) error {
 }
 
 func (idx *index) refusal(name string) error {
-	return k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter)
+	return k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter).WithCause(k6x.ErrUnknownDependency)
 }
 
 // majorsOf returns the major versions of k6 that a list leaves open, newest first.
@@ -175,7 +175,7 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (*entry, erro
 		if e != nil {
 			hint = "Ask for it by its registered name, " + e.names[0] + ". " + hint
 		}
-		return nil, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint)
+		return nil, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint).WithCause(k6x.ErrUnknownDependency)
 	case e != nil && e.cgo && !r.cfg.Cgo:
 		return nil, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
 	case e != nil:
@@ -205,5 +205,5 @@ func (r *Resolver) unknown(idx *index, name string) error {
 	if similar := idx.similar(name); len(similar) > 0 {
 		hint = " Did you mean " + strings.Join(similar, " or ") + "?" + hint
 	}
-	return k6x.Errorf(k6x.NotFound, "%s is not in the registry", name).WithHint("%s", strings.TrimSpace(hint))
+	return k6x.Errorf(k6x.NotFound, "%s is not in the registry", name).WithCause(k6x.ErrUnknownDependency).WithHint("%s", strings.TrimSpace(hint))
 }

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -162,7 +163,9 @@ func (r *Resolver) attempt(ctx context.Context, idx *index, list k6x.List, major
 	var wg sync.WaitGroup
 	for i, t := range targets {
 		if i == 0 && t.entry == nil {
-			errs[0] = k6x.Errorf(k6x.NotFound, "there is no k6 v%d", major).WithCause(errUnsatisfied)
+			asked, _ := list.Lookup(k6x.K6)
+			what := cmp.Or(asked.Version(), fmt.Sprintf("of major version %d", major))
+			errs[0] = k6x.Errorf(k6x.NotFound, "there is no k6 %s", what).WithCause(errUnsatisfied)
 			continue
 		}
 		wg.Go(func() { errs[i] = r.candidates(ctx, t) })

@@ -140,7 +140,7 @@ func TestResolveErrors(t *testing.T) {
 		{"no such version of k6", "k6@v1.7.7",
 			"not_found: there is no k6 v1.7.7\n(There are v2.0.0, v1.9.0-rc.1, v1.8.0, v1.0.0, v0.50.0.)"},
 		{"no such major version of k6", "k6@v7.0.0,k6/x/new",
-			"not_found: there is no k6 v7\n(There are v2.0.0, v1.9.0-rc.1, v1.8.0, v1.0.0, v0.50.0.)"},
+			"not_found: there is no k6 v7.0.0\n(There are v2.0.0, v1.9.0-rc.1, v1.8.0, v1.0.0, v0.50.0.)"},
 		{"nothing satisfies", "k6/x/new@>=1",
 			"not_found: no version of k6/x/new satisfies >=1\n(There are v0.3.0, v0.2.0, v0.1.0.)"},
 		{"no k6 satisfies", "k6@>=3,k6/x/new",
@@ -365,9 +365,9 @@ func TestRegistryWithOneMajorOfK6KeepsTheOtherOut(t *testing.T) {
 		list, want string
 	}{
 		{v1, "k6", "k6@v1.8.0"},
-		{v1, "k6@v2.0.0", "not_found: there is no k6 v2"},
+		{v1, "k6@v2.0.0", "not_found: there is no k6 v2.0.0"},
 		{v2, "k6", "k6@v2.0.0"},
-		{v2, "k6@v1.8.0", "not_found: there is no k6 v1"},
+		{v2, "k6@v1.8.0", "not_found: there is no k6 v1.8.0"},
 	} {
 		if got := answer(t, test.r, test.list); !strings.HasPrefix(got, test.want) {
 			t.Errorf("%s: got %s\nwant %s", test.list, got, test.want)

@@ -3,6 +3,7 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +63,62 @@ func quick(c service.Config) parts {
 	return parts{config: c, builder: func(builder.Builder) builder.Builder {
 		return builder.Keep(&wavering{}, c.Store, nil)
 	}}
+}
+
+// What a client sends comes back without what could play tricks on a terminal, and neither an answer nor a line of the log has more than
+// so much of it.
+func TestWhatIsQuotedIsPrintableAndBounded(t *testing.T) {
+	log := &written{}
+	server, _ := newServer(t, quick(service.Config{Logger: slog.New(slog.NewJSONHandler(log, nil))}))
+	const escape = "%1b%5b2J%e2%80%ae"
+	long := strings.Repeat("x", 60<<10)
+	for _, path := range []string{
+		"/linux/amd64/k6/x/" + escape, "/linux/x86_64" + escape + "/k6", "/linux/amd64/k6@" + escape, "/logs/" + escape, "/progress/" + escape, "/" + escape,
+		"/build?platform=" + escape, "/build?" + escape + "=1", "/build?platform=linux/amd64&k6=" + escape, "/build?platform=linux/amd64&dep=" + escape,
+		"/linux/amd64/" + long, "/" + long, "/logs/" + long, "/" + long + "/amd64/k6", "/linux/amd64/k6@" + long, "/build?" + long,
+	} {
+		for _, form := range []string{"text/plain", "application/problem+json", "text/html"} {
+			resp, body := do(t, "GET", server.URL+path, "Accept: "+form, "User-Agent: "+long[:2000])
+			var text any = string(body)
+			if json.Valid(body) {
+				_ = json.Unmarshal(body, &text)
+			}
+			if said := fmt.Sprint(text); strings.ContainsAny(said, "\x1b\u202e") || len(said) > 2<<10 && form != "text/html" {
+				t.Errorf("%.80s: %s with %d bytes: %.300q", path, resp.Status, len(said), said)
+			}
+		}
+	}
+	if resp, _ := do(t, strings.Repeat("M", 1<<10), server.URL+helloPath); resp.StatusCode != 405 {
+		t.Errorf("a long method: %s", resp.Status)
+	}
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 10<<10 || strings.ContainsAny(line, "\x1b\u202e") {
+			t.Errorf("a line of %d bytes: %.300s", len(line), line)
+		}
+	}
+}
+
+// The line to paste has all that it needs.
+func TestTheCommandThatGetsABinaryWorksWhereTheServiceIs(t *testing.T) {
+	host := runtime.GOOS + "/" + runtime.GOARCH + "/k6,k6/x/redis"
+	public, err := url.Parse("https://builds.example.com/at")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]service.Config{
+		"curl -fL -o k6 http://localhost:8787/" + host:                      {},
+		"curl -fL -o k6 http://localhost:8787/k6x/" + host:                  {BasePath: "k6x"},
+		`curl -fL -u ":$TOKEN" -o k6 http://localhost:8787/` + host:         {Tokens: tokens(t)},
+		`curl -fL -u ":$TOKEN" -o k6 https://builds.example.com/at/` + host: {Tokens: tokens(t), URL: public, BasePath: "/k6x"},
+	} {
+		server, s := newServer(t, quick(c))
+		if got := s.Usage("http://localhost:8787"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if _, body := do(t, "GET", server.URL); !strings.Contains(string(body), strings.ReplaceAll(want, "http://localhost:8787", server.URL)) {
+			t.Errorf("the page says\n%s", body)
+		}
+	}
 }
 
 func TestATokenIsNeededToBuildAndNotToDownload(t *testing.T) {

@@ -97,8 +97,16 @@ func (s *Service) sendBuilt(ctx context.Context, w *response, r *http.Request, p
 }
 
 func notFound(_ *response, r *http.Request) error {
-	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", clip(r.URL.EscapedPath())).
-		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6.")
+	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", k6x.Clip(r.URL.EscapedPath())).
+		WithHint("A binary is at /goos/goarch/list, for example /linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6; the API of k6build is at /build and /resolve.")
+}
+
+// lost returns an error unless a path is that of a binary.
+func (s *Service) lost(r *http.Request) error {
+	if platform, _, err := k6x.ParsePath(r.URL.Path); err != nil || !s.builds(platform) {
+		return notFound(nil, r)
+	}
+	return nil
 }
 
 // sendStored sends the binary under key; cache.ErrNotFound or

@@ -3,12 +3,11 @@ package service
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"k6x"
@@ -30,7 +29,7 @@ type wireArtifact struct {
 	Platform     string            `json:"platform"`
 	Checksum     string            `json:"checksum"` // hex SHA-256
 	K6ModPath    string            `json:"k6_mod_path"`
-	Warnings     []string          `json:"warnings"`
+	Warnings     []string          `json:"warnings,omitempty"`
 }
 
 // builtBinary is a binary that is kept.
@@ -40,39 +39,25 @@ type builtBinary struct {
 	differs bool // building it again gave other bytes
 }
 
-// counted counts the requests of the build API that h answers.
-func (s *Service) counted(h handler) handler {
-	return func(w *response, r *http.Request) (err error) {
-		start := time.Now()
-		defer func() {
-			s.metrics.k6build.requests.Inc()
-			s.metrics.k6build.duration.Observe(time.Since(start).Seconds())
-			if _, bad := errors.AsType[*malformed](err); bad || err != nil && unsatisfied(k6x.KindOf(err)) {
-				s.metrics.k6build.invalid.Inc()
-			}
-		}()
-		return h(w, r)
-	}
-}
-
 // failNested writes the error of a request of the build API.
 func (s *Service) failNested(w *response, r *http.Request, err error) {
-	writeNested(w, r, s.problem(w, r, err))
+	p := s.problem(w, r, err)
+	if words := K6buildWords(err); words != "" {
+		p.Detail = words + ": " + p.Detail
+	}
+	writeNested(w, r, p)
 }
 
-// buildByBody answers POST of /build.
+// buildByBody answers POST of /build. Caches do not keep what POST gets unless they are told to; those that are, are told for how long.
 func (s *Service) buildByBody(w *response, r *http.Request) error {
 	var body buildBody
 	if err := s.readBody(w, r, &body); err != nil {
 		return err
 	}
-	answer, err := s.answer(w, r, body)
-	if err != nil {
-		return err
+	answer, err := s.answer(w, r, body, "no-store")
+	if err == nil {
+		_, err = w.Write(answer)
 	}
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "application/json")
-	_, err = w.Write(answer)
 	return err
 }
 
@@ -85,24 +70,11 @@ func (s *Service) buildByQuery(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.answer(w, r, body)
-	if err != nil {
-		return err
+	answer, err := s.answer(w, r, body, "no-cache")
+	if err == nil {
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(answer))
 	}
-	sum := sha256.Sum256(answer)
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Etag", `"`+hex.EncodeToString(sum[:])+`"`)
-	switch age := int(s.cfg.BuildMaxAge.Seconds()); {
-	case body.NoCache:
-		h.Set("Cache-Control", "no-store")
-	case age > 0:
-		h.Set("Cache-Control", fmt.Sprintf("max-age=%d", age))
-	default:
-		h.Set("Cache-Control", "no-cache")
-	}
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(answer))
-	return nil
+	return err
 }
 
 // resolveByBody answers POST of /resolve.
@@ -130,9 +102,11 @@ func (s *Service) resolveByBody(w *response, r *http.Request) error {
 	})
 }
 
-// answer makes sure that what body asks for is kept, and describes it. The description
-// is the same whether it was built for this request or long ago.
-func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, error) {
+// answer makes sure that what body asks for is kept, and describes it. The description is the same whether it was built for this
+// request or long ago. It sets the headers that go with it; fresh is the Cache-Control unless the operator has given an age.
+func (s *Service) answer(w *response, r *http.Request, body buildBody, fresh string) (_ []byte, err error) {
+	start := time.Now()
+	defer func() { s.metrics.k6build.request(time.Since(start), err) }()
 	req, err := body.request()
 	if err != nil {
 		return nil, err
@@ -163,11 +137,20 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody) ([]byte, 
 	artifact := wireArtifact{
 		ID: made.digest, URL: location, Dependencies: versions(made.list), Platform: req.platform.String(),
 		Checksum: made.digest, K6ModPath: made.recipe.K6.Path,
-		Warnings: append(append([]string{}, s.cfg.Resolver.Warnings(append([]k6x.Module{made.recipe.K6}, made.recipe.Extensions...))...), made.warnings...),
+		Warnings: slices.Concat(s.cfg.Resolver.Warnings(append([]k6x.Module{made.recipe.K6}, made.recipe.Extensions...)), made.warnings),
 	}
 	if made.differs {
 		artifact.Warnings = append(artifact.Warnings, "building it again gave other bytes; those that were there before stay")
 	}
+	if age := int(s.cfg.BuildMaxAge.Seconds()); body.NoCache {
+		fresh = "no-store"
+	} else if age > 0 {
+		fresh = fmt.Sprintf("max-age=%d", age)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", fresh)
+	h.Set("Etag", `"`+made.digest+`"`)
 	return encode(struct {
 		Artifact wireArtifact `json:"artifact"`
 	}{artifact}), nil
@@ -184,7 +167,8 @@ func (s *Service) lookUpOrBuild(ctx context.Context, w *response, req buildReque
 		entry, err := s.cfg.Store.Open(ctx, want.recipe.Key())
 		if err == nil {
 			w.outcome = "hit"
-			s.cfg.Metrics.hit()
+			s.metrics.hit()
+			s.metrics.k6build.hits.Inc()
 			return builtBinary{resolved: want, digest: entry.Digest}, entry.Close()
 		}
 		if !errors.Is(err, cache.ErrEvicted) && !errors.Is(err, cache.ErrNotFound) {

@@ -162,7 +162,7 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 		})
 	}
 	_, metrics := do(t, "GET", server.URL+"/metrics")
-	for _, line := range []string{"k6build_builds_invalid_total 28", "k6build_requests_total 44"} {
+	for _, line := range []string{"k6build_builds_invalid_total 13", "k6build_requests_total 27"} {
 		if !strings.Contains(string(metrics), "\n"+line+"\n") {
 			t.Errorf("no %s in\n%s", line, regexp.MustCompile(`(?m)^k6build_\w+ .*$`).FindAllString(string(metrics), -1))
 		}
@@ -182,12 +182,55 @@ func TestBuildMetricsCountWithTheNamesOfK6build(t *testing.T) {
 	}
 	_, metrics := do(t, "GET", server.URL+"/metrics")
 	for _, line := range []string{"k6build_builds_total 2", "k6build_builds_failed_total 1", "k6build_object_store_hits_total 1",
-		"k6build_requests_total 2", "k6build_request_duration_seconds_count 2", "k6build_build_duration_seconds_count 2", "k6build_builds_invalid_total 0"} {
+		"k6build_requests_total 2", "k6build_request_duration_seconds_count 2", "k6build_build_duration_seconds_count 1", "k6build_builds_invalid_total 0"} {
 		if !strings.Contains(string(metrics), "\n"+line+"\n") {
 			t.Errorf("no %s in\n%s", line, metrics)
 		}
 	}
 }
+
+// What k6build counts is what dashboards of it show: requests for builds, and the time of those that end well.
+func TestRequestsAreCountedAsK6buildCountsThem(t *testing.T) {
+	server, _ := newServer(t, quick(service.Config{}))
+	post(t, server.URL+"/build", helloBody)
+	do(t, "GET", server.URL+helloPath)
+	do(t, "GET", server.URL+"/build?x=1")
+	post(t, server.URL+"/build", "{")
+	post(t, server.URL+"/build", `{"platform": "linux/amd64", "k6": ">9"}`)
+	post(t, server.URL+"/resolve", `{"k6": ">9"}`)
+	_, metrics := do(t, "GET", server.URL+"/metrics")
+	for _, line := range []string{"k6build_requests_total 2", "k6build_request_duration_seconds_count 1", "k6build_builds_invalid_total 1", "k6build_object_store_hits_total 0"} {
+		if !strings.Contains(string(metrics), "\n"+line+"\n") {
+			t.Errorf("no %s in\n%s", line, regexp.MustCompile(`(?m)^k6build_\w+ .*$`).FindAllString(string(metrics), -1))
+		}
+	}
+}
+
+// K6build names an answer by the artifact, and says for how long it may be kept if the operator has said so.
+func TestAnswersHaveTheCachingHeadersOfK6build(t *testing.T) {
+	const query = "/build?platform=linux/amd64&k6=v1.1.0&dep=k6/x/hello:v0.1.1"
+	for age, want := range map[time.Duration][2]string{0: {"no-store", "no-cache"}, 90 * time.Minute: {"max-age=5400", "max-age=5400"}} {
+		server, _ := newServer(t, quick(service.Config{BuildMaxAge: age}))
+		posted, body := post(t, server.URL+"/build", helloBody)
+		got, _ := do(t, "GET", server.URL+query)
+		tag := `"` + artifactOf(t, body).ID + `"`
+		for i, resp := range []*http.Response{posted, got} {
+			if resp.Header.Get("Etag") != tag || resp.Header.Get("Cache-Control") != want[i] {
+				t.Errorf("%s: %v, want the tag %s and %s", resp.Request.Method, resp.Header, tag, want[i])
+			}
+		}
+		for _, resp := range []*http.Response{
+			first(post(t, server.URL+"/build", strings.Replace(helloBody, "}]", "}], \"nocache\": true", 1))), first(do(t, "GET", server.URL+query+"&nocache=true")),
+			first(post(t, server.URL+"/build", `{"platform": "beos/mips"}`)),
+		} {
+			if resp.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s: %v", resp.Request.URL, resp.Header)
+			}
+		}
+	}
+}
+
+func first(resp *http.Response, _ []byte) *http.Response { return resp }
 
 // What cannot be brought about at will is told by a builder that fails so. K6 has to see all of it.
 func TestFailuresOfABuildOnTheWireOfTheAPI(t *testing.T) {

@@ -64,7 +64,7 @@ func (b buildBody) request() (buildRequest, error) {
 		return buildRequest{}, err
 	}
 	if b.Platform == "" {
-		return buildRequest{}, k6x.Errorf(k6x.NotFound, "the request names no platform").
+		return buildRequest{}, k6x.Errorf(k6x.NotFound, "the request names no platform").WithCause(k6x.ErrInvalidPlatform).
 			WithHint("A platform is written goos/goarch, for example linux/amd64.")
 	}
 	req.nocache = b.NoCache
@@ -110,7 +110,7 @@ func majorOf(modPath string) (int, error) {
 	case "go.k6.io/k6/v2":
 		return 2, nil
 	}
-	return 0, k6x.Errorf(k6x.Invalid, "%q is not the module path of a k6", clip(modPath)).
+	return 0, k6x.Errorf(k6x.Invalid, "%q is not the module path of a k6", k6x.Clip(modPath)).
 		WithHint("It is go.k6.io/k6 or go.k6.io/k6/v2.")
 }
 
@@ -141,7 +141,7 @@ func readJSON(w *response, r *http.Request, v any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(v); err != nil {
-		return malformedf("%s", clip(jsonFault(err)))
+		return malformedf("%s", k6x.Clip(jsonFault(err)))
 	}
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return malformedf("the body is a JSON null, not an object")
@@ -184,7 +184,7 @@ func parseQuery(query string) (buildBody, error) {
 	var b buildBody
 	for name, list := range values {
 		if len(list) > 1 && name != "dep" {
-			return buildBody{}, malformedf("%s is given more than once", clip(name))
+			return buildBody{}, malformedf("%s is given more than once", k6x.Clip(name))
 		}
 		switch name {
 		case "platform":
@@ -199,10 +199,10 @@ func parseQuery(query string) (buildBody, error) {
 			}
 		case "nocache":
 			if b.NoCache, err = strconv.ParseBool(list[0]); err != nil {
-				return buildBody{}, malformedf("nocache is true or false, not %q", clip(list[0]))
+				return buildBody{}, malformedf("nocache is true or false, not %q", k6x.Clip(list[0]))
 			}
 		default:
-			return buildBody{}, malformedf("unknown parameter %q", clip(name))
+			return buildBody{}, malformedf("unknown parameter %q", k6x.Clip(name))
 		}
 	}
 	return b, nil

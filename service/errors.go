@@ -39,6 +39,9 @@ var statuses = map[k6x.Kind]int{
 // defaultRetry is when a client may try again if the error does not say.
 var defaultRetry = map[int]time.Duration{http.StatusServiceUnavailable: 10 * time.Second, http.StatusTooManyRequests: 10 * time.Second}
 
+// maxText bounds each of the two texts of an error that a client gets.
+const maxText = 16 << 10
+
 // problem is an error as a client gets it: an RFC 9457 problem with members of ours.
 type problem struct {
 	Title  string `json:"title"`
@@ -77,7 +80,7 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 		panic(http.ErrAbortHandler) // no client is there to read an answer, and none may look like a success
 	}
 	e := k6x.AsError(err)
-	p := problem{kind: kind, Status: statuses[kind], Detail: e.Message, Kind: kind.String(), Hint: e.Hint, ID: w.id}
+	p := problem{kind: kind, Status: statuses[kind], Detail: k6x.ClipTo(e.Message, maxText), Kind: kind.String(), Hint: k6x.ClipTo(e.Hint, maxText), ID: w.id}
 	level := slog.LevelInfo
 	switch kind {
 	case k6x.Internal:
@@ -93,7 +96,7 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 		w.outcome = methodNotAllowed
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 	}
-	w.reason = err.Error()
+	w.reason = k6x.ClipTo(err.Error(), maxLogged)
 	if level > slog.LevelInfo {
 		f.logger.Log(r.Context(), level, "request failed", "id", w.id, "kind", kind.String(), "error", w.reason, "cause", errors.Unwrap(e))
 	}

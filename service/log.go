@@ -43,7 +43,7 @@ func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
 
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.
 func (s *Service) buildLog(w *response, r *http.Request) error {
-	missing := k6x.Errorf(k6x.NotFound, "there is no log at %s", r.URL.EscapedPath()).
+	missing := k6x.Errorf(k6x.NotFound, "there is no log at %s", k6x.Clip(r.URL.EscapedPath())).
 		WithHint("The logs of failed builds are kept for a while only. Ask for the binary again to see why it fails.")
 	if s.cfg.Logs == nil {
 		return missing

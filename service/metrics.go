@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"k6x"
 	"k6x/cache/blob"
 	"k6x/event"
 )
@@ -67,10 +68,7 @@ const (
 )
 
 // hit counts a request that was answered from the store.
-func (m *Metrics) hit() {
-	m.hits.Inc()
-	m.k6build.hits.Inc()
-}
+func (m *Metrics) hit() { m.hits.Inc() }
 
 // Gauge adds a value that is read when it is asked for. Labels are pairs of a name and a value.
 func (m *Metrics) Gauge(name, help string, value func() float64, labels ...string) {
@@ -136,11 +134,12 @@ func (m *Metrics) Count(e event.Event) {
 	m.builds.WithLabelValues(result).Inc()
 	m.buildDuration.Observe(e.Duration.Seconds())
 	m.k6build.builds.Inc()
-	m.k6build.buildDuration.Observe(e.Duration.Seconds())
-	if e.Failure != nil {
-		m.k6build.failed.Inc()
-		m.failures.WithLabelValues(e.Failure.Kind.String()).Inc()
+	if e.Failure == nil {
+		m.k6build.buildDuration.Observe(e.Duration.Seconds())
+		return
 	}
+	m.k6build.failed.Inc()
+	m.failures.WithLabelValues(e.Failure.Kind.String()).Inc()
 }
 
 func (m *Metrics) observe(w *response, duration time.Duration) {
@@ -169,7 +168,8 @@ func buildBuckets() []float64 {
 	return []float64{1, 2, 3, 5, 10, 20, 40, 60, 90, 120, 180, 300, 600, 900}
 }
 
-// k6buildMetrics are the counters that dashboards of k6build read (docs/contracts.md, section 4).
+// k6buildMetrics are the counters that dashboards of k6build read (docs/contracts.md, section 4). They count what k6build counts: requests
+// for builds that could be read, and the time of those that went well.
 type k6buildMetrics struct {
 	requests, hits, builds, failed, invalid prometheus.Counter
 	duration, buildDuration                 prometheus.Histogram
@@ -187,12 +187,23 @@ func newK6buildMetrics(registry *prometheus.Registry) k6buildMetrics {
 		return h
 	}
 	return k6buildMetrics{
-		requests:      counter("requests_total", "Requests of the build API."),
-		hits:          counter("object_store_hits_total", "Requests answered from the store."),
-		builds:        counter("builds_total", "Builds that have ended, well or not."),
-		failed:        counter("builds_failed_total", "Builds that failed."),
-		invalid:       counter("builds_invalid_total", "Requests of the build API that nothing can be built for."),
-		duration:      histogram("request_duration_seconds", "Time of a request of the build API.", requestBuckets()),
-		buildDuration: histogram("build_duration_seconds", "Time of a build, without its wait in the queue.", buildBuckets()),
+		requests: counter("requests_total", "Requests for builds."),
+		hits:     counter("object_store_hits_total", "Requests for builds answered from the store."),
+		builds:   counter("builds_total", "Builds that have ended, well or not."),
+		failed:   counter("builds_failed_total", "Builds that failed."),
+		invalid:  counter("builds_invalid_total", "Requests that nothing can be built for."),
+		duration: histogram("request_duration_seconds", "Time of a request for a build that went well.", []float64{.1, .5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300}),
+		buildDuration: histogram("build_duration_seconds", "Time of a build that went well, without its wait in the queue.",
+			[]float64{1, 5, 10, 20, 30, 45, 60, 75, 90, 105, 120, 300}),
+	}
+}
+
+// request counts a request for a build.
+func (m k6buildMetrics) request(duration time.Duration, err error) {
+	m.requests.Inc()
+	if err == nil {
+		m.duration.Observe(duration.Seconds())
+	} else if unsatisfied(k6x.KindOf(err)) {
+		m.invalid.Inc()
 	}
 }

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,6 +28,23 @@ func TestMetricsHaveOneName(t *testing.T) {
 			if shown(path) {
 				t.Errorf("with base path %q: %s shows the metrics", base, path)
 			}
+		}
+	}
+}
+
+// Dashboards of k6build draw by the bounds that it has.
+func TestHistogramsHaveTheBucketsOfK6build(t *testing.T) {
+	server, _ := newServer(t, quick(service.Config{}))
+	_, body := do(t, "GET", server.URL+"/metrics")
+	for name, want := range map[string]string{
+		"request": "0.1 0.5 1 2.5 5 10 20 30 60 120 300 +Inf", "build": "1 5 10 20 30 45 60 75 90 105 120 300 +Inf",
+	} {
+		var got []string
+		for _, found := range regexp.MustCompile(`k6build_`+name+`_duration_seconds_bucket\{le="(.*?)"\}`).FindAllStringSubmatch(string(body), -1) {
+			got = append(got, found[1])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"net/http"
 
 	"k6x"
@@ -43,6 +44,16 @@ func nestedForm(p problem, path string) (status int, around []string) {
 		return http.StatusOK, []string{"resolving failed"}
 	}
 	return http.StatusOK, []string{"build failed"}
+}
+
+// K6buildWords returns what k6build calls the fault of a request, "" if it has no words for it.
+func K6buildWords(err error) string {
+	for _, cause := range []error{k6x.ErrUnknownDependency, k6x.ErrInvalidConstraint, k6x.ErrInvalidPlatform} {
+		if errors.Is(err, cause) {
+			return cause.Error()
+		}
+	}
+	return ""
 }
 
 // writeNested renders p for clients of the build API. The innermost reason is all that

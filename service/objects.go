@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -33,9 +34,8 @@ type ObjectsConfig struct {
 // Objects is a server of blobs with ids that their owners choose (docs/contracts.md, section 5). Each
 // is stored once and never changes.
 //
-// A second upload of an id is answered with 409 and says "duplicate object", with the object
-// that is there: a client that counts only 200 as done takes it as refused, one that
-// reads the answer can compare the checksum and go on.
+// A second upload of an id is answered with the error "duplicate object" and the object that is there, with status 200: k6build's
+// own client reads no other answer, and goes on with that object.
 type Objects struct {
 	front
 	cfg    ObjectsConfig
@@ -77,7 +77,7 @@ func (o *Objects) alive(w *response, _ *http.Request) error {
 }
 
 func nothing(_ *response, r *http.Request) error {
-	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", clip(r.URL.EscapedPath())).
+	return k6x.Errorf(k6x.NotFound, "there is nothing at %s", k6x.Clip(r.URL.EscapedPath())).
 		WithHint("An object is at /store/ID, its bytes are at /store/ID/download.")
 }
 
@@ -88,13 +88,17 @@ func (o *Objects) put(w *response, r *http.Request) error {
 	}
 	id := chi.URLParam(r, "id")
 	limit := o.cfg.Store.MaxObject()
-	tooLarge := k6x.Errorf(k6x.Invalid, "the object %s is larger than %d bytes", clip(id), limit).WithCause(objects.ErrTooLarge)
+	tooLarge := k6x.Errorf(k6x.Invalid, "the object %s is larger than %d bytes", k6x.Clip(id), limit).WithCause(objects.ErrTooLarge)
 	if r.ContentLength > limit {
 		return tooLarge
 	}
-	object, err := o.cfg.Store.Put(r.Context(), id, &upload{request: r, control: http.NewResponseController(w), stall: o.stall})
+	body := &upload{request: r, control: http.NewResponseController(w), stall: o.stall}
+	object, err := o.cfg.Store.Put(r.Context(), id, body)
 	switch {
 	case errors.Is(err, objects.ErrDuplicate):
+		if r.Header.Get("Expect") == "" { // a client that sends on does not see an answer before it has sent all
+			_, _ = io.Copy(io.Discard, io.LimitReader(body, limit))
+		}
 		return &duplicate{object, k6x.Errorf(k6x.Conflict, "there is an object %s already, and it stays", id).WithCause(err)}
 	case errors.Is(err, objects.ErrTooLarge):
 		return tooLarge
@@ -102,7 +106,7 @@ func (o *Objects) put(w *response, r *http.Request) error {
 		return err
 	}
 	w.outcome = "stored"
-	o.answer(w, http.StatusOK, objectAnswer{Error: "", Object: o.wire(r, object)})
+	o.answer(w, http.StatusOK, objectAnswer{Object: o.wire(r, object)})
 	return nil
 }
 
@@ -114,7 +118,7 @@ func (o *Objects) describe(w *response, r *http.Request) error {
 		return noObject(id, err)
 	}
 	w.outcome = "described"
-	o.answer(w, http.StatusOK, objectAnswer{Error: "", Object: o.wire(r, object)})
+	o.answer(w, http.StatusOK, objectAnswer{Object: o.wire(r, object)})
 	return nil
 }
 
@@ -146,7 +150,7 @@ func noObject(id string, err error) error {
 	if !errors.Is(err, objects.ErrNotFound) {
 		return err
 	}
-	return k6x.Errorf(k6x.NotFound, "there is no object %s", clip(id)).WithCause(err)
+	return k6x.Errorf(k6x.NotFound, "there is no object %s", k6x.Clip(id)).WithCause(err)
 }
 
 // link returns the URL of an object's bytes.

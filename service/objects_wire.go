@@ -16,7 +16,7 @@ import (
 
 // objectAnswer is what the server of objects says (docs/contracts.md, section 5).
 type objectAnswer struct {
-	Error  any // "", or a *wireError
+	Error  *wireError // null of a success
 	Object wireObject
 }
 
@@ -47,7 +47,7 @@ var objectFailures = []struct {
 	status int
 	title  string
 }{
-	{objects.ErrDuplicate, http.StatusConflict, "duplicate object"},
+	{objects.ErrDuplicate, http.StatusOK, "duplicate object"},
 	{objects.ErrTooLarge, http.StatusRequestEntityTooLarge, "object too large"},
 	{objects.ErrNotFound, http.StatusNotFound, "object not found"},
 	{os.ErrDeadlineExceeded, http.StatusRequestTimeout, "upload stalled"},

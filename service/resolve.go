@@ -90,6 +90,19 @@ func (s *Service) recorded(ctx context.Context, key string) (k6x.Artifact, error
 	return kept, err
 }
 
+// Build does for a list, with one major version of k6, what POST /build does, and opens the binary. The list that it returns is pinned.
+func (s *Service) Build(ctx context.Context, platform k6x.Platform, list k6x.List, major int) (k6x.List, *cache.Entry, error) {
+	if err := s.cfg.Resolver.Permit(list); err != nil {
+		return nil, nil, err
+	}
+	want, err := s.resolveBound(ctx, platform, list, major)
+	if err != nil {
+		return nil, nil, err
+	}
+	entry, err := s.build(ctx, want, builder.Job{})
+	return want.list, entry, err
+}
+
 // build makes sure that the binary is stored, binds its path and opens it. The job lacks the recipe only.
 func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*cache.Entry, error) {
 	// An artifact may be evicted between the end of its build and its being opened,

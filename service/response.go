@@ -157,7 +157,12 @@ type front struct {
 	logger  *slog.Logger
 	trusted []netip.Prefix // peers whose X-Forwarded-For and X-Forwarded-Proto are believed
 	stall   time.Duration  // how long a client may take for a chunk
+
+	lost func(r *http.Request) error // returns an error unless anyPath has something at the path of a request
 }
+
+// maxLogged bounds what a line of the access log quotes of a request.
+const maxLogged = 4 << 10
 
 // adapt adapts a route: request id, error, panic, access log and metrics.
 func (f *front) adapt(to route) http.HandlerFunc {
@@ -174,9 +179,9 @@ func (f *front) adapt(to route) http.HandlerFunc {
 			}
 			duration := time.Since(start)
 			f.metrics.observe(w, duration)
-			attrs := [...]slog.Attr{slog.String("id", w.id), slog.String("method", r.Method), slog.String("path", r.URL.EscapedPath()),
+			attrs := [...]slog.Attr{slog.String("id", w.id), slog.String("method", k6x.Clip(r.Method)), slog.String("path", k6x.ClipTo(r.URL.EscapedPath(), maxLogged)),
 				slog.Int("status", w.status), slog.Int64("bytes", w.bytes), slog.Duration("duration", duration), slog.String("client", w.client),
-				slog.String("outcome", w.outcome), slog.String("agent", clip(r.UserAgent())), slog.String("reason", w.reason)}
+				slog.String("outcome", w.outcome), slog.String("agent", k6x.Clip(r.UserAgent())), slog.String("reason", w.reason)}
 			n := len(attrs)
 			if w.reason == "" {
 				n--
@@ -269,5 +274,3 @@ func (f *front) client(r *http.Request) string {
 	}
 	return host
 }
-
-func clip(s string) string { return s[:min(len(s), 120)] }

@@ -14,6 +14,9 @@ import (
 // handler answers one request, or returns an error.
 type handler func(w *response, r *http.Request) error
 
+// anyPath is the path of a row for all paths that are in no other.
+const anyPath = "/*"
+
 // route is a row of the table of a server.
 type route struct {
 	method string // GET is HEAD too; a handler of any other method reads the body and sees to its deadlines
@@ -65,7 +68,12 @@ func (f *front) methods(rows []route) http.HandlerFunc {
 		}
 	}
 	other := f.adapt(route{method: http.MethodGet, fail: rows[0].fail, handler: func(_ *response, r *http.Request) error {
-		return k6x.Errorf(k6x.Invalid, "%s is not allowed here", clip(r.Method)).WithCause(&methodError{allowed})
+		if rows[0].path == anyPath {
+			if err := f.lost(r); err != nil {
+				return err
+			}
+		}
+		return k6x.Errorf(k6x.Invalid, "%s is not allowed here", k6x.Clip(r.Method)).WithCause(&methodError{allowed})
 	}})
 	return func(w http.ResponseWriter, r *http.Request) {
 		if h := handlers[r.Method]; h != nil {

@@ -34,6 +34,14 @@ func TestAMethodThatAPathDoesNotHave(t *testing.T) {
 			}
 		}
 	}
+	for _, path := range []string{"/Build", "/build/x", "/api/v1/build", "/k6", "/linux/amd64", "/nothing/here/k6"} {
+		for _, method := range []string{"POST", "DELETE", "BREW"} {
+			resp, body := send(t, method, server.URL+path, strings.NewReader("{}"))
+			if resp.StatusCode != http.StatusNotFound || resp.Header.Get("Allow") != "" || !strings.Contains(string(body), "/build and /resolve") {
+				t.Errorf("%s %s: %s: %s", method, path, resp.Status, body)
+			}
+		}
+	}
 	if resp, _ := do(t, "BREW", store.URL+"/no/such/path"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("BREW on a path that is in no row: %s", resp.Status)
 	}

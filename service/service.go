@@ -131,6 +131,7 @@ func New(cfg Config) *Service {
 			cfg.Logger.Warn("the store cannot sign URLs; downloads are not redirected")
 		}
 	}
+	s.front.lost = s.lost
 	s.router = s.front.router([]route{
 		{http.MethodGet, "/", s.index, s.fail},
 		{http.MethodGet, "/alive", s.alive, s.fail},
@@ -138,11 +139,11 @@ func New(cfg Config) *Service {
 		{http.MethodGet, "/version", s.version, s.fail},
 		{http.MethodGet, "/logs/{key}", s.buildLog, s.fail},
 		{http.MethodGet, progressPath + "/*", s.progress, s.fail},
-		{http.MethodGet, buildPath, s.counted(s.buildByQuery), s.failNested},
-		{http.MethodPost, buildPath, s.counted(s.buildByBody), s.failNested},
-		{http.MethodPost, resolvePath, s.counted(s.resolveByBody), s.failNested},
+		{http.MethodGet, buildPath, s.buildByQuery, s.failNested},
+		{http.MethodPost, buildPath, s.buildByBody, s.failNested},
+		{http.MethodPost, resolvePath, s.resolveByBody, s.failNested},
 		{http.MethodGet, metricsPath, s.metrics.serve, s.fail},
-		{http.MethodGet, "/*", s.binary, s.fail},
+		{http.MethodGet, anyPath, s.binary, s.fail},
 	})
 	s.router.NotFound(s.adapt(route{http.MethodGet, "", notFound, s.fail})) // a request without a path, as OPTIONS * has it
 	return s
@@ -215,8 +216,13 @@ func (s *Service) location(path string) string {
 
 // absolute returns the URL of a path of this service as the client of r sees it.
 func (s *Service) absolute(r *http.Request, path string) string {
+	return s.base(s.origin(r).String()) + s.location(path)
+}
+
+// base returns what clients see in front of paths: origin, unless the configuration says so.
+func (s *Service) base(origin string) string {
 	if s.cfg.URL.Host != "" {
-		return s.cfg.URL.Scheme + "://" + s.cfg.URL.Host + s.location(path)
+		return s.cfg.URL.Scheme + "://" + s.cfg.URL.Host
 	}
-	return s.origin(r).String() + s.location(path)
+	return origin
 }

@@ -73,14 +73,23 @@ func writeStatus(w *response, status int, body any) error {
 // index answers GET of / with how to use the service.
 func (s *Service) index(w *response, r *http.Request) error {
 	w.outcome = "status"
-	platform := k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, err := fmt.Fprintf(w, `k6x builds k6 with the extensions that you name.
 
-    curl -fL -o k6 %s
+    %s
 
 Leave out a version for the newest; the answer redirects to the URL that names one binary for ever.
-`, s.absolute(r, "/"+platform.String()+"/k6,k6/x/redis"))
+`, s.Usage(s.origin(r).String()))
 	return err
+}
+
+// Usage returns a command that gets a binary, from origin unless the configuration has another base.
+func (s *Service) Usage(origin string) string {
+	token := ""
+	if s.cfg.Tokens != nil {
+		token = ` -u ":$TOKEN"`
+	}
+	platform := k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}
+	return "curl -fL" + token + " -o k6 " + s.base(origin) + s.location("/"+platform.String()+"/k6,k6/x/redis")
 }

@@ -59,6 +59,9 @@ type Config struct {
 	// makes the same binary afterwards, to be compared ([builder.Resident]).
 	Lifetime builder.Lifetime
 
+	// GoBuild leaves all to go build, through which a build cache that machines share gets what is compiled here.
+	GoBuild bool
+
 	// Counter publishes a number that only grows; nil: nothing is published.
 	Counter func(name, help string, value func() float64)
 
@@ -69,6 +72,7 @@ type Config struct {
 type Engine struct {
 	native   *native.Engine
 	lifetime builder.Lifetime
+	goBuild  bool
 	log      *slog.Logger
 	mods     *gomod.Cache
 	builds   string // directory of Go's build cache
@@ -83,7 +87,7 @@ var _ builder.Engine = (*Engine)(nil)
 func New(next *native.Engine, cfg Config) *Engine {
 	log := cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
 	builds, _ := next.Caches()
-	e := &Engine{native: next, lifetime: cfg.Lifetime, log: log, mods: next.GoMods(), builds: builds,
+	e := &Engine{native: next, lifetime: cfg.Lifetime, goBuild: cfg.GoBuild, log: log, mods: next.GoMods(), builds: builds,
 		indexes: indexes{dir: filepath.Join(next.Dir, "kits")}, queue: newQueue(log)}
 	if cfg.Counter != nil {
 		cfg.Counter("k6x_builds_refuted_total", "Binaries that were answered and that go build then refused to make, or made in another way.",
@@ -174,7 +178,7 @@ func (b *build) has(ctx context.Context, name string) (bool, error) {
 
 // make makes the binary and reports whether that was done without go build.
 func (e *Engine) make(ctx context.Context, b *build) (made k6x.Build, linked bool, err error) {
-	if e.tryLink(ctx, b) {
+	if !e.goBuild && e.tryLink(ctx, b) {
 		if made, err = b.ws.Inspect(!b.unconfirmed); err == nil {
 			return made, true, nil
 		}

@@ -16,7 +16,7 @@ const urlHint = "Write s3://BUCKET?region=REGION, with endpoint=URL and s3ForceP
 // and Patience of cfg. A URL that means nothing is an error of kind Invalid.
 func Dial(ctx context.Context, cfg Config) (blob.Bucket, error) {
 	u, err := url.Parse(cfg.URL)
-	if err != nil || u.User != nil || u.Opaque != "" || u.Fragment != "" {
+	if err != nil || u.Scheme == "" || u.User != nil || u.Opaque != "" || u.Fragment != "" {
 		// The URL is not repeated: there may be a password in it.
 		return nil, k6x.Errorf(k6x.Invalid, "the URL of the store is not one of a bucket").WithHint(urlHint)
 	}

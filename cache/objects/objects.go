@@ -6,6 +6,7 @@
 //	damaged/<hash>-<random>/               what was found damaged at a start
 //	tmp/                                   what is on its way in
 //	lock                                   held while the store is open
+//	<id>/data, <id>/checksum               left by the original k6build, see adopt.go
 //
 // The bytes come to their place before the record, which is the moment at which the object comes to be: it is there
 // as a whole or not at all, whenever the process is killed. It is never replaced and never removed, unless it is damaged.
@@ -119,6 +120,9 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 	err = s.takeStock()
 	if err == nil {
 		err = s.sweep(tmp)
+	}
+	if err == nil {
+		err = s.adopt(context.Background())
 	}
 	if err != nil {
 		return nil, errors.Join(fault("the store cannot be read", err), s.Close())

@@ -25,7 +25,7 @@ func (b *bucketOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&b.region, "s3-region", "", "`region` of the bucket (default as the environment says)")
 	f.StringVar(&b.lock, "build-lock", "local", "what builds are shared by: local, this process; or s3, all servers on the bucket")
 	f.DurationVar(&b.lease, "s3-lock-lease", 0, "accepted for k6build's sake; leases are renewed while a build lives")
-	for _, name := range []string{"backoff", "grace"} {
+	for _, name := range []string{"backoff", "grace", "max-lease"} {
 		f.Duration("s3-lock-"+name, 0, "accepted for k6build's sake")
 	}
 }

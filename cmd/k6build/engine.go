@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,13 +25,13 @@ type engineOptions struct {
 	verbose    bool
 }
 
-func (e *engineOptions) addFlags(f *pflag.FlagSet) {
+func (e *engineOptions) addFlags(f *pflag.FlagSet, cgo bool) {
 	f.StringVarP(&e.catalog, "catalog", "c", "", "`location` of the catalog of extensions: a file or a URL (default that of k6)")
 	f.StringArrayVar(&e.catalogFor, "catalog-for", nil,
 		"`MODULE=LOCATION` of the catalog for another k6, such as go.k6.io/k6/v2=v2.json; may be repeated")
 	e.GoOptions.AddFlags(f, "env", "e")
 	f.BoolVarP(&e.copyGoEnv, "copy-go-env", "g", true, "fetch modules with the settings that go env has here, such as GOPROXY")
-	f.BoolVar(&e.cgo, "enable-cgo", false, "build extensions that need cgo, which runs the C compiler on their code")
+	f.BoolVar(&e.cgo, "enable-cgo", cgo, "build extensions that need cgo, which runs the C compiler on their code")
 	f.BoolVarP(&e.verbose, "verbose", "v", false, "log what is done to stderr")
 }
 
@@ -60,10 +61,17 @@ var goDefaults = []string{
 	"GOINSECURE=", "GOVCS=", "GOAUTH=netrc",
 }
 
+// nextVariable is where another variable begins in a value of --env, which may have several: A=1,B=2.
+var nextVariable = regexp.MustCompile(`,([A-Za-z_]\w*=)`)
+
 // set sets the options of a service that these flags decide.
 func (e *engineOptions) set(o *app.Options) (err error) {
 	o.Registries, err = e.registries()
 	o.Cgo, o.GoOptions = e.cgo, e.GoOptions
+	o.Env = nil
+	for _, kv := range e.Env {
+		o.Env = append(o.Env, strings.Split(nextVariable.ReplaceAllString(kv, "\n$1"), "\n")...)
+	}
 	if !e.copyGoEnv {
 		o.Env = slices.Concat(goDefaults, o.Env)
 	}

@@ -21,6 +21,11 @@ func TestEnvironmentOfTheGoCommand(t *testing.T) {
 	if got := env(true); !slices.Equal(got, given) {
 		t.Errorf("with -g: %q", got)
 	}
+	given = []string{"A=1,B=2", "GOPROXY=https://proxy.example.com,direct"} // as k6build has several
+	if got := env(true); !slices.Equal(got, []string{"A=1", "B=2", given[1]}) {
+		t.Errorf("several: %q", got)
+	}
+	given = given[1:]
 	got := env(false)
 	if len(got) < 5 || got[len(got)-1] != given[0] || !slices.Contains(got, "GOSUMDB=sum.golang.org") {
 		t.Errorf("without: %q", got)

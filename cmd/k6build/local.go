@@ -15,6 +15,7 @@ import (
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/progress"
+	"k6x/service"
 )
 
 type localOptions struct {
@@ -34,20 +35,25 @@ built before is taken from the store. It needs the go command on PATH, and git w
 are fetched without a module proxy. Go's own caches are not used: it has its own.`,
 		Example: `  k6build local -k v1.8.1 -d k6/x/redis:v0.3.6 -o k6
   k6build local -c ./catalog.json -d k6/x/mine -e GOPROXY=https://proxy.example.com`,
-		Args: cli.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runLocal(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
 	o.requestOptions.addFlags(f, "k6")
-	o.engineOptions.addFlags(f)
+	o.engineOptions.addFlags(f, true)
 	f.StringVarP(&o.storeDir, "store-dir", "f", "", "`directory` to keep binaries in (default below --cache-dir)")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for modules and Go's build cache")
 	return cmd
 }
 
 func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (err error) {
+	defer func() {
+		if words := service.K6buildWords(err); words != "" {
+			err = fmt.Errorf("%s: %w", words, err)
+		}
+	}()
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
 		return &cli.UsageError{Err: err}
@@ -76,7 +82,7 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	shown := progress.New(stderr, o.quiet || o.verbose)
 	defer shown.Close()
 	shown.Spin("building for " + platform.String())
-	artifact, err := build(ctx, options, logger, platform, list, major, file)
+	pinned, made, err := build(ctx, options, logger, platform, list, major, file)
 	shown.Close()
 	if err != nil {
 		if e, ok := errors.AsType[*k6x.Error](err); ok && o.verbose && e.Output != "" {
@@ -87,17 +93,17 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	if err := file.Commit(); err != nil {
 		return err
 	}
-	for _, warning := range artifact.Build.Warnings {
+	for _, warning := range made.Warnings {
 		fmt.Fprintf(stderr, "warning: %s\n", k6x.Printable(warning))
 	}
 	if o.quiet {
 		return nil
 	}
 	versions := map[string]string{}
-	for _, dep := range artifact.Recipe.List() {
+	for _, dep := range pinned {
 		versions[dep.Name] = dep.Constraint.Version()
 	}
-	return details{platform: platform.String(), dependencies: versions, checksum: artifact.Digest}.print(stdout)
+	return details{platform: platform.String(), dependencies: versions, checksum: made.Digest}.print(stdout)
 }
 
 // appOptions returns the options of a service in this process, for one build.
@@ -114,21 +120,25 @@ func (o *localOptions) appOptions() (app.Options, error) {
 	return options, err
 }
 
-// build makes the parts of a service, builds a list for a major version of k6 with them, and copies the binary to w.
-func build(ctx context.Context, o app.Options, logger *slog.Logger, platform k6x.Platform, list k6x.List, major int, w io.Writer) (_ k6x.Artifact, err error) {
+// build makes the parts of a server, builds a list for a major version of k6 with them, and copies the binary to w. It returns the list with
+// exact versions, and the entry of the store, which is closed.
+func build(ctx context.Context, o app.Options, logger *slog.Logger, platform k6x.Platform, list k6x.List, major int, w io.Writer) (_ k6x.List, _ *cache.Entry, err error) {
 	a, err := app.New(ctx, o, logger)
 	if err != nil {
-		return k6x.Artifact{}, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, a.Close()) }()
-	artifact, entry, err := a.Build(ctx, platform, list, major)
+	pinned, entry, err := a.Service.Build(ctx, platform, list, major)
 	if err != nil {
-		return k6x.Artifact{}, err
+		return nil, nil, err
 	}
 	defer entry.Close()
 	if _, err := io.Copy(w, entry.Body); err != nil {
-		return k6x.Artifact{}, k6x.Errorf(k6x.Internal, "the binary cannot be written: %w", err)
+		return nil, nil, k6x.Errorf(k6x.Internal, "the binary cannot be written: %w", err)
+	}
+	if entry.Verify != nil {
+		err = entry.Verify()
 	}
 	a.Trim(ctx)
-	return artifact, nil
+	return pinned, entry, err
 }

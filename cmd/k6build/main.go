@@ -24,7 +24,9 @@ Each flag can be set by a variable too: --catalog by K6BUILD_CATALOG, and so on.
 A variable for a flag that may be repeated holds one value a line.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
+		Version: fmt.Sprintf("%s %s %s/%s", cli.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newLocalCommand(), newRemoteCommand(), newServerCommand(), newStoreCommand(), newVersionCommand())
 	return root
 }
@@ -33,9 +35,9 @@ func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of k6build",
-		Args:  cli.NoArgs,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "k6build %s %s %s/%s\n", cli.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Name(), cmd.Root().Version)
 			return err
 		},
 	}

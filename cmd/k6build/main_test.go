@@ -68,12 +68,13 @@ func TestExitCodes(t *testing.T) {
 	t.Setenv("K6BUILD_CACHE_DIR", t.TempDir())
 	dir := t.TempDir()
 	for want, lines := range map[int][]string{
-		cli.ExitOK:      {"--help", "version", "local --help", "remote --help", "server --help", "store --help"},
+		cli.ExitOK:      {"--help", "version", "local --help", "remote --help", "server --help", "store --help", "--version", "-v", "help", "help local", "completion bash", "completion"},
 		cli.ExitFailure: {"local -c /does/not/exist.json", "remote -s http://127.0.0.1:1", "server -e GOFLAGS=-race", "local -o " + dir},
 		cli.ExitUsage: {
 			"nonsense", "local --nonsense", "local extra", "local -k banana", "local -p beos", "local --k6modpath example.com/k6",
 			"local --catalog-for nonsense", "remote -s nonsense", "server -p many", "server --build-lock redis", "server --build-lock s3",
-			"server --store-url nonsense", "server --otel-endpoint nonsense", "store -d nonsense", "store -l loud", "store --max-object 0",
+			"server --store-url nonsense", "server --otel-endpoint nonsense", "store -d nonsense", "store -l loud", "store --max-object 0", "local -e BAD", "server -e BAD", "remote -p foo", "local -p foo",
+			"completion foo", "completion bash foo", "help foo", "version foo", "store --otel-endpoint nonsense", "server --otel-endpoint localhost:4317/x",
 		},
 	} {
 		for _, line := range lines {
@@ -84,6 +85,28 @@ func TestExitCodes(t *testing.T) {
 		}
 	}
 }
+
+// What the original k6build takes is taken.
+func TestCommandLinesOfK6buildAreRead(t *testing.T) {
+	for _, line := range []string{
+		"server --catalog c.json --catalog-for go.k6.io/k6/v2=v2.json --store-url http://localhost:9000 --copy-go-env --env A=1,B=2 --port 8000 --log-level INFO",
+		"server --s3-bucket b --s3-endpoint http://localhost:4566 --s3-region r --build-lock s3 --enable-cgo=true --allow-build-semvers -v -g -e A=1",
+		"server --s3-lock-lease 1s --s3-lock-backoff 1s --s3-lock-grace 3s --s3-lock-max-lease 3s --shutdown-timeout 10s --cache-max-age 1h --otel-endpoint localhost:4317",
+		"store --store-dir d --port 9000 --download-url http://localhost --log-level INFO --shutdown-timeout 10s --otel-endpoint localhost:4317",
+		"local -k v1 -d k6/x/a:v1 -p linux/amd64 -c c.json --catalog-for go.k6.io/k6/v2=v2.json -f d -v -g -e A=1 -o k6 -q --allow-build-semvers --k6modpath go.k6.io/k6",
+		"remote -s http://localhost:8000 -k v1 -d k6/x/a:v1 -p linux/amd64 -o k6 -q --k6modpath go.k6.io/k6",
+	} {
+		cmd, args, err := newRoot().Find(strings.Fields(line))
+		if err == nil {
+			err = cmd.ParseFlags(args)
+		}
+		if err != nil {
+			t.Errorf("k6build %s: %v", line, err)
+		}
+	}
+}
+
+func TestHelpFitsATerminal(t *testing.T) { clitest.HelpFits(t, newRoot) }
 
 func TestEachFlagHasAVariable(t *testing.T) {
 	set := map[string]string{"K6BUILD_PORT": "7", "K6BUILD_ENV": "A=1\nB=2", "K6BUILD_COPY_GO_ENV": "false", "K6BUILD_CACHE_MAX_AGE": "3m"}

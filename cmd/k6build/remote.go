@@ -32,7 +32,7 @@ downloaded and its checksum compared.
 A service that wants a token gets the one in the variable ` + tokenVariable + `, or in --token-file.`,
 		Example: `  k6build remote -d k6/x/redis:v0.3.6 -o k6
   k6build remote -s https://builds.example.com -k v1.8.1 -p windows/amd64 -o k6.exe`,
-		Args: cli.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runRemote(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -45,6 +45,9 @@ A service that wants a token gets the one in the variable ` + tokenVariable + `,
 }
 
 func runRemote(ctx context.Context, o remoteOptions, stdout, stderr io.Writer) error {
+	if _, err := k6x.ParsePlatform(o.platform); err != nil {
+		return cli.Usage(err)
+	}
 	token, err := cli.Token(tokenVariable, o.tokenFile)
 	if err != nil {
 		return err

@@ -35,19 +35,19 @@ With --store-url the binaries are put at a k6build store once they are built, an
 answers name them there; its token, if it wants one, is in the variable ` + tokenVariable + `.`,
 		Example: `  k6build server -c ./catalog.json
   k6build server -p 8000 --store-bucket k6 --s3-endpoint http://localhost:9000 --build-lock s3`,
-		Args: cli.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runServer(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()
-	o.engineOptions.addFlags(f)
+	o.engineOptions.addFlags(f, false)
 	o.bucketOptions.addFlags(f)
 	f.Uint16VarP(&o.port, "port", "p", 8000, "`port` to listen on; 0 is any that is free")
 	o.service.AddServerFlags(f)
 	f.StringVar(&o.storeURL, "store-url", "", "`URL` of a k6build store, where binaries are put for clients to download")
 	f.StringVar(&o.service.AuthTokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
-	f.StringVar(&o.otelEndpoint, "otel-endpoint", "", "`URL` that traces are sent to, as OTLP over HTTP (default none are made)")
+	otelFlag(f, &o.otelEndpoint)
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	return cmd
 }
@@ -61,14 +61,12 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	if o.otelEndpoint != "" {
-		tracing, err := newTracing(ctx, o.otelEndpoint, logger)
-		if err != nil {
-			return err
-		}
-		defer tracing.close()
-		options.Wrap = tracing.wrap
+	tracing, err := newTracing(ctx, o.otelEndpoint, logger)
+	if err != nil {
+		return err
 	}
+	defer tracing.close()
+	options.Wrap = tracing.wrap
 	return app.Run(ctx, options, logger, stdout)
 }
 

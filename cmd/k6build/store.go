@@ -22,6 +22,7 @@ type storeOptions struct {
 	downloadURL     string
 	maxObject, size cli.ByteSize
 	tokenFile       string
+	otelEndpoint    string
 	level           slog.Level
 	shutdownTimeout time.Duration
 }
@@ -32,9 +33,10 @@ func newStoreCommand() *cobra.Command {
 		Use:   "store",
 		Short: "Serve a store of objects",
 		Long: `Serve a store of objects: POST or PUT /store/ID stores the body, GET /store/ID describes
-it, GET /store/ID/download sends it. An id is stored once: another upload is refused with
-409 and "duplicate object". Nothing is ever removed.`,
-		Args: cli.NoArgs,
+it, GET /store/ID/download sends it. An id is stored once: another upload is answered with
+"duplicate object", as a status 200 with an error. Nothing is ever removed. What a store of
+the original k6build has left in the directory is taken over at start.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runStore(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -47,6 +49,7 @@ it, GET /store/ID/download sends it. An id is stored once: another upload is ref
 	f.Var(&o.size, "store-size", "`bytes` that all objects may have; 0 is no limit")
 	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow storing (default everybody may)")
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
+	otelFlag(f, &o.otelEndpoint)
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long requests under way may take after a signal to stop")
 	return cmd
 }
@@ -76,10 +79,15 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 	}
 	defer cfg.Store.Close()
 	defer cli.OnHangup(func() { logger.Info("tokens were read again", "error", cfg.Tokens.Reload()) })()
+	tracing, err := newTracing(ctx, o.otelEndpoint, logger)
+	if err != nil {
+		return err
+	}
+	defer tracing.close()
 	cfg.Metrics.Gauge("k6x_objects", "Objects in the store.", func() float64 { n, _ := cfg.Store.Stats(); return float64(n) })
 	cfg.Metrics.Gauge("k6x_objects_bytes", "Bytes of the objects, uploads under way included.", func() float64 { _, n := cfg.Store.Stats(); return float64(n) })
 	return cli.Serve(ctx, cli.Server{
-		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: service.NewObjects(cfg), Timeout: o.shutdownTimeout, Logger: logger,
+		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: tracing.wrap(service.NewObjects(cfg)), Timeout: o.shutdownTimeout, Logger: logger,
 		Listening: func(addr net.Addr) {
 			fmt.Fprintf(stdout, "k6build store listens on %s\n", cli.LocalURL(addr))
 			logger.Info("listening", "addr", addr.String(), "dir", o.dir)

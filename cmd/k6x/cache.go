@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"k6x/builder/native"
@@ -37,21 +39,19 @@ func newCacheCommand() *cobra.Command {
 		Short: "Look at what k6x keeps, and remove it",
 		Long: `Look at what k6x keeps, and remove it: k6 binaries, and what building here leaves behind (modules, and
 Go's build cache). What a service keeps is its own matter.`,
-		Args: cli.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	p := cmd.PersistentFlags()
 	app.CacheDirFlag(p, &o.cacheDir)
 	p.StringVar(&o.binDir, "bin-dir", "", "`directory` that binaries are kept in (default .k6x if there is one here, else below --cache-dir)")
 	dir := &cobra.Command{
-		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cli.NoArgs,
+		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cobra.NoArgs,
 		RunE: o.with(func(cmd *cobra.Command, kept *binaries.Dir) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), kept.Path())
 			return err
 		}),
 	}
 	stats := &cobra.Command{
-		Use: "stats", Short: "Print what is kept, and how large it is", Args: cli.NoArgs,
+		Use: "stats", Short: "Print what is kept, and how large it is", Args: cobra.NoArgs,
 		RunE: o.with(o.stats),
 	}
 	prune := &cobra.Command{
@@ -76,7 +76,7 @@ Go's build cache). What a service keeps is its own matter.`,
 	prune.Flags().Var(&o.shared, "build-cache-size", "`bytes` that the shared build cache at URL may take, such as 10GiB; 0 is no limit, so that only leftovers go")
 	prune.Flags().DurationVar(&o.unused, "unused", 30*24*time.Hour, "how long a binary may go unused; 0 is for ever")
 	clearAll := &cobra.Command{
-		Use: "clear", Short: "Remove all binaries", Args: cli.NoArgs,
+		Use: "clear", Short: "Remove all binaries", Args: cobra.NoArgs,
 		RunE: o.with(o.clear),
 	}
 	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache, binaries of --replace and what is known of registries as well")
@@ -146,27 +146,39 @@ func (o *cacheOptions) clear(cmd *cobra.Command, kept *binaries.Dir) error {
 	if err := printPruned(cmd, removed); err != nil || !o.all {
 		return err
 	}
-	remove := func() (err error) {
-		for _, name := range []string{"gocache", "modcache", "kits"} {
-			err = errors.Join(err, cache.RemoveAll(filepath.Join(o.goDir(), name)))
+	var freed int64
+	remove := func(dirs ...string) (err error) {
+		for _, dir := range dirs {
+			size, _ := cache.Size(dir) // none of what is not there
+			if gone := cache.RemoveAll(dir); gone != nil {
+				err = errors.Join(err, gone)
+				continue
+			}
+			freed += size
 		}
 		return err
 	}
+	ofGo := []string{filepath.Join(o.goDir(), "gocache"), filepath.Join(o.goDir(), "modcache"), filepath.Join(o.goDir(), "kits")}
 	engine, err := o.engine(cmd.Context())
 	switch {
 	case err != nil:
 		return err
 	case engine == nil:
-		err = remove()
+		err = remove(ofGo...)
 	default:
-		err = errors.Join(engine.Exclusive(cmd.Context(), remove), engine.Close())
+		err = errors.Join(engine.Exclusive(cmd.Context(), func() error { return remove(ofGo...) }), engine.Close())
 	}
-	return errors.Join(err, cache.RemoveAll(filepath.Join(o.cacheDir, "resolver")), cache.RemoveAll(filepath.Join(o.cacheDir, replacedDir)))
+	err = errors.Join(err, remove(filepath.Join(o.cacheDir, "resolver"), filepath.Join(o.cacheDir, replacedDir)))
+	_, failed := fmt.Fprintf(cmd.OutOrStdout(), "removed %s of modules, of Go's build cache and of what is known of registries\n", humanize.IBytes(uint64(freed)))
+	return errors.Join(err, failed)
 }
 
-// engine returns the engine that builds here, which knows whether a build is under way; nil if there is no go
-// command.
+// engine returns the engine that builds here, which knows whether a build is under way; nil if nothing was built here yet, or if there
+// is no go command.
 func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
+	if _, err := os.Stat(o.goDir()); err != nil {
+		return nil, nil
+	}
 	tool, err := gotool.Find(ctx, nil, nil)
 	if err != nil {
 		return nil, nil
@@ -177,8 +189,8 @@ func (o *cacheOptions) engine(ctx context.Context) (*native.Engine, error) {
 func printPruned(cmd *cobra.Command, removed binaries.Pruned) error {
 	text := ""
 	if removed.InUse > 0 {
-		text = fmt.Sprintf(", %d are in use", removed.InUse)
+		text = fmt.Sprintf(", in use: %d", removed.InUse)
 	}
-	_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %d binaries (%s)%s\n", removed.Removed, humanize.IBytes(uint64(removed.Bytes)), text)
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), "removed %s (%s)%s\n", english.Plural(removed.Removed, "binary", "binaries"), humanize.IBytes(uint64(removed.Bytes)), text)
 	return err
 }

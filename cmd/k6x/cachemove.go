@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"k6x"
@@ -87,7 +88,7 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %d compiled packages and the modules, %s\n", location, totals.Outputs, humanize.IBytes(uint64(size)))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s and the modules, %s\n", location, packages(totals), humanize.IBytes(uint64(size)))
 	return err
 }
 
@@ -118,6 +119,10 @@ func (o *cacheOptions) exportTo(ctx context.Context, file string) (totals buildc
 	return totals, info.Size(), out.Commit()
 }
 
+func packages(t buildcache.Totals) string {
+	return english.Plural(int(t.Outputs), "compiled package", "")
+}
+
 func nothingBuilt() error {
 	return k6x.Errorf(k6x.NotFound, "nothing was built here yet").WithHint("Build something first, as by k6x preload.")
 }
@@ -146,13 +151,16 @@ func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %d compiled packages (%s) and the modules\n", totals.Outputs, humanize.IBytes(uint64(totals.Bytes)))
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %s (%s) and the modules\n", packages(totals), humanize.IBytes(uint64(totals.Bytes)))
 	return err
 }
 
 // pruneShared bounds a build cache that machines share.
 func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
 	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
+	if k6x.KindOf(err) == k6x.Invalid {
+		return cli.Usage(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -164,6 +172,7 @@ func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
 	for _, scope := range t.Discarded {
 		fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", scope)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d parts stay (%s), %d leftovers removed\n", len(t.Kept), humanize.IBytes(uint64(t.Bytes)), t.Orphans)
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "kept %s (%s), removed %s\n",
+		english.Plural(len(t.Kept), "part", ""), humanize.IBytes(uint64(t.Bytes)), english.Plural(int(t.Orphans), "leftover", ""))
 	return err
 }

@@ -38,7 +38,7 @@ func (o *builderOptions) openNative(ctx context.Context, shown *screen) (_ *app.
 		}
 	}()
 	engine, err := t.OpenNative(ctx, native.Config{},
-		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, CacheDir: o.cacheDir}, o.sendTime())
+		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, Fill: o.filling, CacheDir: o.cacheDir}, o.sendTime())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -53,7 +53,7 @@ func (o *builderOptions) native(ctx context.Context, shown *screen) (*launcher.L
 		return nil, err
 	}
 	w := &launcher.Local{
-		Engine:   fast.New(engine, fast.Config{Lifetime: o.lifetime, Logger: shown.logger()}),
+		Engine:   fast.New(engine, fast.Config{Lifetime: o.lifetime, GoBuild: o.filling, Logger: shown.logger()}),
 		Settings: engine.Settings(), Resolver: r, Report: shown.watch(""),
 	}
 	w.Release = func() error {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 
+	"k6x"
 	"k6x/cmd/internal/cli"
 )
 
@@ -74,12 +75,12 @@ func newManCommand() *cobra.Command {
 	dir := "."
 	cmd := &cobra.Command{
 		Use:     "man",
-		Short:   "Write the manual pages of k6x to a directory",
+		Short:   "Write the manual pages of k6x to a directory that is there",
 		Example: "  k6x man --dir /usr/local/share/man/man1",
-		Args:    cli.NoArgs,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				return fmt.Errorf("the directory for manual pages cannot be made: %w", err)
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory %s", dir).WithHint("Name one that is there with --dir."))
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true // the same pages from the same program

@@ -179,6 +179,8 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func TestHelpFitsATerminal(t *testing.T) { clitest.HelpFits(t, newRoot) }
+
 func TestEachFlagHasAVariable(t *testing.T) {
 	set := map[string]string{"K6X_MAX_BUILDS": "7", "K6X_ENV": "A=1\nB=2", "K6X_STORE_SIZE": "3GiB", "K6X_ADDR": "ignored"}
 	cmd := newServiceCommand()
@@ -225,9 +227,12 @@ func TestWithoutAHomeDirectoryTheCacheHasToBeNamed(t *testing.T) {
 func TestExitCodes(t *testing.T) {
 	t.Setenv("K6X_CACHE_DIR", t.TempDir())
 	for want, lines := range map[int][]string{
-		cli.ExitOK:      {"service --help", "--help"},
+		cli.ExitOK:      {"service --help", "--help", "completion bash", "completion", "cache", "help cache"},
 		cli.ExitFailure: {"service --addr 256.0.0.1:1", "service --registry /does/not/exist.json", "service --env GOFLAGS=-race"},
-		cli.ExitUsage:   {"service --nonsense", "service extra", "service --log-format xml", "service --url nonsense", "service --store-size lots"},
+		cli.ExitUsage: {"service --nonsense", "service extra", "service --log-format xml", "service --url nonsense", "service --store-size lots",
+			"service --env BAD", "service --platforms foo", "service --platforms linux/z80", "service --preload k6@@", "cache nonsense", "cache prune bogus",
+			"cache prune foo://bucket", "cache prune a b", "cache export", "completion foo", "completion bash foo", "man foo", "man --dir /does/not/exist",
+			"preload foo", "preload --platform foo", "gocacheprog"},
 	} {
 		for _, line := range lines {
 			var out, errors strings.Builder

@@ -36,6 +36,7 @@ type builderOptions struct {
 	cacheDir   string
 	buildCache string
 	reading    bool
+	filling    bool // the shared build cache is to have all that builds are made of, whenever that was compiled
 	lifetime   builder.Lifetime
 	goCache    cli.ByteSize
 }

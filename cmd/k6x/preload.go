@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"k6x"
@@ -33,10 +34,12 @@ func newPreloadCommand() *cobra.Command {
 		Short: "Fetch and compile extensions ahead, so that later builds are quick",
 		Long: `Fetch and compile k6 and extensions ahead, so that later builds here are quick and need no network: those
 that the registry has with enough stars, and those of --with. Nothing but the caches is kept of
-it. What cannot be built is told and passed over, unless it was named by --with.`,
+it. What cannot be built is told and passed over, unless it was named by --with. With --build-cache and
+--build-cache-read-only=false a build cache that machines share is filled, too: with what is compiled
+now, and with what was compiled here before.`,
 		Example: `  k6x preload --stars 100
   k6x preload --platform linux/amd64,windows/amd64 --with k6/x/redis --filter "[?tier=='official']"`,
-		Args: cli.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
@@ -74,6 +77,7 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	if len(o.builders) == 0 {
 		return &cli.UsageError{Err: errors.New("a service is preloaded where it runs, by k6x service --preload")}
 	}
+	o.filling = o.buildCache != "" && !o.reading
 	lists, err := o.lists(ctx, shown)
 	if err != nil {
 		return err
@@ -83,9 +87,20 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 		return err
 	}
 	l := launcher.Launcher{Sources: sources, Print: shown.print}
-	return l.With(ctx, func(from launcher.Builder) error {
-		return o.compile(ctx, from.(*launcher.Local), platforms, lists, shown, stdout)
+	var unsent error
+	err = l.With(ctx, func(from launcher.Builder) error {
+		local := from.(*launcher.Local)
+		release := local.Release
+		local.Release = func() error {
+			unsent = release()
+			return unsent
+		}
+		return o.compile(ctx, local, platforms, lists, shown, stdout)
 	})
+	if err == nil && o.filling {
+		err = unsent
+	}
+	return err
 }
 
 // lists returns k6 alone, and k6 with each extension of the registry that has the stars or that was named.
@@ -153,7 +168,7 @@ func (o *preloadOptions) compile(ctx context.Context, local *launcher.Local, pla
 	}
 	shown.close()
 	if !o.quiet {
-		fmt.Fprintf(stdout, "%d of %d are ready\n", done, all)
+		fmt.Fprintf(stdout, "%d of %d %s ready\n", done, all, english.PluralWord(done, "is", "are"))
 	}
 	return failed
 }

@@ -30,7 +30,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
   k6x service --addr :8787 --url https://builds.example.com --max-wait 25s
   k6x service --store "s3://k6-binaries?region=eu-west-1"
   k6x service --filter "[?tier=='official']" --preload k6,k6/x/redis:linux/amd64`,
-		Args: cli.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := cli.Logger(cmd.ErrOrStderr(), o.logLevel, o.logFormat)
 			if err != nil {

@@ -102,7 +102,7 @@ func (a *App) validate() (service.Config, error) {
 	for _, list := range o.Preload {
 		targets, err := service.ParsePreload(list, a.host)
 		if err != nil {
-			return fail(fmt.Errorf("--preload %s: %w", list, err))
+			return fail(cli.Usage(fmt.Errorf("--preload %s: %w", list, err)))
 		}
 		a.preload = append(a.preload, targets...)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ import (
 type BuildCacheConfig struct {
 	URL      string // as buildcache.StoreConfig has it
 	ReadOnly bool
+	Fill     bool   // it gets what was compiled here before, too, and closing it is an error unless it has got all
 	CacheDir string // of the engine that uses it
 	Logger   *slog.Logger
 }
@@ -28,6 +30,7 @@ type BuildCacheConfig struct {
 type BuildCache struct {
 	cache  *buildcache.Cache
 	remote buildcache.Store
+	fill   bool
 }
 
 var _ native.BuildCache = (*BuildCache)(nil)
@@ -44,12 +47,12 @@ func OpenBuildCache(ctx context.Context, cfg BuildCacheConfig) (*BuildCache, err
 	if err != nil {
 		return nil, err
 	}
-	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Remote: remote, ReadOnly: cfg.ReadOnly, Logger: cfg.Logger})
+	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Remote: remote, ReadOnly: cfg.ReadOnly, Fill: cfg.Fill, Logger: cfg.Logger})
 	if err != nil {
 		_ = remote.Close()
 		return nil, err
 	}
-	return &BuildCache{cache, remote}, nil
+	return &BuildCache{cache, remote, cfg.Fill}, nil
 }
 
 // Begin begins a build.
@@ -77,7 +80,12 @@ func (b *BuildCache) Close(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	b.cache.Close(ctx)
-	return b.remote.Close()
+	err := b.remote.Close()
+	if s := b.cache.Stats(); b.fill && (s.Dropped > 0 || s.WriteFailures > 0) {
+		err = errors.Join(err, k6x.Errorf(k6x.Unavailable, "the shared build cache could not be written, or not in %s: it lacks some of what was compiled", limit).
+			WithHint("-v tells why. Try again: what it has is not sent anew."))
+	}
+	return err
 }
 
 // register makes the counts of the cache visible.

@@ -64,3 +64,10 @@ func (a *App) trimStore(ctx context.Context) {
 		a.logger.Warn("the store was not trimmed", "store", withoutSecrets(a.options.Store), "error", err)
 	}
 }
+
+// Trim bounds Go's caches, as an app that was started does from time to time.
+func (a *App) Trim(ctx context.Context) {
+	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
+	a.sizes.builds.Store(builds)
+	a.sizes.modules.Store(modules)
+}

@@ -94,11 +94,11 @@ func choosePlatforms(ctx context.Context, tool *gotool.Tool, names []string) ([]
 	var list []k6x.Platform
 	for _, name := range names {
 		p, err := k6x.ParsePlatform(strings.TrimSpace(name))
-		if err != nil {
-			return nil, err
+		if err == nil && !slices.Contains(known, p) {
+			err = k6x.UnknownPlatform(name).WithHint("See go tool dist list for what %s can build for.", tool.Version)
 		}
-		if !slices.Contains(known, p) {
-			return nil, k6x.UnknownPlatform(name).WithHint("See go tool dist list for what %s can build for.", tool.Version)
+		if err != nil {
+			return nil, cli.Usage(err)
 		}
 		list = append(list, p)
 	}

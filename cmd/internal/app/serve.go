@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strings"
 
 	"k6x/builder"
 	"k6x/cmd/internal/cli"
@@ -42,9 +41,8 @@ func Run(ctx context.Context, o Options, logger *slog.Logger, stdout io.Writer) 
 	return cli.Serve(ctx, cli.Server{
 		Addr: o.Addr, AddrFlag: cmp.Or(o.AddrFlag, "addr"), Handler: handler, Timeout: o.ShutdownTimeout, Logger: logger,
 		Listening: func(addr net.Addr) {
-			base := cmp.Or(strings.TrimRight(o.URL, "/"), cli.LocalURL(addr))
-			fmt.Fprintf(stdout, "%s listens on %s\nTry:\n\n    curl -fL -o k6 %s && chmod +x k6 && ./k6 version\n\n",
-				cmp.Or(o.Program, "k6x service"), cli.LocalURL(addr), base+"/"+a.host.String()+"/k6,k6/x/redis")
+			fmt.Fprintf(stdout, "%s listens on %s\nTry:\n\n    %s && chmod +x k6 && ./k6 version\n\n",
+				cmp.Or(o.Program, "k6x service"), cli.LocalURL(addr), a.Service.Usage(cli.LocalURL(addr)))
 			logger.Info("listening", "addr", addr.String(), "toolchain", a.tools.Tool.Version, "cache_dir", o.CacheDir)
 			a.Start(background)
 			a.work.Go(func() { a.reloads(background, hangups) })

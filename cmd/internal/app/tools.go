@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"k6x/builder/native"
+	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/internal/cage"
 	"k6x/internal/egress"
@@ -54,6 +56,11 @@ func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 	if cfg.Personal {
 		t.Personal, env = gotool.Personal()
 		env = append(env, cfg.Env...)
+	}
+	for _, kv := range cfg.Env {
+		if !strings.Contains(kv, "=") {
+			return nil, cli.Usage(fmt.Errorf("%q, for the environment of the go command, is not KEY=VALUE", kv))
+		}
 	}
 	var err error
 	if t.Tool, err = gotool.Find(ctx, env, cfg.Direct); err != nil {

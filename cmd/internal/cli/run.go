@@ -49,9 +49,9 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	if root.RunE == nil {
-		root.Args, root.RunE = cobra.ArbitraryArgs, runRoot
-	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	prepare(root)
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.DisableFlagParsing { // it will do so when it has parsed them
 			return nil
@@ -89,27 +89,80 @@ func printError(w io.Writer, program string, err error) {
 	fmt.Fprintln(w, k6x.Printable(text))
 }
 
-// runRoot runs the program without a command of its own.
-func runRoot(root *cobra.Command, args []string) error {
+// prepare makes a command and those below it alike: arguments that it does not take are a [UsageError], as is another command where it has
+// nothing but commands, and its flags are told in lines that fit a terminal.
+func prepare(cmd *cobra.Command) {
+	args, isHelp := cmd.Args, cmd.Name() == "help" && cmd.RunE == nil // cobra's own, which takes any words
+	if !cmd.Runnable() || isHelp {
+		args = cobra.ArbitraryArgs
+		cmd.Run, cmd.RunE = nil, runGroup
+	}
+	if args != nil {
+		cmd.Args = func(cmd *cobra.Command, words []string) error { return Usage(args(cmd, words)) }
+	}
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		flags.VisitAll(func(f *pflag.Flag) { f.Usage = fold(f.Usage, f.DefValue) })
+	}
+	for _, sub := range cmd.Commands() {
+		prepare(sub)
+	}
+}
+
+// runGroup runs a command that has nothing but commands, or prints the help of one.
+func runGroup(cmd *cobra.Command, args []string) error {
+	of := cmd
+	if cmd.Name() == "help" {
+		if found, rest, err := cmd.Root().Find(args); err == nil {
+			of, args = found, rest
+		}
+	}
 	if len(args) == 0 {
-		return root.Help()
+		return of.Help()
 	}
-	return &UsageError{Err: fmt.Errorf("unknown command %q\nSee %s --help", args[0], root.Name())}
+	return Usage(fmt.Errorf("unknown command %q\nSee %s --help", args[0], of.CommandPath()))
 }
 
-// NoArgs is [cobra.NoArgs] with a [UsageError].
-func NoArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return &UsageError{Err: err}
+// usageWidth is how many columns the descriptions of flags take, beside their names.
+const usageWidth = 76
+
+// fold breaks the description of a flag into lines, with room in the last one for its default.
+func fold(usage, byDefault string) string {
+	if strings.Contains(usage, "\n") {
+		return usage
 	}
-	return nil
+	var lines strings.Builder
+	width := 0
+	for i, word := range strings.Fields(usage) {
+		switch {
+		case i > 0 && width+1+len(word) > usageWidth:
+			lines.WriteByte('\n')
+			width = 0
+		case i > 0:
+			lines.WriteByte(' ')
+			width++
+		}
+		lines.WriteString(word)
+		width += len(word)
+	}
+	if width+len(byDefault) > usageWidth {
+		lines.WriteByte('\n')
+	}
+	return lines.String()
 }
 
-// OneArg accepts one argument, which the [UsageError] describes.
+// Usage returns err as a [UsageError]; nil for nil.
+func Usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &UsageError{Err: err}
+}
+
+// OneArg accepts one argument, which the error describes.
 func OneArg(description string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
-			return &UsageError{Err: fmt.Errorf("give one argument: %s", description)}
+			return fmt.Errorf("give one argument: %s", description)
 		}
 		return nil
 	}

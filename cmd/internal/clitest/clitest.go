@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
@@ -80,4 +82,25 @@ func Platform(ts *testscript.TestScript, neg bool, args []string) {
 	if magic == "" || !strings.HasPrefix(string(data), magic) {
 		ts.Fatalf("%s is not for %s", args[0], args[1])
 	}
+}
+
+// HelpFits checks that no help of a program has lines that do not fit a terminal.
+func HelpFits(t *testing.T, newRoot func() *cobra.Command) {
+	var check func(path []string, cmd *cobra.Command)
+	check = func(path []string, cmd *cobra.Command) {
+		var out strings.Builder
+		if code := cli.Run(t.Context(), newRoot(), append(path, "--help"), &out, &out); code != cli.ExitOK {
+			t.Errorf("%s --help: exit code %d", path, code)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len(line) > 140 {
+				t.Errorf("%s --help has a line of %d bytes: %s", path, len(line), line)
+			}
+		}
+		for _, sub := range cmd.Commands() {
+			check(append(slices.Clone(path), sub.Name()), sub)
+		}
+	}
+	t.Setenv("XDG_CACHE_HOME", "/cache") // which the default of a flag shows
+	check(nil, newRoot())
 }
