@@ -8,6 +8,7 @@ import (
 	"golang.org/x/mod/module"
 	modsemver "golang.org/x/mod/semver"
 
+	"k6x"
 	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
@@ -63,7 +64,7 @@ func (m *modules) fileName(mod module.Version) (string, error) {
 func parseModFile(mod module.Version, data []byte) (*gomod.File, error) {
 	file, err := gomod.Parse(data)
 	if err != nil {
-		return nil, &gomod.Useless{Reason: "has a go.mod file that is malformed: " + clip(err.Error())}
+		return nil, &gomod.Useless{Reason: "has a go.mod file that is malformed: " + clip(k6x.Printable(err.Error()))}
 	}
 	if file.Path != mod.Path {
 		return nil, gomod.OtherPath(file.Path, mod.Path)
@@ -72,7 +73,7 @@ func parseModFile(mod module.Version, data []byte) (*gomod.File, error) {
 		if module.CheckPath(r.Path) == nil && modsemver.IsValid(r.Version) {
 			continue
 		}
-		useless := &gomod.Useless{Reason: "requires " + clip(r.String()) + ", which cannot be"}
+		useless := &gomod.Useless{Reason: "requires " + clip(k6x.Printable(r.String())) + ", which cannot be"}
 		if by, ok := file.Replaces(r); ok {
 			useless.Reason += ": " + gomod.Ignored(r, by)
 		}

@@ -20,6 +20,8 @@ import (
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+
+	"k6x"
 )
 
 // Bounds on what is read of go.mod files.
@@ -38,8 +40,11 @@ type File struct {
 	retracts []modfile.VersionInterval
 }
 
-// maxReplace bounds what is kept of one file's replace directives.
-const maxReplace = 100
+// Bounds on what is kept of one file's replace directives.
+const (
+	maxReplace = 100
+	maxWord    = 500 // bytes
+)
 
 // noGoLine is the version that the go command takes a file without a go line for.
 const noGoLine = "1.16"
@@ -83,11 +88,14 @@ func (f *File) addReplaces(syntax *modfile.FileSyntax) {
 			if unquoted, err := strconv.Unquote(word); err == nil {
 				word = unquoted
 			}
+			if word = strings.Clone(word); word != k6x.Printable(word) || len(word) > maxWord { // it is for a person
+				return
+			}
 			switch {
 			case j < i:
-				text[j] = strings.Clone(word)
+				text[j] = word
 			case j > i:
-				text[j-i+1] = strings.Clone(word)
+				text[j-i+1] = word
 			}
 		}
 		f.Replace = append(f.Replace, modfile.Replace{Old: module.Version{Path: text[0], Version: text[1]}, New: module.Version{Path: text[2], Version: text[3]}})
@@ -131,6 +139,7 @@ type Useless struct {
 
 // OtherPath returns the error for a go.mod file with another path than the module is known by.
 func OtherPath(declared, required string) *Useless {
+	declared = k6x.Printable(declared[:min(len(declared), maxWord)])
 	return &Useless{fmt.Sprintf("declares its path as %s, but was required as %s", declared, required), declared}
 }
 

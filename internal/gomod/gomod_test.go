@@ -30,6 +30,7 @@ replace example.com/b => ../b
 replace (
 	"example.com/old" v2.0.0+incompatible => example.com/newer v1.0.0
 	example.com/torn =>
+	example.com/torn => "\x1b[2Jx"
 	=> example.com/torn
 )
 
@@ -93,6 +94,7 @@ func TestParseRefusesWhatMakesNoSense(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("module example.com/a\ngo 1.21\nrequire example.com/b v1.0.0\nretract [v1.0.0, v1.1.0]\n"))
 	f.Add([]byte("module \"a\nrequire ( a v1 )"))
+	f.Add([]byte("replace (\n\ta v1 => b v2\n\t=> =>\n)\nreplace a => \"b\"\nreplace x (\n\ta\n)\n(\n)\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := Parse(data)
 		if (file == nil) == (err == nil) {

@@ -292,10 +292,10 @@ func (b *Blame) uncompiled(text string) *k6x.Error {
 	case !ok:
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile:\n%s", pkg, said)
 	}
-	if files := b.leftOut(pkg, text); files != "" {
+	if files := b.leftOut(pkg, said); files != "" {
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile without cgo, which leaves out %s:\n%s", b.describe(m), files, said).WithHint(cgoHint, m)
 	}
-	if why, hint := b.reason(m, text); why != "" {
+	if why, hint := b.reason(m, said); why != "" {
 		return k6x.Errorf(k6x.BuildFailed, "%s does not compile: %s:\n%s", b.describe(m), why, said).WithHint("%s", hint)
 	}
 	if m.Path == b.recipe.K6.Path {

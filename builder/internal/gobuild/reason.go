@@ -13,11 +13,15 @@ import (
 	"k6x/internal/gomod"
 )
 
-// mostReasons bounds the modules that are named as reasons for one failure.
-const mostReasons = 3
+// Bounds on what is looked at to explain one failure, and on what is said.
+const (
+	mostReasons  = 3   // modules that are named
+	mostRequired = 500 // requirements that are looked at
+	mostRaised   = 50  // of which it is found out which modules raised them
+)
 
 // reason returns why m, which does not compile or imports what is not there, does not go with the other modules, and what to do about it; "" if
-// that is not known. Text is what the go command printed.
+// that is not known. Text is what is quoted of what the go command printed.
 func (b *Blame) reason(m module.Version, text string) (why, hint string) {
 	if why, hint = b.ignored(m, text); why != "" {
 		return why, hint
@@ -81,21 +85,22 @@ func (b *Blame) raised(m module.Version, text string) string {
 	}
 	alone, all := b.selection(own), b.selection(b.graph.Roots)
 	var raised, likely []string
-	for _, r := range f.Require {
-		before, to := alone[r.Path], module.Version{Path: r.Path, Version: all[r.Path]}
+	looked := 0
+	for _, r := range f.Require[:min(len(f.Require), mostRequired)] {
+		before, to, mentioned := alone[r.Path], module.Version{Path: r.Path, Version: all[r.Path]}, mentions(text, r.Path)
+		byK6 := before == to.Version && r.Path != k6.Path && r.Version != to.Version && mentioned && m != k6
+		if looked == mostRaised || before == to.Version && !byK6 {
+			continue
+		}
+		looked++
 		by := b.graph.RootsTo(func(n module.Version) bool { return n == to })
 		if slices.Contains(b.graph.Roots, to) {
 			by = []module.Version{to}
 		}
-		mentioned := mentions(text, r.Path)
-		switch {
-		case before != to.Version:
-			by = slices.DeleteFunc(by, func(n module.Version) bool { return slices.Contains(own, n) })
-		case r.Path != k6.Path && r.Version != to.Version && mentioned && m != k6 && slices.Contains(by, k6):
-			before, by = r.Version, []module.Version{k6}
-		default:
-			continue
+		if byK6 {
+			before = r.Version
 		}
+		by = slices.DeleteFunc(by, func(n module.Version) bool { return byK6 && n != k6 || !byK6 && slices.Contains(own, n) })
 		if len(by) == 0 {
 			continue
 		}

@@ -27,7 +27,8 @@ const (
 	maxPackages  = 1000
 	keptPackages = 4096
 	maxHead      = 1 << 20 // bytes of a file, for what it imports
-	maxSource    = 4 << 20 // bytes of a file that is read as a whole
+	maxSource    = 1 << 20 // bytes of a file that is read as a whole
+	maxFiles     = 200     // of a package that are read as a whole, and names that are kept of one
 	maxWarnings  = 20
 	mostFiles    = 5
 )
@@ -108,7 +109,7 @@ func (b *Blame) read(m module.Version, dir string) sources {
 		return func(name string) bool { return slices.Contains(list, name) }
 	}
 	s := sources{p.Imports, registrations(p, key.k6), slices.DeleteFunc(slices.Clone(yes), in(no)), slices.DeleteFunc(slices.Clone(no), in(yes))}
-	if keep && p.Name != "" { // else it may not be here yet
+	if keep && p.Name != "" && len(s.imports)+len(s.with)+len(s.without)+len(s.registered) <= maxFiles { // without a name it may not be here yet
 		b.Sources.packages.Add(key, s)
 	}
 	return s
@@ -231,7 +232,7 @@ func registrations(p *build.Package, k6 string) map[registration]calls {
 		}
 	}
 	found := make(map[registration]calls)
-	for _, name := range files {
+	for _, name := range files[:min(len(files), maxFiles)] {
 		data, err := disk.ReadFile(name, maxSource)
 		if err != nil {
 			continue
