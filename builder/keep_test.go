@@ -88,7 +88,16 @@ func (e *engine) Build(_ context.Context, job Job, report event.Sink, w io.Write
 		return k6x.Build{}, e.err
 	}
 	_, err := io.WriteString(w, job.Recipe.K6.Version)
-	return k6x.Build{Lock: k6x.Lock{GoMod: "module k6"}}, err
+	return k6x.Build{Lock: k6x.Lock{GoMod: "module k6"}, Warnings: []string{"it is odd"}}, err
+}
+
+func TestWarningsAreInTheRecordAndInTheEvents(t *testing.T) {
+	var said []string
+	b := Keep(&engine{}, &shelf{}, func(e event.Event) { said = append(said, e.Warnings...) })
+	artifact, err := b.Build(t.Context(), job("", "v1.0.0"))
+	if err != nil || len(artifact.Build.Warnings) != 1 || len(said) != 1 || said[0] != "it is odd" {
+		t.Errorf("%v: record %q, events %q", err, artifact.Build.Warnings, said)
+	}
 }
 
 func TestKeepBuildsOnlyWhatIsNotThere(t *testing.T) {

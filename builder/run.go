@@ -20,7 +20,7 @@ func (k *kept) run(ctx context.Context, job Job, w io.Writer) (build k6x.Build, 
 	r := &run{job: job, events: k.events, started: time.Now()}
 	r.events.Send(job.event(event.Started))
 	err = errPanicked // until the engine returns
-	defer func() { r.finish(err) }()
+	defer func() { r.finish(build.Warnings, err) }()
 	return k.engine.Build(ctx, job, r.progress, w)
 }
 
@@ -62,7 +62,7 @@ func (r *run) endStep() {
 	r.events.Send(ended)
 }
 
-func (r *run) finish(err error) {
+func (r *run) finish(warnings []string, err error) {
 	r.endStep()
 	failure := failureOf(err)
 	if failure != nil && failure.Output != "" && !r.told {
@@ -71,7 +71,7 @@ func (r *run) finish(err error) {
 		r.events.Send(output)
 	}
 	finished := r.job.event(event.Finished)
-	finished.Duration, finished.Failure = time.Since(r.started), failure
+	finished.Duration, finished.Failure, finished.Warnings = time.Since(r.started), failure, warnings
 	r.events.Send(finished)
 }
 

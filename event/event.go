@@ -51,6 +51,7 @@ type Event struct {
 	Digest   string        `json:"digest,omitempty"`   // Stored: hex SHA-256 of the binary
 	Size     int64         `json:"size,omitempty"`     // Stored: bytes
 	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; not to be changed
+	Warnings []string      `json:"warnings,omitempty"` // Finished: of the build; not to be changed
 }
 
 // Sink takes events. Those of one job come one at a time, those of several at once. It must return soon, as the build

@@ -143,6 +143,21 @@ func TestWhatK6RaisesIsNamedIfTheCompilerSpeaksOfIt(t *testing.T) {
 	}
 }
 
+func TestWhatAnExtensionRaisesMayBreakK6(t *testing.T) {
+	b := standinBlame()
+	k6, ext := b.graph.Roots[0], b.graph.Roots[1]
+	old, newer := module.Version{Path: "example.com/lib", Version: "v1.0.0"}, module.Version{Path: "example.com/lib", Version: "v1.1.0"}
+	b.graph.Files[k6].Require = []module.Version{old}
+	b.graph.Files[ext].Require = append(b.graph.Files[ext].Require, newer)
+	b.graph.Files[old], b.graph.Files[newer] = new(gomod.File), new(gomod.File)
+	b.selected[newer.Path] = newer.Version
+	text := "# go.k6.io/k6/js\ngo.k6.io/k6@v1.0.0/js/x.go:1:1: undefined: lib.Old\n"
+	want := "k6 (go.k6.io/k6@v1.0.0) does not compile: it is written for example.com/lib v1.0.0, and k6/x/world (example.com/xk6-world@v0.1.0) raises that to v1.1.0:\n"
+	if got := b.classify(text, text, false); !strings.HasPrefix(got.Message, want) {
+		t.Errorf("got %s\nwant %s", got.Message, want)
+	}
+}
+
 func TestMessageQuotesTheFirstLinesOnly(t *testing.T) {
 	long := "# example.com/xk6-world\n" + strings.Repeat("words.go:1:1: "+strings.Repeat("é", 60)+"\n", 1000)
 	got := standinBlame().classify(long, long, false)

@@ -192,6 +192,9 @@ func logBuilds(logger *slog.Logger) event.Sink {
 			logger.Warn("build failed", append(attrs, "kind", f.Kind.String(), "error", f, "cause", f.Err)...)
 			return
 		}
+		if e.Warnings != nil {
+			attrs = append(attrs, "warnings", e.Warnings)
+		}
 		logger.Info("built", attrs...)
 	}
 }
