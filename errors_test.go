@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"testing"
+	"time"
 
 	"k6x"
 )
@@ -38,5 +39,19 @@ func TestAsErrorHidesInsides(t *testing.T) {
 	e := k6x.AsError(fmt.Errorf("open /secret/file: %w", fs.ErrPermission))
 	if e.Message != "something went wrong in this service" || !errors.Is(e, fs.ErrPermission) {
 		t.Errorf("%q, cause %v", e.Message, e.Err)
+	}
+}
+
+func TestAdviceSaysWhenToTryAgain(t *testing.T) {
+	for after, want := range map[time.Duration]string{
+		0: "Do this.", time.Second: "Do this. Try again in a second.", 1500 * time.Millisecond: "Do this. Try again in 2 seconds.",
+		time.Minute: "Do this. Try again in a minute.", 90 * time.Second: "Do this. Try again in 90 seconds.", 432 * time.Second: "Do this. Try again in 8 minutes.",
+	} {
+		if got := k6x.Errorf(k6x.Busy, "no").WithHint("Do this.").WithRetry(after).Advice(); got != want {
+			t.Errorf("%s: %s", after, got)
+		}
+	}
+	if got := k6x.Errorf(k6x.Busy, "no").WithRetry(time.Minute).Advice(); got != "Try again in a minute." {
+		t.Errorf("without a hint: %s", got)
 	}
 }

@@ -105,9 +105,17 @@ func (m *Metrics) ObserveStore() (of func(place string) blob.Observer) {
 	}, labels)
 	m.registry.MustRegister(requests, faults, duration)
 	return func(place string) blob.Observer {
+		type operation struct {
+			requests prometheus.Counter
+			duration prometheus.Observer
+		}
+		known := make(map[string]operation) // a hit is one of them, and has no time to look for counters
+		for _, method := range blob.Methods {
+			known[method] = operation{requests.WithLabelValues(place, method), duration.WithLabelValues(place, method)}
+		}
 		return func(method string, took time.Duration, err error) {
-			requests.WithLabelValues(place, method).Inc()
-			duration.WithLabelValues(place, method).Observe(took.Seconds())
+			known[method].requests.Inc()
+			known[method].duration.Observe(took.Seconds())
 			if fault := blob.FaultOf(err); fault != "" {
 				faults.WithLabelValues(place, method, string(fault)).Inc()
 			}
