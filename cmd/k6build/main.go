@@ -26,7 +26,6 @@ A variable for a flag that may be repeated holds one value a line.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Version: fmt.Sprintf("%s %s %s/%s", cli.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH),
 	}
-	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.AddCommand(newLocalCommand(), newRemoteCommand(), newServerCommand(), newStoreCommand(), newVersionCommand())
 	return root
 }
@@ -37,7 +36,7 @@ func newVersionCommand() *cobra.Command {
 		Short: "Print the version of k6build",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Name(), cmd.Root().Version)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), cmd.Root().Name(), "version", cmd.Root().Version)
 			return err
 		},
 	}

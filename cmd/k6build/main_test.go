@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"regexp"
 	"strings"
@@ -38,6 +39,11 @@ func TestScripts(t *testing.T) {
 	t.Setenv("GOPROXY", modules) // for the servers, which run in this process
 	t.Setenv("K6BUILD_CACHE_DIR", caches)
 	t.Setenv("GOSUMDB", "off")
+	readme := clitest.ReadReadme(t, "../../README.md", func(command string) bool { return strings.Contains(command, "./cmd/k6build") })
+	commands := readme.Commands(newRoot)
+	maps.Copy(commands, map[string]func(*testscript.TestScript, bool, []string){
+		"serve": clitest.Serve(newRoot), "golden": goldenOutput, "platform": clitest.Platform, "get": clitest.Get,
+	})
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -46,9 +52,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GOSUMDB", "off")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": clitest.Serve(newRoot), "golden": goldenOutput, "platform": clitest.Platform, "get": clitest.Get,
-		},
+		Cmds: commands,
 	})
 }
 

@@ -7,15 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"k6x/cache"
@@ -53,6 +56,7 @@ const registry = `{
   "k6/x/newer": {"module": "example.com/xk6-newer", "versions": ["v0.2.0"]},
   "k6/x/panics": {"module": "example.com/xk6-panics", "versions": ["v0.1.0"]},
   "k6/x/cgo": {"module": "example.com/xk6-cgo", "versions": ["v0.1.0"], "cgo": true},
+  "k6/x/newer": {"module": "example.com/xk6-newer", "versions": ["v0.2.0"]},
   "out": {"module": "example.com/xk6-out", "versions": ["v0.1.0"]},
   "subcommand:sub": {"module": "example.com/xk6-sub", "versions": ["v0.1.0"]}
 }`
@@ -90,6 +94,29 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 	if err := os.WriteFile(file, []byte(registry), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	readme := clitest.ReadReadme(t, "../../README.md", func(command string) bool {
+		return !strings.Contains(command, "k6build") && !slices.ContainsFunc([]string{
+			"go test",              // this is part of it
+			"go run ./bench",       // takes minutes; its own tests run it
+			"K6_BUILD_SERVICE_URL", // for the real k6, see e2e/stock_test.go
+		}, func(prefix string) bool { return strings.HasPrefix(command, prefix) })
+	})
+	hub := httptest.NewServer(ociregistry.New(ociregistry.Logger(slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo))))
+	t.Cleanup(hub.Close)
+	goEnv, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled := strings.Fields(string(goEnv))
+	commands := readme.Commands(newRoot)
+	maps.Copy(commands, map[string]func(*testscript.TestScript, bool, []string){
+		"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
+		"tar": tarFile, "website": website,
+	})
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: dir,
 		Setup: func(env *testscript.Env) error {
@@ -102,15 +129,16 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 				env.Setenv("K6X_REGISTRY", file)
 			}
 			env.Setenv("REGISTRY", file)
+			env.Setenv("ROOT", root)
+			env.Setenv("COMPILED", compiled[0])
+			env.Setenv("FETCHED", compiled[1])
+			env.Setenv("HUB", "oci://"+strings.TrimPrefix(hub.URL, "http://")+"/k6x/go")
 			for name, value := range vars {
 				env.Setenv(name, value)
 			}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
-			"tar": tarFile, "website": website,
-		},
+		Cmds: commands,
 	})
 }
 
