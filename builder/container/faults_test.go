@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -195,7 +196,7 @@ func TestPullTellsHowFarItIs(t *testing.T) {
 	if _, err := e.Settings(t.Context(), func(p event.Event) { last = p }); err == nil || !strings.Contains(err.Error(), "making a container") {
 		t.Errorf("got %v", err)
 	}
-	if want := (event.Event{Time: last.Time, Type: event.Progress, Step: event.Pulling, Item: "example.com/go:1.26", Done: 105, Total: 150}); last != want {
+	if want := (event.Event{Time: last.Time, Type: event.Progress, Step: event.Pulling, Item: "example.com/go:1.26", Done: 105, Total: 150}); !reflect.DeepEqual(last, want) {
 		t.Errorf("the last was %+v, want %+v", last, want)
 	}
 }
