@@ -79,7 +79,7 @@ type Error struct {
 	Message    string        `json:"message"`               // what went wrong and with which input, in one sentence or a few lines
 	Hint       string        `json:"hint,omitempty"`        // what to do about it; may be empty
 	Output     string        `json:"output,omitempty"`      // the whole output of a failed build; may be empty
-	RetryAfter time.Duration `json:"retry_after,omitempty"` // when to try again; 0 if unknown
+	RetryAfter time.Duration `json:"retry_after,omitempty"` // when to try again; 0 if unknown, negative if that does not help
 	Limit      Limit         `json:"limit,omitzero"`        // the bound that a build ran into; the zero value: none
 	Err        error         `json:"-"`                     // the cause; may be nil
 }

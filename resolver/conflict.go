@@ -123,7 +123,7 @@ func (r *Resolver) explain(ctx context.Context, idx *index, list k6x.List, f *fa
 func (c clash) sentence(toolchain string) string {
 	switch c.reason {
 	case goTooOld:
-		return fmt.Sprintf("%s needs Go %s or newer, but this service builds with %s", c.by, c.version, toolchain)
+		return fmt.Sprintf("%s needs Go %s or newer, but builds here are made with %s", c.by, c.version, toolchain)
 	case otherMajor:
 		return fmt.Sprintf("%s is for k6 v%d (%s), %s", c.by, k6Major(c.version), c.version, c.but("which does not go with "+c.on.String()))
 	}

@@ -71,9 +71,9 @@ func TestWhatK6buildsClientsGetOfACatalog(t *testing.T) {
 		{r, "k6/x/hash", 1, "k6@v1.8.0,k6/x/hash@" + pseudo},
 		{r, "k6/x/hash@v0.0.0+0123456", 1, "k6@v1.8.0,k6/x/hash@" + pseudo},
 		{r, "k6/x/hash@" + pseudo, 1, "k6@v1.8.0,k6/x/hash@" + pseudo}, // its path, which the answer has
-		{r, "k6/x/hash@v0.0.0+abcdef0", 1, "k6/x/hash@v0.0.0+abcdef0 names a commit, and this service builds released versions only"},
-		{r, "k6/x/moved@v0.0.0+0123456", 1, "k6/x/moved@v0.0.0+0123456 names a commit, and this service builds released versions only"},
-		{r, "k6@" + pseudo, 1, "k6@" + pseudo + " names a commit, and this service builds released versions only"},
+		{r, "k6/x/hash@v0.0.0+abcdef0", 1, "k6/x/hash@v0.0.0+abcdef0 names a commit, and only released versions are built here"},
+		{r, "k6/x/moved@v0.0.0+0123456", 1, "k6/x/moved@v0.0.0+0123456 names a commit, and only released versions are built here"},
+		{r, "k6@" + pseudo, 1, "k6@" + pseudo + " names a commit, and only released versions are built here"},
 		{r, "k6/x/retract", 1, "k6/x/retract has no released version"},
 		{r, "k6", 2, "go.k6.io/k6/v2 is not in the registry"},
 		{r, "k6@v2.0.0", 2, "go.k6.io/k6/v2 is not in the registry"},

@@ -43,7 +43,7 @@ func (m *modules) fetchFile(ctx context.Context, mod module.Version) (*gomod.Fil
 		file, err = parseModFile(mod, data)
 	}
 	if err != nil {
-		return nil, unavailable(mod.String(), err)
+		return nil, m.unavailable(mod.Path, mod.String(), err)
 	}
 	if err := m.disk.write(name, data); err != nil {
 		m.log.Warn("a go.mod file cannot be kept on disk", "module", mod.Path, "version", mod.Version, "error", err)

@@ -55,7 +55,7 @@ func (r *Resolver) Filtered(name string) error {
 }
 
 func (idx *index) refusal(name string) error {
-	return k6x.Errorf(k6x.Forbidden, "%s is refused by this service's filter %s", name, idx.filter).WithCause(k6x.ErrUnknownDependency)
+	return k6x.Errorf(k6x.Forbidden, "%s is refused by the filter %s", name, idx.filter).WithCause(k6x.ErrUnknownDependency)
 }
 
 // majorsOf returns the major versions of k6 that a list leaves open, newest first.
@@ -135,8 +135,8 @@ func revision(version string) string {
 // anywhere returns an error unless a dependency can be had for one of the majors: of kind Forbidden, Invalid, NotFound or Unavailable.
 func (r *Resolver) anywhere(idx *index, dep k6x.Dependency, majors []int) (err error) {
 	if v := dep.Constraint.Version(); namesCommit(v) && !r.cfg.AllowBuildSemvers && !idx.lists(dep, majors) {
-		return k6x.Errorf(k6x.Forbidden, "%s names a commit, and this service builds released versions only", dep).
-			WithHint("Ask for a released version of %s; a service allows commits with --allow-build-semvers.", dep.Name)
+		return k6x.Errorf(k6x.Forbidden, "%s names a commit, and only released versions are built here", dep).
+			WithHint("Ask for a released version of %s; --allow-build-semvers allows commits.", dep.Name)
 	}
 	if dep.Name == k6x.K6 {
 		return nil
@@ -175,9 +175,10 @@ func (r *Resolver) find(idx *index, dep k6x.Dependency, major int) (*entry, erro
 		if e != nil {
 			hint = "Ask for it by its registered name, " + e.names[0] + ". " + hint
 		}
-		return nil, k6x.Errorf(k6x.Forbidden, "this service's allowed modules do not include %s", name).WithHint("%s", hint).WithCause(k6x.ErrUnknownDependency)
+		return nil, k6x.Errorf(k6x.Forbidden, "the allowed modules do not include %s", name).WithHint("%s", hint).WithCause(k6x.ErrUnknownDependency)
 	case e != nil && e.cgo && !r.cfg.Cgo:
-		return nil, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and this service builds without", name, e.module)
+		return nil, k6x.Errorf(k6x.Forbidden, "%s (%s) needs cgo, and builds here are made without", name, e.module).
+			WithHint("With a C compiler, k6build builds it with --enable-cgo, also for others as k6build server.")
 	case e != nil:
 		return e, nil
 	case idx.missing != "":

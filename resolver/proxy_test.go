@@ -104,10 +104,24 @@ func TestProxySettingsThatAreWrong(t *testing.T) {
 }
 
 func TestGOPROXYOff(t *testing.T) {
-	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Env = []string{"GOPROXY=off"} })
-	want := "unavailable: go.k6.io/k6@v1.8.0 is not at hand, and this service fetches no modules (GOPROXY is off)"
-	if got := answer(t, r, "k6@v1.8.0"); got != want {
+	dir := t.TempDir()
+	r := resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Dir, cfg.Env = dir, []string{"GOPROXY=off"} })
+	const what, bring = "unavailable: go.k6.io/k6@v1.8.0 is not at hand, and nothing is fetched: GOPROXY is off\n(At hand: ", ". What another machine has, k6x cache export and import bring.)"
+	if got, want := answer(t, r, "k6@v1.8.0"), what+"no version of it"+bring; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+	for _, version := range []string{"v1.7.0", "v1.10.0", "odd"} {
+		name := filepath.Join(dir, "mod", "go.k6.io", "k6", "@v", version+".mod")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte("module go.k6.io/k6\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r = resolverOf(t, newModuleProxy(world), worldRegistry, func(cfg *Config) { cfg.Dir, cfg.Env = dir, []string{"GOPROXY=off"} })
+	if got, want := answer(t, r, "k6@v1.8.0"), what+"v1.10.0, v1.7.0"+bring; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if _, err := r.Resolve(t.Context(), k6x.List{{Name: k6x.K6, Constraint: k6x.Exactly("v1.8.0")}}); strings.Contains(k6x.AsError(err).Advice(), "ry again") || k6x.AsError(err).RetryAfter >= 0 {
+		t.Errorf("it says to wait: %v", err)
 	}
 }
 

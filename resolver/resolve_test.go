@@ -125,7 +125,7 @@ func TestResolveErrors(t *testing.T) {
 		{"extensions of both", "k6/x/new,k6/x/two",
 			"conflict: k6/x/new v0.3.0 is for k6 v1 (go.k6.io/k6), which does not go with k6 v2.0.0"},
 		{"a newer Go", "k6@v1.8.0,k6/x/future@v1.1.0",
-			"conflict: k6/x/future v1.1.0 needs Go 1.99 or newer, but this service builds with go1.26.8\n" +
+			"conflict: k6/x/future v1.1.0 needs Go 1.99 or newer, but builds here are made with go1.26.8\n" +
 				"(What works: k6@v1.8.0,k6/x/future@v1.0.0)"},
 		{"two pins of one module", "k6/x/new@v0.1.0,k6/x/new/more@v0.2.0",
 			"conflict: k6/x/new@v0.1.0 and k6/x/new/more@v0.2.0 are one module (example.com/xk6-new), which has one version\n" +
@@ -161,18 +161,19 @@ func TestResolveErrors(t *testing.T) {
 		{"k6 by its path", "go.k6.io/k6/v2@v2.0.0", "invalid: go.k6.io/k6/v2 is k6 itself\n(Write k6@VERSION.)"},
 		{"a path that is none", "example.com/a./c", `invalid: "example.com/a./c" is not the path of a Go module`},
 		{"a path that is not allowed", "github.com/me/xk6-mine@v0.1.0",
-			"forbidden: this service's allowed modules do not include github.com/me/xk6-mine\n" +
+			"forbidden: the allowed modules do not include github.com/me/xk6-mine\n" +
 				"(A service allows modules by path with --allow-modules.)"},
 		{"a registered module by a path that is not allowed", "example.com/xk6-new@v0.2.0",
-			"forbidden: this service's allowed modules do not include example.com/xk6-new\n" +
+			"forbidden: the allowed modules do not include example.com/xk6-new\n" +
 				"(Ask for it by its registered name, k6/x/new. A service allows modules by path with --allow-modules.)"},
-		{"cgo", "subcommand:native", "forbidden: subcommand:native (example.com/xk6-cgo) needs cgo, and this service builds without"},
+		{"cgo", "subcommand:native", "forbidden: subcommand:native (example.com/xk6-cgo) needs cgo, and builds here are made without\n" +
+			"(With a C compiler, k6build builds it with --enable-cgo, also for others as k6build server.)"},
 		{"a pseudo-version", "k6@v1.8.1-0.20260102030405-0123456789ab",
-			"forbidden: k6@v1.8.1-0.20260102030405-0123456789ab names a commit, and this service builds released versions only\n" +
-				"(Ask for a released version of k6; a service allows commits with --allow-build-semvers.)"},
+			"forbidden: k6@v1.8.1-0.20260102030405-0123456789ab names a commit, and only released versions are built here\n" +
+				"(Ask for a released version of k6; --allow-build-semvers allows commits.)"},
 		{"a commit", "k6/x/new@v0.0.0+0123456",
-			"forbidden: k6/x/new@v0.0.0+0123456 names a commit, and this service builds released versions only\n" +
-				"(Ask for a released version of k6/x/new; a service allows commits with --allow-build-semvers.)"},
+			"forbidden: k6/x/new@v0.0.0+0123456 names a commit, and only released versions are built here\n" +
+				"(Ask for a released version of k6/x/new; --allow-build-semvers allows commits.)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, answer(t, r, test.list)); diff != "" {
@@ -219,8 +220,8 @@ func TestAllowedModulesAndCommits(t *testing.T) {
 		"github.com/me/xk6-mine@v0.0.0+ffffffff":           "not_found: the module proxy does not know github.com/me/xk6-mine at commit ffffffff\n(If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.)",
 		"k6/x/listed@v1.0.1-0.20260102030405-0123456789ab": "k6@v1.8.0,k6/x/listed@v1.0.1-0.20260102030405-0123456789ab",
 		"example.com/xk6-new":                              "k6@v1.8.0,example.com/xk6-new@v0.3.0",
-		"example.com/xk6-any":                              "forbidden: example.com/xk6-any is refused by this service's filter [?tier=='official' || versions]",
-		"k6/x/any":                                         "forbidden: k6/x/any is refused by this service's filter [?tier=='official' || versions]",
+		"example.com/xk6-any":                              "forbidden: example.com/xk6-any is refused by the filter [?tier=='official' || versions]",
+		"k6/x/any":                                         "forbidden: k6/x/any is refused by the filter [?tier=='official' || versions]",
 	} {
 		if got := answer(t, r, list); got != want {
 			t.Errorf("%s\n got %s\nwant %s", list, got, want)

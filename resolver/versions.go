@@ -11,7 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/mod/module"
+	"golang.org/x/mod/semver"
 
 	"k6x"
 	"k6x/internal/disk"
@@ -31,7 +35,7 @@ type versionList struct {
 func (m *modules) fetchVersions(ctx context.Context, modulePath string) ([]string, error) {
 	versions, err := m.proxy.Versions(ctx, modulePath)
 	if err != nil {
-		return nil, unavailable(modulePath, err)
+		return nil, m.unavailable(modulePath, modulePath, err)
 	}
 	return versions, nil
 }
@@ -121,6 +125,37 @@ func (m *modules) loadVersions(modulePath string) (v value[[]string], ok bool) {
 	return v, true
 }
 
+// unavailable is the function of that name; where nothing is fetched it says which versions of the module there are.
+func (m *modules) unavailable(modulePath, item string, err error) error {
+	said := unavailable(item, err)
+	if refused, ok := errors.AsType[*gomod.Refusal](err); !ok || refused.Status != 0 {
+		return said
+	}
+	const most = 5
+	had := "no version of it"
+	if versions := m.atHand(modulePath); len(versions) > 0 {
+		had = strings.Join(versions[:min(most, len(versions))], ", ")
+	}
+	return k6x.AsError(said).WithHint("At hand: %s. What another machine has, k6x cache export and import bring.", had)
+}
+
+// atHand returns the versions of a module whose go.mod files are kept, newest first.
+func (m *modules) atHand(modulePath string) []string {
+	name, err := gomod.FileName(module.Version{Path: modulePath, Version: "v0.0.0"}, ".mod")
+	if err != nil {
+		return nil
+	}
+	files, _ := os.ReadDir(filepath.Join(m.dir, "mod", filepath.Dir(name))) // there may be none
+	var versions []string
+	for _, file := range files {
+		if version, err := module.UnescapeVersion(strings.TrimSuffix(file.Name(), ".mod")); err == nil && semver.IsValid(version) {
+			versions = append(versions, version)
+		}
+	}
+	gomod.SortVersions(versions)
+	return versions
+}
+
 // unavailable says for users why a module, or one version of it, could not be had. What
 // is definite stays so.
 func unavailable(item string, err error) error {
@@ -140,7 +175,7 @@ func unavailable(item string, err error) error {
 		return k6x.Errorf(k6x.NotFound, "the module proxy does not know %s", item).WithCause(err).
 			WithHint("If it is on no module proxy, the operator has to name it, as with --direct 'git.example.com/*'.")
 	case ok && refused.Status == 0:
-		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and this service fetches no modules (GOPROXY is off)", item).WithCause(err)
+		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and nothing is fetched: GOPROXY is off", item).WithCause(err).WithRetry(-1)
 	case ok:
 		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", item, refused.Status).WithCause(err)
 	}

@@ -1,17 +1,22 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 
 	"golang.org/x/mod/module"
 
+	"k6x"
 	"k6x/builder/internal/gobuild"
 	"k6x/internal/cage"
+	"k6x/internal/gomod"
 )
 
 const maxOutput = 1 << 20 // bytes kept of what the go command prints
@@ -39,7 +44,7 @@ func (e *Engine) compile(ctx context.Context, ws *Workspace) error {
 		}
 	}
 	if done := e.fetch(timed, ws); done.err != nil || done.cause != nil {
-		return e.explain(ctx, ws, done)
+		return e.offline(ws, done.text, e.explain(ctx, ws, done))
 	}
 	return e.explain(ctx, ws, e.goBuild(timed, ws))
 }
@@ -105,6 +110,34 @@ func (e *Engine) hasPins(ws *Workspace) bool {
 		}
 	}
 	return true
+}
+
+// offline returns err, the error of a go command that printed text. If it did not fetch because of GOPROXY=off, the error names the first
+// of the modules that were asked for which is not in the module cache, and the versions that are.
+func (e *Engine) offline(ws *Workspace, text string, err error) error {
+	failure, ok := errors.AsType[*k6x.Error](err)
+	if !ok || !strings.Contains(text, "disabled by GOPROXY=off") {
+		return err
+	}
+	for _, m := range gobuild.Pins(ws.recipe) {
+		root, rootErr := ws.replaced.Root(e.mods, m)
+		if _, statErr := os.Stat(root); rootErr != nil || statErr == nil {
+			continue
+		}
+		name, _, _ := strings.Cut(filepath.Base(root), "@")
+		entries, _ := os.ReadDir(filepath.Dir(root)) // there may be none
+		var had []string
+		for _, entry := range entries {
+			if other, version, ok := strings.Cut(entry.Name(), "@"); ok && other == name {
+				had = append(had, version)
+			}
+		}
+		gomod.SortVersions(had)
+		failure.Message = fmt.Sprintf("%s is not at hand, and nothing is fetched: GOPROXY is off", m)
+		failure.Hint = fmt.Sprintf("At hand: %s. %s", cmp.Or(strings.Join(had[:min(len(had), 5)], ", "), "no version of it"), failure.Hint)
+		break
+	}
+	return err
 }
 
 // fetch has the go command load the packages of the workspace, which fetches the modules that they need and checks their

@@ -246,6 +246,10 @@ func unfetched(b *Blame, match []string) *k6x.Error {
 	if absent.MatchString(match[2]) {
 		return b.absent(gomod.ParseVersion(match[1]), subject)
 	}
+	if strings.Contains(match[2], "disabled by GOPROXY=off") {
+		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and nothing is fetched: GOPROXY is off", subject).
+			WithHint("What another machine has, k6x cache export and import bring.").WithRetry(-1)
+	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be downloaded now", subject).WithRetry(10 * time.Second)
 }
 
