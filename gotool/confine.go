@@ -1,6 +1,7 @@
 package gotool
 
 import (
+	"cmp"
 	"net/url"
 	"os"
 	"os/exec"
@@ -17,7 +18,7 @@ func (t *Tool) CompilePolicy(dirs Dirs, work string) cage.Policy {
 	toolchains, _ := filepath.Glob(filepath.Join(dirs.ModCache, "golang.org", "toolchain@*")) // the pattern is well-formed
 	return cage.Policy{
 		Exec:  slices.Concat(t.programs(), toolchains),
-		Read:  []string{dirs.ModCache, dirs.Home},
+		Read:  []string{dirs.ModCache, dirs.Home, cmp.Or(dirs.GoPath, dirs.Home)},
 		Write: []string{work, dirs.Cache},
 	}
 }
@@ -34,10 +35,13 @@ func (t *Tool) FetchPolicy(dirs Dirs, work string) cage.Policy {
 	if path, err := exec.LookPath("git"); err == nil {
 		programs = append(programs, installation(path))
 	}
+	if t.Personal {
+		programs = append(programs, ownPrograms()...)
+	}
 	return cage.Policy{
 		Exec:    append(t.programs(), programs...),
 		Read:    slices.Concat(networkFiles, t.fetchFiles()),
-		Write:   []string{work, dirs.ModCache, dirs.Cache, dirs.Home},
+		Write:   []string{work, dirs.ModCache, dirs.Cache, dirs.Home, cmp.Or(dirs.GoPath, dirs.Home)},
 		Network: network,
 		Ports:   t.Egress.Ports(),
 	}
@@ -51,10 +55,9 @@ func allowsSSH(kv string) bool {
 
 // GitPolicy returns what a git may do that fetches a repository into dir for the user whose own build this is.
 func GitPolicy(program, dir string) cage.Policy {
-	files, _ := Personal()
 	return cage.Policy{
-		Exec:    []string{installation(program)},
-		Read:    slices.Concat(networkFiles, files),
+		Exec:    append(ownPrograms(), installation(program)),
+		Read:    slices.Concat(networkFiles, ReadOwn().Files),
 		Write:   []string{dir},
 		Network: cage.AnyNetwork,
 	}
@@ -127,36 +130,4 @@ func (t *Tool) fetchFiles() []string {
 		}
 	}
 	return slices.DeleteFunc(list, func(path string) bool { return !filepath.IsAbs(path) })
-}
-
-// Personal returns what belongs to the user whose own build this is: files with the configuration of git and ssh, and
-// variables for git that name them or the agent which has the keys.
-func Personal() (files, env []string) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return nil, nil
-	}
-	config := os.Getenv("XDG_CONFIG_HOME")
-	if config == "" {
-		config = filepath.Join(home, ".config")
-	}
-	files = []string{filepath.Join(home, ".gitconfig"), filepath.Join(config, "git"), filepath.Join(home, ".git-credentials"), filepath.Join(home, ".netrc"), filepath.Join(config, "gh"),
-		filepath.Join(home, ".ssh"), "/etc/ssh/ssh_config", "/etc/ssh/ssh_config.d",
-		"/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"}
-	for _, key := range []string{"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"} {
-		if value := os.Getenv(key); value != "" {
-			files, env = append(files, value), append(env, key+"="+value)
-		}
-	}
-	if os.Getenv("GIT_CONFIG_GLOBAL") == "" { // the go command has a home of its own
-		if _, err := os.Stat(files[0]); err == nil {
-			env = append(env, "GIT_CONFIG_GLOBAL="+files[0])
-		}
-	}
-	for _, key := range []string{"SSH_AUTH_SOCK", "GIT_SSH", "GIT_SSH_COMMAND"} {
-		if value := os.Getenv(key); value != "" {
-			env = append(env, key+"="+value)
-		}
-	}
-	return files, env
 }

@@ -20,9 +20,9 @@ const SSHCommand = "ssh -o ControlMaster=no -o BatchMode=yes -o ConnectTimeout=3
 // Fetching returns env, KEY=VALUE for a go command of which the last one of a key counts, with what fetching modules
 // means here unless the operator says otherwise: a module comes from its own host only if GONOPROXY or
 // GOPRIVATE match it, and git uses no protocol that is not encrypted. Direct are more patterns of modules that
-// come from their own hosts; they are not looked up in the checksum database either. A malformed one is an error of kind
+// come from their own hosts; they are not looked up in the checksum database either. More are protocols that git may use as well. A malformed one is an error of kind
 // [k6x.Invalid].
-func Fetching(env, direct []string) ([]string, error) {
+func Fetching(env, direct []string, more ...string) ([]string, error) {
 	env = slices.Clip(env)
 	get := func(keys ...string) string {
 		for _, key := range keys {
@@ -63,7 +63,7 @@ func Fetching(env, direct []string) ([]string, error) {
 		protocols += ":http"
 	}
 	if get("GIT_ALLOW_PROTOCOL") == "" {
-		env = append(env, "GIT_ALLOW_PROTOCOL="+protocols)
+		env = append(env, "GIT_ALLOW_PROTOCOL="+strings.Join(append([]string{protocols}, more...), ":"))
 	}
 	return env, nil
 }

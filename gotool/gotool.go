@@ -4,6 +4,7 @@ package gotool
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"os"
@@ -56,10 +57,10 @@ var managedVariables = []string{
 
 // Find asks the go command on PATH about itself. Extra are KEY=VALUE that the operator
 // adds to the environment of the go command; what is set for each build may not be among
-// them. Direct are patterns of modules that are fetched from their own hosts, see [Fetching]. It returns an
+// them. Direct are patterns of modules that are fetched from their own hosts, and protocols more of those of git, see [Fetching]. It returns an
 // error of kind [k6x.Invalid] for a bad extra or pattern, and of kind
 // [k6x.Internal] with a clear message if there is no go command that works.
-func Find(ctx context.Context, extra, direct []string) (*Tool, error) {
+func Find(ctx context.Context, extra, direct []string, protocols ...string) (*Tool, error) {
 	fetch, codegen, err := SplitEnv(extra)
 	if err != nil {
 		return nil, err
@@ -100,7 +101,7 @@ func Find(ctx context.Context, extra, direct []string) (*Tool, error) {
 		}
 	}
 	t.Codegen = codegen
-	t.Fetch, err = Fetching(append(t.Fetch, fetch...), direct)
+	t.Fetch, err = Fetching(append(t.Fetch, fetch...), direct, protocols...)
 	return t, err
 }
 
@@ -170,14 +171,15 @@ func homeNetrc() string {
 // Dirs are the directories that a run of the go command uses.
 type Dirs struct {
 	Home     string // HOME; private to k6x, see [MakeHome]
+	GoPath   string // GOPATH, which has what was read of the checksum database; "": go below Home
 	ModCache string // GOMODCACHE
 	Cache    string // GOCACHE
 	Temp     string // TMPDIR and GOTMPDIR; the caller removes it
 }
 
-// MakeHome makes dir fit to be the Home of a go command: with telemetry off, for which
+// MakeHome makes dir fit to be the Home of a go command, with links to those of the user's own files that are in the user's home: with telemetry off, for which
 // there is no variable, and which otherwise starts a process that outlives the command.
-func MakeHome(dir string) error {
+func MakeHome(dir string, own ...string) error {
 	config := dir // what os.UserConfigDir returns in the environment of Env
 	switch runtime.GOOS {
 	case "windows":
@@ -190,7 +192,28 @@ func MakeHome(dir string) error {
 	if err := os.MkdirAll(telemetry, 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644)
+	if err := os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644); err != nil {
+		return err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	for _, file := range own {
+		rel, err := filepath.Rel(home, file)
+		if err != nil || !filepath.IsLocal(rel) {
+			continue
+		}
+		name := filepath.Join(dir, rel)
+		if target, _ := os.Readlink(name); target == file {
+			continue
+		}
+		_ = os.Remove(name) // a link to what was there before
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+			_ = os.Symlink(file, name) // where there are no links, git does without
+		}
+	}
+	return nil
 }
 
 // Env returns the whole environment for one run of the go command. More KEY=VALUE
@@ -199,7 +222,7 @@ func (t *Tool) Env(dirs Dirs, more ...string) []string {
 	env := []string{
 		"PATH=" + os.Getenv("PATH"),
 		"HOME=" + dirs.Home, "USERPROFILE=" + dirs.Home, "LocalAppData=" + dirs.Home, "AppData=" + dirs.Home,
-		"GOPATH=" + filepath.Join(dirs.Home, "go"),
+		"GOPATH=" + cmp.Or(dirs.GoPath, filepath.Join(dirs.Home, "go")),
 		"GOMODCACHE=" + dirs.ModCache,
 		"GOCACHE=" + dirs.Cache,
 		"TMPDIR=" + dirs.Temp, "TEMP=" + dirs.Temp, "TMP=" + dirs.Temp, "GOTMPDIR=" + dirs.Temp,

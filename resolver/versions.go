@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -156,6 +157,13 @@ func (m *modules) atHand(modulePath string) []string {
 	return versions
 }
 
+// What git and ssh say of a repository that is not open to all, or that they may not go to in this way.
+var (
+	forMembers = regexp.MustCompile(`could not read (Username|Password)|terminal prompts disabled|Authentication failed|Permission denied|` +
+		`Access denied|Host key verification failed|returned error: 40[13]|40[13] (Unauthorized|Forbidden)`)
+	notAllowed = regexp.MustCompile(`transport '([a-z+]{1,20})' not allowed`)
+)
+
 // unavailable says for users why a module, or one version of it, could not be had. What
 // is definite stays so.
 func unavailable(item string, err error) error {
@@ -178,6 +186,17 @@ func unavailable(item string, err error) error {
 		return k6x.Errorf(k6x.Unavailable, "%s is not at hand, and nothing is fetched: GOPROXY is off", item).WithCause(err).WithRetry(-1)
 	case ok:
 		return k6x.Errorf(k6x.Unavailable, "the module proxy refuses %s (%d)", item, refused.Status).WithCause(err)
+	}
+	if errors.Is(err, gomod.ErrDirect) {
+		text := err.Error()
+		if match := notAllowed.FindStringSubmatch(text); match != nil {
+			return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched: git is set up to use %s for it, which is not allowed here", item, match[1]).WithCause(err).
+				WithHint("Allow it with GIT_ALLOW_PROTOCOL=https:%s, by --env of a service or --build-env of k6x.", match[1]).WithRetry(-1)
+		}
+		if forMembers.MatchString(text) {
+			return k6x.Errorf(k6x.NotFound, "%s is not there, or only for those with credentials, which its host asks for", item).WithCause(err).
+				WithHint("A service has those of --env NETRC=FILE, k6x --builder native those of your git and ssh.")
+		}
 	}
 	return k6x.Errorf(k6x.Unavailable, "%s cannot be fetched at the moment", item).WithCause(err).WithRetry(retryAfter)
 }

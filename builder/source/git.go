@@ -209,12 +209,6 @@ func (r *repository) policy() cage.Policy {
 	return p
 }
 
-// kept are the variables for git that are the user's to set: credentials, and ways to servers.
-var kept = []string{
-	"GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_PROXY_COMMAND",
-	"GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM",
-}
-
 // environment returns this process's, without what would turn git to another repository, and
 // with what keeps it from asking.
 func environment(remote string) []string {
@@ -224,7 +218,7 @@ func environment(remote string) []string {
 		if runtime.GOOS == "windows" {
 			key = strings.ToUpper(key)
 		}
-		if key == "SSH_ASKPASS" || strings.HasPrefix(key, "GIT_") && !slices.Contains(kept, key) {
+		if strings.HasPrefix(key, "GIT_") && !gotool.IsOwn(key) {
 			continue
 		}
 		env = append(env, kv)
@@ -232,8 +226,13 @@ func environment(remote string) []string {
 	protocols := "git:https:ssh" // the user's configuration may turn one into another
 	if strings.HasPrefix(remote, "file:") {
 		protocols = "file"
+	} else if more := gotool.ReadOwn().Protocols; len(more) > 0 {
+		protocols += ":" + strings.Join(more, ":")
 	}
-	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_ASKPASS=", "GIT_ALLOW_PROTOCOL="+protocols, "GIT_LFS_SKIP_SMUDGE=1",
+	if os.Getenv("GIT_ALLOW_PROTOCOL") == "" {
+		env = append(env, "GIT_ALLOW_PROTOCOL="+protocols)
+	}
+	env = append(env, "GIT_TERMINAL_PROMPT=0", "GIT_LFS_SKIP_SMUDGE=1",
 		"GCM_INTERACTIVE=never", "LC_ALL=C")
 	if os.Getenv("GIT_SSH") == "" && os.Getenv("GIT_SSH_COMMAND") == "" {
 		env = append(env, "GIT_SSH_COMMAND="+gotool.SSHCommand)

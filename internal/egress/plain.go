@@ -19,7 +19,8 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request) {
 		address = net.JoinHostPort(r.URL.Hostname(), "80")
 	}
 	t, err := p.policy.target(address)
-	if err == nil && !t.trusted && !matches(p.policy.insecure, t.host) {
+	_, named := p.policy.allowed.Load(t.host)
+	if err == nil && !t.trusted && !named && !matches(p.policy.insecure, t.host) {
 		err = k6x.Errorf(k6x.Forbidden, "nothing is fetched from %s without encryption unless the operator names it in GOINSECURE", t.host)
 	}
 	if err == nil {

@@ -20,7 +20,7 @@ type Host struct {
 	Personal []string   // files and directories that what fetches modules may read besides what that of a service may
 	Log      *slog.Logger
 
-	Dir  string      // absolute: has work/, gocache/, modcache/ and home/
+	Dir  string      // absolute: has work/, gocache/, modcache/ and home/, or home-own/ with the files of Personal
 	Dirs gotool.Dirs // below Dir; Temp is that of each build
 	Work *Dir
 	gate *gate
@@ -34,16 +34,20 @@ func (h *Host) Open(ctx context.Context, dir string) (err error) {
 	}
 	h.Dirs = gotool.Dirs{
 		Home:     filepath.Join(h.Dir, "home"),
+		GoPath:   filepath.Join(h.Dir, "home", "go"),
 		ModCache: filepath.Join(h.Dir, "modcache"),
 		Cache:    filepath.Join(h.Dir, "gocache"),
 	}
 	// Of golang.org are the toolchains, which may be run from there; see gotool.Tool.FetchPolicy.
-	for _, d := range []string{filepath.Join(h.Dirs.ModCache, "golang.org"), h.Dirs.Cache} {
+	for _, d := range []string{filepath.Join(h.Dirs.ModCache, "golang.org"), h.Dirs.Cache, h.Dirs.GoPath} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return gobuild.FileError("making the build directories", err)
 		}
 	}
-	if err := gotool.MakeHome(h.Dirs.Home); err != nil {
+	if len(h.Personal) > 0 {
+		h.Dirs.Home += "-own"
+	}
+	if err := gotool.MakeHome(h.Dirs.Home, h.Personal...); err != nil {
 		return gobuild.FileError("making the build directories", err)
 	}
 	if h.Work, err = Open(ctx, h.Dir, h.Log); err != nil {

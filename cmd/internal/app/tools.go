@@ -53,9 +53,11 @@ func (c closers) close() error {
 func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 	t := &Tools{logger: cfg.Logger}
 	env := cfg.Env
+	var own gotool.Own
 	if cfg.Personal {
-		t.Personal, env = gotool.Personal()
-		env = append(env, cfg.Env...)
+		own = gotool.ReadOwn()
+		t.Personal = own.Files
+		env = append(own.Env, cfg.Env...)
 	}
 	for _, kv := range cfg.Env {
 		if !strings.Contains(kv, "=") {
@@ -63,7 +65,7 @@ func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 		}
 	}
 	var err error
-	if t.Tool, err = gotool.Find(ctx, env, cfg.Direct); err != nil {
+	if t.Tool, err = gotool.Find(ctx, env, cfg.Direct, own.Protocols...); err != nil {
 		return nil, err
 	}
 	t.Tool.Personal = cfg.Personal
@@ -74,6 +76,9 @@ func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 		return nil, err
 	}
 	t.OnClose(t.Tool.Egress.Close)
+	for _, host := range own.Hosts { // the user has named it
+		t.Tool.Egress.Allow(host)
+	}
 	return t, nil
 }
 
