@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -157,6 +158,12 @@ func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error)
 
 // pruneShared bounds a build cache that machines share.
 func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
+	if path, ok := strings.CutPrefix(url, "file:///"); ok {
+		path, _, _ = strings.Cut(path, "?")
+		if _, err := os.Stat(string(filepath.Separator) + filepath.FromSlash(path)); errors.Is(err, fs.ErrNotExist) {
+			return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory /%s", path).WithHint("Check the URL of the shared build cache."))
+		}
+	}
 	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
 	if k6x.KindOf(err) == k6x.Invalid {
 		return cli.Usage(err)

@@ -50,7 +50,7 @@ type Bucket struct {
 
 var _ blob.Bucket = (*Bucket)(nil)
 
-// Open opens a directory, which is made if it does not exist, and removes what killed processes left there long ago. The directory
+// Open opens a directory, which the first Put makes if it does not exist, so that a look at a wrong one leaves nothing, and removes what killed processes left there long ago. The directory
 // may be one that can only be read. Directories are made with mode; 0: 0777, of which the system takes away what it is told to.
 func Open(dir string, mode fs.FileMode) (*Bucket, error) { return open(dir, mode, disk.FS{}) }
 
@@ -70,8 +70,8 @@ func open(dir string, mode fs.FileMode, steps disk.FS) (*Bucket, error) {
 	}
 	temp := filepath.Join(dir, tempName)
 	b := &Bucket{dir: dir, temp: temp, mode: mode, perm: 0o666, fs: steps}
-	if err := os.MkdirAll(dir, mode); err != nil {
-		return nil, err
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 	}
 	disk.Sweep(temp, "", leftover)
 	return b, nil
@@ -283,6 +283,10 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 // List implements [blob.Bucket].
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
 	return func(yield func(blob.Info, error) bool) {
+		if err := ctx.Err(); err != nil {
+			yield(blob.Info{}, err)
+			return
+		}
 		root := b.dir
 		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
 			one, err := b.file(prefix[:i+1] + "x")

@@ -257,3 +257,29 @@ func TestAnotherFileSystemInside(t *testing.T) {
 		t.Errorf("what may be on its way: %v", err)
 	}
 }
+
+func TestADirectoryIsMadeByTheFirstPut(t *testing.T) {
+	where := filepath.Join(t.TempDir(), "a", "b")
+	b, err := Open(where, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for info, err := range b.List(t.Context(), "") {
+		t.Errorf("%v, %v in a directory that is not there", info, err)
+	}
+	if _, err := b.Stat(t.Context(), "name"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Stat: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(where)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("looking made it: %v", err)
+	}
+	if err := blob.PutBytes(t.Context(), b, "name", []byte("bytes"), blob.PutOptions{IfAbsent: true}); err != nil {
+		t.Error(err)
+	}
+	if data, err := blob.ReadAll(t.Context(), b, "name", 10); err != nil || string(data) != "bytes" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if _, err := Open(filepath.Join(where, "name"), 0); err == nil {
+		t.Error("a file was opened as a directory")
+	}
+}

@@ -26,7 +26,11 @@ func (b *Bucket) Draft(mode fs.FileMode) (*Draft, error) {
 func (b *Bucket) draft(name string, mode fs.FileMode) (*Draft, error) {
 	file, err := b.fs.Create(name, mode)
 	if errors.Is(err, fs.ErrNotExist) && !b.made {
-		if err := b.fs.Mkdir(filepath.Dir(name), b.mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		err = b.fs.Mkdir(filepath.Dir(name), b.mode)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = os.MkdirAll(filepath.Dir(name), b.mode)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
 		file, err = b.fs.Create(name, mode)
