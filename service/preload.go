@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/internal/disk"
 	"k6x/resolver"
 )
 
@@ -122,7 +124,10 @@ func (s *Service) preload(ctx context.Context, target Target) error {
 	if s.cfg.Pin != nil {
 		s.cfg.Pin(entry.Key)
 	}
-	return nil
+	if entry.Await != nil { // it is in the bucket only: reading it brings it here
+		_, err = io.Copy(io.Discard, disk.Until(ctx, entry.Body))
+	}
+	return err
 }
 
 // transient reports whether a failure of this kind may be gone the next time.

@@ -173,3 +173,25 @@ func TestABuildThatCannotBeUploadedIsSentAndNotCached(t *testing.T) {
 		want = "public, max-age=31536000, immutable"
 	}
 }
+
+func TestAPreloadBringsWhatIsInTheBucket(t *testing.T) {
+	far, err := bucket.Open(t.Context(), bucket.Config{URL: "mem://"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var near *dir.Store
+	for _, work := range []string{"build", "fetch"} {
+		if near, err = dir.Open(dir.Config{Dir: t.TempDir()}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = near.Close() })
+		store := tier.New(near, far, nil)
+		_, s := newServer(t, parts{config: service.Config{Store: store}, builder: func(builder.Builder) builder.Builder {
+			return builder.Keep(lines{}, store, nil)
+		}})
+		s.Preload(t.Context(), wishes(t, "k6@v1.1.0,k6/x/hello@v0.1.1"))
+		if stats := near.Stats(); stats.Artifacts != 1 {
+			t.Errorf("%s: %+v", work, stats)
+		}
+	}
+}
