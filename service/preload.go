@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -10,7 +11,6 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
-	"k6x/internal/disk"
 	"k6x/resolver"
 )
 
@@ -125,7 +125,12 @@ func (s *Service) preload(ctx context.Context, target Target) error {
 		s.cfg.Pin(entry.Key)
 	}
 	if entry.Await != nil { // it is in the bucket only: reading it brings it here
-		_, err = io.Copy(io.Discard, disk.Until(ctx, entry.Body))
+		for err == nil && ctx.Err() == nil {
+			_, err = io.CopyN(io.Discard, entry.Body, 1<<20)
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
 	}
 	return err
 }
