@@ -1,0 +1,272 @@
+// Package history keeps what came of builds. Each attempt leaves one [Result], and each result is one entry of a journal that all services of
+// a bucket share, as are new versions that were seen: what happened, in the order in which it happened. [Recorder] makes results of events, and
+// [History] is the view of the journal that answers questions.
+//
+// Files: result.go, recorder.go, history.go, matrix.go.
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k6x"
+	"k6x/cache/journal"
+)
+
+// Type says what an entry of the journal is.
+type Type string
+
+// The types of entries.
+const (
+	Version Type = "version" // a version of k6 or of an extension was seen for the first time
+	Build   Type = "build"   // an attempt to build ended
+)
+
+// Entry is what the journal has: one thing that happened.
+type Entry struct {
+	Type    Type    `json:"type"`
+	Module  string  `json:"module,omitempty"`  // Version: its path
+	Name    string  `json:"name,omitempty"`    // Version: as a list names it
+	Version string  `json:"version,omitempty"` // Version
+	Result  *Result `json:"result,omitempty"`  // Build
+}
+
+// Numbered is an entry with its place in the journal.
+type Numbered struct {
+	Number int64     `json:"number"`
+	Time   time.Time `json:"time"`
+	Entry
+}
+
+// History is a view of a journal, which it follows. All methods may be called at once.
+type History struct {
+	journal *journal.Journal
+	max     int
+	logger  *slog.Logger
+
+	mu      sync.RWMutex // guards what follows
+	results []Numbered   // the last of type Build, oldest first
+	byID    map[string]*Result
+	seen    map[string]bool // module@version of entries of type Version
+	read    int64           // number of the last entry that was read
+}
+
+// Open returns a view with the last results, at most max, and reads what the journal has.
+func Open(ctx context.Context, j *journal.Journal, max int, logger *slog.Logger) (*History, error) {
+	h := &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
+	first, _ := j.Bounds()
+	h.read = first - 1
+	return h, h.catchUp(ctx)
+}
+
+// Run follows the journal until ctx ends.
+func (h *History) Run(ctx context.Context) {
+	for h.journal.Wait(ctx, h.last()) == nil {
+		if err := h.catchUp(ctx); err != nil && ctx.Err() == nil {
+			h.logger.Warn("the history of builds cannot be read; it is tried again", "error", err)
+			select {
+			case <-time.After(10 * time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+func (h *History) last() int64 {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.read
+}
+
+// catchUp reads what is new.
+func (h *History) catchUp(ctx context.Context) error {
+	for {
+		entries, err := h.journal.Read(ctx, h.last(), 256)
+		if gone, ok := errors.AsType[*journal.GoneError](err); ok {
+			h.mu.Lock()
+			h.read = gone.First - 1
+			h.mu.Unlock()
+			continue
+		}
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		h.mu.Lock()
+		for _, e := range entries {
+			h.add(e)
+		}
+		h.mu.Unlock()
+	}
+}
+
+// add takes an entry into the view. The caller holds the lock.
+func (h *History) add(e journal.Entry) {
+	if e.Number <= h.read {
+		return
+	}
+	h.read = e.Number
+	n, err := numbered(e)
+	if err != nil {
+		h.logger.Error("an entry of the history cannot be read", "number", e.Number, "error", err)
+		return
+	}
+	switch {
+	case n.Type == Version:
+		h.seen[n.Module+"@"+n.Version] = true
+	case n.Result != nil && h.byID[n.Result.ID] == nil:
+		h.results = append(h.results, n)
+		h.byID[n.Result.ID] = n.Result
+		for len(h.results) > h.max {
+			delete(h.byID, h.results[0].Result.ID)
+			h.results = h.results[1:]
+		}
+	}
+}
+
+func numbered(e journal.Entry) (Numbered, error) {
+	n := Numbered{Number: e.Number, Time: e.Time}
+	err := json.Unmarshal(e.Data, &n.Entry)
+	return n, err
+}
+
+// Append adds an entry to the journal, and to the view.
+func (h *History) Append(ctx context.Context, e Entry) error {
+	_, err := h.journal.Append(ctx, e)
+	if err != nil {
+		return err
+	}
+	return h.catchUp(ctx)
+}
+
+// Result returns the result of an attempt; nil if it is not known.
+func (h *History) Result(id string) *Result {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.byID[id]
+}
+
+// Seen reports whether a version was seen before.
+func (h *History) Seen(module, version string) bool {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.seen[module+"@"+version]
+}
+
+// Filter says which results are wanted. Zero values mean all.
+type Filter struct {
+	Extension string // as a list names it
+	Version   string // of the extension; without one: of any module
+	K6        string // version
+	Platform  string
+	Outcome   Outcome
+	Since     time.Time // begun then or later
+	Before    int64     // number of an entry of the journal: older ones
+	Limit     int       // 0: 100
+}
+
+func (f Filter) matches(n Numbered) bool {
+	r := n.Result
+	switch {
+	case f.Before > 0 && n.Number >= f.Before,
+		f.Platform != "" && r.Platform != f.Platform,
+		f.Outcome != "" && r.Outcome != f.Outcome,
+		r.Begun.Before(f.Since),
+		f.K6 != "" && !slices.ContainsFunc(r.Modules, func(m Module) bool { return m.Name == k6x.K6 && m.Version == f.K6 }):
+		return false
+	}
+	if f.Extension == "" && f.Version == "" {
+		return true
+	}
+	return slices.ContainsFunc(r.Modules, func(m Module) bool {
+		return (f.Extension == "" || m.Name == f.Extension) && (f.Version == "" || m.Version == f.Version)
+	})
+}
+
+// Results returns those that a filter lets pass, the newest first, and the number to put in Before for more; 0: there are no more.
+func (h *History) Results(f Filter) (results []Numbered, next int64) {
+	if f.Limit == 0 {
+		f.Limit = 100
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.results) {
+		if !f.matches(n) {
+			continue
+		}
+		if len(results) == f.Limit {
+			return results, results[f.Limit-1].Number
+		}
+		results = append(results, n)
+	}
+	return results, 0
+}
+
+// Changes returns up to limit entries behind number since.
+//
+// Errors:
+//   - [*journal.GoneError]: the first of them is not kept any more
+//   - [k6x.Unavailable]: the bucket does not answer
+func (h *History) Changes(ctx context.Context, since int64, limit int) ([]Numbered, error) {
+	entries, err := h.journal.Read(ctx, since, limit)
+	var changes []Numbered
+	for _, e := range entries {
+		n, err := numbered(e)
+		if err != nil {
+			continue // logged when the view read it
+		}
+		changes = append(changes, n)
+	}
+	return changes, err
+}
+
+// Wait returns once there is an entry behind number since, or when ctx ends, with its error.
+func (h *History) Wait(ctx context.Context, since int64) error { return h.journal.Wait(ctx, since) }
+
+// Cell is what is known of one extension in one version for one platform.
+type Cell struct {
+	Extension string    `json:"extension"`
+	Version   string    `json:"version"`
+	K6        string    `json:"k6"`
+	Platform  string    `json:"platform"`
+	Outcome   Outcome   `json:"outcome"` // of the last attempt
+	Kind      string    `json:"kind,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	Since     time.Time `json:"since"` // when the first attempt with this outcome was made, without another one between
+	Build     string    `json:"build"` // id of the last attempt
+}
+
+// Matrix returns what is known of extensions that were built alone with k6, by extension, version, k6 and platform. What was cut off by the
+// end of a service says nothing.
+func (h *History) Matrix(k6, platform string) []Cell {
+	type key struct{ extension, version, k6, platform string }
+	cells := make(map[key]*Cell)
+	h.mu.RLock()
+	for _, n := range h.results {
+		r := n.Result
+		if len(r.Modules) != 2 || r.Outcome == Aborted || platform != "" && r.Platform != platform || k6 != "" && r.Modules[0].Version != k6 {
+			continue
+		}
+		k := key{r.Modules[1].Name, r.Modules[1].Version, r.Modules[0].Version, r.Platform}
+		c := cells[k]
+		if c == nil || c.Outcome != r.Outcome {
+			c = &Cell{Extension: k.extension, Version: k.version, K6: k.k6, Platform: k.platform, Outcome: r.Outcome, Since: r.Begun}
+			cells[k] = c
+		}
+		c.Build, c.Kind, c.Error = r.ID, r.Kind, r.Error
+	}
+	h.mu.RUnlock()
+	matrix := make([]Cell, 0, len(cells))
+	for _, c := range cells {
+		matrix = append(matrix, *c)
+	}
+	slices.SortFunc(matrix, func(a, b Cell) int {
+		return strings.Compare(a.Extension+"\x00"+a.Version+"\x00"+a.K6+"\x00"+a.Platform, b.Extension+"\x00"+b.Version+"\x00"+b.K6+"\x00"+b.Platform)
+	})
+	return matrix
+}

@@ -1,0 +1,234 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k6x"
+	"k6x/cache/blob"
+	"k6x/cache/blob/mem"
+	"k6x/cache/journal"
+	"k6x/event"
+)
+
+const redis = "/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6"
+
+func open(t testing.TB, b blob.Bucket, max int) *History {
+	t.Helper()
+	j, err := journal.Open(t.Context(), journal.Config{Bucket: b, Prefix: "news/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := Open(t.Context(), j, max, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// attempt publishes the events of one, up to the last.
+func attempt(sink event.Sink, id, path string, last event.Event) {
+	begun := time.Now().UTC()
+	for i, e := range []event.Event{
+		{Type: event.Resolved}, {Type: event.Started},
+		{Type: event.StepBegun, Step: event.Linking},
+		{Type: event.StepEnded, Step: event.Linking, Duration: 1500 * time.Millisecond},
+		last,
+	} {
+		e.Job, e.Path, e.Time = id, path, begun.Add(time.Duration(i)*time.Second)
+		if e.Type != "" {
+			sink(e)
+		}
+	}
+}
+
+var broken = k6x.Errorf(k6x.BuildFailed, "it does not compile")
+
+func TestResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, pending := &mem.Bucket{}, &mem.Bucket{}
+		h := open(t, b, 100)
+		r := NewRecorder(h, pending, "here", slog.Default())
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { r.Run(ctx); close(done) }()
+		attempt(r.Publish, "a", redis, event.Event{Type: event.Stored, Digest: "abc", Size: 50})
+		attempt(r.Publish, "b", redis, event.Event{Type: event.Failed, Failure: broken})
+		attempt(r.Publish, "c", "/windows/arm64/k6@v1.8.1", event.Event{})
+		r.Publish(event.Event{Job: "d", Path: redis, Type: event.Resolved})
+		r.Publish(event.Event{Job: "d", Path: redis, Type: event.Stored}) // it was kept: no attempt
+		synctest.Wait()
+		if running := r.Running(); len(running) != 1 || running[0].ID != "c" || r.Result("c").Outcome != Running {
+			t.Errorf("running: %+v", running)
+		}
+		results, next := h.Results(Filter{})
+		if len(results) != 2 || next != 0 || results[0].Result.ID != "b" || results[1].Result.ID != "a" {
+			t.Fatalf("got %+v", results)
+		}
+		text, err := json.Marshal(results[1].Result)
+		want := `"queued":1.000,"steps":[{"name":"linking","seconds":1.500}],"outcome":"built","digest":"abc","size":50}`
+		if err != nil || !json.Valid(text) || !strings.HasSuffix(string(text), want) {
+			t.Errorf("got %s", text)
+		}
+		if got := r.Result("b"); got.Outcome != Failed || got.Kind != "build_failed" || got.Modules[1] != (Module{"k6/x/redis", "v0.3.6"}) {
+			t.Errorf("got %+v", got)
+		}
+		stop()
+		<-done
+		// The next process ends what this one did not.
+		h = open(t, b, 100)
+		r = NewRecorder(h, pending, "here", slog.Default())
+		ctx, stop = context.WithCancel(t.Context())
+		done = make(chan struct{})
+		go func() { r.Run(ctx); close(done) }()
+		synctest.Wait()
+		if got := r.Result("c"); got == nil || got.Outcome != Aborted || got.Platform != "windows/arm64" {
+			t.Errorf("got %+v", got)
+		}
+		if n := count(t, pending); n != 0 {
+			t.Errorf("%d results are left", n)
+		}
+		stop()
+		<-done
+	})
+}
+
+func count(t *testing.T, b blob.Bucket) (n int) {
+	for _, err := range b.List(t.Context(), "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// failing fails writes after the first ones, as at a kill.
+type failing struct{ left int }
+
+var errKilled = errors.New("killed")
+
+func (f *failing) step() error {
+	if f.left--; f.left < 0 {
+		return errKilled
+	}
+	return nil
+}
+
+// Wherever the process is killed, each attempt has one result.
+func TestKilledAtEachStep(t *testing.T) {
+	for steps := range 12 {
+		synctest.Test(t, func(t *testing.T) {
+			news, pending := &mem.Bucket{}, &mem.Bucket{}
+			kill := &failing{left: steps}
+			for n, b := range []struct{ news, pending blob.Bucket }{
+				{&shared{news, kill}, &shared{pending, kill}}, {news, pending},
+			} {
+				h := open(t, b.news, 100)
+				r := NewRecorder(h, b.pending, "here", slog.New(slog.DiscardHandler))
+				ctx, stop := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { r.Run(ctx); close(done) }()
+				if n == 0 {
+					attempt(r.Publish, "a", redis, event.Event{Type: event.Stored})
+					attempt(r.Publish, "b", redis, event.Event{Type: event.Failed, Failure: broken})
+				}
+				synctest.Wait()
+				stop()
+				<-done
+			}
+			results, _ := open(t, news, 100).Results(Filter{})
+			var ids []string
+			for _, n := range results {
+				ids = append(ids, n.Result.ID)
+			}
+			slices.Sort(ids)
+			if len(slices.Compact(slices.Clone(ids))) != len(ids) || count(t, pending) != 0 || steps >= 2 && len(ids) == 0 {
+				t.Errorf("killed after %d writes: %q, %d left", steps, ids, count(t, pending))
+			}
+		})
+	}
+}
+
+// shared is one of several buckets that fail together.
+type shared struct {
+	blob.Bucket
+	kill *failing
+}
+
+func (s *shared) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
+	if err := s.kill.step(); err != nil {
+		return blob.Info{}, err
+	}
+	return s.Bucket.Put(ctx, name, body, size, o)
+}
+
+func (s *shared) Delete(ctx context.Context, name string) error {
+	if err := s.kill.step(); err != nil {
+		return err
+	}
+	return s.Bucket.Delete(ctx, name)
+}
+
+func TestFiltersAndPages(t *testing.T) {
+	h := open(t, &mem.Bucket{}, 8)
+	for i := range 10 {
+		outcome := Built
+		if i%3 == 0 {
+			outcome = Failed
+		}
+		r := &Result{ID: fmt.Sprint(i), Platform: "linux/amd64", Outcome: outcome, Begun: time.Unix(int64(i), 0),
+			Modules: []Module{{"k6", "v1.8.1"}, {"k6/x/redis", fmt.Sprintf("v0.3.%d", i)}}}
+		if err := h.Append(t.Context(), Entry{Type: Build, Result: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want, f := range map[string]Filter{
+		"[9 8 7 6 5 4 3 2]": {},
+		"[9 6 3]":           {Outcome: Failed},
+		"[7]":               {Extension: "k6/x/redis", Version: "v0.3.7"},
+		"[9 8]":             {Since: time.Unix(8, 0), K6: "v1.8.1", Platform: "linux/amd64"},
+		"[]":                {K6: "v1.8.0"},
+	} {
+		var all []string
+		for f.Limit = 2; ; {
+			page, next := h.Results(f)
+			for _, n := range page {
+				all = append(all, n.Result.ID)
+			}
+			if f.Before = next; next == 0 {
+				break
+			}
+		}
+		if got := fmt.Sprint(all); got != want {
+			t.Errorf("%+v: got %s, want %s", f, got, want)
+		}
+	}
+}
+
+func TestMatrix(t *testing.T) {
+	h := open(t, &mem.Bucket{}, 100)
+	for i, outcome := range []Outcome{Built, Failed, Aborted, Failed} {
+		r := &Result{ID: fmt.Sprint(i), Platform: "linux/amd64", Outcome: outcome, Begun: time.Unix(int64(i), 0).UTC(),
+			Modules: []Module{{"k6", "v1.8.1"}, {"k6/x/redis", "v0.3.6"}}}
+		if err := h.Append(t.Context(), Entry{Type: Build, Result: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []Cell{{Extension: "k6/x/redis", Version: "v0.3.6", K6: "v1.8.1", Platform: "linux/amd64", Outcome: Failed, Since: time.Unix(1, 0).UTC(), Build: "3"}}
+	if got := h.Matrix("", "linux/amd64"); !slices.Equal(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	if got := h.Matrix("v1.8.0", ""); len(got) != 0 {
+		t.Errorf("got %+v", got)
+	}
+}

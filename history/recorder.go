@@ -1,0 +1,203 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k6x/cache/blob"
+	"k6x/event"
+)
+
+const (
+	maxRunning = 10_000   // attempts under way that are recorded
+	maxResult  = 64 << 10 // bytes of one that is read
+	suffix     = ".json"
+)
+
+// Recorder makes results of the events of builds, and appends them to a history. A result is on the disk of this service from when its
+// attempt begins until it is in the history, so that none is lost if the service is killed, and none is there twice.
+type Recorder struct {
+	history *History
+	pending blob.Bucket // of this service alone: results that are not in the history
+	builder string
+	logger  *slog.Logger
+	work    chan *Result // to write
+
+	mu      sync.Mutex         // guards what follows
+	running map[string]*Result // and those that have ended, until they are written
+}
+
+// NewRecorder returns a recorder for attempts of this service, which is named builder.
+func NewRecorder(h *History, pending blob.Bucket, builder string, logger *slog.Logger) *Recorder {
+	return &Recorder{history: h, pending: pending, builder: builder, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
+}
+
+// Publish is the [event.Sink] of the recorder.
+func (r *Recorder) Publish(e event.Event) {
+	if e.Type == event.Progress || e.Type == event.StepBegun {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	result := r.running[e.Job]
+	if result == nil {
+		if e.Type != event.Resolved || len(r.running) == maxRunning {
+			return
+		}
+		result = &Result{Builder: r.builder}
+		r.running[e.Job] = result
+	}
+	result.take(e)
+	switch ended := result.Outcome != Running; {
+	case ended && !result.started: // it was kept, or no engine came to it
+		delete(r.running, e.Job)
+	case ended || e.Type == event.Started:
+		select {
+		case r.work <- result.clone():
+		default:
+			delete(r.running, e.Job)
+			r.logger.Error("a result cannot be kept, as too many are to be written", "build", e.Job)
+		}
+	}
+}
+
+func (r *Result) clone() *Result {
+	c := *r
+	c.Steps = slices.Clone(r.Steps)
+	return &c
+}
+
+// Running returns the attempts under way, the newest first.
+func (r *Recorder) Running() []*Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var results []*Result
+	for _, result := range r.running {
+		if result.Outcome == Running {
+			results = append(results, result.clone())
+		}
+	}
+	slices.SortFunc(results, func(a, b *Result) int { return b.Begun.Compare(a.Begun) })
+	return results
+}
+
+// Result returns the result of an attempt that is under way or in the history; nil if it is not known.
+func (r *Recorder) Result(id string) *Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if result := r.running[id]; result != nil {
+		return result.clone()
+	}
+	return r.history.Result(id)
+}
+
+// Run writes results until ctx ends, and then those that are left. It begins with those that an earlier process left: an attempt that it
+// had not ended was aborted.
+func (r *Recorder) Run(ctx context.Context) {
+	writing := context.WithoutCancel(ctx)
+	for again := r.recover(ctx); ; {
+		select {
+		case result := <-r.work:
+			if !r.write(writing, result) {
+				again = true
+			}
+		case <-time.After(10 * time.Second):
+			if again {
+				again = r.recover(ctx)
+			}
+		case <-ctx.Done():
+			for len(r.work) > 0 {
+				r.write(writing, <-r.work)
+			}
+			return
+		}
+	}
+}
+
+// write keeps a result here, and if its attempt has ended, in the history instead. It reports whether that was done.
+func (r *Recorder) write(ctx context.Context, result *Result) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	text, err := json.Marshal(result)
+	if err == nil {
+		err = blob.PutBytes(ctx, r.pending, result.ID+suffix, text, blob.PutOptions{})
+	}
+	if result.Outcome != Running {
+		defer r.forget(result.ID)
+	}
+	if err == nil && result.Outcome != Running {
+		if err = r.history.Append(ctx, Entry{Type: Build, Result: result}); err == nil {
+			err = r.pending.Delete(ctx, result.ID+suffix)
+		}
+	}
+	if err != nil {
+		r.logger.Warn("the result of a build cannot be kept; it is tried again", "build", result.ID, "error", err)
+	}
+	return err == nil
+}
+
+func (r *Recorder) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.running, id)
+}
+
+// recover appends results that are on the disk, and reports whether some are left.
+func (r *Recorder) recover(ctx context.Context) (left bool) {
+	if err := r.history.catchUp(ctx); err != nil { // what is there already is not to come twice
+		return true
+	}
+	for info, err := range r.pending.List(ctx, "") {
+		if err != nil {
+			r.logger.Warn("results of builds that were not kept cannot be listed", "error", err)
+			return true
+		}
+		id, ok := strings.CutSuffix(info.Name, suffix)
+		if !ok || r.underWay(id) {
+			continue
+		}
+		if !r.recoverOne(ctx, info.Name, id) {
+			left = true
+		}
+	}
+	return left
+}
+
+func (r *Recorder) underWay(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running[id] != nil
+}
+
+func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
+	if r.history.Result(id) != nil {
+		return r.pending.Delete(ctx, name) == nil
+	}
+	text, err := blob.ReadAll(ctx, r.pending, name, maxResult)
+	if err != nil {
+		return blob.IgnoreAbsent(err) == nil
+	}
+	result := new(Result)
+	if err := json.Unmarshal(text, result); err != nil || result.ID != id {
+		r.logger.Error("a result of a build is damaged; it is removed", "build", id, "error", err)
+		return r.pending.Delete(ctx, name) == nil
+	}
+	if result.Outcome == Running {
+		result.Outcome, result.Error = Aborted, "the service ended before the build did"
+		if result.Ended = info(ctx, r.pending, name); result.Ended.Before(result.Begun) {
+			result.Ended = result.Begun
+		}
+	}
+	return r.write(ctx, result)
+}
+
+// info returns when a blob was written.
+func info(ctx context.Context, b blob.Bucket, name string) time.Time {
+	i, _ := b.Stat(ctx, name) // the zero time if it cannot be said
+	return i.ModTime.UTC()
+}

@@ -1,0 +1,114 @@
+package history
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"k6x"
+	"k6x/event"
+)
+
+// Outcome says how an attempt ended.
+type Outcome string
+
+// The outcomes of attempts.
+const (
+	Running Outcome = "running" // it has not
+	Built   Outcome = "built"
+	Failed  Outcome = "failed"
+	Differs Outcome = "differs" // a rebuild gave other bytes than those that are kept
+	Aborted Outcome = "aborted" // its process ended, or no client waited any more
+)
+
+// Result is what came of one attempt to build.
+type Result struct {
+	ID        string    `json:"id"` // of the job
+	Path      string    `json:"path"`
+	Key       string    `json:"key"`
+	Platform  string    `json:"platform"`
+	Modules   []Module  `json:"modules"` // k6 first
+	Toolchain string    `json:"toolchain,omitempty"`
+	Builder   string    `json:"builder,omitempty"` // the service or the worker
+	Begun     time.Time `json:"begun"`
+	Ended     time.Time `json:"ended,omitzero"`
+	Queued    Seconds   `json:"queued"`
+	Steps     []Step    `json:"steps,omitempty"`
+	Outcome   Outcome   `json:"outcome"`
+	Kind      string    `json:"kind,omitempty"` // of the error
+	Error     string    `json:"error,omitempty"`
+	Hint      string    `json:"hint,omitempty"`
+	Digest    string    `json:"digest,omitempty"`
+	Size      int64     `json:"size,omitempty"`
+	Log       bool      `json:"log,omitempty"` // tools printed something
+
+	started bool // an engine worked on it
+}
+
+// Module is one of the modules of a binary.
+type Module struct {
+	Name    string `json:"name"` // as a list names it
+	Version string `json:"version"`
+}
+
+// Step is a part of the work.
+type Step struct {
+	Name    string  `json:"name"`
+	Seconds Seconds `json:"seconds"`
+	Done    int64   `json:"done,omitempty"` // modules, packages or bytes
+}
+
+// Seconds is a duration that is written as a number of seconds.
+type Seconds time.Duration
+
+// MarshalJSON implements [json.Marshaler].
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', 3, 64), nil
+}
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (s *Seconds) UnmarshalJSON(text []byte) error {
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(f >= 0 && f < 1e9) {
+		return fmt.Errorf("%.20q is no number of seconds", text)
+	}
+	*s = Seconds(f * float64(time.Second))
+	return nil
+}
+
+// take notes an event of the job.
+func (r *Result) take(e event.Event) {
+	switch e.Type {
+	case event.Resolved:
+		*r = Result{ID: e.Job, Path: e.Path, Key: e.Key, Begun: e.Time, Builder: r.Builder, Outcome: Running}
+		if platform, list, err := k6x.ParsePath(e.Path); err == nil {
+			r.Platform = platform.String()
+			for _, dep := range list {
+				r.Modules = append(r.Modules, Module{dep.Name, dep.Constraint.Version()})
+			}
+		}
+	case event.Started:
+		r.started = true
+		r.Queued = Seconds(e.Time.Sub(r.Begun))
+	case event.StepEnded:
+		r.Steps = append(r.Steps, Step{e.Step.String(), Seconds(e.Duration), e.Done})
+	case event.Output:
+		r.Log = true
+	case event.Stored:
+		r.Outcome, r.Ended, r.Digest, r.Size = Built, e.Time, e.Digest, e.Size
+		if e.Failure != nil {
+			r.Outcome = Differs
+			r.fail(e.Failure)
+		}
+	case event.Failed:
+		r.Outcome, r.Ended = Failed, e.Time
+		if e.Failure.Kind == k6x.Canceled || e.Failure.Kind == k6x.Busy {
+			r.Outcome = Aborted
+		}
+		r.fail(e.Failure)
+	}
+}
+
+func (r *Result) fail(e *k6x.Error) {
+	r.Kind, r.Error, r.Hint = e.Kind.String(), e.Message, e.Hint
+}
