@@ -29,10 +29,11 @@ const (
 	Timeout                  // the build took longer than the limit
 	NoSpace                  // no room to build or to keep the artifact
 	Canceled                 // the client went away
+	Gone                     // known once, and not kept any more
 )
 
 var kindNames = [...]string{"internal", "invalid", "not_found", "unauthorized", "forbidden", "conflict", "build_failed",
-	"quota", "busy", "unavailable", "timeout", "no_space", "canceled"}
+	"quota", "busy", "unavailable", "timeout", "no_space", "canceled", "gone"}
 
 // String returns a lower-case word for the kind, fit for logs and metrics.
 func (k Kind) String() string {

@@ -3,13 +3,13 @@ package builder
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"k6x"
@@ -102,20 +102,32 @@ func NewDedup(next Builder, cfg DedupConfig) *Dedup {
 // Build joins the build of the job's key or starts one. When ctx ends it returns
 // the error of ctx at once.
 func (d *Dedup) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
-	if err := ctx.Err(); err != nil {
-		return k6x.Artifact{}, err
-	}
-	f, err := d.join(ctx, job)
+	_, wait, err := d.Join(ctx, job)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
-	defer d.leave(f)
-	select {
-	case <-f.done:
-		return f.artifact, own(f.err)
-	case <-ctx.Done():
-		return k6x.Artifact{}, ctx.Err()
+	return wait(ctx)
+}
+
+// Join joins the build of the job's key or starts one, and returns the id of its job. Wait, which is to be called once, is the
+// rest of [Dedup.Build].
+func (d *Dedup) Join(ctx context.Context, job Job) (id string, wait func(context.Context) (k6x.Artifact, error), err error) {
+	if err := ctx.Err(); err != nil {
+		return "", nil, err
 	}
+	f, err := d.join(ctx, job)
+	if err != nil {
+		return "", nil, err
+	}
+	return f.job.ID, func(ctx context.Context) (k6x.Artifact, error) {
+		defer d.leave(f)
+		select {
+		case <-f.done:
+			return f.artifact, own(f.err)
+		case <-ctx.Done():
+			return k6x.Artifact{}, ctx.Err()
+		}
+	}, nil
 }
 
 // Forget clears the remembered failure of key, so that the next caller starts a build.
@@ -163,12 +175,13 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 			d.failures.Remove(key.key)
 		}
 		alone, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		if job.ID = rand.Text(); job.Priority == Background {
+		if job.ID = uuid.NewString(); job.Priority == Background {
 			job.claim = new(claim)
 		}
 		f = &flight{flightKey: key, job: job, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
+		d.cfg.Events.Send(f.job.event(event.Resolved)) // before a caller knows its id
 		go d.fly(alone, f)
 	} else if f.job.claim != nil && job.Priority != Background {
 		f.job.claim.by(job.Client)
@@ -206,7 +219,6 @@ func (d *Dedup) leave(f *flight) {
 // fly runs the build of f to its end.
 func (d *Dedup) fly(ctx context.Context, f *flight) {
 	defer f.cancel(nil)
-	d.cfg.Events.Send(f.job.event(event.Resolved))
 	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, f.job) })
 	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		f.err = closing()
@@ -234,13 +246,10 @@ func (d *Dedup) fly(ctx context.Context, f *flight) {
 
 // ended returns the last event of a flight.
 func ended(f *flight) event.Event {
-	if failure := failureOf(f.err); failure != nil && !errors.Is(f.err, ErrDiffers) { // then what is kept stays
-		e := f.job.event(event.Failed)
-		e.Failure = failure
-		return e
+	e := f.job.event(event.Failed)
+	if e.Failure = failureOf(f.err); f.err == nil || errors.Is(f.err, ErrDiffers) { // then what is kept stays
+		e.Type, e.Digest, e.Size = event.Stored, f.artifact.Digest, f.artifact.Size
 	}
-	e := f.job.event(event.Stored)
-	e.Digest, e.Size = f.artifact.Digest, f.artifact.Size
 	return e
 }
 

@@ -58,6 +58,10 @@ func TestKilledServiceRecovers(t *testing.T) {
 				if got := fetch(t, s.url+host+redisList).digest(); got != reference {
 					t.Errorf("round %d: %s after the kill, want %s", round, got, reference)
 				}
+				// The attempt that was killed has one result, unless it was that fast, and so has the one after it.
+				if ended := outcomes(t, s, 1); ended["built"] != 1 || ended["aborted"] > 1 || len(ended) > 2 {
+					t.Errorf("round %d: results: %v", round, ended)
+				}
 				s.stop(t)
 				if found := leftovers(t, dir); len(found) > 0 {
 					t.Errorf("round %d: left over: %v", round, found)

@@ -47,6 +47,11 @@ func TestReplicasBuildEachKeyOnce(t *testing.T) {
 		if first, second := replicas[0].metric(t, "k6x_builds_total"), replicas[1].metric(t, "k6x_builds_total"); first+second != float64(len(lists)) {
 			t.Errorf("%v and %v builds, want %d in all", first, second, len(lists))
 		}
+		for _, s := range replicas { // both know what came of all builds
+			if ended := outcomes(t, s, len(lists)); ended["built"] != len(lists) || len(ended) != 1 {
+				t.Errorf("results: %v", ended)
+			}
+		}
 		for _, s := range replicas {
 			if peak := s.peakMemory(t); peak > 200<<20 {
 				t.Errorf("a service took %d MiB", peak>>20)

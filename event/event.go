@@ -50,7 +50,7 @@ type Event struct {
 	Output   string        `json:"output,omitempty"`   // Output: whole lines
 	Digest   string        `json:"digest,omitempty"`   // Stored: hex SHA-256 of the binary
 	Size     int64         `json:"size,omitempty"`     // Stored: bytes
-	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; not to be changed
+	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; Stored if a rebuild gave other bytes; not to be changed
 	Warnings []string      `json:"warnings,omitempty"` // Finished: of the build; not to be changed
 }
 

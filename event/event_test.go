@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -42,7 +42,7 @@ func words(events []event.Event) string {
 // subscribe reads a subscription to its end.
 func subscribe(ctx context.Context, s *event.Stream, job string) <-chan []event.Event {
 	all := make(chan []event.Event, 1)
-	go func() { all <- slices.Collect(s.Subscribe(ctx, job)) }()
+	go func() { all <- collect(s.Subscribe(ctx, job, 0)) }()
 	return all
 }
 
@@ -82,7 +82,7 @@ func TestASubscriberThatLeavesGetsNoMore(t *testing.T) {
 		if got := words(<-all); got != "resolved" {
 			t.Errorf("got %s", got)
 		}
-		for range s.Subscribe(t.Context(), "a") {
+		for range s.Subscribe(t.Context(), "a", 0) {
 			break
 		}
 	})
@@ -95,7 +95,7 @@ func TestOfProgressWithinAStepTheLastIsKept(t *testing.T) {
 		s.Publish(of("a", event.Started))
 		go func() {
 			defer close(live)
-			for e := range s.Subscribe(t.Context(), "a") {
+			for _, e := range s.Subscribe(t.Context(), "a", 0) {
 				live <- e
 			}
 		}()
@@ -125,7 +125,7 @@ func TestASlowSubscriberHoldsNothingUpAndAllIsBounded(t *testing.T) {
 	got := make(chan int, 1)
 	go func() {
 		n := 0
-		for range s.Subscribe(t.Context(), "a") {
+		for range s.Subscribe(t.Context(), "a", 0) {
 			if n++; n == 1 {
 				close(held)
 				<-let
@@ -144,10 +144,10 @@ func TestASlowSubscriberHoldsNothingUpAndAllIsBounded(t *testing.T) {
 		s.Publish(of(fmt.Sprint(i), event.Resolved))
 		s.Publish(of(fmt.Sprint(i), event.Stored))
 	}
-	if got := slices.Collect(s.Subscribe(t.Context(), "0")); got != nil {
+	if got := collect(s.Subscribe(t.Context(), "0", 0)); got != nil {
 		t.Errorf("the first of many jobs that have ended is known: %v", got)
 	}
-	if got := slices.Collect(s.Subscribe(t.Context(), "999")); len(got) != 2 {
+	if got := collect(s.Subscribe(t.Context(), "999", 0)); len(got) != 2 {
 		t.Errorf("of the last: %v", got)
 	}
 	s.Publish(of("a", event.Failed)) // which is known, however many came and went
@@ -155,7 +155,7 @@ func TestASlowSubscriberHoldsNothingUpAndAllIsBounded(t *testing.T) {
 	if n := <-got; n < 2 || n > 300 {
 		t.Errorf("it got %d events", n)
 	}
-	if got := slices.Collect(s.Subscribe(t.Context(), "a")); len(got) == 0 || got[len(got)-1].Type != event.Failed {
+	if got := collect(s.Subscribe(t.Context(), "a", 0)); len(got) == 0 || got[len(got)-1].Type != event.Failed {
 		t.Errorf("of a job that was under way: %v", got)
 	}
 }
@@ -168,17 +168,17 @@ func TestJobsUnderWayAreBounded(t *testing.T) {
 	}
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if got := slices.Collect(s.Subscribe(ended, "0")); len(got) != 1 {
+	if got := collect(s.Subscribe(ended, "0", 0)); len(got) != 1 {
 		t.Errorf("of the first: %v", got)
 	}
-	if got := slices.Collect(s.Subscribe(ended, fmt.Sprint(many-1))); got != nil {
+	if got := collect(s.Subscribe(ended, fmt.Sprint(many-1), 0)); got != nil {
 		t.Errorf("one more than there can be is known: %v", got)
 	}
 	for i := range many {
 		s.Publish(of(fmt.Sprint(i), event.Failed))
 	}
 	s.Publish(of("next", event.Resolved))
-	if got := slices.Collect(s.Subscribe(ended, "next")); len(got) != 1 {
+	if got := collect(s.Subscribe(ended, "next", 0)); len(got) != 1 {
 		t.Errorf("once they have ended: %v", got)
 	}
 }
@@ -188,7 +188,7 @@ func TestOutputIsBounded(t *testing.T) {
 	failed := of("b", event.Failed)
 	failed.Failure = &k6x.Error{Kind: k6x.BuildFailed, Message: "no", Output: strings.Repeat("x", 1<<20), Err: io.EOF}
 	s.Publish(failed)
-	for e := range s.Subscribe(t.Context(), "b") {
+	for _, e := range s.Subscribe(t.Context(), "b", 0) {
 		if f := e.Failure; f == nil || f.Message != "no" || f.Output != "" || f.Err != nil {
 			t.Errorf("%+v", f)
 		}
@@ -200,7 +200,7 @@ func TestOutputIsBounded(t *testing.T) {
 	e.Output = strings.Repeat("x", 1<<20)
 	s.Publish(e)
 	s.Publish(of("a", event.Failed))
-	if all := slices.Collect(s.Subscribe(t.Context(), "a")); len(all) != 2 || len(all[0].Output) != 64<<10 {
+	if all := collect(s.Subscribe(t.Context(), "a", 0)); len(all) != 2 || len(all[0].Output) != 64<<10 {
 		t.Errorf("%d events", len(all))
 	}
 }
@@ -264,4 +264,11 @@ func TestASinkMayBeNil(t *testing.T) {
 	if words(got) != "pulling 1" || got[0].Item != "an image" || got[0].Time.IsZero() {
 		t.Errorf("%+v", got)
 	}
+}
+
+func collect(events iter.Seq2[int, event.Event]) (all []event.Event) {
+	for _, e := range events {
+		all = append(all, e)
+	}
+	return all
 }

@@ -81,18 +81,22 @@ func (s *Stream) Running(path string) (Event, bool) {
 	return e, ok
 }
 
-// Subscribe returns the events of a job: those of the past that are kept, then the others as they come, until the job
-// ends, or ctx does. Of Progress within a step only the last is kept. A job that is not known has none.
-func (s *Stream) Subscribe(ctx context.Context, job string) iter.Seq[Event] {
-	return func(yield func(Event) bool) {
+// Known reports whether events of a job are kept.
+func (s *Stream) Known(job string) bool { return s.history(job) != nil }
+
+// Subscribe returns the events of a job with their numbers, from the one behind number after: those of the past that are kept,
+// then the others as they come, until the job ends, or ctx does. Of Progress within a step only the last is kept. A job that is not known
+// has none.
+func (s *Stream) Subscribe(ctx context.Context, job string, after int) iter.Seq2[int, Event] {
+	return func(yield func(int, Event) bool) {
 		h := s.history(job)
 		if h == nil {
 			return
 		}
-		for seen := 0; ; {
+		for seen := after; ; {
 			fresh, ended, changed := s.after(h, seen)
 			for _, e := range fresh {
-				if seen = e.number; !yield(e.Event) {
+				if seen = e.number; !yield(e.number, e.Event) {
 					return
 				}
 			}

@@ -57,23 +57,24 @@ type History struct {
 	read    int64           // number of the last entry that was read
 }
 
-// Open returns a view with the last results, at most max, and reads what the journal has.
-func Open(ctx context.Context, j *journal.Journal, max int, logger *slog.Logger) (*History, error) {
-	h := &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
-	first, _ := j.Bounds()
-	h.read = first - 1
-	return h, h.catchUp(ctx)
+// New returns a view with the last results, at most max.
+func New(j *journal.Journal, max int, logger *slog.Logger) *History {
+	return &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
 }
 
 // Run follows the journal until ctx ends.
 func (h *History) Run(ctx context.Context) {
-	for h.journal.Wait(ctx, h.last()) == nil {
+	for {
 		if err := h.catchUp(ctx); err != nil && ctx.Err() == nil {
 			h.logger.Warn("the history of builds cannot be read; it is tried again", "error", err)
 			select {
 			case <-time.After(10 * time.Second):
+				continue
 			case <-ctx.Done():
 			}
+		}
+		if h.journal.Wait(ctx, h.last()) != nil {
+			return
 		}
 	}
 }
@@ -170,11 +171,10 @@ type Filter struct {
 	Limit     int       // 0: 100
 }
 
-func (f Filter) matches(n Numbered) bool {
-	r := n.Result
+// Matches reports whether a result is wanted, wherever it is.
+func (f Filter) Matches(r *Result) bool {
 	switch {
-	case f.Before > 0 && n.Number >= f.Before,
-		f.Platform != "" && r.Platform != f.Platform,
+	case f.Platform != "" && r.Platform != f.Platform,
 		f.Outcome != "" && r.Outcome != f.Outcome,
 		r.Begun.Before(f.Since),
 		f.K6 != "" && !slices.ContainsFunc(r.Modules, func(m Module) bool { return m.Name == k6x.K6 && m.Version == f.K6 }):
@@ -196,7 +196,7 @@ func (h *History) Results(f Filter) (results []Numbered, next int64) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	for _, n := range slices.Backward(h.results) {
-		if !f.matches(n) {
+		if f.Before > 0 && n.Number >= f.Before || !f.Matches(n.Result) {
 			continue
 		}
 		if len(results) == f.Limit {

@@ -24,12 +24,8 @@ const redis = "/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6"
 
 func open(t testing.TB, b blob.Bucket, max int) *History {
 	t.Helper()
-	j, err := journal.Open(t.Context(), journal.Config{Bucket: b, Prefix: "news/"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := Open(t.Context(), j, max, slog.New(slog.DiscardHandler))
-	if err != nil {
+	h := New(journal.New(journal.Config{Bucket: b, Prefix: "news/"}), max, slog.New(slog.DiscardHandler))
+	if err := h.catchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -57,7 +53,7 @@ func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, pending := &mem.Bucket{}, &mem.Bucket{}
 		h := open(t, b, 100)
-		r := NewRecorder(h, pending, "here", slog.Default())
+		r := NewRecorder(h, pending, slog.Default())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -86,7 +82,7 @@ func TestResults(t *testing.T) {
 		<-done
 		// The next process ends what this one did not.
 		h = open(t, b, 100)
-		r = NewRecorder(h, pending, "here", slog.Default())
+		r = NewRecorder(h, pending, slog.Default())
 		ctx, stop = context.WithCancel(t.Context())
 		done = make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -134,7 +130,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				{&shared{news, kill}, &shared{pending, kill}}, {news, pending},
 			} {
 				h := open(t, b.news, 100)
-				r := NewRecorder(h, b.pending, "here", slog.New(slog.DiscardHandler))
+				r := NewRecorder(h, b.pending, slog.New(slog.DiscardHandler))
 				ctx, stop := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { r.Run(ctx); close(done) }()
@@ -145,6 +141,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				synctest.Wait()
 				stop()
 				<-done
+				r.Flush(t.Context())
 			}
 			results, _ := open(t, news, 100).Results(Filter{})
 			var ids []string

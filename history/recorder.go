@@ -24,7 +24,6 @@ const (
 type Recorder struct {
 	history *History
 	pending blob.Bucket // of this service alone: results that are not in the history
-	builder string
 	logger  *slog.Logger
 	work    chan *Result // to write
 
@@ -32,9 +31,9 @@ type Recorder struct {
 	running map[string]*Result // and those that have ended, until they are written
 }
 
-// NewRecorder returns a recorder for attempts of this service, which is named builder.
-func NewRecorder(h *History, pending blob.Bucket, builder string, logger *slog.Logger) *Recorder {
-	return &Recorder{history: h, pending: pending, builder: builder, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
+// NewRecorder returns a recorder for attempts of this service.
+func NewRecorder(h *History, pending blob.Bucket, logger *slog.Logger) *Recorder {
+	return &Recorder{history: h, pending: pending, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
 }
 
 // Publish is the [event.Sink] of the recorder.
@@ -49,7 +48,7 @@ func (r *Recorder) Publish(e event.Event) {
 		if e.Type != event.Resolved || len(r.running) == maxRunning {
 			return
 		}
-		result = &Result{Builder: r.builder}
+		result = &Result{}
 		r.running[e.Job] = result
 	}
 	result.take(e)
@@ -96,14 +95,12 @@ func (r *Recorder) Result(id string) *Result {
 	return r.history.Result(id)
 }
 
-// Run writes results until ctx ends, and then those that are left. It begins with those that an earlier process left: an attempt that it
-// had not ended was aborted.
+// Run writes results until ctx ends. It begins with those that an earlier process left: an attempt that it had not ended was aborted.
 func (r *Recorder) Run(ctx context.Context) {
-	writing := context.WithoutCancel(ctx)
 	for again := r.recover(ctx); ; {
 		select {
 		case result := <-r.work:
-			if !r.write(writing, result) {
+			if !r.write(context.WithoutCancel(ctx), result) {
 				again = true
 			}
 		case <-time.After(10 * time.Second):
@@ -111,11 +108,15 @@ func (r *Recorder) Run(ctx context.Context) {
 				again = r.recover(ctx)
 			}
 		case <-ctx.Done():
-			for len(r.work) > 0 {
-				r.write(writing, <-r.work)
-			}
 			return
 		}
+	}
+}
+
+// Flush writes what is left once all builds have ended, for as long as ctx lives.
+func (r *Recorder) Flush(ctx context.Context) {
+	for len(r.work) > 0 && ctx.Err() == nil {
+		r.write(ctx, <-r.work)
 	}
 }
 

@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,26 +22,30 @@ const (
 	Aborted Outcome = "aborted" // its process ended, or no client waited any more
 )
 
+// Valid reports whether it is one of those.
+func (o Outcome) Valid() bool {
+	return slices.Contains([]Outcome{Running, Built, Failed, Differs, Aborted}, o)
+}
+
 // Result is what came of one attempt to build.
 type Result struct {
-	ID        string    `json:"id"` // of the job
-	Path      string    `json:"path"`
-	Key       string    `json:"key"`
-	Platform  string    `json:"platform"`
-	Modules   []Module  `json:"modules"` // k6 first
-	Toolchain string    `json:"toolchain,omitempty"`
-	Builder   string    `json:"builder,omitempty"` // the service or the worker
-	Begun     time.Time `json:"begun"`
-	Ended     time.Time `json:"ended,omitzero"`
-	Queued    Seconds   `json:"queued"`
-	Steps     []Step    `json:"steps,omitempty"`
-	Outcome   Outcome   `json:"outcome"`
-	Kind      string    `json:"kind,omitempty"` // of the error
-	Error     string    `json:"error,omitempty"`
-	Hint      string    `json:"hint,omitempty"`
-	Digest    string    `json:"digest,omitempty"`
-	Size      int64     `json:"size,omitempty"`
-	Log       bool      `json:"log,omitempty"` // tools printed something
+	ID       string    `json:"id"` // of the job
+	Path     string    `json:"path"`
+	Key      string    `json:"key"`
+	Platform string    `json:"platform"`
+	Modules  []Module  `json:"modules"` // k6 first
+	Begun    time.Time `json:"begun"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Queued   Seconds   `json:"queued"`
+	Steps    []Step    `json:"steps,omitempty"`
+	Outcome  Outcome   `json:"outcome"`
+	Kind     string    `json:"kind,omitempty"` // of the error
+	Error    string    `json:"error,omitempty"`
+	Hint     string    `json:"hint,omitempty"`
+	Digest   string    `json:"digest,omitempty"`
+	Size     int64     `json:"size,omitempty"`
+	Warnings []string  `json:"warnings,omitempty"`
+	Log      bool      `json:"log,omitempty"` // tools printed something
 
 	started bool // an engine worked on it
 }
@@ -80,7 +85,7 @@ func (s *Seconds) UnmarshalJSON(text []byte) error {
 func (r *Result) take(e event.Event) {
 	switch e.Type {
 	case event.Resolved:
-		*r = Result{ID: e.Job, Path: e.Path, Key: e.Key, Begun: e.Time, Builder: r.Builder, Outcome: Running}
+		*r = Result{ID: e.Job, Path: e.Path, Key: e.Key, Begun: e.Time, Outcome: Running}
 		if platform, list, err := k6x.ParsePath(e.Path); err == nil {
 			r.Platform = platform.String()
 			for _, dep := range list {
@@ -94,6 +99,8 @@ func (r *Result) take(e event.Event) {
 		r.Steps = append(r.Steps, Step{e.Step.String(), Seconds(e.Duration), e.Done})
 	case event.Output:
 		r.Log = true
+	case event.Finished:
+		r.Warnings = e.Warnings
 	case event.Stored:
 		r.Outcome, r.Ended, r.Digest, r.Size = Built, e.Time, e.Digest, e.Size
 		if e.Failure != nil {

@@ -85,7 +85,7 @@ func (s *Service) sendBuilt(ctx context.Context, w *response, r *http.Request, p
 			return err
 		}
 	}
-	entry, err := s.build(ctx, path, builder.Job{Client: w.client})
+	entry, err := s.build(ctx, path, builder.Job{Client: w.client}, w.joined)
 	if err != nil {
 		return err
 	}
@@ -196,6 +196,7 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 		}
 	}
 	h := w.Header()
+	h.Del(buildHeader)
 	s.vary(h)
 	if coding != "" {
 		h.Set("Content-Encoding", coding)

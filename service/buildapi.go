@@ -128,7 +128,7 @@ func (s *Service) answer(w *response, r *http.Request, body buildBody, fresh str
 	location := s.absolute(r, made.canonical)
 	if s.cfg.Publish != nil {
 		location, err = s.cfg.Publish(r.Context(), made.digest, func(ctx context.Context) (*cache.Entry, error) {
-			return s.build(ctx, made.resolved, builder.Job{Client: w.client})
+			return s.build(ctx, made.resolved, builder.Job{Client: w.client}, nil)
 		})
 		if err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func (s *Service) lookUpOrBuild(ctx context.Context, w *response, req buildReque
 			return builtBinary{}, err
 		}
 	}
-	artifact, err := s.ensure(ctx, want, builder.Job{Client: w.client, Rebuild: req.nocache})
+	artifact, err := s.ensure(ctx, want, builder.Job{Client: w.client, Rebuild: req.nocache}, w.joined)
 	differs := errors.Is(err, builder.ErrDiffers)
 	if differs {
 		s.cfg.Logger.Error("a rebuild gave other bytes than those that are kept", "id", w.id, "path", want.canonical, "error", err)

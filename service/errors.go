@@ -33,6 +33,7 @@ var statuses = map[k6x.Kind]int{
 	k6x.Unavailable:  http.StatusServiceUnavailable,
 	k6x.Timeout:      http.StatusGatewayTimeout,
 	k6x.NoSpace:      http.StatusInsufficientStorage,
+	k6x.Gone:         http.StatusGone,
 	k6x.Canceled:     http.StatusServiceUnavailable, // not by this client, or no answer is read
 }
 

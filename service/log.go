@@ -1,6 +1,8 @@
 package service
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -35,10 +37,18 @@ func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
 		if e.Type != event.Finished || e.Failure == nil || e.Failure.Output == "" {
 			return
 		}
-		if err := logs.Put(e.Key, e.Failure.Output); err != nil {
-			logger.Warn("the log of a failed build cannot be kept", "key", e.Key, "error", err)
+		for _, key := range []string{e.Key, LogKey(e.Job)} {
+			if err := logs.Put(key, e.Failure.Output); err != nil {
+				logger.Warn("the log of a failed build cannot be kept", "key", e.Key, "error", err)
+			}
 		}
 	}
+}
+
+// LogKey is under what the log of one build is kept, beside the last one of its recipe.
+func LogKey(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
 }
 
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.

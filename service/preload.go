@@ -116,7 +116,7 @@ func (s *Service) preload(ctx context.Context, target Target) error {
 		entry, err = s.cfg.Store.Open(ctx, want.recipe.Key())
 	}
 	if err != nil || !want.bound {
-		if entry, err = s.build(ctx, want, builder.Job{Client: "preload", Priority: builder.Background}); err != nil {
+		if entry, err = s.build(ctx, want, builder.Job{Client: "preload", Priority: builder.Background}, nil); err != nil {
 			return err
 		}
 	}

@@ -99,16 +99,17 @@ func (s *Service) Build(ctx context.Context, platform k6x.Platform, list k6x.Lis
 	if err != nil {
 		return nil, nil, err
 	}
-	entry, err := s.build(ctx, want, builder.Job{})
+	entry, err := s.build(ctx, want, builder.Job{}, nil)
 	return want.list, entry, err
 }
 
-// build makes sure that the binary is stored, binds its path and opens it. The job lacks the recipe only.
-func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*cache.Entry, error) {
+// build makes sure that the binary is stored, binds its path and opens it. The job lacks the recipe only. Joined is called with the id of the build
+// that the job joins, if that is known; it may be nil.
+func (s *Service) build(ctx context.Context, want resolved, job builder.Job, joined func(id string)) (*cache.Entry, error) {
 	// An artifact may be evicted between the end of its build and its being opened,
 	// when the store is small and busy; then one more try is due.
 	for attempt := 0; ; attempt++ {
-		artifact, err := s.ensure(ctx, want, job)
+		artifact, err := s.ensure(ctx, want, job, joined)
 		if err != nil {
 			return nil, err
 		}
@@ -125,10 +126,10 @@ func (s *Service) build(ctx context.Context, want resolved, job builder.Job) (*c
 
 // ensure makes sure that the binary is stored and binds its path. The job lacks the recipe only. It returns the record
 // of what the path is bound to; with [builder.ErrDiffers] that is good too.
-func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job) (k6x.Artifact, error) {
+func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job, joined func(id string)) (k6x.Artifact, error) {
 	key := want.recipe.Key()
 	job.Recipe = want.recipe
-	artifact, err := s.cfg.Builder.Build(ctx, job)
+	artifact, err := s.join(ctx, job, joined)
 	differs := errors.Is(err, builder.ErrDiffers)
 	if err != nil && !differs {
 		return k6x.Artifact{}, s.logged(key, err)
@@ -141,4 +142,18 @@ func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job) (k
 		return artifact, err
 	}
 	return s.cfg.Store.Record(ctx, bound)
+}
+
+// join has a job built.
+func (s *Service) join(ctx context.Context, job builder.Job, joined func(id string)) (k6x.Artifact, error) {
+	b, ok := s.cfg.Builder.(joiner)
+	if !ok || joined == nil {
+		return s.cfg.Builder.Build(ctx, job)
+	}
+	id, wait, err := b.Join(ctx, job)
+	if err != nil {
+		return k6x.Artifact{}, err
+	}
+	joined(id)
+	return wait(ctx)
 }

@@ -72,6 +72,9 @@ type Config struct {
 	// a while, and then get an error of kind Busy; 0: no limit.
 	Downloads int
 
+	// Builds is what came of builds, and what happens to those under way; the zero value: it is not known.
+	Builds Builds
+
 	// Progress returns how far the build of a canonical path is, and whether one runs, as [event.Stream.Running] does;
 	// nil: that is not known.
 	Progress func(path string) (event.Event, bool)
@@ -142,6 +145,14 @@ func New(cfg Config) *Service {
 		{http.MethodGet, buildPath, s.buildByQuery, s.failNested},
 		{http.MethodPost, buildPath, s.buildByBody, s.failNested},
 		{http.MethodPost, resolvePath, s.resolveByBody, s.failNested},
+		{http.MethodGet, "/builds", s.visible(s.listBuilds), s.fail},
+		{http.MethodPost, "/builds", s.changing(s.startBuild), s.fail},
+		{http.MethodGet, "/builds/{id}", s.visible(s.oneBuild), s.fail},
+		{http.MethodGet, "/builds/{id}/events", s.visible(s.buildEvents), s.fail},
+		{http.MethodGet, "/builds/{id}/log", s.visible(s.buildLogByID), s.fail},
+		{http.MethodPost, "/builds/{id}/retry", s.changing(s.retryBuild), s.fail},
+		{http.MethodGet, "/matrix", s.visible(s.matrix), s.fail},
+		{http.MethodGet, "/changes", s.visible(s.changes), s.fail},
 		{http.MethodGet, metricsPath, s.metrics.serve, s.fail},
 		{http.MethodGet, anyPath, s.binary, s.fail},
 	})

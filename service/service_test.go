@@ -26,6 +26,7 @@ import (
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cache/bucket"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/testmod"
 	"k6x/internal/warmcache"
@@ -46,6 +47,7 @@ type parts struct {
 	overlay []string // registries besides that of the stand-ins
 	layout  int      // added to the one of recipes
 	allow   string   // modules that may be asked for by path
+	events  event.Sink
 }
 
 // newServer serves a stand-in k6 and its extensions, resolved and built by the real parts.
@@ -78,7 +80,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	if c.Store == nil {
 		c.Store = bucket.Memory(bucket.Config{})
 	}
-	c.Builder = builder.Keep(engine, c.Store, service.KeepLogs(logs, slog.New(slog.DiscardHandler)))
+	c.Builder = builder.Keep(engine, c.Store, event.Tee(p.events, service.KeepLogs(logs, slog.New(slog.DiscardHandler))))
 	if p.builder != nil {
 		c.Builder = p.builder(c.Builder)
 	}

@@ -174,6 +174,9 @@ func (s *Store) Close() error {
 	return s.bucket.Close()
 }
 
+// Blobs returns the bucket, for what services that share it keep there beside binaries.
+func (s *Store) Blobs() blob.Bucket { return s.bucket }
+
 // Stats implements [cache.Limited]. Of a bucket that others write to it is what the last [Store.Trim] found and left.
 func (s *Store) Stats() cache.Stats {
 	if s.own != nil {

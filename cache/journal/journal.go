@@ -83,8 +83,8 @@ type Journal struct {
 	changed  chan struct{} // closed when last has become higher
 }
 
-// Open opens a journal, and finds out where it ends.
-func Open(ctx context.Context, cfg Config) (*Journal, error) {
+// New returns the journal in a bucket, which is asked when there is something to read or to write.
+func New(cfg Config) *Journal {
 	cfg.Grace, cfg.Poll = cmp.Or(cfg.Grace, 10*time.Minute), cmp.Or(cfg.Poll, 2*time.Second)
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
@@ -95,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Journal, error) {
 	j := &Journal{cfg: cfg, first: 1, changed: make(chan struct{})}
 	j.entries, _ = simplelru.NewLRU[int64, Entry](recent, nil)      // errors are those of
 	j.segments, _ = simplelru.NewLRU[int64, []Entry](segments, nil) // a size below 1
-	return j, j.find(ctx)
+	return j
 }
 
 // find looks up where the journal begins and ends.
@@ -284,15 +284,15 @@ func decode(line []byte, number int64) (Entry, error) {
 //   - [*GoneError]: the first of them is not kept any more
 //   - [k6x.Unavailable]: the bucket does not answer
 func (j *Journal) Read(ctx context.Context, since int64, limit int) ([]Entry, error) {
-	if first, _ := j.Bounds(); since < first-1 {
-		return nil, &GoneError{first}
-	}
 	if _, last := j.Bounds(); since >= last { // the end: others may have appended
 		if err := j.catchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
-	_, last := j.Bounds()
+	first, last := j.Bounds()
+	if since < first-1 {
+		return nil, &GoneError{first}
+	}
 	var entries []Entry
 	for n := since + 1; n <= last && len(entries) < limit; n++ {
 		e, err := j.entry(ctx, n)

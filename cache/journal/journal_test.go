@@ -26,8 +26,8 @@ func open(t testing.TB, b blob.Bucket, change ...func(*Config)) *Journal {
 	for _, f := range change {
 		f(&cfg)
 	}
-	j, err := Open(t.Context(), cfg)
-	if err != nil {
+	j := New(cfg)
+	if err := j.catchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return j

@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,6 +67,8 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 		"`codings` for binaries, zstd and gzip, each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
 	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
+	f.DurationVar(&o.NewsKeep, "news-keep", 90*24*time.Hour, "how long the history of builds, which /builds and /changes tell, is kept; 0 is for ever")
+	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
 	f.StringArrayVar(&o.Preload, "preload", nil,
 		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's; may be repeated, gives way to what is asked for")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},

@@ -22,6 +22,7 @@ import (
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cache/blob"
+	"k6x/cache/journal"
 	"k6x/cmd/internal/cli"
 	"k6x/event"
 	"k6x/resolver"
@@ -39,6 +40,8 @@ type App struct {
 	store     *binaries
 	logs      *cache.Logs
 	events    event.Stream // of builds
+	journal   *journal.Journal
+	builds    service.Builds // the zero value if the process ends after one build
 	limit     *builder.Limit
 	dedup     *builder.Dedup
 	Service   *service.Service
@@ -144,6 +147,11 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.store, err = a.openStore(ctx); err != nil {
 		return err
 	}
+	if o.Lifetime == builder.Resident {
+		if err := a.openHistory(); err != nil {
+			return err
+		}
+	}
 	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
 		return err
 	}
@@ -164,7 +172,7 @@ func (a *App) open(ctx context.Context) (err error) {
 // assemble stacks what was opened.
 func (a *App) assemble(cfg service.Config) {
 	o, metrics := a.options, a.metrics
-	events := event.Tee(a.events.Publish, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
+	events := event.Tee(a.events.Publish, a.record, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
 	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
 	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
@@ -174,7 +182,7 @@ func (a *App) assemble(cfg service.Config) {
 	a.dedup = builder.NewDedup(a.limit, builder.DedupConfig{Events: events})
 
 	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
-	cfg.Settings, cfg.Progress, cfg.Version = a.engine.Settings(), a.events.Running, a.version()
+	cfg.Settings, cfg.Progress, cfg.Version, cfg.Builds = a.engine.Settings(), a.events.Running, a.version(), a.builds
 	cfg.Pin = func(key string) { a.store.Pin(key) }
 	cfg.Parts, cfg.Downloads = a.health.Parts, cli.MaxDownloads()
 	a.Service = service.New(cfg)
@@ -206,6 +214,8 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.maintain(ctx) })
 	a.work.Go(func() { a.health.run(ctx) })
 	a.work.Go(func() { a.Service.Compress(ctx) })
+	a.work.Go(func() { a.builds.History.Run(ctx) })
+	a.work.Go(func() { a.builds.Recorder.Run(ctx) })
 }
 
 const (
@@ -224,6 +234,11 @@ func (a *App) Close() error {
 		}
 	}
 	a.work.Wait()
+	if a.builds.Recorder != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)
+		defer cancel()
+		a.builds.Recorder.Flush(ctx)
+	}
 	if a.tools != nil {
 		errs = append(errs, a.tools.Close())
 	}

@@ -43,6 +43,8 @@ type Options struct {
 	MaxWait           time.Duration
 	LatestMaxAge      time.Duration
 	BuildMaxAge       time.Duration
+	NewsKeep          time.Duration // of the history; 0: for ever
+	PublicHistory     bool
 	AuthTokenFile     string   // "": no token is needed
 	Compress          []string // content codings, as service.Codings names them
 	Cgo               bool     // build extensions that need a C compiler

@@ -1,0 +1,259 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/event"
+	"k6x/history"
+)
+
+// buildHeader has the id of the build on each answer that one was for and that is not cacheable.
+const buildHeader = "K6x-Build"
+
+const maxBuildRequest = 64 << 10 // bytes of the body of POST /builds
+
+// Builds is what /builds, /matrix and /changes tell of.
+type Builds struct {
+	History  *history.History
+	Recorder *history.Recorder
+	Events   *event.Stream
+	Public   bool // to be seen without a token, where tokens are needed to build
+}
+
+// joiner is a builder that says which build a job joins.
+type joiner interface {
+	Join(ctx context.Context, job builder.Job) (id string, wait func(context.Context) (k6x.Artifact, error), err error)
+}
+
+// visible is a handler of what names modules: where tokens are needed to build, one is needed to see it.
+func (s *Service) visible(h handler) handler {
+	return func(w *response, r *http.Request) error {
+		w.outcome = "history"
+		if s.cfg.Builds.History == nil {
+			return notFound(w, r)
+		}
+		if !s.cfg.Builds.Public {
+			if err := s.cfg.Tokens.Check(r); err != nil {
+				return err
+			}
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		return h(w, r)
+	}
+}
+
+// changing is a handler of what changes something: it needs a token where there are some, and takes no request that a page of another origin
+// makes.
+func (s *Service) changing(h handler) handler {
+	protection := http.NewCrossOriginProtection()
+	return func(w *response, r *http.Request) error {
+		w.outcome = "history"
+		if err := protection.Check(r); err != nil {
+			return k6x.Errorf(k6x.Forbidden, "pages of other origins may not do this").WithCause(err)
+		}
+		if s.cfg.Builds.History == nil {
+			return notFound(w, r)
+		}
+		if err := s.cfg.Tokens.Check(r); err != nil {
+			return err
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		return h(w, r)
+	}
+}
+
+// buildList is the body of /builds.
+type buildList struct {
+	Running []*history.Result  `json:"running,omitempty"` // on the first page
+	Builds  []history.Numbered `json:"builds"`
+	Cursor  string             `json:"cursor,omitempty"` // for the next page; "": there is none
+}
+
+// listBuilds answers GET of /builds.
+func (s *Service) listBuilds(w *response, r *http.Request) error {
+	f, err := parseFilter(r)
+	if err != nil {
+		return err
+	}
+	var body buildList
+	if f.Before == 0 && (f.Outcome == "" || f.Outcome == history.Running) {
+		for _, running := range s.cfg.Builds.Recorder.Running() {
+			if f.Matches(running) {
+				body.Running = append(body.Running, running)
+			}
+		}
+	}
+	results, next := s.cfg.Builds.History.Results(f)
+	if body.Builds = results; results == nil {
+		body.Builds = []history.Numbered{}
+	}
+	if next > 0 {
+		body.Cursor = strconv.FormatInt(next, 36)
+	}
+	return writeStatus(w, http.StatusOK, body)
+}
+
+func parseFilter(r *http.Request) (f history.Filter, err error) {
+	if len(r.URL.RawQuery) > 4096 {
+		return f, k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
+	}
+	q := r.URL.Query()
+	wrong := func(name, want string) error {
+		return k6x.Errorf(k6x.Invalid, "%s=%q is not %s", name, k6x.Clip(q.Get(name)), want)
+	}
+	f = history.Filter{Extension: q.Get("extension"), Version: q.Get("version"), K6: q.Get("k6"), Platform: q.Get("platform"), Outcome: history.Outcome(q.Get("outcome"))}
+	if f.Outcome != "" && !f.Outcome.Valid() {
+		return f, wrong("outcome", "running, built, failed, differs or aborted")
+	}
+	if text := q.Get("since"); text != "" {
+		if age, ageErr := time.ParseDuration(text); ageErr == nil {
+			f.Since = time.Now().Add(-age)
+		} else if f.Since, err = time.Parse(time.RFC3339, text); err != nil {
+			return f, wrong("since", "a time, such as 2026-01-02T15:04:05Z, or an age, such as 24h")
+		}
+	}
+	if text := q.Get("cursor"); text != "" {
+		if f.Before, err = strconv.ParseInt(text, 36, 64); err != nil || f.Before < 1 {
+			return f, wrong("cursor", "one that an answer had")
+		}
+	}
+	if text := q.Get("limit"); text != "" {
+		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > 1000 {
+			return f, wrong("limit", "a number up to 1000")
+		}
+	}
+	return f, nil
+}
+
+// result returns the result of the build that the path of a request names.
+func (s *Service) result(r *http.Request) (*history.Result, error) {
+	id := chi.URLParam(r, "id")
+	if result := s.cfg.Builds.Recorder.Result(id); result != nil {
+		return result, nil
+	}
+	return nil, k6x.Errorf(k6x.NotFound, "there is no build %s", k6x.Clip(id)).WithHint("What came of builds is kept for a while only. /builds has what is known.")
+}
+
+// oneBuild answers GET of /builds/{id}.
+func (s *Service) oneBuild(w *response, r *http.Request) error {
+	result, err := s.result(r)
+	if err != nil {
+		return err
+	}
+	return writeStatus(w, http.StatusOK, result)
+}
+
+// startRequest is the body of POST /builds.
+type startRequest struct {
+	Path string `json:"path"`
+}
+
+// startBuild answers POST of /builds: it starts a build, and does not wait for it.
+func (s *Service) startBuild(w *response, r *http.Request) error {
+	var request startRequest
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBuildRequest)).Decode(&request); err != nil {
+		return k6x.Errorf(k6x.Invalid, `the body is not JSON of the form {"path": "/goos/goarch/list"}`).WithCause(err)
+	}
+	platform, list, err := k6x.ParsePath(request.Path)
+	if err != nil {
+		return err
+	}
+	if !s.builds(platform) {
+		return k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
+	}
+	if err := s.cfg.Resolver.Permit(list); err != nil {
+		return err
+	}
+	want, err := s.resolveBound(r.Context(), platform, list, anyMajor)
+	if err != nil {
+		return err
+	}
+	if want.bound {
+		if _, err := s.cfg.Store.Record(r.Context(), want.recipe.Key()); err == nil {
+			return s.redirect(w, http.StatusSeeOther, want.canonical)
+		}
+	}
+	return s.start(w, r, want, builder.Job{Client: w.client})
+}
+
+// retryBuild answers POST of /builds/{id}/retry: it builds once more what a build was of. Remembered failures are forgotten; a binary that is kept
+// stays, and the bytes are compared.
+func (s *Service) retryBuild(w *response, r *http.Request) error {
+	result, err := s.result(r)
+	if err != nil {
+		return err
+	}
+	platform, list, err := k6x.ParsePath(result.Path)
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Resolver.Permit(list); err != nil {
+		return err
+	}
+	want, err := s.resolveBound(r.Context(), platform, list, anyMajor)
+	if err != nil {
+		return err
+	}
+	return s.start(w, r, want, builder.Job{Client: w.client, Rebuild: true})
+}
+
+// start begins a build for which no request waits, and answers with where it can be watched.
+func (s *Service) start(w *response, r *http.Request, want resolved, job builder.Job) error {
+	joined, failed := make(chan string, 1), make(chan error, 1)
+	go func() {
+		failed <- s.untilDrained(context.WithoutCancel(r.Context()), func(ctx context.Context) error {
+			_, err := s.ensure(ctx, want, job, func(id string) { joined <- id })
+			return err
+		})
+		close(joined)
+	}()
+	id, ok := <-joined
+	if !ok { // no build was joined
+		return <-failed
+	}
+	w.Header().Set(buildHeader, id)
+	w.Header().Set("Location", s.location("/builds/"+id))
+	return writeStatus(w, http.StatusAccepted, map[string]string{"id": id, "path": want.canonical})
+}
+
+// matrix answers GET of /matrix.
+func (s *Service) matrix(w *response, r *http.Request) error {
+	q := r.URL.Query()
+	return writeStatus(w, http.StatusOK, struct {
+		Cells []history.Cell `json:"cells"`
+	}{s.cfg.Builds.History.Matrix(q.Get("k6"), q.Get("platform"))})
+}
+
+// joined names the build that the request waits for.
+func (w *response) joined(id string) { w.Header().Set(buildHeader, id) }
+
+// sentEvents reports whether a client wants server-sent events, rather than lines of JSON.
+func sentEvents(r *http.Request) bool {
+	return preferred(r.Header.Values("Accept"), "application/x-ndjson", "text/event-stream") == "text/event-stream"
+}
+
+// lastEventID is the number that a client that was cut off had last.
+func lastEventID(r *http.Request) (int64, error) {
+	text := r.Header.Get("Last-Event-ID")
+	if text == "" {
+		text = r.URL.Query().Get("since")
+	}
+	if text = strings.TrimSpace(text); text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, k6x.Errorf(k6x.Invalid, "%q is no number of an event", k6x.Clip(text))
+	}
+	return n, nil
+}

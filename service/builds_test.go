@@ -1,0 +1,275 @@
+package service_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k6x/builder"
+	"k6x/cache/blob/mem"
+	"k6x/cache/journal"
+	"k6x/event"
+	"k6x/history"
+	"k6x/service"
+)
+
+const brokenPath = "/linux/amd64/k6@v1.1.0,k6/x/broken@v0.1.0"
+
+// newHistoryServer serves stand-ins by a service that keeps what comes of builds in a bucket.
+func newHistoryServer(t *testing.T, bucket *mem.Bucket, p parts) *httptest.Server {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	h := history.New(journal.New(journal.Config{Bucket: bucket, Poll: 10 * time.Millisecond}), 100, log)
+	recorder := history.NewRecorder(h, &mem.Bucket{}, log)
+	stream := new(event.Stream)
+	p.config.Builds.History, p.config.Builds.Recorder, p.config.Builds.Events = h, recorder, stream
+	p.events = event.Tee(stream.Publish, recorder.Publish)
+	p.builder = func(real builder.Builder) builder.Builder {
+		return builder.NewDedup(real, builder.DedupConfig{Events: p.events})
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{}, 2)
+	go func() { h.Run(ctx); done <- struct{}{} }()
+	go func() { recorder.Run(ctx); done <- struct{}{} }()
+	server, _ := newServer(t, p)
+	t.Cleanup(func() { stop(); <-done; <-done })
+	return server
+}
+
+// start posts a path to /builds and returns the answer and the URL of the build.
+func start(t *testing.T, server *httptest.Server, path string) (*http.Response, string) {
+	t.Helper()
+	resp, body := send(t, http.MethodPost, server.URL+"/builds", strings.NewReader(`{"path": "`+path+`"}`))
+	if resp.StatusCode >= 500 {
+		t.Errorf("POST /builds: %d %s", resp.StatusCode, body)
+	}
+	return resp, server.URL + resp.Header.Get("Location")
+}
+
+// watch reads the events of a build to its end.
+func watch(t *testing.T, url string, headers ...string) (events []map[string]any) {
+	t.Helper()
+	resp, body := do(t, http.MethodGet, url+"/events", headers...)
+	if resp.StatusCode != http.StatusOK || len(body) == 0 {
+		t.Fatalf("GET %s/events: %d %s", url, resp.StatusCode, body)
+	}
+	for line := range strings.Lines(string(body)) {
+		line = strings.TrimPrefix(line, "data: ")
+		if strings.HasPrefix(line, "{") {
+			e := make(map[string]any)
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// result waits until the result of a build is in the history.
+func result(t *testing.T, server *httptest.Server, url string) (r history.Result) {
+	t.Helper()
+	id := url[strings.LastIndex(url, "/")+1:]
+	for since := 0; ; since++ {
+		resp, body := do(t, http.MethodGet, server.URL+"/changes?wait=1m&since="+jsonInt(since))
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", resp.StatusCode, body)
+		}
+		if !strings.Contains(string(body), id) {
+			continue
+		}
+		_, body = do(t, http.MethodGet, url)
+		if err := json.Unmarshal(body, &r); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+}
+
+func jsonInt(n int) string {
+	text, _ := json.Marshal(n) // a number
+	return string(text)
+}
+
+func TestABuildCanBeStartedWatchedAndRemembered(t *testing.T) {
+	bucket := &mem.Bucket{}
+	server := newHistoryServer(t, bucket, parts{})
+	resp, url := start(t, server, "/linux/amd64/k6@v1.1.0,k6/x/hello")
+	if resp.StatusCode != http.StatusAccepted || !strings.HasSuffix(url, "/builds/"+resp.Header.Get("K6x-Build")) {
+		t.Fatalf("%d %s", resp.StatusCode, url)
+	}
+	events := watch(t, url)
+	if first, last := events[0], events[len(events)-1]; first["type"] != "resolved" || last["type"] != "stored" || last["digest"] == nil {
+		t.Errorf("events: %v", events)
+	}
+	for i, e := range events[1:] {
+		if e["number"].(float64) <= events[i]["number"].(float64) || e["client"] != nil {
+			t.Errorf("event %v behind %v", e, events[i])
+		}
+	}
+	third := jsonInt(int(events[2]["number"].(float64)))
+	rest := watch(t, url, "Accept: text/event-stream", "Last-Event-ID: "+third)
+	if n := len(rest); n == 0 || rest[0]["number"].(float64) <= events[2]["number"].(float64) || rest[n-1]["number"] != events[len(events)-1]["number"] {
+		t.Errorf("behind the third of %v: %v", events, rest)
+	}
+	if r := result(t, server, url); r.Outcome != history.Built || r.Path != helloPath || r.Digest != events[len(events)-1]["digest"] || len(r.Steps) == 0 {
+		t.Errorf("result: %+v", r)
+	}
+	if resp, _ := start(t, server, helloPath); resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != helloPath {
+		t.Errorf("what is stored: %d %s", resp.StatusCode, resp.Header.Get("Location"))
+	}
+	// Another service on the bucket knows it.
+	other := newHistoryServer(t, bucket, parts{})
+	if r := result(t, other, other.URL+strings.TrimPrefix(url, server.URL)); r.Path != helloPath {
+		t.Errorf("result: %+v", r)
+	}
+	_, matrix := do(t, http.MethodGet, other.URL+"/matrix?k6=v1.1.0")
+	if !strings.Contains(string(matrix), `"extension": "k6/x/hello"`) {
+		t.Errorf("matrix: %s", matrix)
+	}
+}
+
+func TestAFailureIsRememberedAndTriedAgain(t *testing.T) {
+	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	_, url := start(t, server, brokenPath)
+	events := watch(t, url)
+	if last := events[len(events)-1]; last["type"] != "failed" || last["kind"] != "build_failed" || last["error"] == "" {
+		t.Errorf("events: %v", events)
+	}
+	if _, log := do(t, http.MethodGet, url+"/log"); !strings.Contains(string(log), "undefined") {
+		t.Errorf("log: %s", log)
+	}
+	if r := result(t, server, url); r.Outcome != history.Failed || r.Kind != "build_failed" || !r.Log {
+		t.Errorf("result: %+v", r)
+	}
+	if resp, _ := do(t, http.MethodGet, server.URL+brokenPath); resp.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("GET: %d", resp.StatusCode)
+	}
+	if resp, _ := start(t, server, brokenPath); resp.StatusCode != http.StatusUnprocessableEntity { // remembered
+		t.Errorf("POST again: %d", resp.StatusCode)
+	}
+	resp, _ := send(t, http.MethodPost, url+"/retry", nil)
+	again := server.URL + resp.Header.Get("Location")
+	if resp.StatusCode != http.StatusAccepted || again == url {
+		t.Fatalf("retry: %d %s", resp.StatusCode, again)
+	}
+	watch(t, again)
+	result(t, server, again)
+	for query, want := range map[string]int{"": 2, "?outcome=failed": 2, "?outcome=built": 0, "?extension=k6/x/broken&platform=linux/amd64": 2, "?limit=1": 1, "?since=1h": 2} {
+		_, body := do(t, http.MethodGet, server.URL+"/builds"+query)
+		var list struct {
+			Builds []history.Numbered
+			Cursor string
+		}
+		if err := json.Unmarshal(body, &list); err != nil || len(list.Builds) != want || (list.Cursor != "") != (query == "?limit=1") {
+			t.Errorf("%s: %s", query, body)
+		}
+	}
+}
+
+func TestAnswersThatAreNotCacheableNameTheBuild(t *testing.T) {
+	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	if resp, _ := do(t, http.MethodGet, server.URL+brokenPath); resp.Header.Get("K6x-Build") == "" {
+		t.Errorf("%d without the id of the build", resp.StatusCode)
+	}
+	for range 2 {
+		if resp, _ := do(t, http.MethodGet, server.URL+helloPath); resp.StatusCode != http.StatusOK || resp.Header.Get("K6x-Build") != "" {
+			t.Errorf("%d, build %q", resp.StatusCode, resp.Header.Get("K6x-Build"))
+		}
+	}
+}
+
+func TestHistoryNeedsATokenUnlessItIsPublic(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := service.LoadTokens(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, public := range []bool{false, true} {
+		server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Tokens: tokens, Builds: service.Builds{Public: public}}})
+		want := map[bool]int{false: http.StatusUnauthorized, true: http.StatusOK}[public]
+		for _, path := range []string{"/builds", "/matrix", "/changes"} {
+			if resp, _ := do(t, http.MethodGet, server.URL+path); resp.StatusCode != want {
+				t.Errorf("public %v, %s: %d", public, path, resp.StatusCode)
+			}
+			if resp, _ := do(t, http.MethodGet, server.URL+path, "Authorization: Bearer secret"); resp.StatusCode != http.StatusOK {
+				t.Errorf("with a token, %s: %d", path, resp.StatusCode)
+			}
+		}
+		if resp, _ := start(t, server, helloPath); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("public %v, POST: %d", public, resp.StatusCode)
+		}
+	}
+}
+
+func TestBadRequestsToTheHistory(t *testing.T) {
+	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	for target, want := range map[string]int{
+		"GET /builds/nope":                                   404,
+		"GET /builds/nope/events":                            404,
+		"GET /builds/nope/log":                               404,
+		"POST /builds/nope/retry":                            404,
+		"GET /builds?cursor=%00":                             400,
+		"GET /builds?since=yesterday":                        400,
+		"GET /builds?outcome=good":                           400,
+		"GET /builds?limit=100000":                           400,
+		"GET /builds?extension=" + strings.Repeat("x", 5000): 400,
+		"GET /changes?since=-1":                              400,
+		"GET /changes?wait=soon":                             400,
+		"GET /changes?since=0":                               200,
+		"POST /builds":                                       400,
+		"DELETE /builds":                                     405,
+		"GET /builds/a/b/c":                                  404,
+	} {
+		method, path, _ := strings.Cut(target, " ")
+		if resp, body := send(t, method, server.URL+path, strings.NewReader("")); resp.StatusCode != want {
+			t.Errorf("%.60s: %d %s", target, resp.StatusCode, body)
+		}
+	}
+	for body, want := range map[string]int{
+		`{"path": "/linux/amd64/k6@v1.1.0,k6/x/nope"}`: 404, `{"path": "/plan9/mips/k6"}`: 404, `{"path": 7}`: 400, `{"path": "/x"}`: 400,
+	} {
+		if resp, answer := send(t, http.MethodPost, server.URL+"/builds", strings.NewReader(body)); resp.StatusCode != want {
+			t.Errorf("%s: %d %s", body, resp.StatusCode, answer)
+		}
+	}
+	resp, _ := send(t, http.MethodPost, server.URL+"/builds", strings.NewReader(`{"path": "`+helloPath+`"}`), "Origin: https://evil.example", "Sec-Fetch-Site: cross-site")
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("another origin: %d", resp.StatusCode)
+	}
+}
+
+// A follower of server-sent events gets what comes.
+func TestChangesAreFollowed(t *testing.T) {
+	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/changes", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	_, url := start(t, server, helloPath)
+	id := url[strings.LastIndex(url, "/")+1:]
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "data: ") && strings.Contains(lines.Text(), id) {
+			return
+		}
+	}
+	t.Errorf("the stream ended: %v", lines.Err())
+}

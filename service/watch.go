@@ -1,0 +1,241 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"k6x"
+	"k6x/cache/journal"
+	"k6x/event"
+	"k6x/history"
+)
+
+const (
+	keepAlive = 15 * time.Second // without an event, a stream sends a comment or an empty line
+	maxPage   = 1000             // entries of one answer of /changes
+	maxPoll   = time.Minute
+)
+
+// stream writes values as server-sent events or lines of JSON, each at once.
+type stream struct {
+	w    *response
+	sent bool // server-sent events
+}
+
+func newStream(w *response, r *http.Request) *stream {
+	s := &stream{w: w, sent: sentEvents(r)}
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	if s.sent {
+		h.Set("Content-Type", "text/event-stream")
+	}
+	h.Set("Vary", "Accept")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold it back
+	w.WriteHeader(http.StatusOK)
+	return s
+}
+
+// write writes a value under its number.
+func (s *stream) write(number int64, kind string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if s.sent {
+		_, err = fmt.Fprintf(s.w, "id: %d\nevent: %s\ndata: %s\n\n", number, kind, text)
+	} else {
+		_, err = fmt.Fprintf(s.w, "%s\n", text)
+	}
+	return errors.Join(err, s.flush())
+}
+
+// alive writes what says that the stream goes on.
+func (s *stream) alive() error {
+	text := "\n"
+	if s.sent {
+		text = ":\n\n"
+	}
+	_, err := io.WriteString(s.w, text)
+	return errors.Join(err, s.flush())
+}
+
+func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() }
+
+// buildEvent is an event of a build as a client gets it.
+type buildEvent struct {
+	Number  int64           `json:"number"`
+	Type    event.Type      `json:"type"`
+	Time    time.Time       `json:"time"`
+	Path    string          `json:"path"`
+	Step    string          `json:"step,omitempty"`
+	Item    string          `json:"item,omitempty"`
+	Done    int64           `json:"done,omitempty"`
+	Total   int64           `json:"total,omitempty"`
+	Seconds history.Seconds `json:"seconds,omitempty"`
+	Output  string          `json:"output,omitempty"`
+	Digest  string          `json:"digest,omitempty"`
+	Size    int64           `json:"size,omitempty"`
+	Kind    string          `json:"kind,omitempty"`
+	Error   string          `json:"error,omitempty"`
+	Hint    string          `json:"hint,omitempty"`
+}
+
+func newBuildEvent(number int, e event.Event) buildEvent {
+	b := buildEvent{Number: int64(number), Type: e.Type, Time: e.Time, Path: e.Path, Item: e.Item, Done: e.Done, Total: e.Total,
+		Seconds: history.Seconds(e.Duration), Output: e.Output, Digest: e.Digest, Size: e.Size}
+	if e.Step != 0 {
+		b.Step = e.Step.String()
+	}
+	if e.Failure != nil {
+		b.Kind, b.Error, b.Hint = e.Failure.Kind.String(), e.Failure.Message, e.Failure.Hint
+	}
+	return b
+}
+
+// buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends.
+func (s *Service) buildEvents(w *response, r *http.Request) error {
+	result, err := s.result(r)
+	if err != nil {
+		return err
+	}
+	after, err := lastEventID(r)
+	if err != nil {
+		return err
+	}
+	out := newStream(w, r)
+	return s.follow(r.Context(), result, int(min(after, 1<<30)), out.alive, func(number int, e event.Event) error {
+		return out.write(int64(number), string(e.Type), newBuildEvent(number, e))
+	})
+}
+
+// buildLogByID answers GET of /builds/{id}/log: what the tools print, as it comes.
+func (s *Service) buildLogByID(w *response, r *http.Request) error {
+	result, err := s.result(r)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no")
+	if !s.cfg.Builds.Events.Known(result.ID) { // it ended a while ago
+		if log, modified, err := s.cfg.Logs.Open(LogKey(result.ID)); err == nil {
+			defer log.Close()
+			http.ServeContent(w, r, "", modified, log)
+			return nil
+		}
+		if result.Log {
+			return k6x.Errorf(k6x.NotFound, "the log of build %s is not kept any more", result.ID)
+		}
+	}
+	w.WriteHeader(http.StatusOK)
+	return s.follow(r.Context(), result, 0, nil, func(_ int, e event.Event) error {
+		if e.Type != event.Output {
+			return nil
+		}
+		_, err := io.WriteString(w, e.Output)
+		return errors.Join(err, http.NewResponseController(w).Flush())
+	})
+}
+
+// follow calls f with the events of a build behind number after, until it ends, the client goes or the service drains. Idle is called when nothing
+// happened for a while; nil: it is not wanted.
+func (s *Service) follow(ctx context.Context, result *history.Result, after int, idle func() error, f func(int, event.Event) error) error {
+	ctx, cancel := s.whileServing(ctx)
+	defer cancel()
+	type item struct {
+		number int
+		event.Event
+	}
+	events := make(chan item)
+	go func() {
+		defer close(events)
+		for number, e := range s.cfg.Builds.Events.Subscribe(ctx, result.ID, after) {
+			select {
+			case events <- item{number, e}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	for {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				return nil
+			}
+			if f(e.number, e.Event) != nil {
+				return nil // the client is gone
+			}
+		case <-tick.C:
+			if idle != nil && idle() != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// changes answers GET of /changes: the entries of the history behind a number, as lines of JSON; with wait=30s, once there is one; as server-sent
+// events, for as long as the client listens.
+func (s *Service) changes(w *response, r *http.Request) error {
+	since, err := lastEventID(r)
+	if err != nil {
+		return err
+	}
+	var wait time.Duration
+	if text := r.URL.Query().Get("wait"); text != "" {
+		if wait, err = time.ParseDuration(text); err != nil || wait < 0 {
+			return k6x.Errorf(k6x.Invalid, "wait=%q is no duration, such as 30s", k6x.Clip(text))
+		}
+	}
+	ctx, cancel := s.whileServing(r.Context())
+	defer cancel()
+	h := s.cfg.Builds.History
+	if wait > 0 && !sentEvents(r) {
+		waiting, stop := context.WithTimeout(ctx, min(wait, maxPoll))
+		_ = h.Wait(waiting, since) // there are none then, which is an answer too
+		stop()
+	}
+	page, err := h.Changes(ctx, since, maxPage)
+	if err != nil {
+		return s.gone(err)
+	}
+	out := newStream(w, r)
+	for {
+		for _, n := range page {
+			if out.write(n.Number, string(n.Type), n) != nil {
+				return nil
+			}
+			since = n.Number
+		}
+		if !out.sent || ctx.Err() != nil {
+			return nil
+		}
+		waiting, stop := context.WithTimeout(ctx, keepAlive)
+		idle := h.Wait(waiting, since) != nil
+		stop()
+		if idle && out.alive() != nil {
+			return nil
+		}
+		if page, err = h.Changes(ctx, since, maxPage); err != nil {
+			return nil // the client asks again, and is told
+		}
+	}
+}
+
+// gone gives an error of entries that are not kept its words.
+func (s *Service) gone(err error) error {
+	if gone, ok := errors.AsType[*journal.GoneError](err); ok {
+		return k6x.Errorf(k6x.Gone, "changes before number %d are not kept any more", gone.First).
+			WithHint("Begin at since=%d.", gone.First-1).WithCause(gone)
+	}
+	return err
+}
