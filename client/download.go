@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -191,12 +192,22 @@ func (d *download) accept(ctx context.Context, resp *http.Response) error {
 				WithHint("It was changed on its way, or the service is at fault. Nothing was kept.")
 		}
 	}
-	d.binary.Warnings = resp.Header.Values("K6x-Warning")
+	d.binary.Warnings = warningsOf(resp.Header)
 	d.etag = ""
 	if tag := resp.Header.Get("Etag"); strings.HasPrefix(tag, `"`) {
 		d.etag = tag
 	}
 	return nil
+}
+
+// warningsOf returns what is said against a binary: a service sends some lines at most, each as Go quotes it.
+func warningsOf(h http.Header) (warnings []string) {
+	for _, text := range h.Values("K6x-Warning") {
+		if plain, err := strconv.Unquote(`"` + text + `"`); err == nil && len(warnings) < 10 {
+			warnings = append(warnings, plain)
+		}
+	}
+	return warnings
 }
 
 // expect finds out which digest the binary has, and compares it with the one that the answer announces.

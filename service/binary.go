@@ -206,7 +206,8 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 	h.Set("Content-Disposition", `attachment; filename="`+entry.Platform.Executable()+`"`)
 	h.Set("X-Content-Type-Options", "nosniff")
 	for _, warning := range entry.Warnings[:min(len(entry.Warnings), maxWarnings)] {
-		h.Add("K6x-Warning", strings.Trim(strconv.QuoteToASCII(warning[:min(len(warning), maxWarning)]), `"`))
+		quoted := strconv.QuoteToASCII(k6x.ClipTo(warning, maxWarning)) // a header has no line ends, and ASCII alone
+		h.Add("K6x-Warning", quoted[1:len(quoted)-1])
 	}
 	h.Set("Cache-Control", lifetime)
 	h.Set("Etag", `"`+body.Digest+`"`)
@@ -214,7 +215,14 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 	if body.Verify != nil && r.Method == http.MethodGet {
 		verified := make(chan error, 1)
 		go func() { verified <- body.Verify() }() // while the bytes before the last one are sent
-		w.verify = func() error { return <-verified }
+		w.verify = func() error {
+			select {
+			case err := <-verified:
+				return err
+			case <-r.Context().Done():
+				return context.Cause(r.Context())
+			}
+		}
 	}
 	http.ServeContent(w, r, "", body.Stored, body.Body)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"k6x/internal/disk"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,8 +28,18 @@ func flipStored(t *testing.T, where string) {
 		t.Fatal(err)
 	}
 	data[len(data)/2] ^= 1
-	if err := os.WriteFile(names[0], data, 0o755); err != nil {
-		t.Fatal(err)
+	changed := func() int64 {
+		info, err := os.Stat(names[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, at := disk.State(info)
+		return at
+	}
+	for was := changed(); changed() == was; { // until the clock of the file system has gone on
+		if err := os.WriteFile(names[0], data, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

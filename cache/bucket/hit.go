@@ -81,7 +81,7 @@ func (s *Store) Verify(ctx context.Context, key string) error {
 	return explain(ctx, s.readBack(ctx, binaryName(key, artifact.Digest), artifact))
 }
 
-// verify reads the binary of key in a place and returns how many bytes it has. One that cannot be read or does not have the digest of its record
+// verify reads the binary of key in a place and returns how many bytes it has. One that does not have the digest of its record
 // is removed, and the error is errRemoved.
 func (s *Store) verify(ctx context.Context, key string) (size int64, err error) {
 	defer s.hold(key)()
@@ -92,15 +92,15 @@ func (s *Store) verify(ctx context.Context, key string) (size int64, err error) 
 	digest, size, err := disk.Digest(disk.Until(ctx, body))
 	body.Close() // now, where open files cannot be moved
 	switch {
-	case ctx.Err() != nil:
-		return size, ctx.Err()
-	case err == nil && digest == in.digest:
+	case err != nil: // of the disk, which may be there again soon
+		return size, err
+	case digest == in.digest:
 		s.own.mu.Lock()
 		defer s.own.mu.Unlock()
 		s.own.verified[key] = in.version
 		return size, nil
 	}
-	s.logger.Error("binary does not have the digest of its record; it has to be built again", "key", key, "digest", digest, "want", in.digest, "error", err)
+	s.logger.Error("binary does not have the digest of its record; it has to be built again", "key", key, "digest", digest, "want", in.digest)
 	if err := s.setAside(ctx, key, in.version); err != nil {
 		return size, err
 	}

@@ -3,6 +3,7 @@ package dir
 import (
 	"context"
 	"errors"
+	"k6x/internal/disk"
 	"os"
 	"runtime"
 	"slices"
@@ -65,9 +66,17 @@ func flip(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	data[len(data)/2] ^= 1
-	write(t, name, string(data))
-	if err := os.Chtimes(name, before.ModTime(), before.ModTime()); err != nil {
-		t.Fatal(err)
+	_, was := disk.State(before)
+	for now := was; now == was; { // until the clock of the file system has gone on
+		write(t, name, string(data))
+		if err := os.Chtimes(name, before.ModTime(), before.ModTime()); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, now = disk.State(after)
 	}
 }
 

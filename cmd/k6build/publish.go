@@ -68,6 +68,11 @@ func (p *publisher) ensure(ctx context.Context, digest string, open func(context
 		return "", err
 	}
 	defer entry.Close()
+	if entry.Verify != nil { // what the store has once stays
+		if err := entry.Verify(); err != nil {
+			return "", err
+		}
+	}
 	location, err = p.do(ctx, http.MethodPost, digest, entry)
 	if errors.Is(err, errDuplicate) { // another server was first, and its object counts
 		return p.do(ctx, http.MethodGet, digest, nil)

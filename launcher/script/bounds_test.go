@@ -24,7 +24,7 @@ func TestBoundsEndInNotes(t *testing.T) {
 		"module too large":      {func(l *limits) { l.file = 30 }, `import "./large.js";`, "large.js: it was not looked into: it is larger than the 30 B", 0},
 		"all too large":         {func(l *limits) { l.total = 40 }, `import "./large.js"; /* and */`, "large.js: it was not looked into: it is larger than the 10 B", 0},
 		"too many modules":      {func(l *limits) { l.modules = 2 }, `import "./m1.js"; import "./m2.js"; import "k6/x/z"`, `script.js:1: "./m2.js" was not looked into: the script has more than 2 modules`, 0},
-		"no time":               {func(l *limits) { l.duration = -1 }, `import "k6/x/a";`, "1 modules or more were not looked into: it took longer than", 0},
+		"no time":               {func(l *limits) { l.duration = -1 }, `import "k6/x/a"; import "./m1.js"`, "1 modules or more were not looked into: it took longer than", 1},
 		"too deep":              {func(l *limits) { l.depth = 4 }, `import a from "k6/x/a"; [[[[1]]]]`, "script.js: its imports may not all be known: its expressions nest too deeply", 1},
 		"too deep, no brackets": {func(l *limits) { l.depth = 8 }, `import a from "k6/x/a"; !!!!!!!!1`, "script.js: its imports may not all be known: its expressions nest too deeply", 1},
 		"long, but not deep":    {func(l *limits) { l.depth = 8; l.file = 110 }, `[1,2,3,4,5,6,7,8,9,10]; f(1);f(2);f(3);` + "\nf()\n.g()\n.h()" + `; import "./large.js"`, "large.js: it was", 0},

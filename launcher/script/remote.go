@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"k6x/internal/disk"
 	"k6x/internal/web"
@@ -41,6 +42,7 @@ func showURL(id string) string {
 
 // remoteScript reads the script or archive at a URL.
 func (a *analysis) remoteScript(ctx context.Context, id string) error {
+	a.deadline = time.Now().Add(a.limits.duration)
 	text, err := a.fetch(ctx, id, a.limits.stdin)
 	if err != nil {
 		a.unfetched(module{id: id}, err)

@@ -17,7 +17,6 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
-	"time"
 
 	"k6x"
 )
@@ -101,7 +100,7 @@ func analyze(ctx context.Context, in Input, bounds limits) (Report, error) {
 	if in.Env == nil {
 		in.Env = func(string) (string, bool) { return "", false }
 	}
-	a := &analysis{dir: dir, limits: bounds, http: in.HTTP, deadline: time.Now().Add(bounds.duration), named: make(map[string]bool), byUser: make(map[string]bool)}
+	a := &analysis{dir: dir, limits: bounds, http: in.HTTP, named: make(map[string]bool), byUser: make(map[string]bool)}
 	manifestDir := dir
 	if in.Path != "" {
 		if manifestDir, err = a.script(ctx, in); err != nil {

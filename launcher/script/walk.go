@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,29 +72,34 @@ type module struct {
 }
 
 // walk reads main and all modules that it imports, directly or not, breadth first: those by import statements, then those that only
-// code loads, as what those import is optional.
+// code loads, as what those import is optional, and at last what has to be fetched, so that a host that is slow keeps no file from being read.
 func (a *analysis) walk(ctx context.Context, where files, main module) error {
 	main.must = true
+	a.deadline = time.Now().Add(a.limits.duration)
 	seen := map[string]bool{main.id: true} // id: whether it is needed by import statements alone
 	left := a.limits.total
-	var later []module
-	for queue := []module{main}; len(queue)+len(later) > 0; {
+	var later, remote []module
+	for queue := []module{main}; len(queue)+len(later)+len(remote) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if time.Now().After(a.deadline) {
-			a.note("%d modules or more were not looked into: it took longer than %s", len(queue)+len(later), a.limits.duration)
-			for _, m := range append(queue, later...) {
+		switch {
+		case len(queue) > 0:
+		case len(later) > 0:
+			queue, later = later, nil
+		default:
+			queue, remote = remote, nil
+		}
+		next := queue[0]
+		if next.text == nil && time.Now().After(a.deadline) {
+			a.note("%d modules or more were not looked into: it took longer than %s", len(queue)+len(later)+len(remote), a.limits.duration)
+			for _, m := range slices.Concat(queue, later, remote) {
 				if isRemote(m.id) {
 					a.unfetched(m, context.DeadlineExceeded)
 				}
 			}
 			return nil
 		}
-		if len(queue) == 0 {
-			queue, later = later, nil
-		}
-		next := queue[0]
 		queue = queue[1:]
 		if seen[next.id] != next.must { // by an import statement it was read before
 			continue
@@ -132,6 +138,9 @@ func (a *analysis) walk(ctx context.Context, where files, main module) error {
 			case !again && len(seen) >= a.limits.modules:
 				a.note("%s: %q was not looked into: the script has more than %d modules", from, imp.specifier, a.limits.modules)
 				return nil
+			case isRemote(m.id):
+				seen[m.id] = m.must
+				remote = append(remote, m)
 			case m.must:
 				seen[m.id] = true
 				queue = append(queue, m)
