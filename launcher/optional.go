@@ -37,7 +37,7 @@ func Without(needs k6x.List, optional []string, print func(detail bool, text str
 		switch {
 		case err == nil:
 			list = more
-		case !k6x.KindOf(err).Lasting():
+		case k6x.Interrupted(err):
 			return err
 		default:
 			text, rest, _ := strings.Cut(reason(err), "\n")

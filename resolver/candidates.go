@@ -45,21 +45,37 @@ func (r *Resolver) candidates(ctx context.Context, t *target) error {
 // maxCommits bounds the commits of one module that a registry lists and that are looked up.
 const maxCommits = 4
 
-// resolveCommits puts the versions that commits have in the place of those of the form v0.0.0+COMMIT, which a registry may list.
+// resolveCommits puts the versions that commits have in the place of those of the form v0.0.0+COMMIT, which a registry may list. They are the
+// lowest of all: where there is a release, none is looked up. A commit that is not there is left out if there is another one.
 func (r *Resolver) resolveCommits(ctx context.Context, t *target) error {
 	i := slices.IndexFunc(t.versions, func(v string) bool { return commitHash(v) != "" })
 	if i < 0 {
 		return nil
 	}
-	t.versions = slices.Clone(t.versions[:min(len(t.versions), i+maxCommits)]) // they are the lowest of all
-	for i, v := range t.versions {
-		if hash := commitHash(v); hash != "" {
-			version, err := r.mods.proxy.Commit(ctx, t.path, hash)
-			if err != nil {
-				return unavailable(t.label()+" at commit "+hash, err)
-			}
-			t.versions[i] = version
+	if i > 0 {
+		t.versions = t.versions[:i]
+		return nil
+	}
+	var found []string
+	var failed error
+	for _, v := range t.versions[:min(len(t.versions), maxCommits)] {
+		hash := commitHash(v)
+		if hash == "" {
+			found = append(found, v)
+			continue
 		}
+		version, err := r.mods.proxy.Commit(ctx, t.path, hash)
+		if err == nil {
+			found = append(found, version)
+			continue
+		}
+		failed = unavailable(t.label()+" at commit "+hash, err)
+		if !gomod.Definite(err) {
+			return failed
+		}
+	}
+	if t.versions = found; len(found) == 0 {
+		return failed
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"k6x/internal/disk"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"k6x/builder"
 	"k6x/cache/dir"
+	"k6x/internal/disk"
 	"k6x/service"
 )
 

@@ -3,7 +3,6 @@ package dir
 import (
 	"context"
 	"errors"
-	"k6x/internal/disk"
 	"os"
 	"runtime"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"k6x/cache"
 	"k6x/cache/cachetest"
+	"k6x/internal/disk"
 )
 
 func write(t *testing.T, name, text string) {
