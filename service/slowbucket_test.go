@@ -73,12 +73,12 @@ func behindSlowBucket(t *testing.T) (url string, whole []byte, lookup chan struc
 		t.Cleanup(func() { _ = store.Close() })
 		return store
 	}
-	serve := func(store cache.Store, build func(builder.Builder) builder.Builder) *httptest.Server {
-		server, _ := newServer(t, parts{config: service.Config{Store: store, MaxWait: 100 * time.Millisecond}, builder: build})
+	serve := func(store cache.Store, wait time.Duration, build func(builder.Builder) builder.Builder) *httptest.Server {
+		server, _ := newServer(t, parts{config: service.Config{Store: store, MaxWait: wait}, builder: build})
 		return server
 	}
 	filled := tier.New(near(), far, nil)
-	maker := serve(filled, func(builder.Builder) builder.Builder { return builder.Keep(lines{}, filled, nil) })
+	maker := serve(filled, 0, func(builder.Builder) builder.Builder { return builder.Keep(lines{}, filled, nil) })
 	for { // until the registry is read, and it is built
 		resp, body := do(t, "GET", maker.URL+helloPath)
 		if resp.StatusCode == http.StatusOK {
@@ -88,7 +88,7 @@ func behindSlowBucket(t *testing.T) (url string, whole []byte, lookup chan struc
 	}
 	lookup, more = make(chan struct{}), make(chan int)
 	slow := tier.New(near(), &slowBucket{far, lookup, more}, nil)
-	return serve(slow, failing(k6x.Errorf(k6x.Internal, "nothing is to be built"))).URL, whole, lookup, more
+	return serve(slow, 100*time.Millisecond, failing(k6x.Errorf(k6x.Internal, "nothing is to be built"))).URL, whole, lookup, more
 }
 
 func TestWhatComesFromASlowBucketIsSentAsItArrives(t *testing.T) {

@@ -38,6 +38,7 @@ func newStream(w *response, r *http.Request) *stream {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold it back
 	w.WriteHeader(http.StatusOK)
+	_ = s.flush() // a client that has the header knows that it is heard; one that is gone is noticed at the next write
 	return s
 }
 

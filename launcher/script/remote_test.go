@@ -39,8 +39,7 @@ func site(t *testing.T, pages map[string]string) *httptest.Server {
 
 func analyzeAt(t *testing.T, server *httptest.Server, in Input, bounds limits) string {
 	t.Helper()
-	in.HTTP = server.Client()
-	in.HTTP.CheckRedirect = web.NewClient(nil).CheckRedirect
+	in.HTTP = &http.Client{Transport: server.Client().Transport, CheckRedirect: web.NewClient(nil).CheckRedirect}
 	report, err := analyze(t.Context(), in, bounds)
 	return strings.ReplaceAll(strings.ReplaceAll(render(t, report, err), server.URL, "$URL"), strings.TrimPrefix(server.URL, "https://"), "$HOST")
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"k6x"
 	"k6x/builder/native"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
@@ -61,7 +62,7 @@ func OpenTools(ctx context.Context, cfg ToolsConfig) (*Tools, error) {
 	}
 	for _, kv := range cfg.Env {
 		if !strings.Contains(kv, "=") {
-			return nil, cli.Usage(fmt.Errorf("%q, for the environment of the go command, is not KEY=VALUE", kv))
+			return nil, cli.Usage(k6x.Errorf(k6x.Invalid, "%q, for the environment of the go command, is not KEY=VALUE", kv))
 		}
 	}
 	var err error
