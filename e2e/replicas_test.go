@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A hundred clients, spread over two services with one bucket, ask for each of three
@@ -147,7 +148,15 @@ func TestConnectionsToTheBucketBreakInAnUpload(t *testing.T) {
 		if !bucket.wasCut() {
 			t.Fatal("nothing was cut")
 		}
-		wholeOrUnavailable(t, bucket, up, two)
+		// What cannot be uploaded is sent all the same, not to be cached, and uploaded once the bucket is there again.
+		bucket.cutAfter(up, inTheMiddle, true)
+		if a := get(t, two); a.status != http.StatusOK || a.header.Get("Cache-Control") != "no-store" || !bucket.wasCut() {
+			t.Errorf("cut for good: %d, %v\n%s", a.status, a.header, a.text())
+		}
+		bucket.mend()
+		for get(t, two).header.Get("Cache-Control") == "no-store" {
+			<-time.After(time.Second)
+		}
 		// What is in the bucket is whole, too.
 		other := replica(t, endpoint)
 		if up, down := fetch(t, two), fetch(t, other.url+host+"k6@v1.8.1,k6/x/two@v0.2.0"); up.digest() != down.digest() || other.metric(t, "k6x_builds_total") != 0 {
@@ -171,7 +180,7 @@ func TestConnectionsToTheBucketBreakInADownload(t *testing.T) {
 		if got := fetch(t, once.url+host+list); got.digest() != want.digest() || !bucket.wasCut() {
 			t.Errorf("%s, want %s; cut: %v", got.digest(), want.digest(), bucket.wasCut())
 		}
-		if got := wholeOrUnavailable(t, bucket, down, forGood.url+host+list); got.digest() != want.digest() {
+		if got := wholeOrUnavailable(t, bucket, forGood.url+host+list); got.digest() != want.digest() {
 			t.Errorf("%s, want %s", got.digest(), want.digest())
 		}
 		for _, s := range []*k6x{once, forGood} {
@@ -182,17 +191,17 @@ func TestConnectionsToTheBucketBreakInADownload(t *testing.T) {
 	})
 }
 
-// wholeOrUnavailable asks for a binary while the wire is cut for good in the middle of it,
+// wholeOrUnavailable asks for a binary while the wire is cut for good in the middle of it as it comes down,
 // which has to be told, and then again.
-func wholeOrUnavailable(t *testing.T, bucket *wire, way direction, url string) (whole answer) {
+func wholeOrUnavailable(t *testing.T, bucket *wire, url string) (whole answer) {
 	t.Helper()
-	bucket.cutAfter(way, inTheMiddle, true)
+	bucket.cutAfter(down, inTheMiddle, true)
 	a, err := try(t.Context(), http.MethodGet, url)
 	if !bucket.wasCut() {
 		t.Fatal("nothing was cut")
 	}
 	switch { // what is sent as it arrives is cut short, so that no client takes it for the whole
-	case err != nil && (way != down || a.status != http.StatusOK):
+	case err != nil && a.status != http.StatusOK:
 		t.Errorf("cut for good: %v after %d", err, a.status)
 	case err == nil && (a.status != http.StatusServiceUnavailable || a.header.Get("Cache-Control") != "no-store" || a.header.Get("Etag") != "" ||
 		strings.Contains(a.text(), accessKey) || strings.Contains(a.text(), bucket.listener.Addr().String())):
