@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"strings"
@@ -145,6 +146,27 @@ func (h *History) Append(ctx context.Context, e Entry) error {
 	return h.catchUp(ctx)
 }
 
+// AppendUnless is Append unless found reports that the view, which then has all that comes before the entry, has something like it already.
+// It returns whether it appended.
+func (h *History) AppendUnless(ctx context.Context, e Entry, found func() bool) (bool, error) {
+	for range 1000 { // entries that others append meanwhile
+		if err := h.catchUp(ctx); err != nil {
+			return false, err
+		}
+		last := h.last()
+		if found() {
+			return false, nil
+		}
+		switch _, err := h.journal.AppendBehind(ctx, last, e); {
+		case err == nil:
+			return true, h.catchUp(ctx)
+		case !errors.Is(err, fs.ErrExist):
+			return false, err
+		}
+	}
+	return false, k6x.Errorf(k6x.Unavailable, "too many services write to the history at once")
+}
+
 // Result returns the result of an attempt; nil if it is not known.
 func (h *History) Result(id string) *Result {
 	h.mu.RLock()
@@ -157,6 +179,19 @@ func (h *History) Seen(module, version string) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.seen[module+"@"+version]
+}
+
+// LastAttempt returns the result of the last attempt with one version of k6, or of an extension alone with k6, for a platform; nil if there is none.
+func (h *History) LastAttempt(name, version, platform string) *Result {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.results) {
+		m := n.Result.Modules
+		if n.Result.Platform == platform && len(m) > 0 && m[len(m)-1] == (Module{name, version}) && (len(m) == 1 || len(m) == 2 && name != k6x.K6) {
+			return n.Result
+		}
+	}
+	return nil
 }
 
 // Filter says which results are wanted. Zero values mean all.

@@ -229,3 +229,38 @@ func TestMatrix(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestAppendUnless(t *testing.T) {
+	b := &mem.Bucket{}
+	one, other := open(t, b, 100), open(t, b, 100)
+	e := Entry{Type: Version, Module: "example.com/one", Name: "k6/x/one", Version: "v0.1.0"}
+	for i, h := range []*History{one, other, one} {
+		appended, err := h.AppendUnless(t.Context(), e, func() bool { return h.Seen(e.Module, e.Version) })
+		if err != nil || appended != (i == 0) {
+			t.Errorf("%d: got %v, %v", i, appended, err)
+		}
+	}
+}
+
+func TestLastAttempt(t *testing.T) {
+	h := open(t, &mem.Bucket{}, 100)
+	k6, one, two := Module{"k6", "v1.8.1"}, Module{"k6/x/one", "v0.1.0"}, Module{"k6/x/two", "v0.1.0"}
+	for i, modules := range [][]Module{{k6}, {k6, one}, {{"k6", "v1.9.0"}, one}, {k6, one, two}} {
+		r := &Result{ID: fmt.Sprint(i), Platform: "linux/amd64", Outcome: Built, Modules: modules}
+		if err := h.Append(t.Context(), Entry{Type: Build, Result: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for m, want := range map[Module]string{k6: "0", one: "2", two: ""} {
+		got := ""
+		if r := h.LastAttempt(m.Name, m.Version, "linux/amd64"); r != nil {
+			got = r.ID
+		}
+		if got != want {
+			t.Errorf("%v: got %q, want %q", m, got, want)
+		}
+	}
+	if r := h.LastAttempt("k6", "v1.8.1", "linux/arm64"); r != nil {
+		t.Errorf("of another platform: %+v", r)
+	}
+}

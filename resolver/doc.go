@@ -14,5 +14,6 @@
 // The files: source.go and sourceurl.go read registries, a file or a URL, again and again; registry.go and entry.go parse
 // them, overlay.go and filter.go make the index, policy.go says what of it may be had. resolve.go tries the major versions of
 // k6: candidates.go finds the versions that may be chosen, solve.go chooses, and conflict.go explains why there is
-// no choice. modules.go has what the module proxy says (versions.go, modfiles.go, needs.go), which fetched.go keeps.
+// no choice. names.go and published.go say which extensions, and which versions of all, there are. modules.go has what the module proxy
+// says (versions.go, modfiles.go, needs.go), which fetched.go keeps.
 package resolver

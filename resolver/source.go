@@ -169,6 +169,13 @@ func (s *source) document() *document {
 	return s.doc
 }
 
+// failed returns the error of the last try; nil if it went well.
+func (s *source) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
 func (s *source) status() SourceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()

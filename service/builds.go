@@ -168,13 +168,7 @@ func (s *Service) startBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !s.builds(platform) {
-		return k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
-	}
-	if err := s.cfg.Resolver.Permit(list); err != nil {
-		return err
-	}
-	want, err := s.resolveBound(r.Context(), platform, list, anyMajor)
+	want, err := s.permitted(r.Context(), platform, list)
 	if err != nil {
 		return err
 	}
@@ -197,10 +191,7 @@ func (s *Service) retryBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Resolver.Permit(list); err != nil {
-		return err
-	}
-	want, err := s.resolveBound(r.Context(), platform, list, anyMajor)
+	want, err := s.permitted(r.Context(), platform, list)
 	if err != nil {
 		return err
 	}

@@ -100,14 +100,38 @@ func (s *Service) Preload(ctx context.Context, targets []Target) {
 	}
 }
 
+// Wish builds a target that is not stored, in the [builder.Background], and does not pin it. It returns whether the target could be resolved, so
+// that an error is that of a build.
+func (s *Service) Wish(ctx context.Context, target Target) (resolved bool, err error) {
+	want, err := s.permitted(ctx, target.Platform, target.List)
+	if err != nil {
+		if s.transient(k6x.KindOf(err)) {
+			err = k6x.Errorf(k6x.Unavailable, "%w", err)
+		}
+		return false, err
+	}
+	if want.bound {
+		if _, err := s.cfg.Store.Record(ctx, want.recipe.Key()); err == nil {
+			return true, nil
+		}
+	}
+	_, err = s.ensure(ctx, want, builder.Job{Client: "watch", Priority: builder.Background}, nil)
+	return true, err
+}
+
+// permitted resolves a list that the service's rules let pass.
+func (s *Service) permitted(ctx context.Context, platform k6x.Platform, list k6x.List) (resolved, error) {
+	if !s.builds(platform) {
+		return resolved{}, k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
+	}
+	if err := s.cfg.Resolver.Permit(list); err != nil {
+		return resolved{}, err
+	}
+	return s.resolveBound(ctx, platform, list, anyMajor)
+}
+
 func (s *Service) preload(ctx context.Context, target Target) error {
-	if !s.builds(target.Platform) {
-		return k6x.UnknownPlatform(target.Platform.String(), s.cfg.Platforms...)
-	}
-	if err := s.cfg.Resolver.Permit(target.List); err != nil {
-		return err
-	}
-	want, err := s.resolveBound(ctx, target.Platform, target.List, anyMajor)
+	want, err := s.permitted(ctx, target.Platform, target.List)
 	if err != nil {
 		return err
 	}

@@ -161,6 +161,35 @@ func (j *Journal) Bounds() (first, last int64) {
 // Errors:
 //   - [k6x.Unavailable]: the bucket does not answer, or too many services append at once
 func (j *Journal) Append(ctx context.Context, data any) (Entry, error) {
+	j.appending.Lock()
+	defer j.appending.Unlock()
+	for range 1000 { // entries that others append meanwhile
+		if err := j.catchUp(ctx); err != nil {
+			return Entry{}, err
+		}
+		_, last := j.Bounds()
+		if e, err := j.appendBehind(ctx, last, data); !errors.Is(err, fs.ErrExist) {
+			return e, err
+		}
+	}
+	return Entry{}, k6x.Errorf(k6x.Unavailable, "too many services write to the journal at once")
+}
+
+// AppendBehind writes an entry behind number last, and returns it: so it is known what all entries in front of it are.
+//
+// Errors:
+//   - fs.ErrExist: there is one behind that number already
+//   - [k6x.Unavailable]: the bucket does not answer
+func (j *Journal) AppendBehind(ctx context.Context, last int64, data any) (Entry, error) {
+	j.appending.Lock()
+	defer j.appending.Unlock()
+	return j.appendBehind(ctx, last, data)
+}
+
+func (j *Journal) appendBehind(ctx context.Context, last int64, data any) (Entry, error) {
+	if _, known := j.Bounds(); last < known {
+		return Entry{}, fs.ErrExist
+	}
 	raw, err := json.Marshal(data)
 	if err != nil {
 		return Entry{}, err
@@ -168,24 +197,16 @@ func (j *Journal) Append(ctx context.Context, data any) (Entry, error) {
 	if len(raw) > maxEntry {
 		return Entry{}, fmt.Errorf("an entry of %d bytes is longer than %d", len(raw), maxEntry)
 	}
-	j.appending.Lock()
-	defer j.appending.Unlock()
-	e := Entry{ID: rand.Text(), Data: raw}
-	for range 1000 { // entries that others append meanwhile
-		if err := j.catchUp(ctx); err != nil {
-			return Entry{}, err
-		}
-		_, last := j.Bounds()
-		e.Number, e.Time = last+1, j.cfg.Clock().UTC()
-		switch err := j.write(ctx, e); {
-		case err == nil:
-			j.keep(e)
-			return e, nil
-		case !errors.Is(err, fs.ErrExist) && !errors.Is(err, blob.ErrContended):
-			return Entry{}, fault("the journal cannot be written", err)
-		}
+	e := Entry{Number: last + 1, Time: j.cfg.Clock().UTC(), ID: rand.Text(), Data: raw}
+	switch err := j.write(ctx, e); {
+	case err == nil:
+		j.keep(e)
+		return e, nil
+	case errors.Is(err, fs.ErrExist), errors.Is(err, blob.ErrContended):
+		return Entry{}, fs.ErrExist
+	default:
+		return Entry{}, fault("the journal cannot be written", err)
 	}
-	return Entry{}, k6x.Errorf(k6x.Unavailable, "too many services write to the journal at once")
 }
 
 // write writes an entry if there is none of its number.
@@ -310,6 +331,25 @@ func (j *Journal) Read(ctx context.Context, since int64, limit int) ([]Entry, er
 		entries = append(entries, e)
 	}
 	return entries, nil
+}
+
+// Last returns the last entry; the zero value if there is none.
+//
+// Errors:
+//   - [k6x.Unavailable]: the bucket does not answer
+func (j *Journal) Last(ctx context.Context) (Entry, error) {
+	if err := j.catchUp(ctx); err != nil {
+		return Entry{}, err
+	}
+	_, last := j.Bounds()
+	if last == 0 {
+		return Entry{}, nil
+	}
+	e, err := j.entry(ctx, last)
+	if err != nil {
+		return Entry{}, fault("the journal cannot be read", err)
+	}
+	return e, nil
 }
 
 // entry returns an entry from memory, its segment, or its own blob.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -337,4 +338,29 @@ func count(t *testing.T, b blob.Bucket, kind string) (n int) {
 		n++
 	}
 	return n
+}
+
+func TestOneOfSeveralAppendsBehindANumber(t *testing.T) {
+	b := &mem.Bucket{}
+	one, other := New(Config{Bucket: b}), New(Config{Bucket: b})
+	if e, err := one.Last(t.Context()); err != nil || e.Number != 0 {
+		t.Errorf("of an empty journal: %+v, %v", e, err)
+	}
+	if e, err := one.AppendBehind(t.Context(), 0, "a"); err != nil || e.Number != 1 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	for _, last := range []int64{0, 0} { // other does not know of it, and then does
+		if _, err := other.AppendBehind(t.Context(), last, "b"); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("behind %d: got %v", last, err)
+		}
+		if e, err := other.Last(t.Context()); err != nil || e.Number != 1 || string(e.Data) != `"a"` {
+			t.Errorf("got %+v, %v", e, err)
+		}
+	}
+	if e, err := other.AppendBehind(t.Context(), 1, "b"); err != nil || e.Number != 2 {
+		t.Errorf("got %+v, %v", e, err)
+	}
+	if e, err := one.Last(t.Context()); err != nil || string(e.Data) != `"b"` {
+		t.Errorf("got %+v, %v", e, err)
+	}
 }

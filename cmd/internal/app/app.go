@@ -27,6 +27,7 @@ import (
 	"k6x/event"
 	"k6x/resolver"
 	"k6x/service"
+	"k6x/watch"
 )
 
 // App is the service with all it is made of.
@@ -40,8 +41,10 @@ type App struct {
 	store     *binaries
 	logs      *cache.Logs
 	events    event.Stream // of builds
-	journal   *journal.Journal
+	entries   blob.Bucket  // of journals
+	journals  []*journal.Journal
 	builds    service.Builds // the zero value if the process ends after one build
+	watcher   *watch.Watcher // nil: nothing is watched
 	limit     *builder.Limit
 	dedup     *builder.Dedup
 	Service   *service.Service
@@ -76,7 +79,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		return nil, err
 	}
 	a.assemble(cfg)
-	return a, nil
+	return a, a.openWatcher(cfg.Platforms)
 }
 
 // validate returns the part of the service's configuration that the options say by themselves.
@@ -216,6 +219,9 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.Service.Compress(ctx) })
 	a.work.Go(func() { a.builds.History.Run(ctx) })
 	a.work.Go(func() { a.builds.Recorder.Run(ctx) })
+	if a.watcher != nil {
+		a.work.Go(func() { a.watcher.Run(ctx) })
+	}
 }
 
 const (

@@ -2,6 +2,7 @@ package app
 
 import (
 	"path/filepath"
+	"time"
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/dir"
@@ -26,10 +27,17 @@ func (a *App) openHistory() error {
 	if err != nil {
 		return err
 	}
-	a.journal = journal.New(journal.Config{Bucket: entries, Prefix: "history/", Keep: a.options.NewsKeep, Logger: a.logger})
-	h := history.New(a.journal, maxResults, a.logger)
+	a.entries = entries
+	h := history.New(a.openJournal("history/", a.options.NewsKeep), maxResults, a.logger)
 	a.builds = service.Builds{History: h, Recorder: history.NewRecorder(h, pending, a.logger), Events: &a.events, Public: a.options.PublicHistory}
 	return nil
+}
+
+// openJournal opens a journal beside the history; keep is 0 for ever.
+func (a *App) openJournal(prefix string, keep time.Duration) *journal.Journal {
+	j := journal.New(journal.Config{Bucket: a.entries, Prefix: prefix, Keep: keep, Logger: a.logger})
+	a.journals = append(a.journals, j)
+	return j
 }
 
 // record is the sink of the results of builds.

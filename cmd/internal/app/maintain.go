@@ -27,8 +27,10 @@ func (a *App) maintain(ctx context.Context) {
 		case <-trim.C:
 			a.Trim(ctx)
 			a.trimStore(ctx)
-			if err := a.journal.Maintain(ctx); err != nil && ctx.Err() == nil {
-				a.logger.Warn("the history was not compacted", "error", err)
+			for _, j := range a.journals {
+				if err := j.Maintain(ctx); err != nil && ctx.Err() == nil {
+					a.logger.Warn("the history was not compacted", "error", err)
+				}
 			}
 		case <-upload.C:
 			a.upload(ctx)

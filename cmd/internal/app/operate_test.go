@@ -2,6 +2,7 @@ package app
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -50,11 +51,13 @@ func (l *log) String() string {
 // run runs a service until the test ends.
 func run(t *testing.T, o Options) (base string, logged *log) {
 	t.Helper()
-	o.Addr, o.CacheDir, o.MaxBuilds, o.ShutdownTimeout = "127.0.0.1:0", t.TempDir(), 1, 5*time.Second
+	o.Addr, o.CacheDir, o.MaxBuilds, o.ShutdownTimeout = "127.0.0.1:0", cmp.Or(o.CacheDir, t.TempDir()), 1, 5*time.Second
 	if o.Registries == nil {
 		o.Registries = []string{"../../../testdata/registry.json"}
 	}
-	o.Env = []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"}
+	if o.Env == nil {
+		o.Env = []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"}
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	logged = &log{}
 	logger, err := cli.Logger(logged, slog.LevelInfo, "json")

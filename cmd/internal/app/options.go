@@ -45,6 +45,7 @@ type Options struct {
 	BuildMaxAge       time.Duration
 	NewsKeep          time.Duration // of the history; 0: for ever
 	PublicHistory     bool
+	Watch             WatchOptions
 	AuthTokenFile     string   // "": no token is needed
 	Compress          []string // content codings, as service.Codings names them
 	Cgo               bool     // build extensions that need a C compiler
