@@ -81,6 +81,7 @@ type Error struct {
 	Hint       string        `json:"hint,omitempty"`        // what to do about it; may be empty
 	Output     string        `json:"output,omitempty"`      // the whole output of a failed build; may be empty
 	RetryAfter time.Duration `json:"retry_after,omitempty"` // when to try again; 0 if unknown, negative if that does not help
+	Build      string        `json:"build,omitempty"`       // id of the build at a service that ended so; may be empty
 	Limit      Limit         `json:"limit,omitzero"`        // the bound that a build ran into; the zero value: none
 	Err        error         `json:"-"`                     // the cause; may be nil
 }

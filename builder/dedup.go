@@ -71,6 +71,7 @@ type flight struct {
 
 type failure struct {
 	err   *k6x.Error
+	build string // its id
 	until time.Time
 }
 
@@ -123,7 +124,7 @@ func (d *Dedup) Join(ctx context.Context, job Job) (id string, wait func(context
 		defer d.leave(f)
 		select {
 		case <-f.done:
-			return f.artifact, own(f.err)
+			return f.artifact, own(f.err, f.job.ID)
 		case <-ctx.Done():
 			return k6x.Artifact{}, ctx.Err()
 		}
@@ -170,7 +171,7 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 	if f == nil {
 		if past, ok := d.failures.Get(key.key); ok && !key.rebuild {
 			if time.Now().Before(past.until) {
-				return nil, own(past.err)
+				return nil, own(past.err, past.build)
 			}
 			d.failures.Remove(key.key)
 		}
@@ -236,7 +237,7 @@ func (d *Dedup) fly(ctx context.Context, f *flight) {
 		f.idle = nil
 	}
 	if e, ok := errors.AsType[*k6x.Error](f.err); ok && e.Kind.Lasting() && !f.rebuild {
-		d.failures.Add(f.key, failure{err: e, until: time.Now().Add(d.cfg.FailureLife)})
+		d.failures.Add(f.key, failure{err: e, build: f.job.ID, until: time.Now().Add(d.cfg.FailureLife)})
 	}
 	close(f.done)
 	if d.closed && len(d.running) == 0 {
@@ -264,10 +265,11 @@ func safely(build func() (k6x.Artifact, error)) (artifact k6x.Artifact, err erro
 	return build()
 }
 
-// own returns a copy of err for one caller, which may add to its words.
-func own(err error) error {
+// own returns a copy of the err of a build for one caller, which may add to its words.
+func own(err error, build string) error {
 	if e, ok := err.(*k6x.Error); ok {
 		clone := *e
+		clone.Build = build
 		return &clone
 	}
 	return err

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+
 	"k6x"
 )
 
@@ -23,6 +25,7 @@ type problem struct {
 	Kind   string `json:"kind"`
 	Hint   string `json:"hint"`
 	Log    string `json:"log"`
+	Build  string `json:"build"`
 }
 
 // kinds are those of errors by their status, for an answer that names no kind.
@@ -67,6 +70,9 @@ func refused(resp *http.Response) error {
 		e.Message = host + " answers " + k6x.Printable(resp.Status)
 	} else if !known || resp.StatusCode >= http.StatusInternalServerError {
 		e.Message = host + ": " + e.Message
+	}
+	if uuid.Validate(p.Build) == nil {
+		e.Build = p.Build
 	}
 	if p.Log != "" {
 		e.Hint = strings.TrimSpace(e.Hint + "\nThe whole log is at " + clip(p.Log))

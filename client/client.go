@@ -5,11 +5,13 @@
 //	                                            ├─ 307 ─► the same, while it is built; /progress meanwhile
 //	                                            └─ 307 ─► a bucket; the digest by a HEAD
 //
+// It also asks what came of builds, follows their logs and the news, and has builds made again.
+//
 // Whatever a service says is checked before it is used or shown.
 //
 //	client.go    Client, events      retry.go  tries and pauses     request.go   one request, redirects
 //	fetch.go     Resolve, Fetch      wait.go   while it builds      download.go  bytes, resumed and verified
-//	answer.go    errors, digests     url.go    URLs of binaries
+//	answer.go    errors, digests     url.go    URLs of binaries     builds.go    what came of builds, logs, news
 package client
 
 import (

@@ -226,7 +226,7 @@ func (d *download) expect(ctx context.Context, resp *http.Response) error {
 		}
 		if d.binary.List == nil || d.binary.Digest == "" || resp.ContentLength == 0 {
 			d.binary.Digest = ""
-			return notAService(resp)
+			return notAService(resp.Request.URL.Host)
 		}
 	}
 	if resp.Header.Get("Repr-Digest") != "" && digest != d.binary.Digest {
@@ -240,7 +240,7 @@ func (d *download) expect(ctx context.Context, resp *http.Response) error {
 func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, error) {
 	resp, err := follow(canonical, func(u *url.URL) (*http.Response, error) {
 		if u.Host != canonical.Host || u.Scheme != canonical.Scheme { // only the service is believed
-			return nil, notAService(&http.Response{Request: &http.Request{URL: canonical}})
+			return nil, notAService(canonical.Host)
 		}
 		return c.once(ctx, http.MethodHead, u, nil)
 	})

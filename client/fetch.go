@@ -34,7 +34,7 @@ func (c *Client) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode == http.StatusOK {
-			return notAService(resp)
+			return notAService(resp.Request.URL.Host)
 		}
 		return refused(resp)
 	})
@@ -91,8 +91,8 @@ func (d *download) request(ctx context.Context, u *url.URL, header http.Header) 
 }
 
 // notAService is the error for an answer that is not one of a builder service.
-func notAService(resp *http.Response) error {
-	return k6x.Errorf(k6x.Unavailable, "%s does not answer as a builder service does", resp.Request.URL.Host).
+func notAService(host string) error {
+	return k6x.Errorf(k6x.Unavailable, "%s does not answer as a builder service does", host).
 		WithHint("Is the URL of the service right?")
 }
 

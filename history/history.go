@@ -199,6 +199,7 @@ type Filter struct {
 	Extension string // as a list names it
 	Version   string // of the extension; without one: of any module
 	K6        string // version
+	Path      string // canonical
 	Platform  string
 	Outcome   Outcome
 	Since     time.Time // begun then or later
@@ -210,6 +211,7 @@ type Filter struct {
 func (f Filter) Matches(r *Result) bool {
 	switch {
 	case f.Platform != "" && r.Platform != f.Platform,
+		f.Path != "" && r.Path != f.Path,
 		f.Outcome != "" && r.Outcome != f.Outcome,
 		r.Begun.Before(f.Since),
 		f.K6 != "" && !slices.ContainsFunc(r.Modules, func(m Module) bool { return m.Name == k6x.K6 && m.Version == f.K6 }):

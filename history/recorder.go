@@ -71,13 +71,13 @@ func (r *Result) clone() *Result {
 	return &c
 }
 
-// Running returns the attempts under way, the newest first.
+// Running returns the attempts that are not in the history yet, as they are under way or ended just now, the newest first.
 func (r *Recorder) Running() []*Result {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var results []*Result
-	for _, result := range r.running {
-		if result.Outcome == Running {
+	for id, result := range r.running {
+		if r.history.Result(id) == nil {
 			results = append(results, result.clone())
 		}
 	}

@@ -265,7 +265,9 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 		return false, failed
 	}
 	last := k6x.AsError(failed)
-	return false, k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
+	none := k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
+	none.Build = last.Build
+	return false, none
 }
 
 // reason returns the message of an error, with the cause of one that is a fault of this machine, which the user

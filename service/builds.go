@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,7 @@ func (s *Service) changing(h handler) handler {
 
 // buildList is the body of /builds.
 type buildList struct {
-	Running []*history.Result  `json:"running,omitempty"` // on the first page
+	Running []*history.Result  `json:"running,omitempty"` // on the first page, and those that ended just now
 	Builds  []history.Numbered `json:"builds"`
 	Cursor  string             `json:"cursor,omitempty"` // for the next page; "": there is none
 }
@@ -85,7 +86,7 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 		return err
 	}
 	var body buildList
-	if f.Before == 0 && (f.Outcome == "" || f.Outcome == history.Running) {
+	if f.Before == 0 {
 		for _, running := range s.cfg.Builds.Recorder.Running() {
 			if f.Matches(running) {
 				body.Running = append(body.Running, running)
@@ -96,6 +97,9 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 	if body.Builds = results; results == nil {
 		body.Builds = []history.Numbered{}
 	}
+	body.Running = slices.DeleteFunc(body.Running, func(running *history.Result) bool { // that came into the history since
+		return slices.ContainsFunc(results, func(n history.Numbered) bool { return n.Result.ID == running.ID })
+	})
 	if next > 0 {
 		body.Cursor = strconv.FormatInt(next, 36)
 	}
@@ -110,7 +114,8 @@ func parseFilter(r *http.Request) (f history.Filter, err error) {
 	wrong := func(name, want string) error {
 		return k6x.Errorf(k6x.Invalid, "%s=%q is not %s", name, k6x.Clip(q.Get(name)), want)
 	}
-	f = history.Filter{Extension: q.Get("extension"), Version: q.Get("version"), K6: q.Get("k6"), Platform: q.Get("platform"), Outcome: history.Outcome(q.Get("outcome"))}
+	f = history.Filter{Extension: q.Get("extension"), Version: q.Get("version"), K6: q.Get("k6"), Path: q.Get("path"), Platform: q.Get("platform"),
+		Outcome: history.Outcome(q.Get("outcome"))}
 	if f.Outcome != "" && !f.Outcome.Valid() {
 		return f, wrong("outcome", "running, built, failed, differs or aborted")
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"k6x/builder"
 	"k6x/cache/blob/mem"
@@ -177,8 +180,17 @@ func TestAFailureIsRememberedAndTriedAgain(t *testing.T) {
 
 func TestAnswersThatAreNotCacheableNameTheBuild(t *testing.T) {
 	server := newHistoryServer(t, &mem.Bucket{}, parts{})
-	if resp, _ := do(t, http.MethodGet, server.URL+brokenPath); resp.Header.Get("K6x-Build") == "" {
-		t.Errorf("%d without the id of the build", resp.StatusCode)
+	var ids []string // of one build, as the second answer is that of the failure which is remembered
+	for accept, form := range map[string]string{"text/plain": "\nBuild: %s\n", "application/problem+json": `"build": "%s"`} {
+		resp, body := do(t, http.MethodGet, server.URL+brokenPath, "Accept: "+accept)
+		id := resp.Header.Get("K6x-Build")
+		if ids = append(ids, id); uuid.Validate(id) != nil || id != ids[0] || !strings.Contains(string(body), fmt.Sprintf(form, id)) {
+			t.Errorf("%s: build %q, %s", accept, id, body)
+		}
+	}
+	resp, body := send(t, http.MethodPost, server.URL+"/build", strings.NewReader(`{"k6": "v1.1.0", "dependencies": [{"name": "k6/x/broken"}], "platform": "linux/amd64"}`))
+	if resp.Header.Get("K6x-Build") != ids[0] || !strings.Contains(string(body), "does not compile") || strings.Contains(string(body), ids[0]) {
+		t.Errorf("POST /build: build %q, %s", resp.Header.Get("K6x-Build"), body)
 	}
 	for range 2 {
 		if resp, _ := do(t, http.MethodGet, server.URL+helloPath); resp.StatusCode != http.StatusOK || resp.Header.Get("K6x-Build") != "" {

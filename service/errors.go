@@ -50,7 +50,8 @@ type problem struct {
 	Detail string `json:"detail"`
 	Kind   string `json:"kind"`
 	Hint   string `json:"hint,omitempty"`
-	Log    string `json:"log,omitempty"` // URL of the whole log of a failed build
+	Log    string `json:"log,omitempty"`   // URL of the whole log of a failed build
+	Build  string `json:"build,omitempty"` // id of the one that failed
 	ID     string `json:"request_id"`
 
 	kind      k6x.Kind
@@ -65,6 +66,9 @@ func (s *Service) fail(w *response, r *http.Request, err error) {
 // problem is what the client of r gets to know of err.
 func (s *Service) problem(w *response, r *http.Request, err error) problem {
 	p := s.front.problem(w, r, err)
+	if p.Build != "" {
+		w.joined(p.Build)
+	}
 	if logged, ok := errors.AsType[*loggedError](err); ok {
 		p.Log = s.absolute(r, logged.path)
 	}
@@ -81,7 +85,7 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 		panic(http.ErrAbortHandler) // no client is there to read an answer, and none may look like a success
 	}
 	e := k6x.AsError(err)
-	p := problem{kind: kind, Status: statuses[kind], Detail: k6x.ClipTo(e.Message, maxText), Kind: kind.String(), Hint: k6x.ClipTo(e.Hint, maxText), ID: w.id}
+	p := problem{kind: kind, Status: statuses[kind], Detail: k6x.ClipTo(e.Message, maxText), Kind: kind.String(), Hint: k6x.ClipTo(e.Hint, maxText), Build: e.Build, ID: w.id}
 	level := slog.LevelInfo
 	switch kind {
 	case k6x.Internal:
@@ -148,6 +152,9 @@ func writeProblem(w *response, r *http.Request, p problem) {
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintln(&body, p.text())
+		if p.Build != "" {
+			fmt.Fprintln(&body, "Build: "+p.Build)
+		}
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer
@@ -160,7 +167,7 @@ var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
 <pre>{{.Detail}}</pre>
 {{with .Hint}}<p>{{.}}</p>{{end}}
 {{with .Log}}<p><a href="{{.}}">The whole log</a></p>{{end}}
-<p><small>{{.Status}} · request {{.ID}}</small></p>
+<p><small>{{.Status}} · {{with .Build}}build {{.}} · {{end}}request {{.ID}}</small></p>
 `))
 
 // preferred returns the first of offers that the Accept headers give the highest

@@ -15,6 +15,7 @@ const progressPath = "/progress"
 
 // buildProgress is the body of an answer there.
 type buildProgress struct {
+	Build string `json:"build,omitempty"` // id
 	Step  string `json:"step"`            // preparing, fetching, compiling or linking
 	Done  int64  `json:"done,omitempty"`  // modules or packages
 	Total int64  `json:"total,omitempty"` // 0: not known
@@ -38,5 +39,5 @@ func (s *Service) progress(w *response, r *http.Request) error {
 		return nil
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(buildProgress{Step: max(e.Step, event.Preparing).String(), Done: e.Done, Total: e.Total})
+	return json.NewEncoder(w).Encode(buildProgress{Build: e.Job, Step: max(e.Step, event.Preparing).String(), Done: e.Done, Total: e.Total})
 }

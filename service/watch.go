@@ -136,6 +136,7 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 		}
 	}
 	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // as in newStream
 	return s.follow(r.Context(), result, 0, nil, func(_ int, e event.Event) error {
 		if e.Type != event.Output {
 			return nil

@@ -2,25 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"k6x"
-	"k6x/client"
 	"k6x/cmd/internal/cli"
 )
 
 // getOptions are the flags of k6x get.
 type getOptions struct {
-	builderOptions
-	displayOptions
-	platform string
-	binDir   string
-	output   string
-	noToken  bool // the service is not the one that the token is for
+	remoteOptions
+	binDir string
+	output string
 }
 
 func newGetCommand() *cobra.Command {
@@ -44,11 +40,10 @@ that is set, a token goes to no other service, whatever the URL says.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` of a list; a URL says it itself")
+	o.addPlatformFlag(f)
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
 	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
-	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service, for a list")
-	o.addTokenFlag(f)
+	o.remoteOptions.addFlags(f)
 	o.displayOptions.addFlags(f, "print nothing but errors")
 	return cmd
 }
@@ -64,9 +59,6 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 	if err != nil {
 		return err
 	}
-	if o.noToken {
-		service.Token = ""
-	}
 	name := o.output
 	if name == "" {
 		if name, err = programPath(o.binDir, platform); err != nil {
@@ -79,6 +71,9 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 	}
 	defer file.Discard()
 	made, err := service.Fetch(ctx, platform, list, file)
+	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Build != "" && o.named {
+		e.Build = o.service + "/builds/" + e.Build
+	}
 	if err != nil {
 		return err
 	}
@@ -93,24 +88,4 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 		fmt.Fprintf(stdout, "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
 	}
 	return nil
-}
-
-// target returns the platform and list that a URL or list names. A URL says where the service is as well.
-func (o *getOptions) target(argument string) (k6x.Platform, k6x.List, error) {
-	if service, platform, list, ok, err := client.ParseURL(argument); ok {
-		if o.service != "" && !client.SameHost(o.service, service) {
-			o.noToken = true // it is for the other service
-		}
-		o.service = service
-		return platform, list, err
-	}
-	platform, err := k6x.ParsePlatform(o.platform)
-	if err != nil {
-		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
-	}
-	if strings.Contains(argument, "://") {
-		return platform, nil, k6x.Errorf(k6x.Invalid, "%q is neither an http or https URL nor a list", argument)
-	}
-	list, err := k6x.ParseList(argument)
-	return platform, list, err
 }

@@ -49,7 +49,7 @@ func newRoot() *cobra.Command {
 	root.RunE = func(cmd *cobra.Command, args []string) error { return runK6(cmd, &o, args) }
 	o.addFlags(root.Flags())
 	root.SetHelpCommand(newHelpCommand(&o))
-	root.AddCommand(newBuildCommand(), newDepsCommand(), newGetCommand(), newPreloadCommand(), newCacheCommand(),
+	root.AddCommand(newBuildCommand(), newDepsCommand(), newGetCommand(), newBuildsCommand(), newLogCommand(), newRetryCommand(), newFollowCommand(), newPreloadCommand(), newCacheCommand(),
 		newManCommand(), newServiceCommand(), newCacheProgCommand())
 	return root
 }

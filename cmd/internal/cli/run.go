@@ -85,6 +85,9 @@ func printError(w io.Writer, program string, err error) {
 		if advice := e.Advice(); advice != "" {
 			text += "\n" + advice
 		}
+		if e.Build != "" && program == "k6x" {
+			text += "\nWhat the tools of the build printed: k6x log " + e.Build
+		}
 	}
 	fmt.Fprintln(w, k6x.Printable(text))
 }
