@@ -14,7 +14,7 @@ var allowed = map[string][]string{
 	"k6x/resolver":   {"k6x", "k6x/internal/cage", "k6x/internal/disk", "k6x/internal/egress", "k6x/internal/gomod", "k6x/internal/web"},
 	"k6x/cache":      {"k6x", "k6x/cache", "k6x/internal/disk"},
 	"k6x/buildcache": {"k6x", "k6x/buildcache", "k6x/cache", "k6x/internal/cage", "k6x/internal/disk"},
-	"k6x/event":      {"k6x"},
+	"k6x/event":      {"k6x", "k6x/event"},
 	"k6x/history":    {"k6x", "k6x/cache", "k6x/event"},
 	"k6x/builder":    {"k6x", "k6x/builder", "k6x/event", "k6x/cache", "k6x/gotool", "k6x/internal/cage", "k6x/internal/disk", "k6x/internal/egress", "k6x/internal/gomod"},
 	"k6x/client":     {"k6x"},

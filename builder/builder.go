@@ -36,6 +36,14 @@ type Engine interface {
 	Build(ctx context.Context, job Job, report event.Sink, w io.Writer) (k6x.Build, error)
 }
 
+// EngineFunc is a function that is an [Engine].
+type EngineFunc func(ctx context.Context, job Job, report event.Sink, w io.Writer) (k6x.Build, error)
+
+// Build calls f.
+func (f EngineFunc) Build(ctx context.Context, job Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+	return f(ctx, job, report, w)
+}
+
 // Builder makes sure that the binary of a recipe is kept.
 type Builder interface {
 	// Build returns the record of the job's binary, which is built if need be.

@@ -43,7 +43,7 @@ type Dedup struct {
 	next Builder
 	cfg  DedupConfig
 
-	mu       sync.Mutex // guards what is below and waiting and idle of each flight
+	mu       sync.Mutex // guards what is below and waiting, callers and idle of each flight
 	closed   bool
 	flights  map[flightKey]*flight // one that is being cancelled for want of waiters is not here
 	running  map[*flight]struct{}  // all whose build has not returned
@@ -62,6 +62,7 @@ type flight struct {
 	job     Job
 	cancel  context.CancelCauseFunc
 	waiting int
+	callers int         // that have waited
 	idle    *time.Timer // runs while no caller waits
 
 	done     chan struct{} // closed when artifact and err are set
@@ -188,6 +189,7 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 		f.job.claim.by(job.Client)
 	}
 	f.waiting++
+	f.callers++
 	if f.idle != nil {
 		f.idle.Stop()
 		f.idle = nil
@@ -224,7 +226,10 @@ func (d *Dedup) fly(ctx context.Context, f *flight) {
 	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
 		f.err = closing()
 	}
-	d.cfg.Events.Send(ended(f))
+	d.mu.Lock()
+	last := ended(f)
+	d.mu.Unlock()
+	d.cfg.Events.Send(last)
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -245,9 +250,10 @@ func (d *Dedup) fly(ctx context.Context, f *flight) {
 	}
 }
 
-// ended returns the last event of a flight.
+// ended returns the last event of a flight. The caller holds the lock.
 func ended(f *flight) event.Event {
 	e := f.job.event(event.Failed)
+	e.Requests = f.callers
 	if e.Failure = failureOf(f.err); f.err == nil || errors.Is(f.err, ErrDiffers) { // then what is kept stays
 		e.Type, e.Digest, e.Size = event.Stored, f.artifact.Digest, f.artifact.Size
 	}

@@ -56,7 +56,7 @@ func (k *kept) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 			return k6x.Artifact{}, err
 		}
 	}
-	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return k.run(ctx, job, w) }, cache.Looked)
+	return k.store.Put(ctx, job.Recipe, func(w io.Writer) (k6x.Build, error) { return Run(ctx, k.engine, job, k.events, w) }, cache.Looked)
 }
 
 // there returns an error unless the bytes under key are there, and if they are to be read, are those of the record.
@@ -74,7 +74,7 @@ func (k *kept) there(ctx context.Context, key string, read bool) error {
 // compare builds a job, and returns ErrDiffers unless that gives the bytes of that digest.
 func (k *kept) compare(ctx context.Context, job Job, digest string) error {
 	hash := sha256.New()
-	if _, err := k.run(ctx, job, hash); err != nil {
+	if _, err := Run(ctx, k.engine, job, k.events, hash); err != nil {
 		return err
 	}
 	if again := hex.EncodeToString(hash.Sum(nil)); again != digest {

@@ -12,16 +12,16 @@ import (
 
 var errPanicked = errors.New("the engine panicked")
 
-// run has the engine build a job, and sends the events of that.
-func (k *kept) run(ctx context.Context, job Job, w io.Writer) (build k6x.Build, err error) {
-	if k.events == nil {
-		return k.engine.Build(ctx, job, nil, w)
+// Run has an engine build a job, and sends the events of that, from Started to Finished; nil: no events are wanted.
+func Run(ctx context.Context, engine Engine, job Job, events event.Sink, w io.Writer) (build k6x.Build, err error) {
+	if events == nil {
+		return engine.Build(ctx, job, nil, w)
 	}
-	r := &run{job: job, events: k.events, started: time.Now()}
+	r := &run{job: job, events: events, started: time.Now()}
 	r.events.Send(job.event(event.Started))
 	err = errPanicked // until the engine returns
 	defer func() { r.finish(build.Warnings, err) }()
-	return k.engine.Build(ctx, job, r.progress, w)
+	return engine.Build(ctx, job, r.progress, w)
 }
 
 // run is the work of an engine on a job.

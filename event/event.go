@@ -51,6 +51,7 @@ type Event struct {
 	Digest   string        `json:"digest,omitempty"`   // Stored: hex SHA-256 of the binary
 	Size     int64         `json:"size,omitempty"`     // Stored: bytes
 	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; Stored if a rebuild gave other bytes; not to be changed
+	Requests int           `json:"requests,omitempty"` // Stored, Failed: that waited for the job
 	Warnings []string      `json:"warnings,omitempty"` // Finished: of the build; not to be changed
 }
 
@@ -65,13 +66,28 @@ func (s Sink) Send(e Event) {
 	}
 }
 
+// As returns a sink that takes events as those of another path.
+func (s Sink) As(path string) Sink {
+	if s == nil {
+		return nil
+	}
+	return func(e Event) {
+		e.Path = path
+		s(e)
+	}
+}
+
 // Progress is for engines: it says how far a step is.
 func (s Sink) Progress(step Step, item string, done, total int64) {
 	s.Send(Event{Time: time.Now().UTC(), Type: Progress, Step: step, Item: item, Done: done, Total: total})
 }
 
-// Tee returns a sink that gives each event to all sinks, in their order.
+// Tee returns a sink that gives each event to all sinks, in their order; nil if none of them wants any.
 func Tee(sinks ...Sink) Sink {
+	sinks = slices.DeleteFunc(sinks, func(s Sink) bool { return s == nil })
+	if len(sinks) == 0 {
+		return nil
+	}
 	return func(e Event) {
 		for _, s := range sinks {
 			s.Send(e)

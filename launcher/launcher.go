@@ -39,6 +39,10 @@ type Launcher struct {
 	// Permit returns an error unless a list may be used, also for kept binaries. Nil: all may.
 	Permit func(list k6x.List) error
 
+	// Resolved takes the versions of a list once they are known, before a binary of them is looked for; if that list could not be
+	// had after all, those of another one follow. Nil: they are not wanted.
+	Resolved func(pinned k6x.List)
+
 	// Print prints a line of progress; details are for a verbose mode. Nil: nothing is printed.
 	Print func(detail bool, text string)
 }
@@ -89,6 +93,7 @@ func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	}
 	if !l.Clean {
 		if b, ok := l.Dir.Find(ctx, l.Platform, needs); ok && l.permit(b.List()) == nil {
+			l.resolved(b.List())
 			l.print(true, "%s has what is needed: %s", b.Path, b.List())
 			return b, nil
 		}
@@ -96,6 +101,7 @@ func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	answered, err := l.try(ctx, func(name string, from Builder) error {
 		pinned, err := from.Resolve(ctx, l.Platform, needs)
 		if err == nil {
+			l.resolved(pinned)
 			b, err = l.add(ctx, name, from, pinned)
 		}
 		return err
@@ -107,12 +113,19 @@ func (l *Launcher) find(ctx context.Context, needs k6x.List) (b binaries.Binary,
 	for _, list := range []k6x.List{needs, required(needs, l.Optional)} {
 		other, ok := l.Dir.FindAny(ctx, l.Platform, list, func(b binaries.Binary) bool { return l.mayUse(b, needs) && l.starts(ctx, b) })
 		if ok {
+			l.resolved(other.List())
 			l.print(true, "%s %s, and is used as no builder answers: %s\n%v", other.Path, why, other.List(), err)
 			return other, nil
 		}
 		why = "has what the script cannot do without"
 	}
 	return binaries.Binary{}, err
+}
+
+func (l *Launcher) resolved(pinned k6x.List) {
+	if l.Resolved != nil {
+		l.Resolved(pinned)
+	}
 }
 
 // starts reports whether a kept binary does not end with an error at its start.

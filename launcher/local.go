@@ -16,7 +16,7 @@ type Local struct {
 	Engine   builder.Engine
 	Settings k6x.Settings // of the engine
 	Resolver *resolver.Resolver
-	Report   event.Sink   // takes how far the builds of Fetch are; may be nil
+	Report   event.Sink   // takes the events of the builds of Fetch; may be nil
 	Release  func() error // called by Close
 
 	Warn func(warning string) // takes what there is to say against a binary; may be nil
@@ -41,13 +41,13 @@ func (l *Local) Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.Lis
 	return err
 }
 
-// Build resolves list and writes its binary to out. Report takes how far it is; may be nil.
+// Build resolves list and writes its binary to out. Report takes the events of that; may be nil.
 func (l *Local) Build(ctx context.Context, platform k6x.Platform, list k6x.List, report event.Sink, out io.Writer) (k6x.Recipe, error) {
 	recipe, err := l.recipe(ctx, platform, list)
 	if err == nil {
 		l.Built = true
 		var made k6x.Build
-		made, err = l.Engine.Build(ctx, builder.Job{Recipe: recipe}, report, out)
+		made, err = builder.Run(ctx, l.Engine, builder.Job{Recipe: recipe}, report, out)
 		warn(l.Warn, made.Warnings)
 	}
 	return recipe, err

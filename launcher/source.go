@@ -3,9 +3,11 @@ package launcher
 import (
 	"context"
 	"os"
+	"time"
 
 	"k6x"
 	"k6x/client"
+	"k6x/event"
 )
 
 // Source is where binaries come from.
@@ -36,6 +38,8 @@ type Service struct {
 	Permit func(ctx context.Context, list k6x.List) error
 
 	Warn func(warning string) // takes what there is to say against a binary; may be nil
+
+	Report event.Sink // takes an event of type Progress for each binary that was downloaded, whose Item is its URL; may be nil
 }
 
 var _ Builder = Service{}
@@ -54,6 +58,9 @@ func (s Service) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 func (s Service) Fetch(ctx context.Context, platform k6x.Platform, pinned k6x.List, file *os.File) error {
 	b, err := s.Client.Fetch(ctx, platform, pinned, file)
 	warn(s.Warn, b.Warnings)
+	if err == nil {
+		s.Report.Send(event.Event{Path: pinned.Path(platform), Time: time.Now().UTC(), Type: event.Progress, Step: event.Fetching, Item: b.URL, Done: b.Size, Total: b.Size})
+	}
 	return err
 }
 

@@ -13,6 +13,7 @@ import (
 	"k6x"
 	"k6x/cache"
 	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/buildevents"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/progress"
 	"k6x/service"
@@ -23,6 +24,7 @@ type localOptions struct {
 	engineOptions
 	storeDir string
 	cacheDir string
+	events   buildevents.Options
 }
 
 func newLocalCommand() *cobra.Command {
@@ -36,19 +38,19 @@ are fetched without a module proxy. Go's own caches are not used: it has its own
 		Example: `  k6build local -k v1.8.1 -d k6/x/redis:v0.3.6 -o k6
   k6build local -c ./catalog.json -d k6/x/mine -e GOPROXY=https://proxy.example.com`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runLocal(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return runLocal(cmd, o) },
 	}
 	f := cmd.Flags()
 	o.requestOptions.addFlags(f, "k6")
 	o.engineOptions.addFlags(f, true)
 	f.StringVarP(&o.storeDir, "store-dir", "f", "", "`directory` to keep binaries in (default below --cache-dir)")
 	f.StringVar(&o.cacheDir, "cache-dir", cache.DefaultDir(), "`directory` for modules and Go's build cache")
+	o.events.AddCommandFlags(f)
 	return cmd
 }
 
-func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (err error) {
+func runLocal(cmd *cobra.Command, o localOptions) (err error) {
+	ctx, stderr := cmd.Context(), cmd.ErrOrStderr()
 	defer func() {
 		if words := service.K6buildWords(err); words != "" {
 			err = fmt.Errorf("%s: %w", words, err)
@@ -79,18 +81,27 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 		return err
 	}
 	defer file.Discard()
-	shown := progress.New(stderr, o.quiet || o.verbose)
-	defer shown.Close()
-	shown.Spin("building for " + platform.String())
-	pinned, made, err := build(ctx, options, logger, platform, list, major, file)
-	shown.Close()
+	shown, err := o.events.Open(cmd, cmd.Name(), nil, func(line string) { fmt.Fprintln(stderr, k6x.Printable(line)) })
 	if err != nil {
+		return err
+	}
+	display := progress.New(stderr, o.quiet || o.verbose)
+	defer display.Close()
+	display.Spin("building for " + platform.String())
+	shown.Start(list.Path(platform))
+	options.Events = shown.Sink()
+	pinned, made, err := build(ctx, options, logger, platform, list, major, file)
+	display.Close()
+	if err == nil {
+		err = file.Commit()
+	}
+	if err == nil {
+		shown.Stored(ctx, pinned.Path(platform), o.output)
+	}
+	if err = shown.Finish(ctx, err); err != nil {
 		if e, ok := errors.AsType[*k6x.Error](err); ok && o.verbose && e.Output != "" {
 			fmt.Fprintln(stderr, e.Output)
 		}
-		return err
-	}
-	if err := file.Commit(); err != nil {
 		return err
 	}
 	for _, warning := range made.Warnings {
@@ -103,7 +114,7 @@ func runLocal(ctx context.Context, o localOptions, stdout, stderr io.Writer) (er
 	for _, dep := range pinned {
 		versions[dep.Name] = dep.Constraint.Version()
 	}
-	return details{platform: platform.String(), dependencies: versions, checksum: made.Digest}.print(stdout)
+	return details{platform: platform.String(), dependencies: versions, checksum: made.Digest}.print(cmd.OutOrStdout())
 }
 
 // appOptions returns the options of a service in this process, for one build.

@@ -62,7 +62,7 @@ Extensions are those of the registry; a Go module is built only if --with, K6_DE
   k6x build --with k6/x/redis --with 'k6 >=1.8' --platform windows/amd64 --bin-dir dist`,
 		Args: atMostOneScript,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd, args)
 		},
 	}
 	f := cmd.Flags()
@@ -71,6 +71,7 @@ Extensions are those of the registry; a Go module is built only if --with, K6_DE
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
+	o.events.AddCommandFlags(f)
 	o.lifetime = builder.Batch
 	o.keep.addSize(f)
 	return cmd
@@ -83,38 +84,51 @@ func atMostOneScript(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-func (o *buildOptions) run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+func (o *buildOptions) run(cmd *cobra.Command, args []string) error {
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
 		return &cli.UsageError{Err: err}
 	}
-	shown := o.screen(stderr)
+	shown := o.screen(cmd.ErrOrStderr())
 	defer shown.close()
-	_, needs, err := o.analyze(ctx, o.input(args, o.names(), stdin), shown)
-	if err != nil {
+	if err := shown.open(&o.events, cmd, cmd.Name(), args); err != nil {
 		return err
 	}
-	made, release, err := o.get(ctx, platform, needs, shown)
-	if err != nil {
-		return err
-	}
-	defer release()
-	name, err := programPath(o.binDir, platform)
-	if err != nil {
-		return err
-	}
-	if err := copyProgram(made.Path, name); err != nil {
+	made, name, err := o.make(cmd.Context(), platform, o.input(args, o.names(), cmd.InOrStdin()), shown)
+	if err := shown.command.Finish(cmd.Context(), err); err != nil {
 		return err
 	}
 	shown.close()
 	if o.quiet {
 		return nil
 	}
+	stdout := cmd.OutOrStdout()
 	_, err = fmt.Fprintf(stdout, "%s: %s for %s\n", name, made.Versions, platform)
 	for _, text := range made.Replaced {
 		fmt.Fprintf(stdout, "  replaced: %s\n", text)
 	}
 	return err
+}
+
+// make makes a k6 and copies it to the file that it returns.
+func (o *buildOptions) make(ctx context.Context, platform k6x.Platform, in script.Input, shown *screen) (made program, name string, err error) {
+	_, needs, err := o.analyze(ctx, in, shown)
+	if err != nil {
+		return program{}, "", err
+	}
+	shown.command.Start(needs.String())
+	made, release, err := o.get(ctx, platform, needs, shown)
+	if err != nil {
+		return program{}, "", err
+	}
+	defer release()
+	if name, err = programPath(o.binDir, platform); err == nil {
+		err = copyProgram(made.Path, name)
+	}
+	if err == nil {
+		shown.command.Stored(ctx, made.Target, name)
+	}
+	return made, name, err
 }
 
 func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {

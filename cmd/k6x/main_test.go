@@ -111,7 +111,7 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 	commands := readme.Commands(newRoot)
 	maps.Copy(commands, map[string]func(*testscript.TestScript, bool, []string){
 		"serve": clitest.Serve(newRoot), "platform": clitest.Platform, "code": exitCode, "nogo": noGo, "damage": damage,
-		"tar": tarFile, "website": website,
+		"tar": tarFile, "events": clitest.Events, "website": website,
 	})
 	root, err := filepath.Abs("../..")
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/buildevents"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/binaries"
 	"k6x/resolver"
@@ -39,6 +40,7 @@ type builderOptions struct {
 	filling    bool // the shared build cache is to have all that builds are made of, whenever that was compiled
 	lifetime   builder.Lifetime
 	goCache    cli.ByteSize
+	events     buildevents.Options
 }
 
 func (o *builderOptions) addFlags(f *pflag.FlagSet) {

@@ -41,7 +41,7 @@ now, and with what was compiled here before.`,
   k6x preload --platform linux/amd64,windows/amd64 --with k6/x/redis --filter "[?tier=='official']"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return o.run(cmd)
 		},
 	}
 	f := cmd.Flags()
@@ -50,6 +50,7 @@ now, and with what was compiled here before.`,
 	o.needOptions.addFlags(f)
 	o.displayOptions.addFlags(f, "print nothing but errors")
 	o.builderOptions.addFlags(f)
+	o.events.AddCommandFlags(f)
 	o.lifetime = builder.Batch
 	f.Lookup("builder").DefValue = "native,docker"
 	o.builders = []string{"native", "docker"}
@@ -62,9 +63,16 @@ type preloaded struct {
 	named bool // by --with
 }
 
-func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) error {
-	shown := o.screen(stderr)
+func (o *preloadOptions) run(cmd *cobra.Command) error {
+	shown := o.screen(cmd.ErrOrStderr())
 	defer shown.close()
+	if err := shown.open(&o.events, cmd, cmd.Name(), nil); err != nil {
+		return err
+	}
+	return shown.command.Finish(cmd.Context(), o.preload(cmd.Context(), shown, cmd.OutOrStdout()))
+}
+
+func (o *preloadOptions) preload(ctx context.Context, shown *screen, stdout io.Writer) error {
 	var platforms []k6x.Platform
 	for _, name := range o.platforms {
 		p, err := k6x.ParsePlatform(name)
@@ -82,6 +90,14 @@ func (o *preloadOptions) run(ctx context.Context, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
+	var targets []string
+	for _, platform := range platforms {
+		for _, item := range lists {
+			targets = append(targets, item.list.Path(platform))
+		}
+	}
+	shown.command.Start(targets...)
+	shown.command.Resolved(targets...)
 	sources, err := o.sources(shown)
 	if err != nil {
 		return err
@@ -150,7 +166,9 @@ func (o *preloadOptions) compile(ctx context.Context, local *launcher.Local, pla
 	for _, platform := range platforms {
 		for i, item := range lists {
 			at := fmt.Sprintf("%d of %d, %s for %s: ", i+1, len(lists), item.list[len(item.list)-1].Name, platform)
-			recipe, err := local.Build(ctx, platform, item.list, shown.watch(at), io.Discard)
+			target := item.list.Path(platform)
+			recipe, err := local.Build(ctx, platform, item.list, shown.watch(at).As(target), io.Discard)
+			shown.command.Built(target, err)
 			switch {
 			case ctx.Err() != nil:
 				return err

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +17,13 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/builder/source"
 	"k6x/cache"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/event"
 	"k6x/launcher"
 	"k6x/resolver"
 )
@@ -108,7 +111,13 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 	}
 	defer out.Discard()
 	shown.print(true, "building here, with what is replaced")
-	built, err := engine.BuildReplaced(ctx, recipe, by, shown.watch(""), out)
+	target := recipe.Path()
+	shown.command.Resolved(target)
+	var built native.ReplacedBuild
+	_, err = builder.Run(ctx, builder.EngineFunc(func(ctx context.Context, _ builder.Job, report event.Sink, out io.Writer) (k6x.Build, error) {
+		built, err = engine.BuildReplaced(ctx, recipe, by, report, out)
+		return k6x.Build{Warnings: built.Warnings}, err
+	}), builder.Job{Recipe: recipe}, shown.watch(""), out)
 	if err != nil {
 		return program{}, err
 	}
@@ -127,7 +136,7 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 		shown.warn(warning)
 	}
 	app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
-	made := program{Path: file, Source: "native", Versions: versionsOf(recipe)}
+	made := program{Path: file, Target: target, Source: "native", Versions: versionsOf(recipe)}
 	for _, x := range replaced {
 		made.Replaced = append(made.Replaced, fmt.Sprintf("%s (%s) => %s", x.name, x.path, x.code))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	f.BoolVar(&o.dry, "dry", false, "do not run k6, print what would be run")
 	o.replaceOptions.addFlags(f)
 	o.builderOptions.addFlags(f)
+	o.events.AddCommandFlags(f)
 	o.keepOptions.addFlags(f)
 }
 
@@ -73,16 +75,14 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	if line.Help && line.Name != "x" {
 		return o.helpOfK6(root, line.Args, shown)
 	}
-	report, needs, err := o.analyze(root.Context(), o.input(line, root.InOrStdin()), shown)
-	if err != nil {
+	if err := shown.open(&o.events, root, cmp.Or(line.Name, "version"), args); err != nil {
 		return err
 	}
-	o.fails = func(ctx context.Context, path string) bool {
-		return process.Fails(ctx, path, environment(os.Environ()))
-	}
-	b, release, err := o.get(root.Context(), needs, shown)
-	if err != nil {
+	report, b, release, err := o.prepare(root.Context(), o.input(line, root.InOrStdin()), shown)
+	if lost := shown.command.Finish(root.Context(), err); err != nil {
 		return err
+	} else if lost != nil { // k6 runs nevertheless
+		shown.print(false, lost.Error())
 	}
 	shown.close()
 	if o.dry {
@@ -94,6 +94,23 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 		describe(root.OutOrStdout(), b)
 	}
 	return become(root.Context(), b.Path, line.Args, report.Stdin, release)
+}
+
+// prepare finds the dependencies of a command, and gets a k6 that has them.
+func (o *runOptions) prepare(ctx context.Context, in script.Input, shown *screen) (script.Report, program, func(), error) {
+	report, needs, err := o.analyze(ctx, in, shown)
+	if err != nil {
+		return report, program{}, nil, err
+	}
+	shown.command.Start(needs.String())
+	o.fails = func(ctx context.Context, path string) bool {
+		return process.Fails(ctx, path, environment(os.Environ()))
+	}
+	b, release, err := o.get(ctx, needs, shown)
+	if err == nil {
+		shown.command.Stored(ctx, b.Target, b.Path)
+	}
+	return report, b, release, err
 }
 
 // kept returns a k6 that is kept without extensions, which may have commands and help that are not known here.
@@ -161,6 +178,7 @@ func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *sc
 // program is a k6 that can be run.
 type program struct {
 	Path     string
+	Target   string   // canonical path, of a service that made it
 	Versions string   // of k6 and the extensions, as a list
 	Source   string   // where it came from
 	Replaced []string // "module => path", of modules that were replaced
@@ -186,7 +204,10 @@ func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bo
 	if err != nil {
 		return program{}, nil, err
 	}
-	l := launcher.Launcher{Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean, Optional: o.optional, Fails: o.fails}
+	l := launcher.Launcher{
+		Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean, Optional: o.optional, Fails: o.fails,
+		Resolved: func(pinned k6x.List) { shown.command.Resolved(pinned.Path(platform)) },
+	}
 	if o.filter != "" && !clean { // holds for kept binaries, too
 		r, err := o.openResolver(ctx, o.noFetcher(), shown)
 		if err != nil {
@@ -203,7 +224,7 @@ func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bo
 	if err != nil {
 		return program{}, nil, err
 	}
-	return program{Path: b.Path, Versions: b.List().String(), Source: b.Source}, release, nil
+	return program{Path: b.Path, Target: b.List().Path(platform), Versions: b.List().String(), Source: b.Source}, release, nil
 }
 
 // describe writes the versions and the source of a k6, before k6 writes its own.

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"k6x"
 	"k6x/client"
+	"k6x/cmd/internal/buildevents"
 	"k6x/cmd/internal/cli"
 	"k6x/cmd/internal/progress"
 	"k6x/event"
@@ -19,6 +22,7 @@ type screen struct {
 	w       io.Writer
 	quiet   bool
 	verbose bool
+	command *buildevents.Command
 	display *progress.Display // nil: there is no terminal, or details are wanted instead
 }
 
@@ -88,8 +92,10 @@ func hostOf(url string) string {
 	return host
 }
 
-// watch returns a sink that shows the progress of a build, after the prefix of; nil if there is no display.
-func (s *screen) watch(of string) event.Sink {
+// watch returns a sink that shows the progress of a build, after the prefix of, and passes its events on; nil if neither is wanted.
+func (s *screen) watch(of string) event.Sink { return event.Tee(s.shownAfter(of), s.command.Sink()) }
+
+func (s *screen) shownAfter(of string) event.Sink {
 	if s.display == nil {
 		return nil
 	}
@@ -108,6 +114,12 @@ func (s *screen) watch(of string) event.Sink {
 			s.display.Spin(of + e.Step.String())
 		}
 	}
+}
+
+// open begins the stream of build events of a command, if one is wanted.
+func (s *screen) open(o *buildevents.Options, cmd *cobra.Command, name string, args []string) (err error) {
+	s.command, err = o.Open(cmd, name, args, func(line string) { s.print(false, line) })
+	return err
 }
 
 func (s *screen) close() { s.display.Close() }

@@ -70,6 +70,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.DurationVar(&o.NewsKeep, "news-keep", 90*24*time.Hour, "how long the history of builds, which /builds and /changes tell, is kept; 0 is for ever")
 	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
 	o.Watch.AddFlags(f)
+	o.BuildEvents.AddServiceFlags(f)
 	f.StringArrayVar(&o.Preload, "preload", nil,
 		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's; may be repeated, gives way to what is asked for")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},

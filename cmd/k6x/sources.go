@@ -37,7 +37,7 @@ func (o *builderOptions) sources(shown *screen) ([]launcher.Source, error) {
 	known := map[string]func(context.Context) (launcher.Builder, error){
 		"service": func(context.Context) (launcher.Builder, error) {
 			c, err := o.dial(shown)
-			return launcher.Service{Client: c, Permit: o.permit(shown), Warn: shown.warn}, err
+			return launcher.Service{Client: c, Permit: o.permit(shown), Warn: shown.warn, Report: shown.command.Sink()}, err
 		},
 		"native": here(o.native), "docker": here(o.docker), "xk6": here(o.xk6),
 	}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
 
 	"k6x/event/bep/pb"
 )
@@ -39,7 +40,7 @@ func JSON(e *pb.BuildEvent) ([]byte, error) {
 // Binary is the format of a file in which each message stands behind its length, a varint.
 func Binary(e *pb.BuildEvent) ([]byte, error) {
 	var b bytes.Buffer
-	_, err := protodelim.MarshalTo(&b, e)
+	_, err := protodelim.MarshalOptions{MarshalOptions: proto.MarshalOptions{Deterministic: true}}.MarshalTo(&b, e)
 	return b.Bytes(), err
 }
 

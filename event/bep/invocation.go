@@ -3,7 +3,6 @@ package bep
 import (
 	"cmp"
 	"maps"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +25,7 @@ const (
 // Config says what a stream is of. Secrets have to be redacted: see [Redact].
 type Config struct {
 	ID       string // of the invocation, a UUID
+	Program  string // "k6x"
 	Command  string // "build", "service"
 	Version  string // of k6x
 	Args     []string
@@ -44,14 +44,13 @@ type Invocation struct {
 	cfg   Config
 	begun time.Time
 
-	mu       sync.Mutex // guards what follows, and lets one event out at a time
-	out      *Announcer
-	targets  map[string]*target // by canonical path
-	order    []*target
-	expanded bool
-	ended    bool
-	log      []byte
-	metrics  metrics
+	mu      sync.Mutex // guards what follows, and lets one event out at a time
+	out     *Announcer
+	targets map[string]*target // by canonical path
+	order   []*target
+	ended   bool
+	log     []byte
+	metrics metrics
 }
 
 // target is one binary of an invocation.
@@ -88,7 +87,7 @@ func Start(cfg Config, send Sink) *Invocation {
 		Uuid:               cfg.ID,
 		StartTimeMillis:    i.begun.UnixMilli(),
 		StartTime:          timestamppb.New(i.begun),
-		BuildToolVersion:   "k6x " + cfg.Version,
+		BuildToolVersion:   cfg.Program + " " + cfg.Version,
 		OptionsDescription: strings.Join(options, " "),
 		Command:            cfg.Command,
 		WorkingDirectory:   cfg.Dir,
@@ -102,7 +101,7 @@ func Start(cfg Config, send Sink) *Invocation {
 	}
 	i.out.Post(&pb.BuildEvent{Id: metadataID(), Payload: &pb.BuildEvent_BuildMetadata{BuildMetadata: &pb.BuildMetadata{Metadata: cfg.Metadata}}})
 	i.out.Post(&pb.BuildEvent{Id: optionsID(), Payload: &pb.BuildEvent_OptionsParsed{
-		OptionsParsed: &pb.OptionsParsed{CmdLine: options, ExplicitCmdLine: options, ToolTag: "k6x"}}})
+		OptionsParsed: &pb.OptionsParsed{CmdLine: options, ExplicitCmdLine: options, ToolTag: cfg.Program}}})
 	status := &pb.WorkspaceStatus{}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Status)) {
 		status.Item = append(status.Item, &pb.WorkspaceStatus_Item{Key: name, Value: cfg.Status[name]})
@@ -111,30 +110,33 @@ func Start(cfg Config, send Sink) *Invocation {
 	return i
 }
 
-// Resolved says what the pattern means: the canonical paths of its binaries. It is to be called once, before the events of
-// their jobs come; without it the pattern has failed.
+// Resolved says what the pattern means: the canonical paths of its binaries. It is to be called before the events of
+// their jobs come; without it the pattern has failed. Paths of later calls are added: the pattern had to be resolved anew.
 func (i *Invocation) Resolved(paths ...string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.expanded || i.ended {
+	if i.ended {
 		return
 	}
-	i.expanded = true
+	var fresh []*target
 	pattern := &pb.BuildEvent{Id: patternID(i.cfg.Pattern), Payload: &pb.BuildEvent_Expanded{Expanded: &pb.PatternExpanded{}}}
 	for _, p := range paths {
 		if i.targets[p] != nil {
 			continue
 		}
-		configuration := strings.TrimPrefix(path.Dir(p), "/") // the platform
+		configuration := platform(p)
 		t := &target{path: p, configuration: configuration, label: completedID(p, configuration)}
 		i.targets[p] = t
-		i.order = append(i.order, t)
+		fresh = append(fresh, t)
 		pattern.Children = append(pattern.Children, configuredID(p))
 	}
-	i.out.Post(pattern)
 	now := time.Now()
-	i.metrics.analysis = now.Sub(i.begun)
-	for _, t := range i.order {
+	if len(i.order) == 0 {
+		i.out.Post(pattern)
+		i.metrics.analysis = now.Sub(i.begun)
+	}
+	i.order = append(i.order, fresh...)
+	for _, t := range fresh {
 		if id := configurationID(t.configuration); !i.out.known[key(id)] {
 			i.postConfiguration(id)
 		}
@@ -145,6 +147,13 @@ func (i *Invocation) Resolved(paths ...string) {
 		})
 		i.postAction(t, step{"resolve", i.begun, now}, nil)
 	}
+}
+
+// platform returns that of a path, OS/ARCH.
+func platform(path string) string {
+	goos, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	goarch, _, _ := strings.Cut(rest, "/")
+	return goos + "/" + goarch
 }
 
 func (i *Invocation) postConfiguration(id *pb.BuildEventId) {
@@ -187,12 +196,14 @@ func (i *Invocation) Publish(e event.Event) {
 		i.endStep(t, e.Failure)
 		t.step = step{name: "store", begun: e.Time}
 	case event.Stored:
+		i.metrics.requests += e.Requests
 		if t.built {
 			t.step.ended = e.Time
 			i.endStep(t, nil)
 		}
 		i.complete(t, e)
 	case event.Failed:
+		i.metrics.requests += e.Requests
 		if t.built && t.failed == nil { // the engine made a binary that could not be kept
 			i.endStep(t, e.Failure)
 		}
@@ -258,15 +269,16 @@ func (i *Invocation) complete(t *target, e event.Event) {
 	}
 	i.metrics.binaries++
 	i.metrics.bytes += e.Size
-	if !t.built {
+	if !t.built && t.fetches == 0 {
 		i.metrics.kept++
 	}
-	set := namedSetID(strconv.Itoa(slices.Index(i.order, t)))
-	i.out.Post(&pb.BuildEvent{Id: set, Payload: &pb.BuildEvent_NamedSetOfFiles{NamedSetOfFiles: &pb.NamedSetOfFiles{Files: []*pb.File{file}}}})
-	i.out.Post(&pb.BuildEvent{Id: t.label, Payload: &pb.BuildEvent_Completed{Completed: &pb.TargetComplete{
-		Success:     true,
-		OutputGroup: []*pb.OutputGroup{{Name: "default", FileSets: []*pb.BuildEventId_NamedSetOfFilesId{set.GetNamedSet()}}},
-	}}})
+	completed := &pb.TargetComplete{Success: true}
+	if e.Digest != "" { // else the binary was not to be kept
+		set := namedSetID(strconv.Itoa(slices.Index(i.order, t)))
+		i.out.Post(&pb.BuildEvent{Id: set, Payload: &pb.BuildEvent_NamedSetOfFiles{NamedSetOfFiles: &pb.NamedSetOfFiles{Files: []*pb.File{file}}}})
+		completed.OutputGroup = []*pb.OutputGroup{{Name: "default", FileSets: []*pb.BuildEventId_NamedSetOfFilesId{set.GetNamedSet()}}}
+	}
+	i.out.Post(&pb.BuildEvent{Id: t.label, Payload: &pb.BuildEvent_Completed{Completed: completed}})
 }
 
 // fail says that a target will not come: with the action that failed, or as aborted if none did.
@@ -283,12 +295,17 @@ func (i *Invocation) fail(t *target, failure *k6x.Error) {
 }
 
 // Finish ends the stream: a command with its exit code, 0 for success, and err, which is nil then. Targets that have not
-// ended come as aborted. Only the first call counts.
+// ended have failed with err. Only the first call counts.
 func (i *Invocation) Finish(code int, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.ended {
 		return
+	}
+	for _, t := range i.order {
+		if err != nil && !t.done {
+			i.fail(t, k6x.AsError(err))
+		}
 	}
 	i.ended = true
 	log := &pb.File{Name: "log", Length: int64(len(i.log)), File: &pb.File_Contents{Contents: []byte(strings.ToValidUTF8(string(i.log), ""))}}

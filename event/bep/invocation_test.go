@@ -238,15 +238,22 @@ func TestSecretsAreRedacted(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://user:word@example.com/x":           "https://%3CREDACTED%3E@example.com/x",
 		"a=https://u@h/,b=http://v:w@i?x=y://z@z/":  "a=https://%3CREDACTED%3E@h/,b=http://%3CREDACTED%3E@i?x=y://%3CREDACTED%3E@z/",
+		"https://u:w@x@h/":                          "https://%3CREDACTED%3E@h/",
+		"https://h/a?x=1&X-Amz-Signature=w&y=2#z":   "https://h/a?x=1&X-Amz-Signature=<REDACTED>&y=2#z",
+		"kafka=brokers=a,password=w,topic=t":        "kafka=brokers=a,password=<REDACTED>,topic=t",
 		"github.com/x/y@v1.0.0":                     "github.com/x/y@v1.0.0",
 		"https://example.com/linux/amd64/k6@v1.8.1": "https://example.com/linux/amd64/k6@v1.8.1",
+		"s3://bucket?region=eu-west-1":              "s3://bucket?region=eu-west-1",
 	} {
-		if got := bep.Redact("o", in, false).Value; got != want {
+		if got := bep.Redact("out", in).Value; got != want {
 			t.Errorf("%s: got %s", in, got)
 		}
 	}
-	if got := bep.Redact("token", "word", true).String(); got != "--token=<REDACTED>" {
-		t.Errorf("got %s", got)
+	args := []string{"run", "-e", "A=w", "--env", "B=w", "--env=C=w", "-eD=w", "-qe", "E=w", "--bes_header", "x-key=w", "-o", "json=x", "--env", "F", "script.js"}
+	want := []string{"run", "-e", "A=<REDACTED>", "--env", "B=<REDACTED>", "--env=C=<REDACTED>", "-eD=<REDACTED>", "-qe", "E=<REDACTED>",
+		"--bes_header", "x-key=<REDACTED>", "-o", "json=x", "--env", "<REDACTED>", "script.js"}
+	if got := bep.RedactArgs(args); !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 

@@ -12,6 +12,7 @@ type metrics struct {
 	analysis, execution time.Duration
 	packages, fetches   int64
 	binaries, kept      int32 // kept: that were there
+	requests            int   // that waited for a build of a service
 	bytes               int64 // of binaries
 }
 
@@ -38,6 +39,7 @@ func (m *metrics) event(targets int, wall time.Duration) *pb.BuildMetrics {
 		{Name: "total", Count: int32(summary.ActionsExecuted)},
 		{Name: "store hit", Count: m.kept},
 		{Name: "download", Count: int32(m.fetches)},
+		{Name: "request", Count: int32(m.requests)},
 	} {
 		if c.Count > 0 {
 			summary.RunnerCount = append(summary.RunnerCount, c)

@@ -2,6 +2,8 @@ package bep
 
 import (
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"k6x/event/bep/pb"
@@ -15,38 +17,64 @@ type Option struct{ Name, Value string }
 
 func (o Option) String() string { return "--" + o.Name + "=" + o.Value }
 
-// Redact returns an option without secrets: the value of a flag that has one is gone, as are the users of URLs.
-func Redact(name, value string, secret bool) Option {
-	if secret {
-		return Option{name, Redacted}
+// secret are the flags whose values may hold secrets, in the command lines of k6x, k6build and k6. Those that are NAME=VALUE keep the name.
+var secret = []string{"env", "build-env", "bes_header", "secret-source", "e"}
+
+// Redact returns an option without secrets: the value of a flag that has one is gone, and so are the users of URLs and parameters
+// that sign them.
+func Redact(name, value string) Option {
+	if slices.Contains(secret, name) {
+		return Option{name, hide(value)}
 	}
-	return Option{name, redactURLs(value)}
+	return Option{name, redactValues(value)}
 }
 
-// RedactArgs returns arguments without the users of URLs.
+// RedactArgs does the same to the arguments of a command line. Of letters that are joined, such as -qe, more may go than has to.
 func RedactArgs(args []string) []string {
 	redacted := make([]string, len(args))
+	hidden := false // this one is the value of the last
 	for i, a := range args {
-		redacted[i] = redactURLs(a)
+		long, isLong := strings.CutPrefix(a, "--")
+		name, value, joined := strings.Cut(long, "=")
+		at := strings.IndexByte(a, 'e')
+		switch {
+		case hidden:
+			redacted[i], hidden = hide(a), false
+		case isLong && joined:
+			redacted[i] = Redact(name, value).String()
+		case isLong:
+			redacted[i], hidden = a, slices.Contains(secret, name)
+		case len(a) > 1 && a[0] == '-' && at > 0:
+			redacted[i], hidden = a[:at+1], at == len(a)-1
+			if !hidden {
+				redacted[i] += hide(a[at+1:])
+			}
+		default:
+			redacted[i] = redactValues(a)
+		}
 	}
 	return redacted
 }
 
-// redactURLs replaces what stands before the @ of each URL in a text, and the query of one that is signed.
-func redactURLs(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		return text
+// hide returns a text without its value, which stands behind the name of a variable if there is one.
+func hide(text string) string {
+	if name, _, ok := strings.Cut(text, "="); ok {
+		return name + "=" + Redacted
 	}
-	end := strings.IndexAny(rest, "/?#, \t\n")
-	if end < 0 {
-		end = len(rest)
-	}
-	host := rest[:end]
-	if at := strings.LastIndexByte(host, '@'); at >= 0 {
-		host = url.PathEscape(Redacted) + host[at:]
-	}
-	return scheme + "://" + host + redactURLs(rest[end:])
+	return Redacted
+}
+
+// secrets matches what may be a secret in a value: what stands before the @ of a URL, and parameters that sign or open something.
+var secrets = regexp.MustCompile(`(?i)(://)[^/?#\s@]*(?:@[^/?#\s@]*)*@|((?:^|[?&;,\s])[^=?&;,\s]*(?:sig|token|key|secret|passw|credential|auth)[^=?&;,\s]*=)[^&;,#\s]*`)
+
+func redactValues(text string) string {
+	return secrets.ReplaceAllStringFunc(text, func(match string) string {
+		if strings.HasPrefix(match, "://") {
+			return "://" + url.PathEscape(Redacted) + "@"
+		}
+		name, _, _ := strings.Cut(match, "=")
+		return name + "=" + Redacted
+	})
 }
 
 // commandLines returns the command line as it was given, and with each option in its long form.
@@ -64,7 +92,7 @@ func (c Config) commandLines() []*pb.CommandLine {
 	var lines []*pb.CommandLine
 	for _, label := range []string{"original", "canonical"} {
 		lines = append(lines, &pb.CommandLine{CommandLineLabel: label, Sections: []*pb.CommandLineSection{
-			chunks("executable", "k6x"), options("startup options"), chunks("command", c.Command),
+			chunks("executable", c.Program), options("startup options"), chunks("command", c.Command),
 			options("command options", c.Options...), chunks("residual", c.Pattern...),
 		}})
 	}

@@ -23,6 +23,7 @@ import (
 	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/cache/journal"
+	"k6x/cmd/internal/buildevents"
 	"k6x/cmd/internal/cli"
 	"k6x/event"
 	"k6x/resolver"
@@ -45,6 +46,7 @@ type App struct {
 	journals  []*journal.Journal
 	builds    service.Builds // the zero value if the process ends after one build
 	watcher   *watch.Watcher // nil: nothing is watched
+	streams   *buildevents.Builds
 	limit     *builder.Limit
 	dedup     *builder.Dedup
 	Service   *service.Service
@@ -158,6 +160,10 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
 		return err
 	}
+	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: strings.TrimSuffix(o.URL, "/"), Toolchain: a.tools.Tool.Version, Logger: a.logger})
+	if err != nil {
+		return err
+	}
 	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo},
 		BuildCacheConfig{URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir}, sendEnd)
 	if err != nil {
@@ -175,7 +181,8 @@ func (a *App) open(ctx context.Context) (err error) {
 // assemble stacks what was opened.
 func (a *App) assemble(cfg service.Config) {
 	o, metrics := a.options, a.metrics
-	events := event.Tee(a.events.Publish, a.record, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger))
+	events := event.Tee(a.events.Publish, a.record, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger),
+		a.streams.Publish, o.Events)
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
 	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
 	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
@@ -245,6 +252,7 @@ func (a *App) Close() error {
 		defer cancel()
 		a.builds.Recorder.Flush(ctx)
 	}
+	errs = append(errs, a.streams.Close())
 	if a.tools != nil {
 		errs = append(errs, a.tools.Close())
 	}

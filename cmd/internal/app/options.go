@@ -14,7 +14,9 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/cmd/internal/buildevents"
 	"k6x/cmd/internal/cli"
+	"k6x/event"
 	"k6x/gotool"
 )
 
@@ -55,6 +57,9 @@ type Options struct {
 
 	// Publish puts binaries where clients of the build API download them; nil: here.
 	Publish func(ctx context.Context, digest string, open func(context.Context) (*cache.Entry, error)) (string, error)
+
+	Events      event.Sink          // takes those of builds; nil: none are wanted
+	BuildEvents buildevents.Options // where builds are shown to other programs
 
 	Program  string                          // what says that it listens; "": k6x service
 	AddrFlag string                          // the flag that Addr comes from; "": addr
