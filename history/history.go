@@ -42,6 +42,7 @@ type Entry struct {
 type Numbered struct {
 	Number int64     `json:"number"`
 	Time   time.Time `json:"time"`
+	ID     string    `json:"-"` // random: the same for all that read it
 	Entry
 }
 
@@ -132,7 +133,7 @@ func (h *History) add(e journal.Entry) {
 }
 
 func numbered(e journal.Entry) (Numbered, error) {
-	n := Numbered{Number: e.Number, Time: e.Time}
+	n := Numbered{Number: e.Number, Time: e.Time, ID: e.ID}
 	err := json.Unmarshal(e.Data, &n.Entry)
 	return n, err
 }

@@ -71,6 +71,9 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
 	o.Watch.AddFlags(f)
 	o.BuildEvents.AddServiceFlags(f)
+	f.StringArrayVar(&o.Webhooks, "webhook", nil,
+		"`URL` that each entry of /changes is posted to, in order, signed by the rules of Standard Webhooks, and again until it answers 2xx; may be repeated")
+	f.StringVar(&o.WebhookSecretFile, "webhook-secret-file", "", "`file` with the secret of the signatures, whsec_BASE64; several, one a line, each sign")
 	f.StringArrayVar(&o.Preload, "preload", nil,
 		"`list` to build in the background at start and keep, as LIST:GOOS/GOARCH,LIST:GOOS/GOARCH; without a platform, this machine's; may be repeated, gives way to what is asked for")
 	f.StringSliceVar(&o.TrustedProxies, "trusted-proxies", []string{"127.0.0.0/8", "::1/128"},

@@ -29,6 +29,7 @@ import (
 	"k6x/resolver"
 	"k6x/service"
 	"k6x/watch"
+	"k6x/webhook"
 )
 
 // App is the service with all it is made of.
@@ -47,6 +48,7 @@ type App struct {
 	builds    service.Builds // the zero value if the process ends after one build
 	watcher   *watch.Watcher // nil: nothing is watched
 	streams   *buildevents.Builds
+	webhooks  []*webhook.Sender
 	limit     *builder.Limit
 	dedup     *builder.Dedup
 	Service   *service.Service
@@ -81,7 +83,7 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 		return nil, err
 	}
 	a.assemble(cfg)
-	return a, a.openWatcher(cfg.Platforms)
+	return a, errors.Join(a.openWatcher(cfg.Platforms), a.openWebhooks())
 }
 
 // validate returns the part of the service's configuration that the options say by themselves.
@@ -228,6 +230,9 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.builds.Recorder.Run(ctx) })
 	if a.watcher != nil {
 		a.work.Go(func() { a.watcher.Run(ctx) })
+	}
+	for _, w := range a.webhooks {
+		a.work.Go(func() { w.Run(ctx) })
 	}
 }
 

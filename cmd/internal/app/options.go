@@ -48,6 +48,8 @@ type Options struct {
 	NewsKeep          time.Duration // of the history; 0: for ever
 	PublicHistory     bool
 	Watch             WatchOptions
+	Webhooks          []string // URLs that the history is sent to
+	WebhookSecretFile string
 	AuthTokenFile     string   // "": no token is needed
 	Compress          []string // content codings, as service.Codings names them
 	Cgo               bool     // build extensions that need a C compiler

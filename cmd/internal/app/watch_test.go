@@ -1,7 +1,10 @@
 package app
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -14,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"k6x/history"
 	"k6x/internal/testmod"
@@ -37,6 +42,28 @@ func growing(t *testing.T) (at string, serve func(url string)) {
 		}
 		now.Store(u)
 	}
+}
+
+// receiver is one of webhooks: it returns its URL, a file with the secret, and the numbers of entries that come with a good signature.
+func receiver(t *testing.T) (url, secrets string, taken <-chan int64) {
+	t.Helper()
+	secret := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 32))
+	secrets = filepath.Join(t.TempDir(), "secret")
+	checker, err := standardwebhooks.NewWebhook(secret)
+	if err = errors.Join(err, os.WriteFile(secrets, []byte(secret+"\n"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	numbers := make(chan int64, 1000)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		var n history.Numbered
+		if err = errors.Join(err, checker.Verify(body, req.Header), json.Unmarshal(body, &n)); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+		numbers <- n.Number
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, secrets, numbers
 }
 
 // news returns what /changes tells, in short.
@@ -70,6 +97,7 @@ func until(t *testing.T, base string, count int) {
 
 func TestANewVersionIsBuiltAndTold(t *testing.T) {
 	t.Parallel()
+	hook, secrets, taken := receiver(t)
 	at, serve := growing(t)
 	files := []string{standin + "go.k6.io_k6_v1.1.0.txtar", standin + "example.com_xk6-hello_v0.1.0.txtar"}
 	first := testmod.ServeFiles(t, nil, files...)
@@ -84,9 +112,10 @@ func TestANewVersionIsBuiltAndTold(t *testing.T) {
 	if err := warmcache.CopyStandard(GoCache(cacheDir)); err != nil {
 		t.Fatal(err)
 	}
-	base, _ := run(t, Options{
+	base, logged := run(t, Options{
 		Store: "mem://", CacheDir: cacheDir, Registries: []string{registry}, GoOptions: GoOptions{Env: []string{"GOPROXY=" + at, "GOSUMDB=off"}},
-		Watch: WatchOptions{On: true, Interval: time.Second, Backfill: 1, Extensions: []string{"k6/x/*"}},
+		Watch:    WatchOptions{On: true, Interval: time.Second, Backfill: 1, Extensions: []string{"k6/x/*"}},
+		Webhooks: []string{hook + "/?token=hunter2"}, WebhookSecretFile: secrets,
 	})
 	until(t, base, 4)
 	const ext = "-- ext.go --\npackage hello\n\nimport \"go.k6.io/k6/js/modules\"\n\ntype Module struct{}\n\nfunc init() { modules.Register(\"k6/x/hello\", new(Module)) }\n"
@@ -102,6 +131,14 @@ func TestANewVersionIsBuiltAndTold(t *testing.T) {
 	}
 	if got := slices.Sorted(slices.Values(news(t, base))); !slices.Equal(got, want) {
 		t.Errorf("the news are\n%q, want\n%q", got, want)
+	}
+	for number := range int64(10) {
+		if got := <-taken; got != number+1 {
+			t.Errorf("the receiver got entry %d, want %d", got, number+1)
+		}
+	}
+	if strings.Contains(logged.String(), "hunter2") {
+		t.Error("the URL of the webhook is in the log")
 	}
 	if status, _, _ := get(t, base+"/matrix?k6=v1.1.0"); status != http.StatusOK {
 		t.Errorf("got %d", status)
