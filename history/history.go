@@ -53,13 +53,13 @@ type History struct {
 	logger  *slog.Logger
 
 	mu      sync.RWMutex // guards what follows
-	results []Numbered   // the last of type Build, oldest first
+	entries []Numbered   // the last, oldest first
 	byID    map[string]*Result
 	seen    map[string]bool // module@version of entries of type Version
 	read    int64           // number of the last entry that was read
 }
 
-// New returns a view with the last results, at most max.
+// New returns a view with the last entries, at most max.
 func New(j *journal.Journal, max int, logger *slog.Logger) *History {
 	return &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
 }
@@ -122,13 +122,17 @@ func (h *History) add(e journal.Entry) {
 	switch {
 	case n.Type == Version:
 		h.seen[n.Module+"@"+n.Version] = true
-	case n.Result != nil && h.byID[n.Result.ID] == nil:
-		h.results = append(h.results, n)
+	case n.Result == nil || h.byID[n.Result.ID] != nil:
+		return
+	default:
 		h.byID[n.Result.ID] = n.Result
-		for len(h.results) > h.max {
-			delete(h.byID, h.results[0].Result.ID)
-			h.results = h.results[1:]
+	}
+	h.entries = append(h.entries, n)
+	for len(h.entries) > h.max {
+		if oldest := h.entries[0].Result; oldest != nil {
+			delete(h.byID, oldest.ID)
 		}
+		h.entries = h.entries[1:]
 	}
 }
 
@@ -186,13 +190,46 @@ func (h *History) Seen(module, version string) bool {
 func (h *History) LastAttempt(name, version, platform string) *Result {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, n := range slices.Backward(h.results) {
+	for _, n := range slices.Backward(h.entries) {
+		if n.Result == nil {
+			continue
+		}
 		m := n.Result.Modules
 		if n.Result.Platform == platform && len(m) > 0 && m[len(m)-1] == (Module{name, version}) && (len(m) == 1 || len(m) == 2 && name != k6x.K6) {
 			return n.Result
 		}
 	}
 	return nil
+}
+
+// PathOf returns the path of a binary that was built, by its digest; "" if it is not known.
+func (h *History) PathOf(digest string) string {
+	if h == nil {
+		return ""
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.entries) {
+		if r := n.Result; r != nil && r.Digest == digest && digest != "" {
+			return r.Path
+		}
+	}
+	return ""
+}
+
+// Newest returns the newest entries, at most limit, the newest first: all, or those about an extension as a list names it.
+func (h *History) Newest(extension string, limit int) (newest []Numbered) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.entries) {
+		if len(newest) == limit {
+			break
+		}
+		if extension == "" || n.Name == extension || n.Result != nil && (Filter{Extension: extension}).Matches(n.Result) {
+			newest = append(newest, n)
+		}
+	}
+	return newest
 }
 
 // Filter says which results are wanted. Zero values mean all.
@@ -233,8 +270,8 @@ func (h *History) Results(f Filter) (results []Numbered, next int64) {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, n := range slices.Backward(h.results) {
-		if f.Before > 0 && n.Number >= f.Before || !f.Matches(n.Result) {
+	for _, n := range slices.Backward(h.entries) {
+		if n.Result == nil || f.Before > 0 && n.Number >= f.Before || !f.Matches(n.Result) {
 			continue
 		}
 		if len(results) == f.Limit {
@@ -285,9 +322,9 @@ func (h *History) Matrix(k6, platform string) []Cell {
 	type key struct{ extension, version, k6, platform string }
 	cells := make(map[key]*Cell)
 	h.mu.RLock()
-	for _, n := range h.results {
+	for _, n := range h.entries {
 		r := n.Result
-		if len(r.Modules) != 2 || r.Outcome == Aborted || platform != "" && r.Platform != platform || k6 != "" && r.Modules[0].Version != k6 {
+		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || platform != "" && r.Platform != platform || k6 != "" && r.Modules[0].Version != k6 {
 			continue
 		}
 		k := key{r.Modules[1].Name, r.Modules[1].Version, r.Modules[0].Version, r.Platform}

@@ -164,6 +164,9 @@ func (s *Service) unchanged(w *response, r *http.Request, digest, lifetime strin
 // it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
 func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry *cache.Entry) error {
 	defer entry.Close()
+	if !s.digests.Contains(entry.Digest) {
+		s.digests.Add(entry.Digest, entry.Key)
+	}
 	body, coding, lifetime := entry, "", yearLong
 	if s.variants != nil {
 		if compressed, name := s.variants.choose(ctx, r, entry); compressed != nil {

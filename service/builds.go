@@ -20,7 +20,10 @@ import (
 // buildHeader has the id of the build on each answer that one was for and that is not cacheable.
 const buildHeader = "K6x-Build"
 
-const maxBuildRequest = 64 << 10 // bytes of the body of POST /builds
+const (
+	maxBuildRequest = 64 << 10 // bytes of the body of POST /builds
+	maxHistoryQuery = 4 << 10  // bytes
+)
 
 // Builds is what /builds, /matrix and /changes tell of.
 type Builds struct {
@@ -41,6 +44,9 @@ func (s *Service) visible(h handler) handler {
 		w.outcome = "history"
 		if s.cfg.Builds.History == nil {
 			return notFound(w, r)
+		}
+		if len(r.URL.RawQuery) > maxHistoryQuery {
+			return k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
 		}
 		if !s.cfg.Builds.Public {
 			if err := s.cfg.Tokens.Check(r); err != nil {
@@ -107,9 +113,6 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 }
 
 func parseFilter(r *http.Request) (f history.Filter, err error) {
-	if len(r.URL.RawQuery) > 4096 {
-		return f, k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
-	}
 	q := r.URL.Query()
 	wrong := func(name, want string) error {
 		return k6x.Errorf(k6x.Invalid, "%s=%q is not %s", name, k6x.Clip(q.Get(name)), want)

@@ -88,6 +88,7 @@ type Service struct {
 	signer   signer                           // nil unless clients are sent to the store
 	unsigned sync.Once                        // tells that the signer cannot sign
 	records  *lru.Cache[string, k6x.Artifact] // see recorded
+	digests  *lru.Cache[string, string]       // to the keys of binaries that were sent
 	variants *variants                        // nil if nothing is compressed
 	held     downloads
 	draining chan struct{}
@@ -117,10 +118,12 @@ func New(cfg Config) *Service {
 		cfg.BasePath = "/" + cfg.BasePath
 	}
 	records, _ := lru.New[string, k6x.Artifact](keptRecords) // fails for a size below one only
+	digests, _ := lru.New[string, string](keptDigests)
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
 		records:  records,
+		digests:  digests,
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		held:     downloads{limit: cfg.Open},
 		draining: make(chan struct{}),
@@ -153,6 +156,8 @@ func New(cfg Config) *Service {
 		{http.MethodPost, "/builds/{id}/retry", s.changing(s.retryBuild), s.fail},
 		{http.MethodGet, "/matrix", s.visible(s.matrix), s.fail},
 		{http.MethodGet, "/changes", s.visible(s.changes), s.fail},
+		{http.MethodGet, "/changes.atom", s.visible(s.feed), s.fail},
+		{http.MethodGet, "/cas/{digest}", s.byDigest, s.fail},
 		{http.MethodGet, metricsPath, s.metrics.serve, s.fail},
 		{http.MethodGet, anyPath, s.binary, s.fail},
 	})
