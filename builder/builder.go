@@ -2,9 +2,9 @@
 //
 // An [Engine] makes the bytes of a [Job]; there is one in each subpackage (native runs the go
 // command here). A [Builder] returns the record of a kept binary: [Keep] makes one of
-// an engine and a store, and [Limit] and [Dedup] wrap one. They stack as
+// an engine and a store, and [Roomy], [Limit] and [Dedup] wrap one. They stack as
 //
-//	Dedup ─► Limit ─► Keep ─► engine
+//	Dedup ─► Limit ─► Roomy ─► Keep ─► engine
 //
 // so that one key is built once however many ask, a build waits for a slot in a
 // fair and bounded queue, and its bytes go straight from the engine to the store. Each of them says

@@ -22,6 +22,8 @@ var (
 	// ErrEvicted: the record is there but its bytes were removed to make room. The same
 	// recipe with the record's lock gives the same bytes again.
 	ErrEvicted = errors.New("evicted from the store")
+	// ErrLimit: the limit of the store is too small. What is removed from the disk makes no room for it.
+	ErrLimit = errors.New("the limit of the store")
 )
 
 // Store keeps binaries, each written once under the key of its recipe, and what
@@ -93,8 +95,8 @@ type Entry struct {
 	Provisional bool
 
 	// Verify returns nil once all bytes are known to have the digest; else the last of them must not be sent. It may be called more than once, also
-	// after Close. Nil: that is known already, or Body finds out by itself.
-	Verify func() error
+	// after Close, and ends with ctx. Nil: that is known already, or Body finds out by itself.
+	Verify func(ctx context.Context) error
 
 	// Await returns once Body can be read, for a while at least, without a wait for the first byte. Nil: it can.
 	Await func(ctx context.Context) error

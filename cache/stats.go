@@ -1,5 +1,7 @@
 package cache
 
+import "context"
+
 // Stats is what a [Limited] store holds, for metrics.
 type Stats struct {
 	Artifacts int   // whole ones
@@ -24,6 +26,9 @@ type Limited interface {
 	// Pin keeps key from being evicted, also if it is stored later, until unpin is
 	// called. Pins are counted; calling one unpin twice does no harm.
 	Pin(key string) (unpin func())
+
+	// MakeRoom removes the binary that was used longest ago, for a disk that is full as an error says, and reports whether there was one.
+	MakeRoom(ctx context.Context, full error) bool
 
 	// Stats returns what the store holds now.
 	Stats() Stats

@@ -32,12 +32,12 @@ func TestAFullDiskIsToldAndOutlived(t *testing.T) {
 	}
 	s := start(t, dir)
 	got := get(t, s.url+host+redisList)
-	if got.status != 507 || got.header.Get("Cache-Control") != "no-store" || !strings.Contains(got.text(), store) {
+	if got.status != 507 || got.header.Get("Cache-Control") != "no-store" || !strings.Contains(got.text(), "disk of the store") || strings.Contains(got.text(), dir) {
 		t.Errorf("%d (%s) on a full disk\n%s", got.status, got.header.Get("Cache-Control"), got.text())
 	}
 	for since := time.Now(); ; time.Sleep(50 * time.Millisecond) { // it is looked at now and then
 		ready := get(t, s.url+"/ready")
-		if ready.status == 200 && strings.Contains(ready.text(), store) {
+		if ready.status == 200 && strings.Contains(ready.text(), "disk of the store") && !strings.Contains(ready.text(), dir) {
 			break
 		}
 		if time.Since(since) > time.Minute {
@@ -49,6 +49,11 @@ func TestAFullDiskIsToldAndOutlived(t *testing.T) {
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
+	}
+	for since := time.Now(); strings.Contains(get(t, s.url+"/ready").text(), "disk of the store"); time.Sleep(50 * time.Millisecond) {
+		if time.Since(since) > time.Minute {
+			t.Fatal("/ready does not see that there is room again")
+		}
 	}
 	for _, list := range []string{redisList, "k6@v1.8.1,k6/x/one@v0.1.0", redisList} { // there is room for one of them at a time
 		fetch(t, s.url+host+list)

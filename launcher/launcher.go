@@ -287,7 +287,7 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 // of a launcher looks after.
 func reason(err error) string {
 	text := err.Error()
-	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
+	if e, ok := errors.AsType[*k6x.Error](err); ok && (e.Kind == k6x.Internal || e.Kind == k6x.NoSpace) && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
 		text += ": " + e.Err.Error()
 	}
 	return text

@@ -55,6 +55,37 @@ func TestWhatIsOptionalIsLeftOutIfItCannotBeHad(t *testing.T) {
 	}
 }
 
+// However many imports cannot be had, and whatever is said of them, few builds are begun.
+func TestFewBuildsAreTriedForWhatIsOptional(t *testing.T) {
+	names := []string{"k6/x/a", "k6/x/ab", "k6/x/b", "k6/x/c", "k6/x/d", "k6/x/e", "k6/x/f"}
+	each, none, all := map[string]error{}, map[string]error{}, map[string]error{}
+	for _, name := range names {
+		each[name] = k6x.Errorf(k6x.BuildFailed, "%s (example.com/xk6@v0.1.0) does not compile", name)
+		none[name] = k6x.Errorf(k6x.BuildFailed, "it does not compile")
+		all[name] = k6x.Errorf(k6x.BuildFailed, "%s cannot be built", strings.Join(names, ", "))
+	}
+	for name, c := range map[string]struct {
+		fetch  map[string]error
+		builds int
+	}{"each is named": {each, mostTries + 1}, "none is named": {none, 2}, "all are named": {all, 2}} {
+		s := &shop{name: "s", data: k6(t), has: append(names, "k6/x/had"), fetch: c.fetch}
+		b := newBench(t, s)
+		b.Optional = names
+		b.want(strings.Join(append(names, "k6/x/had"), ","), "k6@v1.1.0,k6/x/had@v0.1.0")
+		builds := slices.DeleteFunc(slices.Clone(s.asked), func(asked string) bool { return asked[0] != '+' })
+		if len(builds) != c.builds {
+			t.Errorf("%s: %d builds, want %d: %q", name, len(builds), c.builds, builds)
+		}
+	}
+	had := slices.Delete(slices.Clone(names), 1, 2)
+	s := &shop{name: "s", data: k6(t), has: append(had, "k6/x/had")} // k6/x/ab is in the words, and k6/x/a is not
+	b := newBench(t, s)
+	b.Optional = names
+	if got, err := b.get(strings.Join(append(names, "k6/x/had"), ",")); err != nil || !strings.Contains(got, "k6/x/a@") || strings.Contains(got, "k6/x/ab@") {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
 func TestWithoutABuilderAKeptK6WithoutWhatIsOptionalIsUsed(t *testing.T) {
 	s := &shop{name: "s", data: k6(t), has: []string{"k6/x/a"}}
 	b := newBench(t, s)

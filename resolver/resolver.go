@@ -99,6 +99,15 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	return r, nil
 }
 
+// Check returns the error of [New] for a filter or patterns that are wrong, whatever the registries have.
+func (cfg Config) Check() error {
+	_, err := cleanPatterns(cfg.AllowModules)
+	if err == nil {
+		_, err = compileFilter(cfg.Filter)
+	}
+	return err
+}
+
 // openSources loads what the configuration names, beneath it what k6 itself is.
 func (r *Resolver) openSources(ctx context.Context) error {
 	base, err := embeddedSource(false, r.log)

@@ -216,16 +216,7 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 	h.Set("Etag", `"`+body.Digest+`"`)
 	h.Set("Repr-Digest", digest)
 	if body.Verify != nil && r.Method == http.MethodGet {
-		verified := make(chan error, 1)
-		go func() { verified <- body.Verify() }() // while the bytes before the last one are sent
-		w.verify = func() error {
-			select {
-			case err := <-verified:
-				return err
-			case <-r.Context().Done():
-				return context.Cause(r.Context())
-			}
-		}
+		w.verify = func() error { return body.Verify(r.Context()) }
 	}
 	http.ServeContent(w, r, "", body.Stored, body.Body)
 	return nil

@@ -179,7 +179,7 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
 		err := c.compress(ctx, w, binary)
 		if err != nil && binary.Verify != nil { // damage is no reason to do without the form for good
-			err = errors.Join(binary.Verify(), err)
+			err = errors.Join(binary.Verify(ctx), err)
 		}
 		return k6x.Build{Started: began.UTC(), Duration: time.Since(began), Toolchain: artifact.Build.Toolchain}, err
 	}, cache.Unbound)

@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k6x/builder"
 	"k6x/cache/dir"
+	"k6x/cache/objects"
 	"k6x/internal/disk"
 	"k6x/service"
 )
@@ -19,7 +21,13 @@ import (
 // flipStored changes a byte of the one binary in the directory of a store.
 func flipStored(t *testing.T, where string) {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(where, "artifacts", "*", "*", "binary"))
+	flipFile(t, filepath.Join(where, "artifacts", "*", "*", "binary"))
+}
+
+// flipFile changes a byte of the one file that a pattern matches.
+func flipFile(t *testing.T, pattern string) {
+	t.Helper()
+	names, err := filepath.Glob(pattern)
 	if err != nil || len(names) != 1 {
 		t.Fatal(names, err)
 	}
@@ -86,6 +94,71 @@ func TestNoClientTakesADamagedBinaryForWhole(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What clients stored under ids of their own is no different, but that it cannot be made again: it can be stored again.
+func TestNoClientTakesADamagedObjectForWhole(t *testing.T) {
+	where := t.TempDir()
+	first, store := newObjects(t, objects.Config{Dir: where}, service.ObjectsConfig{})
+	body := strings.Repeat("the body ", 100_000)
+	for name, asked := range map[string]string{"whole": "", "a range": "bytes=1-100", "the last byte": "bytes=-1"} {
+		t.Run(name, func(t *testing.T) {
+			if resp, answer := send(t, "POST", first.URL+"/store/one", strings.NewReader(body)); resp.StatusCode != 200 {
+				t.Fatalf("%s: %s", resp.Status, answer)
+			}
+			if _, got := do(t, "GET", first.URL+"/store/one/download"); string(got) != body {
+				t.Errorf("%d bytes", len(got))
+			}
+			flipFile(t, filepath.Join(where, "objects", "*", "*", "body"))
+			req, err := http.NewRequestWithContext(t.Context(), "GET", first.URL+"/store/one/download", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Range", asked)
+			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+			if err == nil {
+				_, err = io.ReadAll(resp.Body)
+				resp.Body.Close()
+			}
+			if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
+				t.Errorf("the damaged object was sent to its end: %v", err)
+			}
+			if again, _ := do(t, "GET", first.URL+"/store/one/download"); again.StatusCode != 404 {
+				t.Errorf("then it is %s", again.Status)
+			}
+			wantStored(t, store, 0, 0)
+		})
+	}
+}
+
+// An answer without bytes of the binary has none read.
+func TestOnlyBytesThatAreSentAreVerified(t *testing.T) {
+	where := t.TempDir()
+	tag := func() string {
+		resp, _ := do(t, "HEAD", onDirectory(t, where)+helloPath)
+		return resp.Header.Get("Etag")
+	}
+	do(t, "GET", onDirectory(t, where)+helloPath)
+	url := onDirectory(t, where)
+	flipStored(t, where)
+	for name, c := range map[string]struct {
+		method, header string
+		status         int
+	}{
+		"HEAD":              {"HEAD", "Accept: */*", 200},
+		"If-None-Match":     {"GET", "If-None-Match: " + tag(), 304},
+		"If-Modified-Since": {"GET", "If-Modified-Since: " + time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), 304},
+		"If-Match":          {"GET", `If-Match: "other"`, 412},
+		"Range":             {"GET", "Range: bytes=999999999-", 416},
+	} {
+		if resp, _ := do(t, c.method, url+helloPath, c.header); resp.StatusCode != c.status {
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // for a reading that should not be
+	if left, err := filepath.Glob(filepath.Join(where, "artifacts", "*", "*", "binary")); err != nil || len(left) != 1 {
+		t.Errorf("the damage was found: %v, %v", left, err)
 	}
 }
 

@@ -34,8 +34,9 @@ type response struct {
 	reason  string // why there is no binary, or not all of it, for the log
 	stall   time.Duration
 
-	length int64        // of the body, as its header says
-	verify func() error // returns once the bytes are known to be right: the last one waits for it; nil: they are
+	length   int64        // of the body, as its header says
+	verify   func() error // returns once the bytes are known to be right; nil: they are
+	verified chan error   // of verify, which runs beside the answer: its last byte waits for that; nil: it does not run
 }
 
 var _ io.ReaderFrom = (*response)(nil)
@@ -57,10 +58,12 @@ func (w *response) WriteHeader(status int) {
 	}
 	if status >= 400 {
 		w.clearBinaryHeaders()
-		w.verify = nil
 	}
-	if w.verify != nil {
+	if w.verify != nil && (status == http.StatusOK || status == http.StatusPartialContent) {
 		w.length, _ = strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
+		verified := make(chan error, 1)
+		go func() { verified <- w.verify() }() // while the bytes before the last one are sent
+		w.verified = verified
 	}
 	w.extendDeadline() // that of an earlier request on the connection may have passed
 	w.ResponseWriter.WriteHeader(status)
@@ -98,17 +101,17 @@ func (w *response) Write(p []byte) (int, error) {
 // sendable returns how many of the next n bytes may be sent: the last byte of an answer waits until all are known to be right. If they are not, the
 // answer ends before it, so that no client takes it for whole.
 func (w *response) sendable(n int64) int64 {
-	if w.verify == nil || w.bytes+n < w.length {
+	if w.verified == nil || w.bytes+n < w.length {
 		return n
 	}
 	if before := w.length - 1 - w.bytes; before > 0 {
 		return before
 	}
-	if err := w.verify(); err != nil {
+	if err := <-w.verified; err != nil {
 		w.reason = "not sent to its end: " + err.Error()
 		panic(http.ErrAbortHandler)
 	}
-	w.verify = nil
+	w.verified = nil
 	return n
 }
 

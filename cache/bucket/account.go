@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/cache/internal/ledger"
+	"k6x/cache/internal/reading"
 	"k6x/internal/disk"
 )
 
@@ -37,8 +36,9 @@ type account struct {
 	hot   *lru.Cache[string, *info]  // by key
 	paths *lru.Cache[string, string] // path to key
 
-	checks  singleflight.Group // by key: binaries that are read
-	reading chan struct{}      // holds one for each of them that is being read right now
+	readings reading.Group // of binaries, by key
+
+	aliases atomic.Int64 // that were bound since they were last bounded
 }
 
 // How much of what was read is remembered, so that a hit opens one file and parses nothing.
@@ -61,7 +61,7 @@ type info struct {
 // NewIn returns the store in a place, which it keeps within the Size of cfg: it takes stock of what is there.
 func NewIn(ctx context.Context, place Place, cfg Config) (*Store, error) {
 	s := New(place, cfg)
-	s.own = &account{place: place, ledger: ledger.New(cfg.Size), opened: map[string]*opened{}, verified: map[string]version{}, reading: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	s.own = &account{place: place, ledger: ledger.New(cfg.Size), opened: map[string]*opened{}, verified: map[string]version{}}
 	s.own.ledger.Last = func(key string) bool { return s.own.opened[key] != nil }
 	s.own.hot, _ = lru.New[string, *info](hotArtifacts) // fails for a size below 1 only
 	s.own.paths, _ = lru.New[string, string](hotPaths)
@@ -74,7 +74,7 @@ func (s *Store) exclusive(change func() error) error {
 	defer s.own.change.Unlock()
 	unlock, err := s.own.place.Lock()
 	if err != nil {
-		return fmt.Errorf("lock the store: %w", disk.Explain(err))
+		return fmt.Errorf("lock the store: %w", disk.FS{Of: "the store"}.Explain(err))
 	}
 	defer unlock()
 	return change()

@@ -116,13 +116,19 @@ func (s *Store) bind(ctx context.Context, path, key string) (bound string, err e
 		if bound, err := s.lookup(ctx, path); err == nil {
 			return bound, nil
 		}
+		alias := false
 		err = s.exclusive(func() error {
-			if _, err := s.readRecord(ctx, key); err != nil {
+			first, err := s.readRecord(ctx, key)
+			if err != nil {
 				return err
 			}
-			bound, _, err = s.bindLocked(ctx, path, key)
+			bound, alias, err = s.bindLocked(ctx, path, key)
+			alias = alias && path != first.Path
 			return err
 		})
+		if alias {
+			s.boundAliases(ctx)
+		}
 		return bound, fault(notBound, err)
 	}
 	switch err := s.putOnce(ctx, s.binding(path), encodeBinding(path, key)); {

@@ -7,7 +7,7 @@
 //	paths/<hash>                  {path, key}; hash is the SHA-256 of the path
 //	leases/<key>/<n>              the right of one service to build key ([Leases])
 //	leases/<key>/<n>.failed       why that build failed, for a minute
-//	probe                         comes and goes when a service starts ([Store.Probe])
+//	probes/<random>               comes and goes when a service starts ([Store.Probe])
 //
 // Bytes go first, under a name that says what they are. Then the record is written, if
 // there is none: that one conditional write is the moment at which the artifact comes
@@ -25,12 +25,14 @@
 //	paths/<hash[:2]>/<hash>                  {path, key}
 //
 // It changes these under a lock: the binding, which counts once there is a record, then the bytes, then the record. What is damaged is
-// removed, to be built again. An old record without bytes may be forgotten, and its path bound anew.
+// removed, to be built again. An old record without bytes may be forgotten, and its path bound anew. So may a path that names modules otherwise than the
+// one that they were first built for, of which there are no more than [Config] says.
 package bucket
 
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -54,6 +56,9 @@ type Config struct {
 	Clock  func() time.Time // nil means time.Now
 	// Observe gets to know of each exchange with the bucket or the place; nil: nothing does.
 	Observe blob.Observer
+	// Aliases is how many paths beside its own, by other names for the same modules, may be bound in a [Place]; beyond it those go that were bound
+	// first. 0: 16,384.
+	Aliases int
 
 	// Patience is how long the bucket may take for one answer, retries included; 0: 30 s.
 	Patience time.Duration
@@ -67,6 +72,7 @@ type Store struct {
 	logger *slog.Logger
 	bucket blob.Bucket
 	own    *account // nil: other services write to the bucket
+	probed string   // the name of the small object of [Store.Probe]
 
 	unswept sync.Once // tells that parts of uploads cannot be removed
 
@@ -101,12 +107,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // New returns the store in a bucket that is open. It does not use the URL of cfg.
 func New(b blob.Bucket, cfg Config) *Store {
 	cfg = cfg.withDefaults()
-	return &Store{cfg: cfg, logger: cfg.Logger, bucket: blob.Observe(b, cfg.Observe), stats: cache.Stats{Limit: cfg.Size}}
+	return &Store{cfg: cfg, logger: cfg.Logger, bucket: blob.Observe(b, cfg.Observe), probed: probes + rand.Text(), stats: cache.Stats{Limit: cfg.Size}}
 }
 
 func (cfg Config) withDefaults() Config {
 	cfg.Patience = cmp.Or(cfg.Patience, 30*time.Second)
 	cfg.Stall = cmp.Or(cfg.Stall, time.Minute)
+	cfg.Aliases = cmp.Or(cfg.Aliases, 16384)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -116,29 +123,26 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// probed is the small object of [Store.Probe]: one name, so that nothing piles up if a process ends in between.
-const probed = "probe"
-
 // Probe does to a small object what the store does to its bucket: it is written, read, listed and deleted; unless it is thorough, only read. The
 // error says which of it failed and why; it is of kind Invalid if that lasts until somebody mends it, else Unavailable. Several services may do
-// so at once.
+// so at once, each to an object of its own; [Store.Trim] removes what one that was killed has left.
 func (s *Store) Probe(ctx context.Context, thorough bool) error {
 	for _, step := range []struct {
 		verb string
 		do   func(ctx context.Context) error
 	}{
-		{"write", func(ctx context.Context) error { return s.write(ctx, probed, []byte("k6x was here\n"), false) }},
+		{"write", func(ctx context.Context) error { return s.write(ctx, s.probed, []byte("k6x was here\n"), false) }},
 		{"read", func(ctx context.Context) error {
-			_, err := blob.ReadAll(ctx, s.bucket, probed, 1<<10)
+			_, err := blob.ReadAll(ctx, s.bucket, s.probed, 1<<10)
 			return err
 		}},
 		{"list", func(ctx context.Context) error {
-			for _, err := range s.bucket.List(ctx, probed) {
+			for _, err := range s.bucket.List(ctx, s.probed) {
 				return err
 			}
 			return nil
 		}},
-		{"delete", func(ctx context.Context) error { return s.bucket.Delete(ctx, probed) }},
+		{"delete", func(ctx context.Context) error { return s.bucket.Delete(ctx, s.probed) }},
 	} {
 		if !thorough && step.verb != "read" {
 			continue
@@ -150,7 +154,7 @@ func (s *Store) Probe(ctx context.Context, thorough bool) error {
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled):
 			return ctx.Err()
-		case err == nil, isAbsent(err) && fault == "" && step.verb == "read": // another service may have deleted it
+		case err == nil, isAbsent(err) && fault == "" && !thorough: // it is not there otherwise
 			continue
 		case isAbsent(err):
 			fault = blob.NoBucket
@@ -195,6 +199,7 @@ const (
 	artifacts = "artifacts/"
 	paths     = "paths/"
 	leases    = "leases/"
+	probes    = "probes/"
 	recordTag = "record.json"
 )
 

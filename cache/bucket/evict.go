@@ -55,20 +55,28 @@ func (s *Store) roomy(ctx context.Context, under func(func() error) error, step 
 	if s.own == nil || !disk.IsFull(err) {
 		return err
 	}
-	freed := under(func() error {
-		s.own.mu.Lock()
-		oldest := s.own.ledger.Oldest()
-		s.own.mu.Unlock()
-		if oldest == "" {
-			return err
-		}
-		s.logger.Warn("the disk of the store is full; the binary that was used longest ago is removed", "key", oldest, "error", cause(err))
-		return s.evict(context.WithoutCancel(ctx), oldest)
-	})
-	if freed != nil {
+	if under(func() error { return s.evictOldest(ctx, err) }) != nil {
 		return err
 	}
 	return step()
+}
+
+// evictOldest removes the binary that was used longest ago, for a disk that is full as an error says, which it returns if there is none. It is
+// called under exclusive.
+func (s *Store) evictOldest(ctx context.Context, full error) error {
+	s.own.mu.Lock()
+	oldest := s.own.ledger.Oldest()
+	s.own.mu.Unlock()
+	if oldest == "" {
+		return full
+	}
+	s.logger.Warn("the disk is full; the binary that was used longest ago is removed", "key", oldest, "error", cause(full))
+	return s.evict(context.WithoutCancel(ctx), oldest)
+}
+
+// MakeRoom implements [cache.Limited].
+func (s *Store) MakeRoom(ctx context.Context, full error) bool {
+	return s.own != nil && s.exclusive(func() error { return s.evictOldest(ctx, full) }) == nil
 }
 
 func locked(change func() error) error { return change() }

@@ -43,19 +43,16 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 		},
 	}
 	if !s.use(ctx, key, in) {
-		entry.Verify = func() error { return s.verifyOnce(key, in.version) }
+		entry.Verify = func(ctx context.Context) error { return s.verifyOnce(ctx, key, in.version) }
 	}
 	return entry, nil
 }
 
-// verifyOnce returns nil once the binary with that version was read and has the digest of its record. All that ask for one key at once wait for one
-// reading, and few are read at once.
-func (s *Store) verifyOnce(key string, opened version) error {
-	_, err, _ := s.own.checks.Do(key, func() (any, error) {
-		s.own.reading <- struct{}{}
-		defer func() { <-s.own.reading }()
+// verifyOnce returns nil once the binary with that version was read and has the digest of its record.
+func (s *Store) verifyOnce(ctx context.Context, key string, opened version) error {
+	err := s.own.readings.Do(ctx, key, func() error {
 		_, err := s.verify(context.Background(), key)
-		return nil, err
+		return err
 	})
 	s.own.mu.Lock()
 	defer s.own.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k6x"
 	"k6x/cache/blob"
 	"k6x/cache/blob/blobtest"
+	"k6x/cache/blob/mem"
 )
 
 // credentialsOf sets those of a service.
@@ -137,6 +139,44 @@ func TestRightThatIsMissingIsNamed(t *testing.T) {
 		}
 		if thorough := s.Probe(t.Context(), false); (thorough != nil) != (verb == "read") {
 			t.Errorf("%s: only read, got %v", verb, thorough)
+		}
+	}
+}
+
+// Two services that start at once do not delete each other's object, and what a killed one has left goes after a day.
+func TestServicesThatTryTheirRightsAtOnce(t *testing.T) {
+	b, now := new(mem.Bucket), time.Now()
+	cfg := Config{Clock: func() time.Time { return now }}
+	one, other := New(b, cfg), New(b, cfg)
+	faults := &blobtest.Faults{Bucket: b}
+	one.bucket = faults
+	faults.Before(func(c blobtest.Call) error {
+		if c.Method == "open" { // between its write and its read
+			return other.Probe(t.Context(), true)
+		}
+		return nil
+	})
+	if err := one.Probe(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, one, ""); len(left) > 0 {
+		t.Errorf("left is %v", left)
+	}
+	for _, name := range []string{other.probed, "probes.of.others"} {
+		if err := blob.PutBytes(t.Context(), b, name, []byte("x"), blob.PutOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		age  time.Duration
+		want int
+	}{{time.Hour, 2}, {25 * time.Hour, 1}} {
+		now = time.Now().Add(c.age)
+		if err := one.Trim(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if left := names(t, one, ""); len(left) != c.want || !slices.Contains(left, "probes.of.others") {
+			t.Errorf("after %v there is %v", c.age, left)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k6x/cache"
 	"k6x/cache/blob"
@@ -16,6 +17,7 @@ type ScrubReport struct {
 	Bytes   int64    // bytes read
 	Damaged []string // keys whose binary was removed, to be built again when it is asked for
 	Unbound int      // bindings removed because there is no record under their key
+	Aliases int      // bindings removed because there were too many beside those of the paths that binaries were first built for
 }
 
 // Scrub reads all binaries of a place and compares them with the digests of their records. A binary
@@ -40,15 +42,58 @@ func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 			return report, fault("a binary could not be checked", err)
 		}
 	}
+	err := s.scrubBindings(ctx, &report)
+	return report, fault("the bindings could not be checked", err)
+}
+
+// scrubBindings removes bindings that bind nothing, and aliases beyond the limit, those first that were bound first.
+func (s *Store) scrubBindings(ctx context.Context, report *ScrubReport) error {
+	var aliases []blob.Info
+	first := map[string]string{} // by key: the path that it was first built for
 	for info, err := range s.bucket.List(ctx, paths) {
+		var b binding
 		if err == nil {
-			err = s.scrubBinding(ctx, info.Name, &report)
+			b, err = s.scrubBinding(ctx, info.Name, report)
 		}
 		if err != nil {
-			return report, fault("the bindings could not be checked", err)
+			return err
+		}
+		if _, known := first[b.Key]; b.Key != "" && !known {
+			record, err := s.readRecord(ctx, b.Key)
+			if err != nil {
+				continue // it went, or is damaged
+			}
+			first[b.Key] = record.Path
+		}
+		if b.Path != first[b.Key] {
+			aliases = append(aliases, info)
 		}
 	}
-	return report, nil
+	if len(aliases) <= s.cfg.Aliases {
+		return nil
+	}
+	slices.SortFunc(aliases, func(a, b blob.Info) int { return a.ModTime.Compare(b.ModTime) })
+	return s.exclusive(func() error {
+		s.own.paths.Purge()
+		for _, alias := range aliases[:len(aliases)-s.cfg.Aliases] {
+			report.Aliases++
+			if err := blob.IgnoreAbsent(s.bucket.Delete(ctx, alias.Name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// boundAliases removes aliases beyond the limit once so many were bound that there may be some. Those of one eighth may be too many for a while.
+func (s *Store) boundAliases(ctx context.Context) {
+	if s.own.aliases.Add(1) <= int64(s.cfg.Aliases/8) {
+		return
+	}
+	s.own.aliases.Store(0)
+	var report ScrubReport
+	err := s.scrubBindings(context.WithoutCancel(ctx), &report)
+	s.logger.Info("bindings bounded", "removed", report.Aliases, "error", err)
 }
 
 func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport) error {
@@ -66,11 +111,11 @@ func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport
 	return err
 }
 
-// scrubBinding removes a blob below paths that binds nothing.
-func (s *Store) scrubBinding(ctx context.Context, name string, report *ScrubReport) error {
+// scrubBinding removes a blob below paths that binds nothing, and returns the binding of another one.
+func (s *Store) scrubBinding(ctx context.Context, name string, report *ScrubReport) (b binding, err error) {
 	binds := func() (bool, error) {
+		b = binding{}
 		data, err := s.get(ctx, name, maxBinding)
-		var b binding
 		switch {
 		case isAbsent(err):
 			return true, nil // removed meanwhile: nothing left to do
@@ -82,9 +127,9 @@ func (s *Store) scrubBinding(ctx context.Context, name string, report *ScrubRepo
 		return s.find(ctx, b.Key)
 	}
 	if ok, err := binds(); ok || err != nil {
-		return err
+		return b, err
 	}
-	return s.exclusive(func() error {
+	return binding{}, s.exclusive(func() error {
 		if ok, err := binds(); ok || err != nil {
 			return err
 		}

@@ -94,7 +94,7 @@ func (s *Store) draft(ctx context.Context) (d Draft, err error) {
 		return &roomyDraft{d, s, ctx}, err
 	}
 	temp := os.TempDir()
-	file, err := dir.In(temp, temp, disk.FS{}).Draft(0o600)
+	file, err := dir.In(temp, temp, disk.FS{Of: "temporary files"}).Draft(0o600)
 	return spool{file}, err
 }
 

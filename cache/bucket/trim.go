@@ -82,7 +82,7 @@ func (s *Store) Trim(ctx context.Context) error {
 			s.logger.Warn("parts of broken uploads cannot be removed from the bucket; let a lifecycle rule do so", "error", hide(err))
 		})
 	}
-	return errors.Join(append(failed, s.sweepLeases(ctx, now))...)
+	return errors.Join(append(failed, s.sweep(ctx, leases, now), s.sweep(ctx, probes, now))...)
 }
 
 // survey lists all artifacts.
@@ -129,10 +129,10 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 	return artifact.Digest, err
 }
 
-// sweepLeases removes leases and notes that were not written to for a day.
-func (s *Store) sweepLeases(ctx context.Context, now time.Time) error {
+// sweep removes what has a prefix and was not written to for a day: leases and notes of services that are gone, and objects that they tried their rights with.
+func (s *Store) sweep(ctx context.Context, prefix string, now time.Time) error {
 	var old []string
-	err := s.list(ctx, leases, func(o blob.Info) {
+	err := s.list(ctx, prefix, func(o blob.Info) {
 		if now.Sub(o.ModTime) > leftover {
 			old = append(old, o.Name)
 		}

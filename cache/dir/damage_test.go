@@ -95,7 +95,7 @@ func TestABinaryIsVerifiedOnceAndAfterEachChange(t *testing.T) {
 		if entry.Verify == nil {
 			return false, nil
 		}
-		return true, entry.Verify()
+		return true, entry.Verify(t.Context())
 	}
 	if asked, err := verify(made); asked || err != nil {
 		t.Errorf("what was read back when it was stored is read again: %v", err)

@@ -51,6 +51,7 @@ var _ cache.Limited = (*Store)(nil)
 func Open(cfg Config) (*Store, error) { return open(cfg, disk.FS{}) }
 
 func open(cfg Config, steps disk.FS) (*Store, error) {
+	steps.Of = "the store"
 	if cfg.Dir == "" || cfg.Size < 0 {
 		return nil, errors.New("a store needs a directory and a limit that is not negative")
 	}

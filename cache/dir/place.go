@@ -43,20 +43,20 @@ var _ bucket.Place = (*place)(nil)
 func newPlace(dir string, logger *slog.Logger, steps disk.FS) (*place, error) {
 	for _, sub := range []string{"artifacts", "paths", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("make the directory of the store: %w", disk.Explain(err))
+			return nil, fmt.Errorf("make the directory of the store: %w", steps.Explain(err))
 		}
 	}
 	p := &place{dir: dir, logger: logger, fs: steps, lock: flock.New(filepath.Join(dir, "lock")), shards: map[string]time.Time{}}
 	unlock, err := p.Lock()
 	if err != nil {
-		return nil, fmt.Errorf("lock the store: %w", disk.Explain(err))
+		return nil, fmt.Errorf("lock the store: %w", steps.Explain(err))
 	}
 	defer unlock()
 	if err := p.sweep(); err != nil {
 		return nil, err
 	}
 	if p.tmp, err = os.MkdirTemp(filepath.Join(dir, "tmp"), ""); err != nil {
-		return nil, disk.Explain(err)
+		return nil, steps.Explain(err)
 	}
 	p.alive = flock.New(filepath.Join(p.tmp, "lock"))
 	if err := p.alive.Lock(); err != nil {

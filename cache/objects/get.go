@@ -9,9 +9,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"k6x"
 	"k6x/cache/blob"
+	"k6x/internal/disk"
 )
 
 const (
@@ -40,7 +42,7 @@ func (s *Store) Get(ctx context.Context, id string) (Object, error) {
 	return object, fault("the object cannot be read", err)
 }
 
-// Open returns the bytes of the object, which the caller closes, or ErrNotFound.
+// Open returns the bytes of the object, which the caller closes, or ErrNotFound. They are to be sent under [Store.Verify].
 func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
 	object, err := s.Get(ctx, id)
 	if err != nil {
@@ -48,9 +50,27 @@ func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
 	}
 	body, err := s.openBody(ctx, object)
 	if errors.Is(err, errDamaged) {
-		return nil, Object{}, k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(err)
+		return nil, Object{}, damaged(err)
 	}
 	return body, object, fault("the object cannot be opened", err)
+}
+
+// Verify returns what returns nil once all bytes of an object that is open are known to be right; else the last of them must not be sent. Nil: that is
+// known already. What is damaged is moved aside then.
+func (s *Store) Verify(object Object, body *os.File) func(ctx context.Context) error {
+	home := s.home(object.ID)
+	if opened, err := versionOf(body); err == nil {
+		if known, ok := s.verified.Get(home); ok && known == opened {
+			return nil
+		}
+	}
+	return func(ctx context.Context) error {
+		return s.readings.Do(ctx, home, func() error { return s.verify(context.Background(), object) })
+	}
+}
+
+func damaged(err error) error {
+	return k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(err)
 }
 
 func (s *Store) openBody(ctx context.Context, object Object) (*os.File, error) {
@@ -62,6 +82,60 @@ func (s *Store) openBody(ctx context.Context, object Object) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("%w: %s has %d bytes, its record says %d", errDamaged, info.Name, info.Size, object.Size), body.Close())
 	}
 	return body.(*os.File), nil
+}
+
+// version tells one body from another one, and from itself with other bytes.
+type version struct {
+	modified time.Time
+	state    blob.State
+}
+
+func versionOf(body *os.File) (version, error) {
+	info, err := body.Stat()
+	if err != nil {
+		return version{}, err
+	}
+	inode, changed := disk.State(info)
+	return version{info.ModTime(), blob.State{Inode: inode, Changed: changed}}, nil
+}
+
+// digest reads a body.
+func (s *Store) digest(ctx context.Context, object Object) (digest string, of version, err error) {
+	body, err := s.openBody(ctx, object)
+	if err != nil {
+		return "", version{}, err
+	}
+	defer body.Close()
+	if of, err = versionOf(body); err == nil {
+		digest, _, err = disk.Digest(body)
+	}
+	return digest, of, err
+}
+
+// verify reads an object. If it does not have its checksum it is moved aside, so that it can be stored again.
+func (s *Store) verify(ctx context.Context, object Object) error {
+	digest, of, err := s.digest(ctx, object)
+	if err != nil {
+		return fault("the object cannot be checked", err)
+	}
+	home := s.home(object.ID)
+	if digest == object.Checksum {
+		s.verified.Add(home, of)
+		return nil
+	}
+	err = fmt.Errorf("%w: its bytes have the checksum %s, its record says %s", errDamaged, digest, object.Checksum)
+	s.commits.Lock()
+	defer s.commits.Unlock()
+	if digest, _, again := s.digest(ctx, object); again != nil || digest == object.Checksum || !s.lock.Locked() {
+		return damaged(err) // it was stored again, or another process has the store
+	}
+	if failed := s.setAside(home, err); failed != nil {
+		return damaged(errors.Join(err, failed))
+	}
+	s.used.Add(-object.Size)
+	s.count.Add(-1)
+	s.sweepAside()
+	return damaged(err)
 }
 
 // read returns the record below home; fs.ErrNotExist if there is none.

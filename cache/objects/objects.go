@@ -3,18 +3,18 @@
 //
 //	objects/<hash[:2]>/<hash>/body         the bytes; hash is the hex SHA-256 of the id
 //	objects/<hash[:2]>/<hash>/object.json  the [Object]
-//	damaged/<hash>-<random>/               what was found damaged at a start
+//	damaged/<hash>-<random>/               what was found damaged at a start or when it was sent, and uploads that broke off: the last of them
 //	tmp/                                   what is on its way in
 //	lock                                   held while the store is open
 //	<id>/data, <id>/checksum               left by the original k6build, see adopt.go
 //
 // The bytes come to their place before the record, which is the moment at which the object comes to be: it is there
-// as a whole or not at all, whenever the process is killed. It is never replaced and never removed, unless it is damaged.
+// as a whole or not at all, whenever the process is killed. It is never replaced and never removed, unless it is damaged:
+// each body is compared with its record once per process, beside its first sending.
 package objects
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,11 +27,15 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
 	"k6x/cache/blob/dir"
+	"k6x/cache/internal/reading"
 	"k6x/internal/disk"
 )
+
+const ofStore = "the store" // for errors of its disk
 
 // Errors of a [Store], for errors.Is.
 var (
@@ -67,10 +71,15 @@ type Store struct {
 	files *dir.Bucket
 	lock  *flock.Flock
 
-	commits sync.Mutex   // held while an object comes to its place
+	commits sync.Mutex   // held while an object comes to its place, or goes from it
 	used    atomic.Int64 // bytes of all objects, those on their way in included
 	count   atomic.Int64 // objects
+
+	verified *lru.Cache[string, version] // by home: the body that was last found to have the checksum of its record
+	readings reading.Group               // of bodies, by home
 }
+
+const keptVerified = 1 << 16 // of more bodies than that, those that were sent longest ago are read again
 
 var idSyntax = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
@@ -88,6 +97,7 @@ func CheckID(id string) error {
 func Open(cfg Config) (*Store, error) { return open(cfg, disk.FS{}) }
 
 func open(cfg Config, fs disk.FS) (*Store, error) {
+	fs.Of = ofStore
 	if cfg.Dir == "" || cfg.MaxObject < 0 || cfg.Size < 0 {
 		return nil, errors.New("a store of objects needs a directory and limits that are not negative")
 	}
@@ -107,6 +117,7 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 	cfg.Dir = root
 	tmp := filepath.Join(root, "tmp")
 	s := &Store{cfg: cfg, files: dir.In(root, tmp, fs), lock: flock.New(filepath.Join(root, "lock"))}
+	s.verified, _ = lru.New[string, version](keptVerified) // fails for a size below 1 only
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return nil, fault("the directory of the store cannot be made", err)
 	}
@@ -199,16 +210,11 @@ func (s *Store) takeStock() error {
 		}
 	}
 	for home, cause := range damaged {
-		aside := filepath.Join(s.cfg.Dir, "damaged", path.Base(home)+"-"+rand.Text())
-		err := os.MkdirAll(filepath.Dir(aside), 0o755)
-		if err == nil {
-			err = os.Rename(filepath.Join(s.cfg.Dir, filepath.FromSlash(home)), aside)
-		}
-		if err != nil {
+		if err := s.setAside(home, cause); err != nil {
 			return s.unreadable(err)
 		}
-		s.cfg.Logger.Error("damaged object moved aside", "dir", home, "to", aside, "error", cause)
 	}
+	s.sweepAside()
 	return nil
 }
 
@@ -236,7 +242,7 @@ func fault(message string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = disk.Explain(err)
+	err = disk.FS{Of: ofStore}.Explain(err)
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

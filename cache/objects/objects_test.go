@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"k6x"
 	"k6x/internal/disk"
@@ -50,6 +51,9 @@ func wantBody(t testing.TB, s *Store, id, want string) {
 	}
 	defer file.Close()
 	got, err := io.ReadAll(file)
+	if verify := s.Verify(object, file); verify != nil {
+		err = errors.Join(err, verify(t.Context()))
+	}
 	digest, size, _ := disk.Digest(strings.NewReader(want))
 	if err != nil || string(got) != want || object.ID != id || object.Checksum != digest || object.Size != size || object.Stored.IsZero() {
 		t.Errorf("%s: %d bytes, %+v, %v", id, len(got), object, err)
@@ -332,5 +336,99 @@ func TestAClosedStoreTakesNothing(t *testing.T) {
 	s.Close()
 	if _, err := s.Put(t.Context(), "one", bytes.NewReader(nil)); k6x.KindOf(err) != k6x.Busy {
 		t.Errorf("Put: %v", err)
+	}
+}
+
+// flip changes a byte of the body of an object.
+func flip(t *testing.T, s *Store, id string) {
+	t.Helper()
+	name := filepath.Join(s.cfg.Dir, filepath.FromSlash(s.home(id)), bodyName)
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	before, err := os.Stat(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, was := disk.State(before)
+	for now := was; now == was; { // until the clock of the file system has gone on
+		if err := os.WriteFile(name, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, now = disk.State(after)
+	}
+}
+
+func TestABodyIsVerifiedOnceAndAfterEachChange(t *testing.T) {
+	s := mustOpen(t, Config{})
+	object := mustPut(t, s, "one", "the body")
+	verify := func() (asked bool, err error) {
+		t.Helper()
+		file, object, err := s.Open(t.Context(), "one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		verify := s.Verify(object, file)
+		if verify == nil {
+			return false, nil
+		}
+		return true, verify(t.Context())
+	}
+	for n := range 3 {
+		if asked, err := verify(); asked != (n == 0) || err != nil {
+			t.Errorf("use %d: verified %t, %v", n, asked, err)
+		}
+	}
+	flip(t, s, "one")
+	if asked, err := verify(); !asked || k6x.KindOf(err) != k6x.Internal {
+		t.Errorf("damaged: verified %t, %v", asked, err)
+	}
+	if _, err := s.Get(t.Context(), "one"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("the damaged object is still there: %v", err)
+	}
+	wantEmpty(t, s, 0, 0)
+	if aside, _ := filepath.Glob(filepath.Join(s.cfg.Dir, "damaged", "*", bodyName)); len(aside) != 1 {
+		t.Errorf("moved aside is %v", aside)
+	}
+	if again := mustPut(t, s, "one", "the body"); again.Checksum != object.Checksum {
+		t.Errorf("%+v, want %+v", again, object)
+	}
+	wantBody(t, s, "one", "the body")
+}
+
+func TestWhatIsMovedAsideIsBounded(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	aside := func() int {
+		t.Helper()
+		entries, err := os.ReadDir(filepath.Join(dir, "damaged"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	start := func() *Store { return mustOpen(t, Config{Dir: dir, Clock: func() time.Time { return now }}) }
+	s := start()
+	for i := range mostAside + 5 {
+		mustPut(t, s, fmt.Sprint(i), "body")
+		if err := os.Remove(filepath.Join(s.cfg.Dir, filepath.FromSlash(s.home(fmt.Sprint(i))), recordName)); err != nil { // as a killed upload leaves it
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	start().Close()
+	if got := aside(); got != mostAside {
+		t.Errorf("%d are kept, want %d", got, mostAside)
+	}
+	now = now.Add(longAside + time.Hour)
+	start().Close()
+	if got := aside(); got != 0 {
+		t.Errorf("%d are kept for long", got)
 	}
 }

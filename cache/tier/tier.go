@@ -215,6 +215,9 @@ func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
 // Pin implements [cache.Limited], for the local store.
 func (s *Store) Pin(key string) (unpin func()) { return s.local.Pin(key) }
 
+// MakeRoom implements [cache.Limited], for the local store.
+func (s *Store) MakeRoom(ctx context.Context, full error) bool { return s.local.MakeRoom(ctx, full) }
+
 // Stats implements [cache.Limited], for the local store.
 func (s *Store) Stats() cache.Stats { return s.local.Stats() }
 

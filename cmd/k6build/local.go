@@ -148,7 +148,7 @@ func build(ctx context.Context, o app.Options, logger *slog.Logger, platform k6x
 		return nil, nil, k6x.Errorf(k6x.Internal, "the binary cannot be written: %w", err)
 	}
 	if entry.Verify != nil {
-		err = entry.Verify()
+		err = entry.Verify(ctx)
 	}
 	a.Trim(ctx)
 	return pinned, entry, err

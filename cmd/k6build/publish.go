@@ -69,7 +69,7 @@ func (p *publisher) ensure(ctx context.Context, digest string, open func(context
 	}
 	defer entry.Close()
 	if entry.Verify != nil { // what the store has once stays
-		if err := entry.Verify(); err != nil {
+		if err := entry.Verify(ctx); err != nil {
 			return "", err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"k6x"
 	"k6x/buildcache"
+	"k6x/cache/blob/dial"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/internal/disk"
@@ -157,19 +159,15 @@ func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error)
 }
 
 // pruneShared bounds a build cache that machines share.
-func (o *cacheOptions) pruneShared(cmd *cobra.Command, url string) (err error) {
-	if path, ok := strings.CutPrefix(url, "file:///"); ok {
-		path, _, _ = strings.Cut(path, "?")
-		if _, err := os.Stat(string(filepath.Separator) + filepath.FromSlash(path)); errors.Is(err, fs.ErrNotExist) {
-			return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory /%s", path).WithHint("Check the URL of the shared build cache."))
+func (o *cacheOptions) pruneShared(cmd *cobra.Command, location string) (err error) {
+	if u, err := url.Parse(location); err == nil && u.Scheme == "file" {
+		if _, err := os.Stat(dial.Path(u)); errors.Is(err, fs.ErrNotExist) {
+			return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory %s", dial.Path(u)).WithHint("Check the URL of the shared build cache."))
 		}
 	}
-	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: url})
-	if k6x.KindOf(err) == k6x.Invalid {
-		return cli.Usage(err)
-	}
+	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: location})
 	if err != nil {
-		return err
+		return cli.WrongUsage(err)
 	}
 	defer func() { err = errors.Join(err, shared.Close()) }()
 	t, err := buildcache.Trim(cmd.Context(), shared, int64(o.shared))

@@ -11,6 +11,7 @@ import (
 	"k6x/builder/native"
 	"k6x/builder/xk6"
 	"k6x/cmd/internal/app"
+	"k6x/cmd/internal/cli"
 	"k6x/gotool"
 	"k6x/internal/egress"
 	"k6x/launcher"
@@ -23,7 +24,7 @@ func (o *builderOptions) openGo(ctx context.Context, shown *screen) (*app.Tools,
 	if err == nil {
 		shown.print(true, "sandbox: "+t.Cage.Report().String())
 	}
-	return t, wrongUsage(err)
+	return t, cli.WrongUsage(err)
 }
 
 // openNative opens the engine that builds with the go command here, and its resolver.
@@ -109,7 +110,7 @@ func (o *builderOptions) docker(ctx context.Context, shown *screen) (*launcher.L
 	}
 	env, err := gotool.Fetching(append(env, o.Env...), o.Direct)
 	if err != nil {
-		return nil, wrongUsage(err)
+		return nil, cli.WrongUsage(err)
 	}
 	engine, err := container.New(ctx, container.Config{
 		Image: o.image, Network: o.network, Env: env, Dir: "", Logger: shown.logger(),

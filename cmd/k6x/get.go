@@ -53,7 +53,7 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 	defer shown.close()
 	platform, list, err := o.target(argument)
 	if err != nil {
-		return wrongUsage(err)
+		return cli.WrongUsage(err)
 	}
 	service, err := o.dial(shown)
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -16,8 +17,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"k6x/cmd/internal/app"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 // A signal to stop while a build runs: its client is told to come back, and nothing is left of it.
@@ -80,6 +84,46 @@ func TestReadOnlyCacheDirectory(t *testing.T) {
 	})
 	if s, said := serve(t, "", "", dir); s != nil || !strings.Contains(said, dir) || !strings.Contains(said, "read-only") {
 		t.Errorf("it starts, or says %s", said)
+	}
+}
+
+// What a build itself has no room for is made room for, in the store on the same disk and in what was compiled long ago.
+func TestFullDiskOfTheCacheDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", dir).Run(); err != nil {
+		t.Skipf("SKIPPED: no file system can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
+	if err := warmcache.CopyStandard(app.GoCache(dir)); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(app.GoCache(dir), "00", "old") // what was compiled long ago
+	err := errors.Join(os.WriteFile(old, make([]byte, 100<<20), 0o600), os.Chtimes(old, time.Unix(0, 0), time.Unix(0, 0)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := mustServe(t, "", "", dir, "--compress", "none")
+	s.get(t, path(pinned), http.StatusOK)
+	fill(t, filepath.Join(dir, "ballast"))
+	s.get(t, path("k6@v1.0.0,k6/x/world@v0.1.0"), http.StatusOK)
+	if text := s.log.String(); !strings.Contains(text, "was used longest ago is removed") {
+		t.Error("it needed no room")
+	}
+	s.get(t, path(pinned), http.StatusOK)
+}
+
+// fill takes all room of a disk.
+func fill(t *testing.T, name string) {
+	t.Helper()
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for block := make([]byte, 1<<20); len(block) > 0; {
+		if _, err := file.Write(block); err != nil {
+			block = block[:len(block)/2]
+		}
 	}
 }
 

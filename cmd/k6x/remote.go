@@ -82,7 +82,7 @@ func (o remoteOptions) build(ctx context.Context, argument string, shown *screen
 	}
 	platform, list, err := o.target(argument)
 	if err != nil {
-		return nil, "", wrongUsage(err)
+		return nil, "", cli.WrongUsage(err)
 	}
 	if service, err = o.dial(shown); err != nil {
 		return nil, "", err

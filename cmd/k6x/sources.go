@@ -129,13 +129,5 @@ func (o *builderOptions) openResolver(ctx context.Context, f fetcher, shown *scr
 		Toolchain: tool.Version, Dir: filepath.Join(o.cacheDir, "resolver"), Go: tool.Path, Env: f.env, Run: f.run, Egress: tool.Egress,
 		Logger: shown.logger(),
 	})
-	return r, wrongUsage(err)
-}
-
-// wrongUsage returns an error of a command: a [cli.UsageError] if it is of kind Invalid, as one about a flag is.
-func wrongUsage(err error) error {
-	if err != nil && k6x.KindOf(err) == k6x.Invalid {
-		return &cli.UsageError{Err: err}
-	}
-	return err
+	return r, cli.WrongUsage(err)
 }

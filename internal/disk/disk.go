@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -20,6 +19,8 @@ type FS struct {
 	// Fault, if not nil, is called before each step with the name of the step and the
 	// file; the step fails with the error that it returns. It is for tests.
 	Fault func(step, name string) error
+
+	Of string // the files, as its operator knows them, for errors: "the store"; "": errors do not say
 }
 
 func (f FS) before(step, name string) error {
@@ -29,9 +30,12 @@ func (f FS) before(step, name string) error {
 	return f.Fault(step, name)
 }
 
+// Explain is that of an FS which does not say what its files are.
+func Explain(err error) error { return FS{}.Explain(err) }
+
 // Explain returns err, or, if it says that a disk or a quota is full, an error of kind
-// NoSpace that names the disk, with err as its cause; if it says that a file system is read-only, one of kind Unavailable.
-func Explain(err error) error {
+// NoSpace; if it says that a file system is read-only, one of kind Unavailable. The path is in the cause alone, as clients read the words.
+func (f FS) Explain(err error) error {
 	readOnly := errors.Is(err, syscall.EROFS)
 	if err == nil || !readOnly && !IsFull(err) {
 		return err
@@ -39,33 +43,31 @@ func Explain(err error) error {
 	if _, done := errors.AsType[*k6x.Error](err); done {
 		return err
 	}
+	which := "the disk"
+	if f.Of != "" {
+		which += " of " + f.Of
+	}
 	if readOnly {
-		return k6x.Errorf(k6x.Unavailable, "nothing can be written to the disk of this service: it is read-only").
+		return k6x.Errorf(k6x.Unavailable, "nothing can be written to %s: it is read-only", which).
 			WithHint("Its operator has to mount it for writing.").WithRetry(time.Minute).WithCause(err)
 	}
-	where := ""
-	if e, ok := errors.AsType[*fs.PathError](err); ok {
-		where = " that has " + filepath.Dir(e.Path)
-	} else if e, ok := errors.AsType[*os.LinkError](err); ok {
-		where = " that has " + filepath.Dir(e.New)
-	}
-	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk%s", where).WithHint("Free some space there, then try again.").WithCause(err)
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on %s", which).WithHint("Free some space there, then try again.").WithCause(err)
 }
 
 // Mkdir creates a directory, which must not exist.
 func (f FS) Mkdir(name string, mode fs.FileMode) error {
 	if err := f.before("mkdir", name); err != nil {
-		return Explain(err)
+		return f.Explain(err)
 	}
-	return Explain(os.Mkdir(name, mode))
+	return f.Explain(os.Mkdir(name, mode))
 }
 
 // Rename moves a file over another one, or a directory to where nothing is.
 func (f FS) Rename(from, to string) error {
 	if err := f.before("rename", to); err != nil {
-		return Explain(err)
+		return f.Explain(err)
 	}
-	return Explain(os.Rename(from, to))
+	return f.Explain(os.Rename(from, to))
 }
 
 // RemoveAll removes a file or a tree.
@@ -79,27 +81,27 @@ func (f FS) RemoveAll(name string) error {
 // Touch sets the time of the last modification.
 func (f FS) Touch(name string, to time.Time) error {
 	if err := f.before("touch", name); err != nil {
-		return Explain(err)
+		return f.Explain(err)
 	}
-	return Explain(os.Chtimes(name, to, to))
+	return f.Explain(os.Chtimes(name, to, to))
 }
 
 // SyncDir makes the entries of a directory durable, where the operating system can.
 func (f FS) SyncDir(name string) error {
 	if err := f.before("syncdir", name); err != nil {
-		return Explain(err)
+		return f.Explain(err)
 	}
-	return Explain(syncDir(name))
+	return f.Explain(syncDir(name))
 }
 
 // Create creates a file, which must not exist.
 func (f FS) Create(name string, mode fs.FileMode) (*File, error) {
 	if err := f.before("create", name); err != nil {
-		return nil, Explain(err)
+		return nil, f.Explain(err)
 	}
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return nil, Explain(err)
+		return nil, f.Explain(err)
 	}
 	return &File{file: file, fs: f}, nil
 }
@@ -109,7 +111,7 @@ func (f FS) Create(name string, mode fs.FileMode) (*File, error) {
 // is done to it would be done to another file.
 func (f FS) Adopt(from, to string, mode fs.FileMode) (*File, error) {
 	if err := f.before("adopt", to); err != nil {
-		return nil, Explain(err)
+		return nil, f.Explain(err)
 	}
 	if err := os.Rename(from, to); err != nil {
 		return nil, fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
@@ -122,11 +124,11 @@ func (f FS) Adopt(from, to string, mode fs.FileMode) (*File, error) {
 		return nil, err
 	}
 	if err := os.Chmod(to, mode); err != nil {
-		return nil, Explain(err)
+		return nil, f.Explain(err)
 	}
 	file, err := os.OpenFile(to, os.O_WRONLY, 0)
 	if err != nil {
-		return nil, Explain(err)
+		return nil, f.Explain(err)
 	}
 	return &File{file: file, fs: f}, nil
 }
@@ -140,19 +142,19 @@ type File struct {
 // Write writes p.
 func (f *File) Write(p []byte) (int, error) {
 	if err := f.fs.before("write", f.file.Name()); err != nil {
-		return 0, Explain(err)
+		return 0, f.fs.Explain(err)
 	}
 	n, err := f.file.Write(p)
-	return n, Explain(err)
+	return n, f.fs.Explain(err)
 }
 
 // Sync makes what was written durable.
 func (f *File) Sync() error {
 	if err := f.fs.before("sync", f.file.Name()); err != nil {
-		return Explain(err)
+		return f.fs.Explain(err)
 	}
-	return Explain(f.file.Sync())
+	return f.fs.Explain(f.file.Sync())
 }
 
 // Close closes the file.
-func (f *File) Close() error { return Explain(f.file.Close()) }
+func (f *File) Close() error { return f.fs.Explain(f.file.Close()) }

@@ -51,8 +51,8 @@ func FileError(doing string, err error) error {
 
 // outOfSpace returns the error for a full disk.
 func outOfSpace() *k6x.Error {
-	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk to build").
-		WithHint("Try again later; the operator has to make room.")
+	return k6x.Errorf(k6x.NoSpace, "there is no room left on the disk of the cache directory to build").
+		WithHint("Try again later; the operator has to make room, or to name another directory with --cache-dir.")
 }
 
 func outOfMemory() *k6x.Error {

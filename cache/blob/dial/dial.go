@@ -56,12 +56,16 @@ func open(ctx context.Context, u *url.URL, params url.Values, patience time.Dura
 	return nil, fmt.Errorf("%.20q is none of the kinds of bucket", u.Scheme)
 }
 
-// openDir opens a directory. The host of its URL means nothing, but that a path is relative if it is a dot.
-func openDir(u *url.URL, params url.Values) (blob.Bucket, error) {
+// Path returns the directory that a file URL names. The host of the URL means nothing, but that the path is relative if it is a dot.
+func Path(u *url.URL) string {
 	path := filepath.FromSlash(u.Path)
 	if u.Host == "." || os.PathSeparator != '/' {
 		path = strings.TrimPrefix(path, string(os.PathSeparator))
 	}
+	return path
+}
+
+func openDir(u *url.URL, params url.Values) (blob.Bucket, error) {
 	mode, err := strconv.ParseUint(cmp.Or(params.Get("dir_file_mode"), "0"), 0, 32)
 	if err != nil {
 		return nil, errors.New("dir_file_mode is no mode of a file")
@@ -75,7 +79,7 @@ func openDir(u *url.URL, params url.Values) (blob.Bucket, error) {
 	if err := only(params); err != nil {
 		return nil, err
 	}
-	return dir.Open(path, fs.FileMode(mode))
+	return dir.Open(Path(u), fs.FileMode(mode))
 }
 
 // only returns an error if there are parameters.

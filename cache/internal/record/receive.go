@@ -126,5 +126,6 @@ func (s *sink) ReadFrom(r io.Reader) (int64, error) {
 // NoRoom returns the error for a binary that does not fit beside what may not be removed.
 func NoRoom() error {
 	return k6x.Errorf(k6x.NoSpace, "the binary does not fit into the store").
-		WithHint("The size limit of the store is too small for this binary beside those that are in use; raise the limit or try again later.")
+		WithHint("The size limit of the store is too small for this binary beside those that are in use; raise the limit or try again later.").
+		WithCause(cache.ErrLimit)
 }

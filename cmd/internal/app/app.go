@@ -58,6 +58,7 @@ type App struct {
 	health    health
 	storePart *part // of health
 	sizes     goCaches
+	making    sync.Mutex // held while room is made on a full disk
 	preload   []service.Target
 	work      sync.WaitGroup
 }
@@ -93,6 +94,12 @@ func (a *App) validate() (service.Config, error) {
 	if o.MaxBuilds < 1 || o.Queue < 0 {
 		return fail(&cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")})
 	}
+	for flag, d := range map[string]time.Duration{"build-timeout": o.BuildTimeout, "max-wait": o.MaxWait, "latest-max-age": o.LatestMaxAge,
+		"cache-max-age": o.BuildMaxAge, "news-keep": o.NewsKeep, "shutdown-timeout": o.ShutdownTimeout} {
+		if d < 0 {
+			return fail(&cli.UsageError{Err: fmt.Errorf("--%s %s: a time is not negative", flag, d)})
+		}
+	}
 	if slices.Equal(o.Compress, []string{"none"}) { // a variable cannot be empty
 		o.Compress = nil
 	}
@@ -100,6 +107,9 @@ func (a *App) validate() (service.Config, error) {
 		if !slices.Contains(service.Codings(), name) {
 			return fail(&cli.UsageError{Err: fmt.Errorf("--compress %s: what can be compressed with is %s", name, strings.Join(service.Codings(), ", "))})
 		}
+	}
+	if err := (resolver.Config{Filter: o.Filter, AllowModules: o.AllowModules}).Check(); err != nil {
+		return fail(cli.Usage(err))
 	}
 	base, err := baseURL(o.URL)
 	if err != nil {
@@ -144,7 +154,7 @@ func openLimit(o Options) int64 {
 func (a *App) open(ctx context.Context) (err error) {
 	o := a.options
 	if a.tools, err = OpenTools(ctx, ToolsConfig{Env: o.Env, Direct: o.Direct, Sandbox: o.Sandbox, Logger: a.logger}); err != nil {
-		return err
+		return cli.WrongUsage(err)
 	}
 	a.announce()
 	if err := os.MkdirAll(o.CacheDir, 0o755); err != nil {
@@ -169,7 +179,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo},
 		BuildCacheConfig{URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir}, sendEnd)
 	if err != nil {
-		return err
+		return cli.WrongUsage(err)
 	}
 	tool := a.tools.Tool
 	a.resolver, err = resolver.New(ctx, resolver.Config{
@@ -187,7 +197,7 @@ func (a *App) assemble(cfg service.Config) {
 		a.streams.Publish, o.Events)
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
 	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
-	a.limit = builder.NewLimit(builder.Keep(engine, a.store, events), builder.LimitConfig{
+	a.limit = builder.NewLimit(builder.Roomy(builder.Keep(engine, a.store, events), a.makeRoom), builder.LimitConfig{
 		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
 	})

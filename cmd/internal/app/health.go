@@ -21,7 +21,7 @@ const (
 	checkEvery = 30 * time.Second
 	checkTime  = 20 * time.Second // that one check may take
 	checkPause = 2 * time.Second  // at least, between two of one part; what does not work is checked as often
-	scarce     = 256 << 20        // bytes: with less, a build may find no room
+	scarce     = 256 << 20        // bytes: with less, or less than a quarter of the disk, a build may find no room
 )
 
 // health knows whether what the service needs works. Each part of that is checked from time to time, and when something
@@ -147,7 +147,8 @@ func (a *App) addParts() {
 	h := &a.health
 	h.logger = a.logger
 	a.storePart = h.add("store", checkEvery, func(ctx context.Context, thorough bool) error {
-		if full := a.store.Stats().Full; full != "" {
+		// What was full when it was last written to may have room by now.
+		if full := a.store.Stats().Full; full != "" && checkDisk(directory{"store", a.store.path}) != nil {
 			return k6x.Errorf(k6x.NoSpace, "%s", full)
 		}
 		if a.store.probe == nil {
@@ -193,9 +194,9 @@ func checkDisk(d directory) error {
 	if gone := os.Remove(name); err == nil && !errors.Is(gone, fs.ErrNotExist) { // another process may do the same
 		err = gone
 	}
-	free, _, freeErr := disk.Free(d.path)
+	free, size, freeErr := disk.Free(d.path)
 	switch {
-	case disk.IsFull(err) || freeErr == nil && free < scarce:
+	case disk.IsFull(err) || freeErr == nil && free < min(scarce, size/4):
 		return k6x.Errorf(k6x.NoSpace, "the disk of the %s directory is full: %s are left", d.name, humanize.IBytes(uint64(free))).WithCause(err)
 	case err != nil:
 		return k6x.Errorf(k6x.Unavailable, "nothing can be written to the %s directory", d.name).WithCause(err)

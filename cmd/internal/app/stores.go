@@ -29,6 +29,7 @@ type binaries struct {
 	bucket *bucket.Store                                     // that services share; nil: there is none
 	probe  func(ctx context.Context, thorough bool) error    // whether it works, as [bucket.Store.Probe]; nil: that is the disk's matter
 	dir    string                                            // of a store in a directory that was named; "": it is below the cache directory
+	path   string                                            // of the directory with binaries, wherever it is; "": they are in memory
 	upload func(context.Context) error                       // nil: nothing is to be uploaded later
 	opened closers
 }
@@ -54,6 +55,11 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	case "mem":
 		return &binaries{Limited: bucket.Memory(bucket.Config{Size: o.StoreSize})}, nil
 	}
+	if tried, err := bucket.Dial(ctx, bucket.Config{URL: o.Store}); err != nil { // of the URL, not of the bucket
+		return nil, cli.WrongUsage(err)
+	} else if err := tried.Close(); err != nil {
+		return nil, err
+	}
 	count := a.observer("bucket")
 	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Logger: a.logger, Observe: func(method string, took time.Duration, err error) {
 		count(method, took, err)
@@ -73,7 +79,7 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	both := tier.New(local.Limited.(*dir.Store), remote, a.logger)
 	b := &binaries{
 		Limited: both, upload: both.Upload,
-		scrub: local.scrub, trim: remote.Trim, bucket: remote, probe: remote.Probe, opened: append(local.opened, remote.Close),
+		path: local.path, scrub: local.scrub, trim: remote.Trim, bucket: remote, probe: remote.Probe, opened: append(local.opened, remote.Close),
 	}
 	if !o.BuildAlone {
 		b.leases = bucket.NewLeases(remote, bucket.LeaseConfig{Limits: a.options.Sandbox.Limits()})
@@ -94,7 +100,7 @@ func (a *App) openDir(path string, size int64) (*binaries, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &binaries{Limited: store, scrub: store.Scrub, opened: closers{store.Close}}, nil
+	return &binaries{Limited: store, path: path, scrub: store.Scrub, opened: closers{store.Close}}, nil
 }
 
 // SignedURL is that of the store, for those that have such URLs.

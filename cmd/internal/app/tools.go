@@ -97,7 +97,7 @@ func (t *Tools) OpenNative(ctx context.Context, cfg native.Config, shared BuildC
 		shared.Logger = t.logger
 		var err error
 		if t.Shared, err = OpenBuildCache(ctx, shared); err != nil {
-			return nil, fmt.Errorf("--build-cache: %w", err)
+			return nil, cli.WrongUsage(fmt.Errorf("--build-cache: %w", err))
 		}
 		t.OnClose(func() error { return t.Shared.Close(sendTime) })
 		cfg.BuildCache = t.Shared

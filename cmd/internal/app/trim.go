@@ -10,35 +10,70 @@ import (
 
 	"k6x/builder/native"
 	"k6x/cache"
+	"k6x/cache/blob"
+	"k6x/internal/disk"
 )
 
 // TrimGoCaches bounds Go's build cache and module cache to limit bytes each; 0 is no limit. It returns what they take then. No
 // build runs meanwhile. What goes wrong is logged.
 func TrimGoCaches(ctx context.Context, engine *native.Engine, limit int64, logger *slog.Logger) (builds, modules int64) {
-	bound := func(directory string, trim func() (freed int64, err error)) int64 {
-		size, err := cache.Size(directory)
-		if err == nil && limit > 0 && size > limit {
-			// Builds that come while this waits for one that runs wait too, so not for long.
-			wait, cancel := context.WithTimeout(ctx, 10*time.Second)
-			defer cancel()
-			err = engine.Exclusive(wait, func() error {
-				freed, err := trim()
-				size -= freed
-				logger.Info("cache trimmed", "directory", directory, "freed", humanize.IBytes(uint64(freed)))
-				return err
-			})
-		}
-		if err != nil && ctx.Err() == nil {
-			logger.Warn("a cache was not trimmed", "directory", directory, "error", err)
-		}
-		return size
-	}
-	buildDir, moduleDir := engine.Caches()
-	builds = bound(buildDir, func() (int64, error) { return cache.Trim(ctx, buildDir, limit) })
+	_, moduleDir := engine.Caches()
+	builds, _ = trimBuilds(ctx, engine, limit, logger)
 	// A module is worth nothing in part, so the module cache goes as a whole.
-	modules = bound(moduleDir, func() (int64, error) {
+	modules, _ = trim(ctx, engine, moduleDir, limit, logger, func() (int64, error) {
 		size, err := cache.Size(moduleDir)
 		return size, errors.Join(err, cache.RemoveAll(moduleDir))
 	})
 	return builds, modules
+}
+
+// trimBuilds does so for Go's build cache. It returns how many bytes it freed, too.
+func trimBuilds(ctx context.Context, engine *native.Engine, limit int64, logger *slog.Logger) (size, freed int64) {
+	dir, _ := engine.Caches()
+	return trim(ctx, engine, dir, limit, logger, func() (int64, error) { return cache.Trim(ctx, dir, limit) })
+}
+
+func trim(ctx context.Context, engine *native.Engine, dir string, limit int64, logger *slog.Logger, run func() (int64, error)) (size, freed int64) {
+	size, err := cache.Size(dir)
+	if err == nil && limit > 0 && size > limit {
+		// Builds that come while this waits for one that runs wait too, so not for long.
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err = engine.Exclusive(wait, func() (err error) {
+			freed, err = run()
+			logger.Info("cache trimmed", "directory", dir, "freed", humanize.IBytes(uint64(freed)))
+			return err
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		logger.Warn("a cache was not trimmed", "directory", dir, "error", err)
+	}
+	return size - freed, freed
+}
+
+// makeRoom removes binaries from the disk of the cache directory, those first that were used longest ago, and half of Go's build cache if little
+// is free then, as a build failed for want of room. It reports whether anything was removed.
+func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
+	if errors.Is(full, cache.ErrLimit) || errors.Is(full, blob.ErrFull) { // a disk is not to blame
+		return false
+	}
+	a.making.Lock()
+	defer a.making.Unlock()
+	free, size, err := disk.Free(a.options.CacheDir)
+	_, ofStore, _ := disk.Free(a.store.path)
+	few := min(4*scarce, size/2)
+	for enough := max(few, free+scarce); err == nil && size == ofStore && (!removed || free < enough) && a.store.MakeRoom(ctx, full); {
+		before := free
+		removed = true
+		if free, _, err = disk.Free(a.options.CacheDir); free <= before { // it is being sent
+			break
+		}
+	}
+	if builds, _ := a.engine.Caches(); free < few {
+		if bytes, err := cache.Size(builds); err == nil {
+			_, freed := trimBuilds(ctx, a.engine, max(1, bytes/2), a.logger)
+			removed = removed || freed > 0
+		}
+	}
+	return removed
 }

@@ -79,7 +79,7 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 func printError(w io.Writer, program string, err error) {
 	text := program + ": " + err.Error()
 	if e, ok := errors.AsType[*k6x.Error](err); ok {
-		if e.Kind == k6x.Internal && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
+		if (e.Kind == k6x.Internal || e.Kind == k6x.NoSpace) && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
 			text += ": " + e.Err.Error() // the user of a command line looks after this machine
 		}
 		if advice := e.Advice(); advice != "" {
@@ -159,6 +159,14 @@ func Usage(err error) error {
 		return nil
 	}
 	return &UsageError{Err: err}
+}
+
+// WrongUsage returns an error about what a command line names: a [UsageError] if it is of kind Invalid.
+func WrongUsage(err error) error {
+	if err != nil && k6x.KindOf(err) == k6x.Invalid {
+		return Usage(err)
+	}
+	return err
 }
 
 // OneArg accepts one argument, which the error describes.

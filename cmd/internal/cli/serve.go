@@ -27,6 +27,13 @@ type Server struct {
 
 // Serve serves until ctx ends, and then lets the requests that are under way end for a while.
 func Serve(ctx context.Context, s Server) error {
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err == nil {
+		_, err = net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	}
+	if err != nil {
+		return &UsageError{Err: fmt.Errorf("--%s %s is not an address to listen on, such as 127.0.0.1:8787: %w", s.AddrFlag, s.Addr, err)}
+	}
 	listener, err := net.Listen("tcp", s.Addr)
 	if err != nil {
 		return k6x.Errorf(k6x.Invalid, "cannot listen on %s: %w", s.Addr, err).WithHint("Choose another one with --%s.", s.AddrFlag)
