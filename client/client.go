@@ -2,7 +2,7 @@
 // dependencies resolves to, and downloads the binary, which is built first if need be.
 //
 //	list ─► GET ─ 307, 301 ─► canonical URL ─► GET ─ 200 ─► bytes, checked by the digest that the service announces
-//	                                            ├─ 307 ─► the same, while it is built; /progress meanwhile
+//	                                            ├─ 307 ─► the same, while it is built; /progress and its events meanwhile
 //	                                            └─ 307 ─► a bucket; the digest by a HEAD
 //
 // It also asks what came of builds, follows their logs and the news, and has builds made again.

@@ -266,6 +266,49 @@ func TestAServiceThatHangsIsGivenUpAndOneThatBuildsIsNot(t *testing.T) {
 	}
 }
 
+// Once it is known which build is waited for, its events say how far it is. Where they are not for this client, its progress does.
+func TestProgressIsDrawnFromTheEventsOfTheBuild(t *testing.T) {
+	for _, open := range []bool{true, false} {
+		built := make(chan struct{})
+		polls := 0
+		c, _ := dial(t, func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Path {
+			case "/base/progress/linux/amd64/" + pinned:
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"build": %q, "step": "compiling", "done": %d}`, buildID, polls)
+				if polls++; !open && polls == 3 {
+					close(built)
+				}
+			case "/base/builds/" + buildID + "/events":
+				if !open {
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				fmt.Fprint(w, `{"type": "step_begun", "step": "linking", "total": 7}`+"\n\n"+`{"type": "progress", "step": "\u001b[2J"}`+"\n{\n"+`{"type": "stored"}`+"\n")
+				_ = http.NewResponseController(w).Flush()
+				stall(r)
+			default:
+				<-built
+				serveData(w, r)
+			}
+		})
+		c.Silence = 20 * time.Millisecond
+		var linking, steps int
+		c.Progress = func(e Event) {
+			if e.Doing != "" {
+				steps++
+			}
+			if e.Doing == "linking" && e.Total == 7 {
+				linking++
+				close(built)
+			}
+		}
+		if _, err := fetch(t, c, pinned); err != nil || open && (linking != 1 || polls == 0) || !open && (linking != 0 || steps < 2) {
+			t.Errorf("events to be had: %v: %v, %d of %d reports of a link, %d questions", open, err, linking, steps, polls)
+		}
+	}
+}
+
 func TestWaitingHasAnEnd(t *testing.T) {
 	c, _ := dial(t, func(_ http.ResponseWriter, r *http.Request) { stall(r) })
 	c.MaxWait = 20 * time.Millisecond

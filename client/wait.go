@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,7 +11,10 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"k6x"
 )
@@ -67,6 +71,7 @@ func (c *Client) watch(ctx context.Context, e Event, progress *url.URL, giveUp c
 	}
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	followed := false // the events of the build
 	for answered := time.Now(); ; {
 		select {
 		case <-ctx.Done():
@@ -89,18 +94,56 @@ func (c *Client) watch(ctx context.Context, e Event, progress *url.URL, giveUp c
 		case !known:
 			ticker.Reset(silence)
 		case step.Step != "" && e.Step == Building:
-			e.Doing, e.Done, e.Total = step.Step, step.Done, step.Total
-			c.report(e)
+			c.reportStep(e, step)
+			if !followed && c.Progress != nil && uuid.Validate(step.Build) == nil {
+				followed = true // if they end early, as where a token is wanted, its progress will do
+				prefix, _, _ := strings.Cut(progress.EscapedPath(), "/progress/")
+				c.followBuild(ctx, e, withPath(progress, prefix+"/builds/"+step.Build+"/events"), 3*silence)
+				answered = time.Now()
+			}
 		}
 	}
 }
 
+// followBuild reports the steps of a build by its events at u, until they end, or nothing comes for longer than limit.
+func (c *Client) followBuild(ctx context.Context, e Event, u *url.URL, limit time.Duration) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	late := time.AfterFunc(limit, cancel)
+	defer late.Stop()
+	resp, err := c.once(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return
+	}
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		late.Reset(limit)
+		var step buildStep
+		if json.Unmarshal(lines.Bytes(), &step) == nil && step.valid() {
+			c.reportStep(e, step)
+		}
+	}
+}
+
+func (c *Client) reportStep(e Event, step buildStep) {
+	e.Doing, e.Done, e.Total = step.Step, step.Done, step.Total
+	c.report(e)
+}
+
 // buildStep is how far a build is, as a service says it.
 type buildStep struct {
+	Build string `json:"build"` // id; "": it does not say
 	Step  string `json:"step"`
 	Done  int64  `json:"done"`
 	Total int64  `json:"total"`
 }
+
+func (s buildStep) valid() bool { return stepSyntax.MatchString(s.Step) && s.Done >= 0 && s.Total >= 0 }
 
 // progress asks how far a build is: the zero step if none runs. It is not known at a service that does not
 // say such things. An error means that there was no answer within limit.
@@ -120,7 +163,7 @@ func (c *Client) progress(ctx context.Context, u *url.URL, limit time.Duration) 
 		return buildStep{}, false, nil
 	}
 	bad := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&step)
-	if bad != nil || !stepSyntax.MatchString(step.Step) || step.Done < 0 || step.Total < 0 {
+	if bad != nil || !step.valid() {
 		return buildStep{}, false, nil
 	}
 	return step, true, nil

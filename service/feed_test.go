@@ -3,13 +3,14 @@ package service_test
 import (
 	"encoding/xml"
 	"net/http"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"k6x"
 	"k6x/cache/blob/mem"
+	"k6x/cache/bucket"
 	"k6x/cache/journal"
 	"k6x/history"
 	"k6x/service"
@@ -69,8 +70,8 @@ func TestNewsAsAFeed(t *testing.T) {
 
 // A binary is had by its digest by the rules for its path, also from a service that did not build it.
 func TestABinaryByItsDigest(t *testing.T) {
-	bucket := &mem.Bucket{}
-	server := newHistoryServer(t, bucket, parts{})
+	journal, store := &mem.Bucket{}, bucket.Memory(bucket.Config{})
+	server := newHistoryServer(t, journal, parts{config: service.Config{Store: store}})
 	_, url := start(t, server, helloPath)
 	digest := result(t, server, url).Digest
 	want, bytes := do(t, http.MethodGet, server.URL+helloPath)
@@ -96,6 +97,23 @@ func TestABinaryByItsDigest(t *testing.T) {
 			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
 		}
 	}
+	for rule, p := range map[string]parts{
+		"404": {config: service.Config{Store: store, Platforms: []k6x.Platform{{OS: "windows", Arch: "amd64"}}}},
+		"403": {config: service.Config{Store: store}, filter: "[?contains(module, 'world')]"},
+		"200": {config: service.Config{Store: store, Tokens: tokens(t)}}, // what is stored is open
+	} {
+		other := newHistoryServer(t, journal, p)
+		for { // until it has read the history
+			resp, body := do(t, http.MethodGet, other.URL+"/cas/"+digest)
+			if strings.Contains(string(body), "no binary with the digest") {
+				continue
+			}
+			if byPath, _ := do(t, http.MethodGet, other.URL+helloPath); strconv.Itoa(resp.StatusCode) != rule || byPath.StatusCode != resp.StatusCode {
+				t.Errorf("%s: by path %s, by digest %s: %s", rule, byPath.Status, resp.Status, body)
+			}
+			break
+		}
+	}
 	if resp, _ := send(t, http.MethodPut, server.URL+"/cas/"+digest, strings.NewReader("x")); resp.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("PUT: %d", resp.StatusCode)
 	}
@@ -103,19 +121,11 @@ func TestABinaryByItsDigest(t *testing.T) {
 
 // Where tokens are in force, what is open to all names no module.
 func TestOpenPathsNameNoModulesWithoutAToken(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "tokens")
-	if err := os.WriteFile(file, []byte("secret\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tokens, err := service.LoadTokens(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Tokens: tokens}})
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Tokens: tokens(t)}})
 	for _, path := range []string{helloPath, brokenPath} {
-		do(t, http.MethodGet, server.URL+path, "Authorization: Bearer secret")
+		do(t, http.MethodGet, server.URL+path, "Authorization: Bearer a-good-token")
 	}
-	_, body := do(t, http.MethodGet, server.URL+"/builds", "Authorization: Bearer secret")
+	_, body := do(t, http.MethodGet, server.URL+"/builds", "Authorization: Bearer a-good-token")
 	if !strings.Contains(string(body), "k6/x/hello") || !strings.Contains(string(body), "k6/x/broken") {
 		t.Fatalf("%s", body)
 	}
@@ -133,7 +143,7 @@ func TestOpenPathsNameNoModulesWithoutAToken(t *testing.T) {
 	for _, method := range []string{"POST /builds", "POST /builds/" + id + "/retry"} {
 		verb, path, _ := strings.Cut(method, " ")
 		resp, _ := send(t, verb, server.URL+path, strings.NewReader(`{"path": "`+helloPath+`"}`))
-		crossed, _ := send(t, verb, server.URL+path, strings.NewReader(`{"path": "`+helloPath+`"}`), "Authorization: Bearer secret", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site")
+		crossed, _ := send(t, verb, server.URL+path, strings.NewReader(`{"path": "`+helloPath+`"}`), "Authorization: Bearer a-good-token", "Origin: https://evil.example", "Sec-Fetch-Site: cross-site")
 		if resp.StatusCode != http.StatusUnauthorized || crossed.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: without a token %d, of another origin %d", method, resp.StatusCode, crossed.StatusCode)
 		}
