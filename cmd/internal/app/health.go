@@ -21,7 +21,7 @@ const (
 	checkEvery = 30 * time.Second
 	checkTime  = 20 * time.Second // that one check may take
 	checkPause = 2 * time.Second  // at least, between two of one part; what does not work is checked as often
-	scarce     = 256 << 20        // bytes: with less, or less than a quarter of the disk, a build may find no room
+	scarce     = 256 << 20        // bytes: with less, or less than half of the disk, a build may find no room
 )
 
 // health knows whether what the service needs works. Each part of that is checked from time to time, and when something
@@ -196,7 +196,7 @@ func checkDisk(d directory) error {
 	}
 	free, size, freeErr := disk.Free(d.path)
 	switch {
-	case disk.IsFull(err) || freeErr == nil && free < min(scarce, size/4):
+	case disk.IsFull(err) || freeErr == nil && free < min(scarce, size/2):
 		return k6x.Errorf(k6x.NoSpace, "the disk of the %s directory is full: %s are left", d.name, humanize.IBytes(uint64(free))).WithCause(err)
 	case err != nil:
 		return k6x.Errorf(k6x.Unavailable, "nothing can be written to the %s directory", d.name).WithCause(err)
