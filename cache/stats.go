@@ -30,6 +30,10 @@ type Limited interface {
 	// MakeRoom removes the binary that was used longest ago, for a disk that is full as an error says, and reports whether there was one.
 	MakeRoom(ctx context.Context, full error) bool
 
+	// Describe returns an entry without Body for a binary that is there, and counts that as a use; nil if it is not in memory what that would have, so
+	// that it has to be opened.
+	Describe(ctx context.Context, key string) *Entry
+
 	// Stats returns what the store holds now.
 	Stats() Stats
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -116,6 +117,13 @@ func (s *Service) sendStored(ctx context.Context, w *response, r *http.Request, 
 		s.cfg.Metrics.hit()
 		return nil
 	}
+	if entry := describe(ctx, s.cfg.Store, key, r.Method == http.MethodHead || r.Header.Get("If-None-Match") != ""); entry != nil {
+		w.outcome = "hit"
+		if err := s.send(ctx, w, r, entry); !errors.Is(err, errBodyNeeded) {
+			s.cfg.Metrics.hit()
+			return err
+		}
+	}
 	entry, err := s.open(ctx, key)
 	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(ctx, w, r, key) {
 		return nil
@@ -160,6 +168,9 @@ func (s *Service) unchanged(w *response, r *http.Request, digest, lifetime strin
 	return true
 }
 
+// errBodyNeeded: nothing was answered yet, as that takes bytes which an entry without Body does not have.
+var errBodyNeeded = errors.New("the binary has to be opened")
+
 // send sends an entry, compressed if the client likes that and it was done already, and closes
 // it. Headers that make an answer cacheable are set here only, where the bytes are at hand.
 func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry *cache.Entry) error {
@@ -181,6 +192,12 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 	}
 	if s.unchanged(w, r, body.Digest, lifetime) {
 		return nil
+	}
+	if body.Body == nil {
+		if r.Method != http.MethodHead {
+			return errBodyNeeded
+		}
+		body.Body = io.NewSectionReader(nil, 0, body.Size) // its size is asked for, no byte
 	}
 	digest, err := reprDigest(body)
 	if err != nil {

@@ -70,7 +70,7 @@ func (v *variants) choose(ctx context.Context, r *http.Request, binary *cache.En
 	var best *cache.Entry
 	name := ""
 	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
-		entry := v.open(ctx, variant{binary.Key, c.name})
+		entry := v.open(ctx, variant{binary.Key, c.name}, binary.Body == nil)
 		switch {
 		case entry == nil:
 		case best == nil:
@@ -105,13 +105,16 @@ func (v *variants) likely(r *http.Request, key string) bool {
 	})
 }
 
-// open opens a variant; if there is none it asks for it and returns nil.
-func (v *variants) open(ctx context.Context, of variant) *cache.Entry {
+// open opens a variant, which may be without a body if none is needed; if there is none it asks for it and returns nil.
+func (v *variants) open(ctx context.Context, of variant, bodyless bool) *cache.Entry {
 	key, known := v.known.Get(of)
 	if known && key == "" {
 		return nil
 	}
 	if known {
+		if entry := describe(ctx, v.store, key, bodyless); entry != nil {
+			return entry
+		}
 		entry, err := v.store.Open(ctx, key)
 		if err == nil {
 			return entry

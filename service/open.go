@@ -8,6 +8,16 @@ import (
 	"k6x/cache"
 )
 
+// describe returns an entry without Body for what store has, if none is needed and that is in memory; else nil.
+func describe(ctx context.Context, store cache.Store, key string, bodyless bool) *cache.Entry {
+	if limited, ok := store.(interface {
+		Describe(ctx context.Context, key string) *cache.Entry
+	}); ok && bodyless {
+		return limited.Describe(ctx, key)
+	}
+	return nil
+}
+
 // openWait is how long a request waits until others have their binaries, if too many are being sent.
 const openWait = 10 * time.Second
 

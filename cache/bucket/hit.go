@@ -35,17 +35,38 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 		closed()
 		return nil, s.mend(ctx, key, err)
 	}
-	entry := &cache.Entry{
-		Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Warnings: in.warnings, Body: body,
-		Release: func() {
-			body.Close()
-			closed()
-		},
+	entry := in.entry(key)
+	entry.Body, entry.Release = body, func() {
+		body.Close()
+		closed()
 	}
 	if !s.use(ctx, key, in) {
 		entry.Verify = func(ctx context.Context) error { return s.verifyOnce(ctx, key, in.version) }
 	}
 	return entry, nil
+}
+
+func (in *info) entry(key string) *cache.Entry {
+	return &cache.Entry{Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Warnings: in.warnings}
+}
+
+// Describe implements [cache.Limited].
+func (s *Store) Describe(ctx context.Context, key string) *cache.Entry {
+	if s.own == nil {
+		return nil
+	}
+	in, hot := s.own.hot.Get(key)
+	if !hot {
+		return nil
+	}
+	s.own.mu.Lock()
+	item, _ := s.own.ledger.Get(key)
+	s.own.mu.Unlock()
+	if item.Binary == 0 {
+		return nil
+	}
+	s.use(ctx, key, in)
+	return in.entry(key)
 }
 
 // verifyOnce returns nil once the binary with that version was read and has the digest of its record.

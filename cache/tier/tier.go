@@ -215,6 +215,15 @@ func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
 // Pin implements [cache.Limited], for the local store.
 func (s *Store) Pin(key string) (unpin func()) { return s.local.Pin(key) }
 
+// Describe implements [cache.Limited], for the local store.
+func (s *Store) Describe(ctx context.Context, key string) *cache.Entry {
+	entry := s.local.Describe(ctx, key)
+	if entry != nil {
+		entry.Provisional = s.waits(key) != nil
+	}
+	return entry
+}
+
 // MakeRoom implements [cache.Limited], for the local store.
 func (s *Store) MakeRoom(ctx context.Context, full error) bool { return s.local.MakeRoom(ctx, full) }
 
