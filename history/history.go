@@ -27,6 +27,7 @@ type Type string
 const (
 	Version Type = "version" // a version of k6 or of an extension was seen for the first time
 	Build   Type = "build"   // an attempt to build ended
+	Retry   Type = "retry"   // a client has an attempt made again
 )
 
 // Entry is what the journal has: one thing that happened.
@@ -36,6 +37,8 @@ type Entry struct {
 	Name    string  `json:"name,omitempty"`    // Version: as a list names it
 	Version string  `json:"version,omitempty"` // Version
 	Result  *Result `json:"result,omitempty"`  // Build
+	Build   string  `json:"build,omitempty"`   // Retry: the id of the attempt
+	Retry   string  `json:"retry,omitempty"`   // Retry: that of the one which is made instead
 }
 
 // Numbered is an entry with its place in the journal.

@@ -185,7 +185,7 @@ func (s *Service) startBuild(w *response, r *http.Request) error {
 			return s.redirect(w, http.StatusSeeOther, want.canonical)
 		}
 	}
-	return s.start(w, r, want, builder.Job{Client: w.client})
+	return s.start(w, r, want, builder.Job{Client: w.client}, "")
 }
 
 // retryBuild answers POST of /builds/{id}/retry: it builds once more what a build was of. Remembered failures are forgotten; a binary that is kept
@@ -203,11 +203,12 @@ func (s *Service) retryBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.start(w, r, want, builder.Job{Client: w.client, Rebuild: true})
+	return s.start(w, r, want, builder.Job{Client: w.client, Rebuild: true}, result.ID)
 }
 
-// start begins a build for which no request waits, and answers with where it can be watched.
-func (s *Service) start(w *response, r *http.Request, want resolved, job builder.Job) error {
+// start begins a build for which no request waits, and answers with where it can be watched. Retried is the id of the build that is made
+// again, of which the history is told; it may be "".
+func (s *Service) start(w *response, r *http.Request, want resolved, job builder.Job, retried string) error {
 	joined, failed := make(chan string, 1), make(chan error, 1)
 	go func() {
 		failed <- s.untilDrained(context.WithoutCancel(r.Context()), func(ctx context.Context) error {
@@ -219,6 +220,11 @@ func (s *Service) start(w *response, r *http.Request, want resolved, job builder
 	id, ok := <-joined
 	if !ok { // no build was joined
 		return <-failed
+	}
+	if retried != "" {
+		if err := s.cfg.Builds.History.Append(r.Context(), history.Entry{Type: history.Retry, Build: retried, Retry: id}); err != nil {
+			s.cfg.Logger.Warn("the history does not tell of a build that is made again", "build", retried, "error", err)
+		}
 	}
 	w.Header().Set(buildHeader, id)
 	w.Header().Set("Location", s.location("/builds/"+id))

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -86,7 +87,7 @@ func result(t *testing.T, server *httptest.Server, url string) (r history.Result
 		if resp.StatusCode != http.StatusOK {
 			t.Fatalf("%d %s", resp.StatusCode, body)
 		}
-		if !strings.Contains(string(body), id) {
+		if !strings.Contains(string(body), `"result":{"id":"`+id) {
 			continue
 		}
 		_, body = do(t, http.MethodGet, url)
@@ -166,6 +167,10 @@ func TestAFailureIsRememberedAndTriedAgain(t *testing.T) {
 	}
 	watch(t, again)
 	result(t, server, again)
+	_, changes := do(t, http.MethodGet, server.URL+"/changes")
+	if want := `"type":"retry","build":"` + path.Base(url) + `","retry":"` + path.Base(again) + `"}`; !strings.Contains(string(changes), want) {
+		t.Errorf("got %s, want %s", changes, want)
+	}
 	for query, want := range map[string]int{"": 2, "?outcome=failed": 2, "?outcome=built": 0, "?extension=k6/x/broken&platform=linux/amd64": 2, "?limit=1": 1, "?since=1h": 2} {
 		_, body := do(t, http.MethodGet, server.URL+"/builds"+query)
 		var list struct {

@@ -53,6 +53,10 @@ func (s *Service) feedItem(r *http.Request, n history.Numbered) *feeds.Item {
 		item.Title = string(b.Outcome) + ": " + strings.TrimPrefix(b.Path, "/")
 		item.Link = &feeds.Link{Href: s.absolute(r, "/builds/"+url.PathEscape(b.ID))}
 		item.Description = strings.ReplaceAll(html.EscapeString(k6x.Printable(strings.TrimSpace(b.Error+"\n"+b.Hint))), "\n", "<br>\n")
+	} else if n.Type == history.Retry {
+		item.Title = "made again: build " + n.Build
+		item.Link = &feeds.Link{Href: s.absolute(r, "/builds/"+url.PathEscape(n.Retry))}
+		item.Id = item.Link.Href + "#retry" // the result of that build is an entry of its own
 	} else {
 		item.Title = "new version: " + n.Name + " " + n.Version
 		item.Link = &feeds.Link{Href: s.absolute(r, "/builds?"+url.Values{"extension": {n.Name}, "version": {n.Version}}.Encode())}

@@ -45,7 +45,10 @@ func TestNewsAsAFeed(t *testing.T) {
 	_, broken := start(t, server, brokenPath)
 	result(t, server, broken)
 	view := history.New(journal.New(journal.Config{Bucket: bucket}), 10, nil)
-	for range 98 {
+	if err := view.Append(t.Context(), history.Entry{Type: history.Retry, Build: "a", Retry: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	for range 97 {
 		if err := view.Append(t.Context(), history.Entry{Type: history.Version, Module: "example.com/x", Name: "k6/x/<\x1b", Version: "v1.0.0"}); err != nil {
 			t.Fatal(err)
 		}
@@ -54,6 +57,9 @@ func TestNewsAsAFeed(t *testing.T) {
 	}
 	if f := get(""); len(f.Entries) != 100 || f.Entries[0].Title != "new version: k6/x/< v1.0.0" || f.Updated.IsZero() {
 		t.Errorf("%d entries, first %+v", len(f.Entries), f.Entries[0])
+	}
+	if e := get("").Entries[97]; e.Title != "made again: build a" || !strings.HasSuffix(e.Link.Href, "/builds/b") || e.ID == e.Link.Href {
+		t.Errorf("of a build that is made again: %+v", e)
 	}
 	f := get("?extension=k6/x/broken")
 	if len(f.Entries) != 1 || f.Entries[0].Link.Href != broken || f.Entries[0].Title != "failed: "+strings.TrimPrefix(brokenPath, "/") ||

@@ -20,6 +20,7 @@ import (
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
+	"k6x/cache/blob/blobtest"
 	"k6x/history"
 	"k6x/internal/testmod"
 	"k6x/internal/warmcache"
@@ -97,6 +98,19 @@ func until(t *testing.T, base string, count int) {
 
 func TestANewVersionIsBuiltAndTold(t *testing.T) {
 	t.Parallel()
+	newVersions(t, "mem://", 1)
+}
+
+func TestServicesOnOneBucketBuildAndTellOfANewVersionOnce(t *testing.T) {
+	at := url.QueryEscape("http://" + blobtest.Versity(t))
+	t.Setenv("AWS_ACCESS_KEY_ID", blobtest.AccessKey)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", blobtest.SecretKey)
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	newVersions(t, "s3://"+blobtest.BucketName+"?region=us-east-1&s3ForcePathStyle=true&endpoint="+at, 2)
+}
+
+// newVersions publishes versions that services on a store watch, one of which does not build.
+func newVersions(t *testing.T, store string, services int) {
 	hook, secrets, taken := receiver(t)
 	at, serve := growing(t)
 	files := []string{standin + "go.k6.io_k6_v1.1.0.txtar", standin + "example.com_xk6-hello_v0.1.0.txtar"}
@@ -108,15 +122,19 @@ func TestANewVersionIsBuiltAndTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(first)
-	cacheDir := t.TempDir()
-	if err := warmcache.CopyStandard(GoCache(cacheDir)); err != nil {
-		t.Fatal(err)
+	var base string
+	var logged *log
+	for range services {
+		cacheDir := t.TempDir()
+		if err := warmcache.CopyStandard(GoCache(cacheDir)); err != nil {
+			t.Fatal(err)
+		}
+		base, logged = run(t, Options{
+			Store: store, CacheDir: cacheDir, Registries: []string{registry}, GoOptions: GoOptions{Env: []string{"GOPROXY=" + at, "GOSUMDB=off"}},
+			Watch:    WatchOptions{On: true, Interval: time.Second, Backfill: 1, Extensions: []string{"k6/x/*"}},
+			Webhooks: []string{hook + "/?token=hunter2"}, WebhookSecretFile: secrets,
+		})
 	}
-	base, logged := run(t, Options{
-		Store: "mem://", CacheDir: cacheDir, Registries: []string{registry}, GoOptions: GoOptions{Env: []string{"GOPROXY=" + at, "GOSUMDB=off"}},
-		Watch:    WatchOptions{On: true, Interval: time.Second, Backfill: 1, Extensions: []string{"k6/x/*"}},
-		Webhooks: []string{hook + "/?token=hunter2"}, WebhookSecretFile: secrets,
-	})
 	until(t, base, 4)
 	const ext = "-- ext.go --\npackage hello\n\nimport \"go.k6.io/k6/js/modules\"\n\ntype Module struct{}\n\nfunc init() { modules.Register(\"k6/x/hello\", new(Module)) }\n"
 	const mod = "-- go.mod --\nmodule example.com/xk6-hello\n\ngo 1.21\n\nrequire go.k6.io/k6 v1.0.0\n"
@@ -136,6 +154,9 @@ func TestANewVersionIsBuiltAndTold(t *testing.T) {
 		if got := <-taken; got != number+1 {
 			t.Errorf("the receiver got entry %d, want %d", got, number+1)
 		}
+	}
+	if len(taken) > 0 {
+		t.Errorf("the receiver got entry %d once more", <-taken)
 	}
 	if strings.Contains(logged.String(), "hunter2") {
 		t.Error("the URL of the webhook is in the log")
