@@ -125,6 +125,7 @@ func (h *History) add(e journal.Entry) {
 	switch {
 	case n.Type == Version:
 		h.seen[n.Module+"@"+n.Version] = true
+	case n.Type == Retry:
 	case n.Result == nil || h.byID[n.Result.ID] != nil:
 		return
 	default:
