@@ -156,15 +156,17 @@ func ambiguous(b *Blame, match []string) *k6x.Error {
 	}
 	m := clashing[culprit]
 	other, subject := clashing[(culprit+1)%len(clashing)], without(roots[m], k6)[0]
-	whose := b.k6()
-	if users := roots[other]; len(users) > 0 && !slices.Contains(users, k6) {
-		whose = b.label(users[0])
+	with := other.String() + ", which " + b.k6() + " uses"
+	if users := roots[other]; slices.Contains(b.graph.Roots, other) { // an extension itself
+		with = b.label(other)
+	} else if len(users) > 0 && !slices.Contains(users, k6) {
+		with = other.String() + ", which " + b.label(users[0]) + " uses"
 	}
 	requires := b.label(subject) + " requires " + m.String()
 	if by := b.graph.RequiredBy(m); !slices.Contains(by, subject) {
 		requires = b.label(subject) + " needs " + by[0].String() + ", which requires " + m.String()
 	}
-	return k6x.Errorf(k6x.BuildFailed, "%s, which clashes with %s, which %s uses: both have the package %s", requires, other, whose, match[1]).
+	return k6x.Errorf(k6x.BuildFailed, "%s, which clashes with %s: both have the package %s", requires, with, match[1]).
 		WithHint("Ask for a newer version of %s, or leave it out. Its author mends it by go get %s@latest.", subject.Path, m.Path)
 }
 

@@ -26,6 +26,32 @@ func standinBlame() *Blame {
 	})
 }
 
+// The other side of a clash is the one that leads to it: k6, an extension, or the module of an extension itself.
+func TestClashesNameBothSides(t *testing.T) {
+	a := k6x.Module{Path: "example.com/xk6-a", Version: "v0.1.0", Names: []string{"k6/x/a"}}
+	c := k6x.Module{Path: "example.com/xk6-c", Version: "v0.3.0", Names: []string{"k6/x/c"}}
+	recipe := k6x.NewRecipe(k6x.Platform{OS: "linux", Arch: "amd64"},
+		[]k6x.Module{{Path: "go.k6.io/k6", Version: "v1.0.0", Names: []string{"k6"}}, a, c}, false, k6x.Settings{Toolchain: "go1.26.8"})
+	pins := Pins(recipe)
+	sub, ofK6, ofC := module.Version{Path: "example.com/xk6-c/sub", Version: "v1.0.0"}, module.Version{Path: "example.com/k", Version: "v1.0.0"},
+		module.Version{Path: "example.com/lib", Version: "v1.0.0"}
+	b := NewBlame(recipe, &gomod.Graph{Roots: pins, Files: map[module.Version]*gomod.File{
+		pins[0]: {Require: []module.Version{ofK6}}, pins[1]: {Require: []module.Version{sub}}, pins[2]: {Require: []module.Version{ofC}}, sub: {}, ofK6: {}, ofC: {},
+	}})
+	for other, want := range map[module.Version]string{
+		pins[2]: "k6/x/a (example.com/xk6-a@v0.1.0) requires example.com/xk6-c/sub@v1.0.0, which clashes with k6/x/c (example.com/xk6-c@v0.3.0): both",
+		ofC:     "k6/x/c (example.com/xk6-c@v0.3.0) requires example.com/lib@v1.0.0, which clashes with example.com/xk6-c/sub@v1.0.0, which k6/x/a (example.com/xk6-a@v0.1.0) uses: both",
+		ofK6:    "k6/x/a (example.com/xk6-a@v0.1.0) requires example.com/xk6-c/sub@v1.0.0, which clashes with example.com/k@v1.0.0, which k6 (go.k6.io/k6@v1.0.0) uses: both",
+	} {
+		text := fmt.Sprintf("main.go:3:2: ambiguous import: found package %s/p in multiple modules:\n\t%s %s (/a)\n\t%s %s (/b)\n",
+			sub.Path, other.Path, other.Version, sub.Path, sub.Version)
+		err := b.Explain(nil, text, errors.New("exit status 1"), false)
+		if message := k6x.AsError(err).Message; !strings.HasPrefix(message, want) {
+			t.Errorf("%s: got %s", other, message)
+		}
+	}
+}
+
 // TestClassify has outputs of real runs, cleaned, that are hard to get in a test; the
 // others are in TestFailuresNameWhoIsAtFault.
 func TestClassify(t *testing.T) {
