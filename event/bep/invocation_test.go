@@ -59,6 +59,24 @@ var streams = map[string]func(i *bep.Invocation){
 		i.Finish(1, k6x.Errorf(k6x.NoSpace, "the disk is full"))
 	},
 	"a list that cannot be resolved": func(i *bep.Invocation) { i.Finish(1, k6x.Errorf(k6x.NotFound, "there is no k6/x/nope")) },
+	"a list that is resolved anew": func(i *bep.Invocation) {
+		plain := "/linux/amd64/k6@v1.8.1"
+		i.Resolved(redis)
+		build(i, redis)
+		i.Publish(event.Event{Path: redis, Type: event.Finished, Time: at(9), Failure: failure})
+		i.Resolved(plain)
+		build(i, plain)
+		i.Publish(event.Event{Path: plain, Type: event.Finished, Time: at(9)})
+		i.Publish(event.Event{Path: plain, Type: event.Stored, Time: at(10), Digest: strings.Repeat("ab", 32), Size: 50})
+		i.Finish(0, nil)
+	},
+	"a binary that is not to be kept": func(i *bep.Invocation) {
+		i.Resolved(redis)
+		build(i, redis)
+		i.Publish(event.Event{Path: redis, Type: event.Finished, Time: at(9)})
+		i.Publish(event.Event{Path: redis, Type: event.Stored, Time: at(10)})
+		i.Finish(0, nil)
+	},
 	"a build that is cancelled": func(i *bep.Invocation) {
 		i.Resolved(redis)
 		build(i, redis)
