@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,16 +28,20 @@ import (
 
 const brokenPath = "/linux/amd64/k6@v1.1.0,k6/x/broken@v0.1.0"
 
-// newHistoryServer serves stand-ins by a service that keeps what comes of builds in a bucket.
-func newHistoryServer(t *testing.T, bucket *mem.Bucket, p parts) *httptest.Server {
+// newHistoryServer serves stand-ins by a service that keeps what comes of builds in a bucket. The builder of p takes the jobs.
+func newHistoryServer(t testing.TB, bucket *mem.Bucket, p parts) *httptest.Server {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	h := history.New(journal.New(journal.Config{Bucket: bucket, Poll: 10 * time.Millisecond}), 100, log)
 	recorder := history.NewRecorder(h, &mem.Bucket{}, log)
-	stream := new(event.Stream)
+	stream := cmp.Or(p.config.Builds.Events, new(event.Stream))
+	inner := p.builder
 	p.config.Builds.History, p.config.Builds.Recorder, p.config.Builds.Events = h, recorder, stream
 	p.events = event.Tee(stream.Publish, recorder.Publish)
 	p.builder = func(real builder.Builder) builder.Builder {
+		if inner != nil {
+			real = inner(real)
+		}
 		return builder.NewDedup(real, builder.DedupConfig{Events: p.events})
 	}
 	ctx, stop := context.WithCancel(context.Background())
