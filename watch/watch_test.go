@@ -79,7 +79,6 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 type service struct {
 	*watch.Watcher
 	history *history.History
-	built   []string // what Build was called with
 	fails   map[string]error
 	begin   func() // at each build; may be nil
 }

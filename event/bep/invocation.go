@@ -61,7 +61,6 @@ type target struct {
 	failed              *pb.BuildEventId // the action that failed; nil: none
 	built, done         bool
 	fetches             int
-	finished            time.Time // when the engine was done
 }
 
 // step is a part of the work on a target, which becomes an action.

@@ -41,8 +41,8 @@ func count() int64 {
 	return n
 }
 
-// send builds with a recorder as the backend, and returns the error of the stream and how often it waited.
-func send(t *testing.T, r *bestest.Recorder, cfg Config) (err error, waits int) {
+// send builds with a recorder as the backend, and returns how often it waited and the error of the stream.
+func send(t *testing.T, r *bestest.Recorder, cfg Config) (waits int, err error) {
 	t.Helper()
 	cfg.Backend = "grpc://" + r.Start(t)
 	cfg.wait = func(context.Context, time.Duration) error { waits++; return nil }
@@ -55,7 +55,8 @@ func send(t *testing.T, r *bestest.Recorder, cfg Config) (err error, waits int) 
 	run(s.Publish)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	return s.Close(ctx), waits
+	err = s.Close(ctx)
+	return waits, err
 }
 
 func whole(t *testing.T, r *bestest.Recorder) {
@@ -70,7 +71,7 @@ func whole(t *testing.T, r *bestest.Recorder) {
 
 func TestStreamArrives(t *testing.T) {
 	r := &bestest.Recorder{}
-	if err, _ := send(t, r, Config{Lifecycle: true, Headers: []string{"X-Key=a=b"}}); err != nil {
+	if _, err := send(t, r, Config{Lifecycle: true, Headers: []string{"X-Key=a=b"}}); err != nil {
 		t.Fatal(err)
 	}
 	whole(t, r)
@@ -101,7 +102,7 @@ func TestBrokenStreamGoesOn(t *testing.T) {
 					}
 					return broken.Load() || n <= number+1-lost, nil
 				}}
-				err, waits := send(t, r, Config{})
+				waits, err := send(t, r, Config{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -123,7 +124,7 @@ func TestStatuses(t *testing.T) {
 				want = 1
 			}
 			r := &bestest.Recorder{Opened: func() error { return status.Error(code, "no") }}
-			err, _ := send(t, r, Config{Lifecycle: true})
+			_, err := send(t, r, Config{Lifecycle: true})
 			if _, streams := r.Numbers(); err == nil || status.Code(errors.Unwrap(err)) != code && !strings.Contains(err.Error(), code.String()) || streams != want {
 				t.Errorf("%d streams, %v", streams, err)
 			}
@@ -147,7 +148,7 @@ func TestStreamThatBreaksAgainAndAgain(t *testing.T) {
 		}
 		return true, nil
 	}
-	if err, _ := send(t, r, Config{}); err != nil {
+	if _, err := send(t, r, Config{}); err != nil {
 		t.Fatal(err)
 	}
 	whole(t, r)
@@ -159,7 +160,7 @@ func TestEndsThatAreErrors(t *testing.T) {
 		"behind the last event":          {Ended: func() error { return status.Error(codes.Internal, "late") }},
 		"event 6 was acknowledged":       {Took: func(n int64) (bool, error) { return n != 5, nil }},
 	} {
-		err, waits := send(t, r, Config{})
+		waits, err := send(t, r, Config{})
 		if err == nil || !strings.Contains(err.Error(), name) || waits != 0 {
 			t.Errorf("%s: got %v after %d waits", name, err, waits)
 		}
@@ -174,7 +175,7 @@ func TestLifecycleEventsAreTriedAgain(t *testing.T) {
 		}
 		return nil
 	}}
-	if err, _ := send(t, r, Config{Lifecycle: true}); err != nil {
+	if _, err := send(t, r, Config{Lifecycle: true}); err != nil {
 		t.Fatal(err)
 	}
 	whole(t, r)
