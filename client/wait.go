@@ -128,6 +128,9 @@ func (c *Client) followBuild(ctx context.Context, e Event, u *url.URL, limit tim
 			c.reportStep(e, step)
 		}
 	}
+	if err := lines.Err(); err != nil && ctx.Err() == nil && c.Logger != nil {
+		c.Logger.Debug("the events of a build broke off", "error", err)
+	}
 }
 
 func (c *Client) reportStep(e Event, step buildStep) {
