@@ -183,7 +183,9 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 		f = &flight{flightKey: key, job: job, cancel: cancel, done: make(chan struct{})}
 		d.flights[key] = f
 		d.running[f] = struct{}{}
-		d.cfg.Events.Send(f.job.event(event.Resolved)) // before a caller knows its id
+		begun := f.job.event(event.Resolved)
+		begun.Trace = f.job.Trace
+		d.cfg.Events.Send(begun) // before a caller knows its id
 		go d.fly(alone, f)
 	} else if f.job.claim != nil && job.Priority != Background {
 		f.job.claim.by(job.Client)

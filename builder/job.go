@@ -16,6 +16,7 @@ type Job struct {
 	Lock     *k6x.Lock  `json:"lock,omitempty"` // module versions of an earlier build, to be used read-only; set by [Keep]. Nil: there was none
 	Client   string     `json:"client,omitempty"`
 	Priority Priority   `json:"priority,omitempty"`
+	Trace    string     `json:"trace,omitempty"`   // of the request that begins the job: see [event.Event]
 	Rebuild  bool       `json:"rebuild,omitempty"` // build although the binary is kept, and compare; see [Keep]
 
 	claim *claim // of a job in the background, set by [Dedup]; nil: no client can claim the job

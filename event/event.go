@@ -41,6 +41,7 @@ type Event struct {
 	Time   time.Time `json:"time"`
 	Type   Type      `json:"type"`
 
+	Trace    string        `json:"trace,omitempty"`    // Resolved: of the request that began the job, as the header traceparent has it; "": it is not traced
 	Locked   bool          `json:"locked,omitempty"`   // Started, Finished: with the module versions of an earlier build
 	Step     Step          `json:"step,omitempty"`     // StepBegun, Progress, StepEnded
 	Item     string        `json:"item,omitempty"`     // Progress: the module, package or layer that it is at; may be empty

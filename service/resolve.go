@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
@@ -27,15 +31,21 @@ type resolved struct {
 // resolve turns a list into a recipe, with one major version of k6 or anyMajor. Bound is the key that the path of
 // the list is bound to, "" if it is not: then it keeps the recipe of that, whatever the resolver and the toolchain of today would
 // make of it.
-func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int, bound string) (resolved, error) {
+func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int, bound string) (_ resolved, err error) {
 	if bound != "" {
 		record, err := s.recorded(ctx, bound)
 		if !errors.Is(err, cache.ErrNotFound) {
 			return resolved{list, list.Path(platform), record.Recipe, true, record.Build.Warnings}, err
 		}
 	}
+	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer("k6x").Start(ctx, "resolve")
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, k6x.KindOf(err).String())
+		}
+		span.End()
+	}()
 	var resolution resolver.Resolution
-	var err error
 	if major == anyMajor {
 		resolution, err = s.cfg.Resolver.Resolve(ctx, list)
 	} else {
@@ -146,6 +156,9 @@ func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job, jo
 
 // join has a job built.
 func (s *Service) join(ctx context.Context, job builder.Job, joined func(id string)) (k6x.Artifact, error) {
+	request := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, request)
+	job.Trace = request["traceparent"]
 	b, ok := s.cfg.Builder.(joiner)
 	if !ok || joined == nil {
 		return s.cfg.Builder.Build(ctx, job)

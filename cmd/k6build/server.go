@@ -10,6 +10,7 @@ import (
 
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/tracing"
 )
 
 type serverOptions struct {
@@ -47,7 +48,7 @@ answers name them there; its token, if it wants one, is in the variable ` + toke
 	o.service.AddServerFlags(f)
 	f.StringVar(&o.storeURL, "store-url", "", "`URL` of a k6build store, where binaries are put for clients to download")
 	f.StringVar(&o.service.AuthTokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow building (default everybody may)")
-	otelFlag(f, &o.otelEndpoint)
+	tracing.AddFlag(f, &o.otelEndpoint)
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	return cmd
 }
@@ -61,12 +62,12 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 	if err != nil {
 		return err
 	}
-	tracing, err := newTracing(ctx, o.otelEndpoint, logger)
+	traces, err := tracing.New(ctx, "k6build", o.otelEndpoint, logger)
 	if err != nil {
 		return err
 	}
-	defer tracing.close()
-	options.Wrap = tracing.wrap
+	defer traces.Close()
+	options.Wrap, options.Events = traces.Wrap, traces.Sink()
 	return app.Run(ctx, options, logger, stdout)
 }
 

@@ -13,6 +13,7 @@ import (
 	"k6x/cache"
 	"k6x/cache/objects"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/tracing"
 	"k6x/service"
 )
 
@@ -49,7 +50,7 @@ the original k6build has left in the directory is taken over at start.`,
 	f.Var(&o.size, "store-size", "`bytes` that all objects may have; 0 is no limit")
 	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow storing (default everybody may)")
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
-	otelFlag(f, &o.otelEndpoint)
+	tracing.AddFlag(f, &o.otelEndpoint)
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 30*time.Second, "how long requests under way may take after a signal to stop")
 	return cmd
 }
@@ -79,15 +80,15 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 	}
 	defer cfg.Store.Close()
 	defer cli.OnHangup(func() { logger.Info("tokens were read again", "error", cfg.Tokens.Reload()) })()
-	tracing, err := newTracing(ctx, o.otelEndpoint, logger)
+	traces, err := tracing.New(ctx, "k6build", o.otelEndpoint, logger)
 	if err != nil {
 		return err
 	}
-	defer tracing.close()
+	defer traces.Close()
 	cfg.Metrics.Gauge("k6x_objects", "Objects in the store.", func() float64 { n, _ := cfg.Store.Stats(); return float64(n) })
 	cfg.Metrics.Gauge("k6x_objects_bytes", "Bytes of the objects, uploads under way included.", func() float64 { _, n := cfg.Store.Stats(); return float64(n) })
 	return cli.Serve(ctx, cli.Server{
-		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: tracing.wrap(service.NewObjects(cfg)), Timeout: o.shutdownTimeout, Logger: logger,
+		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: traces.Wrap(service.NewObjects(cfg)), Timeout: o.shutdownTimeout, Logger: logger,
 		Listening: func(addr net.Addr) {
 			fmt.Fprintf(stdout, "k6build store listens on %s\n", cli.LocalURL(addr))
 			logger.Info("listening", "addr", addr.String(), "dir", o.dir)

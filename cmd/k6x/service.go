@@ -9,6 +9,7 @@ import (
 	"k6x"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
+	"k6x/cmd/internal/tracing"
 	"k6x/resolver"
 )
 
@@ -17,6 +18,7 @@ type serviceOptions struct {
 	app.Options
 	logLevel  slog.Level
 	logFormat string
+	otel      string
 }
 
 func newServiceCommand() *cobra.Command {
@@ -37,6 +39,12 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 			if err != nil {
 				return err
 			}
+			traces, err := tracing.New(cmd.Context(), "k6x", o.otel, logger)
+			if err != nil {
+				return err
+			}
+			defer traces.Close()
+			o.Wrap, o.Events = traces.Wrap, traces.Sink()
 			return app.Run(cmd.Context(), o.Options, logger, cmd.OutOrStdout())
 		},
 	}
@@ -71,6 +79,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
 	o.Watch.AddFlags(f)
 	o.BuildEvents.AddServiceFlags(f)
+	tracing.AddFlag(f, &o.otel)
 	f.StringArrayVar(&o.Webhooks, "webhook", nil,
 		"`URL` that each entry of /changes is posted to, in order, signed by the rules of Standard Webhooks, and again until it answers 2xx; may be repeated")
 	f.StringVar(&o.WebhookSecretFile, "webhook-secret-file", "", "`file` with the secret of the signatures, whsec_BASE64; several, one a line, each sign")

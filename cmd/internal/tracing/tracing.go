@@ -1,4 +1,7 @@
-package main
+// Package tracing sends traces of requests, and of the builds that they begin, to a collector of OpenTelemetry.
+//
+// Files: tracing.go has the collector and requests, builds.go the spans of builds.
+package tracing
 
 import (
 	"context"
@@ -6,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -20,30 +24,35 @@ import (
 	"k6x/cmd/internal/cli"
 )
 
-// tracing sends a trace of each request to a collector. The zero value sends none.
-type tracing struct {
+// Tracing sends a trace of each request to a collector. The zero value sends none.
+type Tracing struct {
 	provider *sdktrace.TracerProvider
 	logger   *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	builds map[string]*build
 }
 
-// otelFlag adds the flag for where traces are sent.
-func otelFlag(f *pflag.FlagSet, endpoint *string) {
+// AddFlag adds the flag for where traces are sent.
+func AddFlag(f *pflag.FlagSet, endpoint *string) {
 	f.StringVar(endpoint, "otel-endpoint", "",
 		"`HOST:PORT` that traces are sent to as OTLP over gRPC, such as localhost:4317, or the URL of a collector for OTLP over HTTP (default none are made)")
 }
 
-// newTracing sends traces to endpoint; without one none are made. A collector that does not answer holds up no request.
-func newTracing(ctx context.Context, endpoint string, logger *slog.Logger) (*tracing, error) {
+// New sends traces of a program to endpoint; without one none are made. A collector that does not answer holds up no request.
+//
+// Errors: a [cli.UsageError] for an endpoint that is none.
+func New(ctx context.Context, program, endpoint string, logger *slog.Logger) (*Tracing, error) {
 	if endpoint == "" {
-		return &tracing{}, nil
+		return &Tracing{}, nil
 	}
 	exporter, err := newExporter(ctx, endpoint)
 	if err != nil {
 		return nil, cli.Usage(err)
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter),
-		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName("k6build"))))
-	return &tracing{provider, logger}, nil
+		sdktrace.WithResource(resource.NewSchemaless(semconv.ServiceName(program))))
+	return &Tracing{provider: provider, logger: logger, builds: make(map[string]*build)}, nil
 }
 
 func newExporter(ctx context.Context, endpoint string) (sdktrace.SpanExporter, error) {
@@ -60,16 +69,16 @@ func newExporter(ctx context.Context, endpoint string) (sdktrace.SpanExporter, e
 	return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()))
 }
 
-// wrap traces the requests to next.
-func (t *tracing) wrap(next http.Handler) http.Handler {
+// Wrap traces the requests to next.
+func (t *Tracing) Wrap(next http.Handler) http.Handler {
 	if t.provider == nil {
 		return next
 	}
 	return otelhttp.NewHandler(next, "request", otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.TraceContext{}))
 }
 
-// close sends the traces that were not sent yet.
-func (t *tracing) close() {
+// Close sends the traces that were not sent yet.
+func (t *Tracing) Close() {
 	if t.provider == nil {
 		return
 	}
