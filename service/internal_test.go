@@ -4,8 +4,10 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"testing"
+	"time"
 
 	"k6x"
+	"k6x/event"
 )
 
 func TestPreferredFollowsTheQualities(t *testing.T) {
@@ -81,4 +83,22 @@ func TestParsePreload(t *testing.T) {
 			t.Errorf("%q gives %v", bad, wishes)
 		}
 	}
+}
+
+func TestStepsOfBuildsAreMeasured(t *testing.T) {
+	m := NewMetrics()
+	m.Count(event.Event{Type: event.StepEnded, Step: event.Linking, Duration: 2 * time.Second})
+	families, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "k6x_build_step_duration_seconds" {
+			if h := f.Metric[0]; h.Label[0].GetValue() != "linking" || h.Histogram.GetSampleSum() != 2 {
+				t.Errorf("got %v", h)
+			}
+			return
+		}
+	}
+	t.Error("steps have no metric")
 }

@@ -23,6 +23,7 @@ type Metrics struct {
 	builds        *prometheus.CounterVec
 	failures      *prometheus.CounterVec
 	buildDuration prometheus.Histogram
+	steps         *prometheus.HistogramVec
 	targets       *prometheus.GaugeVec
 	k6build       k6buildMetrics
 }
@@ -49,11 +50,15 @@ func NewMetrics() *Metrics {
 			Name: "k6x_build_duration_seconds", Help: "Time of a build, without its wait in the queue.",
 			Buckets: buildBuckets(),
 		}),
+		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "k6x_build_step_duration_seconds", Help: "Time of a step of a build: preparing, pulling, fetching, compiling or linking.",
+			Buckets: requestBuckets(),
+		}, []string{"step"}),
 		targets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "k6x_preload_wishes", Help: "What is to be built before anybody asks, by state: waiting, done or failed.",
 		}, []string{"state"}),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.targets,
+	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.steps, m.targets,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.k6build = newK6buildMetrics(m.registry)
 	m.builds.WithLabelValues(success)
@@ -132,7 +137,12 @@ func (m *Metrics) preload(waiting, done, failed int) {
 
 // Count is a sink that counts builds.
 func (m *Metrics) Count(e event.Event) {
-	if e.Type != event.Finished {
+	switch e.Type {
+	case event.StepEnded:
+		m.steps.WithLabelValues(e.Step.String()).Observe(e.Duration.Seconds())
+		return
+	case event.Finished:
+	default:
 		return
 	}
 	result := success
