@@ -82,7 +82,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 	if lost := shown.command.Finish(root.Context(), err); err != nil {
 		return err
 	} else if lost != nil { // k6 runs nevertheless
-		shown.print(false, lost.Error())
+		fmt.Fprintln(root.ErrOrStderr(), "k6x: "+k6x.Printable(lost.Error()))
 	}
 	shown.close()
 	if o.dry {
@@ -245,10 +245,12 @@ func become(ctx context.Context, path string, args []string, stdin []byte, relea
 	return err
 }
 
-// environment is that of k6: without the token, which scripts could read. This k6 has the extensions that it would fetch for
+// environment is that of k6: without tokens, which scripts could read. This k6 has the extensions that it would fetch for
 // itself; so that is switched off unless the user has set it.
 func environment(env []string) []string {
-	env = slices.DeleteFunc(env, func(kv string) bool { return strings.HasPrefix(kv, tokenVariable+"=") })
+	env = slices.DeleteFunc(env, func(kv string) bool {
+		return strings.HasPrefix(kv, tokenVariable+"=") || strings.HasPrefix(kv, "K6X_BES_HEADER=")
+	})
 	for _, name := range []string{"K6_AUTO_EXTENSION_RESOLUTION", "K6_BINARY_PROVISIONING"} {
 		if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, name+"=") }) {
 			env = append(env, name+"=false")

@@ -50,7 +50,7 @@ func Text(e *pb.BuildEvent) ([]byte, error) {
 	return fmt.Appendf(nil, "event {\n%s\n}\n\n", bytes.TrimRight(text, "\n")), err
 }
 
-// File is a file of events. It may be used by several goroutines, but for one stream.
+// File is a file of events, of one stream. It is not safe for concurrent use.
 type File struct {
 	file   *os.File
 	format Format

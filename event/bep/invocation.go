@@ -71,6 +71,7 @@ type step struct {
 
 // Start begins a stream.
 func Start(cfg Config, send Sink) *Invocation {
+	cfg.clean()
 	i := &Invocation{cfg: cfg, begun: time.Now(), out: NewAnnouncer(send), targets: make(map[string]*target)}
 	lines := cfg.commandLines()
 	begin := &pb.BuildEvent{Id: startedID(), Children: []*pb.BuildEventId{progressID(0), argsID()}}
@@ -108,6 +109,28 @@ func Start(cfg Config, send Sink) *Invocation {
 	i.out.Post(&pb.BuildEvent{Id: statusID(), Payload: &pb.BuildEvent_WorkspaceStatus{WorkspaceStatus: status}})
 	return i
 }
+
+// clean makes texts of what comes from a command line or a disk: the protocol takes UTF-8 only.
+func (c *Config) clean() {
+	c.Dir = text(c.Dir)
+	c.Args, c.Pattern, c.Options = slices.Clone(c.Args), slices.Clone(c.Pattern), slices.Clone(c.Options)
+	for _, list := range [][]string{c.Args, c.Pattern} {
+		for i, s := range list {
+			list[i] = text(s)
+		}
+	}
+	for i, o := range c.Options {
+		c.Options[i] = Option{text(o.Name), text(o.Value)}
+	}
+	c.Metadata, c.Status = maps.Clone(c.Metadata), maps.Clone(c.Status)
+	for _, m := range []map[string]string{c.Metadata, c.Status} {
+		for name, value := range m {
+			m[name] = text(value)
+		}
+	}
+}
+
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
 // Resolved says what the pattern means: the canonical paths of its binaries. It is to be called before the events of
 // their jobs come; without it the pattern has failed. Paths of later calls are added: the pattern had to be resolved anew.
@@ -189,7 +212,7 @@ func (i *Invocation) Publish(e event.Event) {
 	case event.Output:
 		i.log = append(i.log, e.Output...)
 		i.log = i.log[max(0, len(i.log)-maxLog):]
-		i.out.Output(e.Output)
+		i.out.Output(text(e.Output))
 	case event.Finished:
 		i.metrics.execution += e.Duration
 		i.endStep(t, e.Failure)
@@ -248,7 +271,7 @@ func (i *Invocation) postAction(t *target, s step, failure *k6x.Error) {
 
 // postFetch sends a download, once if several targets need it.
 func (i *Invocation) postFetch(item string) {
-	id := fetchID(strings.ReplaceAll(item, " ", "@"))
+	id := fetchID(text(strings.ReplaceAll(item, " ", "@")))
 	if !i.out.known[key(id)] {
 		i.metrics.fetches++
 		i.out.Post(&pb.BuildEvent{Id: id, Payload: &pb.BuildEvent_Fetch{Fetch: &pb.Fetch{Success: true}}})

@@ -22,6 +22,30 @@ const redis = "/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6"
 
 var failure = &k6x.Error{Kind: k6x.BuildFailed, Message: "it does not compile", Output: "x.go:1: undefined: y\n"}
 
+// What is not UTF-8 does not break a stream.
+func TestStreamOfStrangeTexts(t *testing.T) {
+	const bad = "\xff.js"
+	for name, format := range map[string]bep.Format{"JSON": bep.JSON, "binary": bep.Binary, "text": bep.Text} {
+		var events []*pb.BuildEvent
+		i := bep.Start(bep.Config{
+			ID: "7b1d9a1e-0000-4000-8000-000000000000", Command: "build", Args: []string{bad}, Dir: bad, Pattern: []string{bad},
+			Options: []bep.Option{{Name: "with", Value: bad}}, Status: map[string]string{"A": bad}, Metadata: map[string]string{"A": bad},
+		}, func(e *pb.BuildEvent) {
+			if _, err := format(e); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			events = append(events, e)
+		})
+		i.Resolved(redis)
+		i.Publish(event.Event{Path: redis, Type: event.Started})
+		i.Publish(event.Event{Path: redis, Type: event.Output, Output: bad})
+		i.Finish(1, k6x.Errorf(k6x.Invalid, "%s", bad))
+		if err := beptest.Check(events); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // streams are those of builds that end in each way there is.
 var streams = map[string]func(i *bep.Invocation){
 	"success": func(i *bep.Invocation) {
@@ -266,6 +290,10 @@ func TestSecretsAreRedacted(t *testing.T) {
 		if got := bep.Redact("out", in).Value; got != want {
 			t.Errorf("%s: got %s", in, got)
 		}
+	}
+	login := []string{"cloud", "login", "--token", "w", "--token=w", "-t", "w", "--password", "w", "-pw"}
+	if got := strings.Join(bep.RedactArgs(login), " "); strings.Contains(got, " w") || strings.Contains(got, "=w") || strings.Contains(got, "-pw") {
+		t.Errorf("got %s", got)
 	}
 	args := []string{"run", "-e", "A=w", "--env", "B=w", "--env=C=w", "-eD=w", "-qe", "E=w", "--bes_header", "x-key=w", "-o", "json=x", "--env", "F", "script.js"}
 	want := []string{"run", "-e", "A=<REDACTED>", "--env", "B=<REDACTED>", "--env=C=<REDACTED>", "-eD=<REDACTED>", "-qe", "E=<REDACTED>",

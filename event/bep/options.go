@@ -17,33 +17,39 @@ type Option struct{ Name, Value string }
 
 func (o Option) String() string { return "--" + o.Name + "=" + o.Value }
 
-// secret are the flags whose values may hold secrets, in the command lines of k6x, k6build and k6. Those that are NAME=VALUE keep the name.
-var secret = []string{"env", "build-env", "bes_header", "secret-source", "e"}
+// secret matches the flags whose values may hold secrets, in the command lines of k6x, k6build, k6 and extensions of it. Files of tokens and
+// keys are not secret, but their names are nothing to tell either.
+var secret = regexp.MustCompile(`(?i)^(e|env|build-env)$|header|secret|token|passw|key|credential|auth`)
 
 // Redact returns an option without secrets: the value of a flag that has one is gone, and so are the users of URLs and parameters
 // that sign them.
 func Redact(name, value string) Option {
-	if slices.Contains(secret, name) {
+	if secret.MatchString(name) {
 		return Option{name, hide(value)}
 	}
 	return Option{name, redactValues(value)}
 }
 
-// RedactArgs does the same to the arguments of a command line. Of letters that are joined, such as -qe, more may go than has to.
+// RedactArgs does the same to the arguments of a command line. Of letters that are joined, such as -qe, more may go than has to. The letters of
+// e and, in a login, t and p have secrets.
 func RedactArgs(args []string) []string {
+	letters := "e"
+	if slices.Contains(args, "login") {
+		letters = "etp"
+	}
 	redacted := make([]string, len(args))
 	hidden := false // this one is the value of the last
 	for i, a := range args {
 		long, isLong := strings.CutPrefix(a, "--")
 		name, value, joined := strings.Cut(long, "=")
-		at := strings.IndexByte(a, 'e')
+		at := strings.IndexAny(a, letters)
 		switch {
 		case hidden:
 			redacted[i], hidden = hide(a), false
 		case isLong && joined:
 			redacted[i] = Redact(name, value).String()
 		case isLong:
-			redacted[i], hidden = a, slices.Contains(secret, name)
+			redacted[i], hidden = a, secret.MatchString(name)
 		case len(a) > 1 && a[0] == '-' && at > 0:
 			redacted[i], hidden = a[:at+1], at == len(a)-1
 			if !hidden {

@@ -26,8 +26,9 @@ type Stream struct {
 	client            *Client
 	build, invocation string // UUIDs
 	id                *build.StreamId
-	done              chan struct{} // closed when nothing is sent any more
-	stop              context.CancelCauseFunc
+	done              chan struct{}           // closed when nothing is sent any more
+	stop              context.CancelCauseFunc // ends the stream, of which the backend is told
+	quit              context.CancelFunc      // ends all
 
 	mu      sync.Mutex // guards what follows
 	unacked []*build.OrderedBuildEvent
@@ -43,7 +44,8 @@ type Stream struct {
 
 // Open begins a stream. Both ids are UUIDs.
 func (c *Client) Open(buildID, invocationID string) *Stream {
-	ctx, stop := context.WithCancelCause(context.Background())
+	ctx, quit := context.WithCancel(context.Background())
+	sending, stop := context.WithCancelCause(ctx)
 	s := &Stream{
 		client:     c,
 		build:      buildID,
@@ -51,9 +53,10 @@ func (c *Client) Open(buildID, invocationID string) *Stream {
 		id:         &build.StreamId{BuildId: buildID, InvocationId: invocationID, Component: build.StreamId_TOOL},
 		done:       make(chan struct{}),
 		stop:       stop,
+		quit:       quit,
 		changed:    make(chan struct{}),
 	}
-	go s.run(ctx)
+	go s.run(ctx, sending)
 	return s
 }
 
@@ -113,6 +116,7 @@ func (s *Stream) Close(ctx context.Context) error {
 		s.mu.Lock()
 		s.fail(fmt.Errorf("no answer in time: %w", ctx.Err()))
 		s.mu.Unlock()
+		s.quit()
 		<-s.done
 	}
 	s.mu.Lock()
@@ -123,12 +127,13 @@ func (s *Stream) Close(ctx context.Context) error {
 	return nil
 }
 
-// run sends all there is, with what goes before and after.
-func (s *Stream) run(ctx context.Context) {
+// run sends all there is, as long as sending lives, with what goes before and after.
+func (s *Stream) run(ctx, sending context.Context) {
 	defer close(s.done)
+	defer s.quit()
 	err := s.begin(ctx)
 	if err == nil {
-		err = errors.Join(s.send(ctx), s.end(ctx))
+		err = errors.Join(s.send(sending), s.end(ctx))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

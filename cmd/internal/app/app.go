@@ -137,6 +137,18 @@ func (a *App) validate() (service.Config, error) {
 	}, nil
 }
 
+// eventsURL returns what stands before paths in the URLs that clients see; "" if that is not known.
+func eventsURL(o Options) string {
+	base, err := baseURL(o.URL)
+	if err != nil || base == nil {
+		return ""
+	}
+	if strings.Trim(base.Path, "/") == "" {
+		base.Path = o.BasePath
+	}
+	return strings.TrimRight(base.String(), "/")
+}
+
 // openLimit returns how many bytes clients may keep open: half of what the store may take here, as what is open takes room that the store does not
 // count any more once it was removed.
 func openLimit(o Options) int64 {
@@ -172,7 +184,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
 		return err
 	}
-	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: strings.TrimSuffix(o.URL, "/"), Toolchain: a.tools.Tool.Version, Logger: a.logger})
+	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: eventsURL(o), Toolchain: a.tools.Tool.Version, Logger: a.logger})
 	if err != nil {
 		return err
 	}
@@ -267,7 +279,9 @@ func (a *App) Close() error {
 		defer cancel()
 		a.builds.Recorder.Flush(ctx)
 	}
-	errs = append(errs, a.streams.Close())
+	sending, cancel := context.WithTimeout(context.Background(), sendEnd)
+	defer cancel()
+	errs = append(errs, a.streams.Close(sending))
 	if a.tools != nil {
 		errs = append(errs, a.tools.Close())
 	}

@@ -28,3 +28,17 @@ func TestMetricsCountWhatGoBuildRefuted(t *testing.T) {
 		t.Errorf("%d: %s", w.Code, w.Body)
 	}
 }
+
+func TestURLsInBuildEvents(t *testing.T) {
+	for _, test := range []struct{ url, basePath, want string }{
+		{"", "/k6x", ""},
+		{"https://x/", "", "https://x"},
+		{"https://x", "/k6x", "https://x/k6x"},
+		{"https://x/a/", "/k6x", "https://x/a"},
+		{"https://user:word@x", "", ""}, // it is wrong usage
+	} {
+		if got := eventsURL(Options{URL: test.url, BasePath: test.basePath}); got != test.want {
+			t.Errorf("%+v: got %s", test, got)
+		}
+	}
+}

@@ -123,6 +123,8 @@ func TestABackendThatSaysNo(t *testing.T) {
 		{[]string{"--bes_backend", backend}, 0, "no such project"},
 		{[]string{"--bes_backend", backend, "--bes_best_effort=false"}, 1, "no such project"},
 		{[]string{"--bes_backend", backend, "--nobes_best_effort", "--bes_timeout=0"}, 1, "no such project"},
+		{[]string{"--bes_backend", backend, "--bes_timeout=-1s"}, 2, "not negative"},
+		{[]string{"--build_event_json_file", "x", "--build_event_text_file", "x"}, 2, "another format"},
 		{[]string{"--bes_backend", "ftp://x"}, 2, "grpc://HOST:PORT"},
 		{[]string{"--bes_backend", backend, "--bes_header", "x"}, 2, "NAME=VALUE"},
 		{[]string{"--bes_backend", backend, "--google_credentials", "/dev/null"}, 2, "Google credentials"},
@@ -192,7 +194,7 @@ func TestEachBuildOfAServiceIsAStream(t *testing.T) {
 			b.Publish(e)
 		}
 	}
-	if err := b.Close(); err != nil {
+	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	all := append(streams(t, dir), r.Events(t))
@@ -240,7 +242,7 @@ func TestStreamsOfAKilledServiceAreEnded(t *testing.T) {
 		}
 		before := streams(t, dir)
 		if again, err := service(t, "--build-event-dir", dir); err == nil {
-			again.Close()
+			again.Close(t.Context())
 			t.Fatal("two services write to one directory")
 		}
 		if err := b.lock.Close(); err != nil { // as the end of a process does
@@ -265,7 +267,7 @@ func TestStreamsOfAKilledServiceAreEnded(t *testing.T) {
 				t.Error("a stream that had ended has changed")
 			}
 		}
-		if err := b.Close(); err != nil {
+		if err := b.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -285,7 +287,7 @@ func TestAServiceKeepsTheNewestStreams(t *testing.T) {
 			b.Publish(e)
 		}
 	}
-	if err := b.Close(); err != nil {
+	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -313,8 +315,48 @@ func TestABackendThatStallsHoldsUpNothing(t *testing.T) {
 	if n > maxStreams {
 		t.Errorf("%d streams at once", n)
 	}
-	if err := b.Close(); err != nil || ctx.Err() != nil {
+	if err := b.Close(t.Context()); err != nil || ctx.Err() != nil {
 		t.Fatal(err, ctx.Err())
+	}
+}
+
+func TestLinksToResults(t *testing.T) {
+	for url, want := range map[string]string{
+		"": "", "https://x/invocation": "https://x/invocation/1", "https://x/invocation/": "https://x/invocation/1", "https://x/?id=": "https://x/?id=1",
+	} {
+		if got := (&Options{resultsURL: url}).results("1"); got != want {
+			t.Errorf("%s: got %s", url, got)
+		}
+	}
+}
+
+// A file is not emptied by a command line that makes no sense.
+func TestWrongUsageLeavesTheFiles(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "events")
+	if err := os.WriteFile(name, []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, _ := command(t, "--build_event_json_file", name, "--bes_backend", "ftp://x")
+	if data, err := os.ReadFile(name); code != 2 || err != nil || string(data) != "old" {
+		t.Errorf("%d: %q %v", code, data, err)
+	}
+}
+
+// What is on the command line wins over a variable, also if one of them is the opposite of the other.
+func TestOppositesOnTheCommandLineWin(t *testing.T) {
+	no := &bestest.Recorder{Opened: func() error { return status.Error(codes.InvalidArgument, "no") }}
+	backend := "--bes_backend=grpc://" + no.Start(t)
+	for _, test := range []struct {
+		variable, flag string
+		code           int
+	}{
+		{"K6X_BES_BEST_EFFORT", "--nobes_best_effort", 1}, {"K6X_NOBES_BEST_EFFORT", "--bes_best_effort", 0}, {"K6X_NOBES_BEST_EFFORT", "--bes_timeout=1s", 1},
+	} {
+		t.Setenv(test.variable, "true")
+		if code, printed := command(t, backend, test.flag); code != test.code {
+			t.Errorf("%s=true %s: %d %s", test.variable, test.flag, code, printed)
+		}
+		t.Setenv(test.variable, "")
 	}
 }
 
@@ -333,7 +375,7 @@ func TestBuildsThatFail(t *testing.T) {
 			b.Publish(e)
 		}
 	}
-	if err := b.Close(); err != nil {
+	if err := b.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, events := range streams(t, dir) {

@@ -41,6 +41,7 @@ type Builds struct {
 	cfg     BuildsConfig
 	client  *bes.Client
 	lock    *flock.Flock
+	ending  chan struct{} // closed when the service waits no longer
 
 	mu      sync.Mutex // guards what follows
 	running map[string]*build
@@ -64,14 +65,14 @@ func (o *Options) OpenBuilds(cfg BuildsConfig) (_ *Builds, err error) {
 	if o.Dir == "" && o.backend.Backend == "" {
 		return nil, nil
 	}
-	b := &Builds{options: o, cfg: cfg, running: make(map[string]*build)}
+	b := &Builds{options: o, cfg: cfg, running: make(map[string]*build), ending: make(chan struct{})}
 	if o.Dir != "" {
 		if err := b.openDir(); err != nil {
 			return nil, cli.Usage(k6x.Errorf(k6x.Invalid, "the directory of --build-event-dir cannot be used: %w", err))
 		}
 	}
 	if b.client, err = o.dial(); err != nil {
-		_ = b.Close()
+		_ = b.Close(context.Background())
 		return nil, err
 	}
 	return b, nil
@@ -219,7 +220,16 @@ func (b *Builds) finish(one *build, e event.Event) {
 		return
 	}
 	b.sending.Go(func() {
-		err := b.options.closeStream(context.Background(), one.stream)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		go func() {
+			select {
+			case <-b.ending:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		err := b.options.closeStream(ctx, one.stream)
 		b.mu.Lock()
 		b.streams--
 		b.mu.Unlock()
@@ -227,16 +237,18 @@ func (b *Builds) finish(one *build, e event.Event) {
 		case err != nil:
 			b.cfg.Logger.Warn("a build was not shown whole", "build", e.Job, "error", err)
 		case b.options.resultsURL != "":
-			b.cfg.Logger.Info("a build was shown", "build", e.Job, "results", b.options.resultsURL+e.Job)
+			b.cfg.Logger.Info("a build was shown", "build", e.Job, "results", b.options.results(e.Job))
 		}
 	})
 }
 
-// Close waits until the backend has what it was sent of builds that have ended, for as long as --bes_timeout says. No build is under way any more.
-func (b *Builds) Close() (err error) {
+// Close waits until the backend has what it was sent of builds that have ended, for as long as --bes_timeout says, and no longer than ctx lives. No
+// build is under way any more.
+func (b *Builds) Close(ctx context.Context) (err error) {
 	if b == nil {
 		return nil
 	}
+	defer context.AfterFunc(ctx, func() { close(b.ending) })()
 	b.sending.Wait()
 	if b.client != nil {
 		err = b.client.Close()

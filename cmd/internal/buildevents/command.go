@@ -3,9 +3,11 @@ package buildevents
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +53,9 @@ func (o *Options) Open(cmd *cobra.Command, name string, args []string, print fun
 		BinaryURL: func(path string) string { return c.binary[path] },
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) { c.cfg.Options = append(c.cfg.Options, options(f)...) })
+	if c.client, err = o.dial(); err != nil { // before a file is emptied
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			_ = c.close()
@@ -60,14 +65,16 @@ func (o *Options) Open(cmd *cobra.Command, name string, args []string, print fun
 		if name == "" {
 			continue
 		}
+		if slices.Contains(o.files[:i], name) {
+			return nil, cli.Usage(fmt.Errorf("--%s: another format goes to %s", formats[i].flag, name))
+		}
 		file, err := bep.Create(name, formats[i].format)
 		if err != nil {
 			return nil, cli.Usage(k6x.Errorf(k6x.Invalid, "the file of --%s cannot be written: %w", formats[i].flag, err))
 		}
 		c.files, c.sinks = append(c.files, file), append(c.sinks, file.Publish)
 	}
-	c.client, err = o.dial()
-	return c, err
+	return c, nil
 }
 
 // options returns a flag as often as it was given.
@@ -90,8 +97,8 @@ func (c *Command) Start(pattern ...string) {
 	if c.client != nil {
 		c.stream = c.client.Open(uuid.NewString(), c.cfg.ID)
 		c.sinks = append(c.sinks, c.stream.Publish)
-		if c.options.resultsURL != "" {
-			c.print("build results: " + c.options.resultsURL + c.cfg.ID)
+		if link := c.options.results(c.cfg.ID); link != "" {
+			c.print("build results: " + link)
 		}
 	}
 	c.cfg.Pattern = pattern
@@ -167,7 +174,7 @@ func (c *Command) Finish(ctx context.Context, err error) error {
 	c.inv.Finish(code, err)
 	var lost error
 	if c.stream != nil {
-		if lost = c.options.closeStream(ctx, c.stream); lost != nil && (c.options.bestEffort || err != nil) {
+		if lost = c.options.closeStream(context.WithoutCancel(ctx), c.stream); lost != nil && (c.options.bestEffort || err != nil) {
 			c.print(lost.Error())
 			lost = nil
 		}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -100,8 +101,22 @@ func (i inverted) Set(s string) error {
 	return err
 }
 
+// results returns the URL of the results of an invocation; "" if there is none.
+func (o *Options) results(id string) string {
+	switch {
+	case o.resultsURL == "":
+		return ""
+	case strings.HasSuffix(o.resultsURL, "="): // a parameter
+		return o.resultsURL + id
+	}
+	return strings.TrimSuffix(o.resultsURL, "/") + "/" + id
+}
+
 // dial returns a client of the backend; nil if there is none.
 func (o *Options) dial() (*bes.Client, error) {
+	if o.timeout < 0 {
+		return nil, cli.Usage(errors.New("--bes_timeout is not negative"))
+	}
 	if o.backend.Backend == "" {
 		return nil, nil
 	}
@@ -148,7 +163,6 @@ func (o *Options) tokens(ctx context.Context) (oauth2.TokenSource, error) {
 
 // closeStream waits for what is not acknowledged, as long as it may.
 func (o *Options) closeStream(ctx context.Context, s *bes.Stream) error {
-	ctx = context.WithoutCancel(ctx)
 	if o.timeout > 0 {
 		limited, cancel := context.WithTimeout(ctx, o.timeout)
 		defer cancel()

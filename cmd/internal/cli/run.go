@@ -180,13 +180,18 @@ func OneArg(description string) cobra.PositionalArgs {
 }
 
 // SetFromEnvironment sets flags that were not given from the variables of a program. A
-// variable for a flag that may be repeated holds one value a line. Without a home directory, --cache-dir has to be set.
+// variable for a flag that may be repeated holds one value a line. A flag that was given stands also for its opposite, whose name has no in front.
+// Without a home directory, --cache-dir has to be set.
 func SetFromEnvironment(flags *pflag.FlagSet, program string, lookup func(string) (string, bool)) error {
 	var errs []error
+	given := make(map[string]bool)
+	flags.Visit(func(f *pflag.Flag) {
+		given[f.Name], given["no"+f.Name], given[strings.TrimPrefix(f.Name, "no")] = true, true, true
+	})
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := variable(program, f.Name)
 		text, ok := lookup(name)
-		if !ok || text == "" || f.Changed || f.Name == "help" {
+		if !ok || text == "" || given[f.Name] || f.Name == "help" {
 			return
 		}
 		values := []string{text}
