@@ -156,6 +156,49 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
+// A disk that is full loses no result, and nor does a bucket that is away at the same time.
+func TestFullDisk(t *testing.T) {
+	for _, away := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			news, pending := &mem.Bucket{}, &mem.Bucket{}
+			full, gone := &failing{left: 1}, &failing{left: 1000} // the disk has room for what says that the attempt runs
+			if away {
+				gone.left = 0
+			}
+			h := open(t, &shared{news, gone}, 100)
+			r := NewRecorder(h, &puts{pending, full}, slog.New(slog.DiscardHandler))
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { r.Run(ctx); close(done) }()
+			synctest.Wait()
+			attempt(r.Publish, "a", redis, event.Event{Type: event.Stored})
+			synctest.Wait()
+			if got := r.Result("a"); got == nil || got.Outcome != Built {
+				t.Errorf("bucket away %v: got %+v", away, got)
+			}
+			gone.left = 1000
+			time.Sleep(11 * time.Second)
+			synctest.Wait()
+			results, _ := open(t, news, 100).Results(Filter{})
+			if len(results) != 1 || results[0].Result.Outcome != Built || count(t, pending) != 0 || len(r.Running()) != 0 {
+				t.Errorf("bucket away %v: got %+v, %d left", away, results, count(t, pending))
+			}
+			stop()
+			<-done
+		})
+	}
+}
+
+// puts is a bucket in which only writes fail.
+type puts struct {
+	blob.Bucket
+	kill *failing
+}
+
+func (p *puts) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
+	return (&shared{p.Bucket, p.kill}).Put(ctx, name, body, size, o)
+}
+
 // shared is one of several buckets that fail together.
 type shared struct {
 	blob.Bucket

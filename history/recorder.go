@@ -118,9 +118,13 @@ func (r *Recorder) Flush(ctx context.Context) {
 	for len(r.work) > 0 && ctx.Err() == nil {
 		r.write(ctx, <-r.work)
 	}
+	for _, result := range r.lost() {
+		r.write(ctx, result)
+	}
 }
 
-// write keeps a result here, and if its attempt has ended, in the history instead. It reports whether that was done.
+// write keeps a result here, and if its attempt has ended, in the history instead. It reports whether that was done. A result that could be
+// kept in neither place, as the disk is full and the bucket away, stays among those that are running.
 func (r *Recorder) write(ctx context.Context, result *Result) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -129,11 +133,15 @@ func (r *Recorder) write(ctx context.Context, result *Result) bool {
 		err = blob.PutBytes(ctx, r.pending, result.ID+suffix, text, blob.PutOptions{})
 	}
 	if result.Outcome != Running {
-		defer r.forget(result.ID)
-	}
-	if err == nil && result.Outcome != Running {
-		if err = r.history.Append(ctx, Entry{Type: Build, Result: result}); err == nil {
-			err = r.pending.Delete(ctx, result.ID+suffix)
+		kept := err == nil
+		if err = nil; r.history.Result(result.ID) == nil {
+			err = r.history.Append(ctx, Entry{Type: Build, Result: result})
+		}
+		if err == nil {
+			kept, err = true, blob.IgnoreAbsent(r.pending.Delete(ctx, result.ID+suffix))
+		}
+		if kept {
+			r.forget(result.ID)
 		}
 	}
 	if err != nil {
@@ -142,16 +150,31 @@ func (r *Recorder) write(ctx context.Context, result *Result) bool {
 	return err == nil
 }
 
+// lost returns results of attempts that have ended and could not be written.
+func (r *Recorder) lost() (results []*Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, result := range r.running {
+		if result.Outcome != Running && len(r.work) == 0 { // else it may be there
+			results = append(results, result.clone())
+		}
+	}
+	return results
+}
+
 func (r *Recorder) forget(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.running, id)
 }
 
-// recover appends results that are on the disk, and reports whether some are left.
+// recover appends results that could not be written or are on the disk, and reports whether some are left.
 func (r *Recorder) recover(ctx context.Context) (left bool) {
 	if err := r.history.catchUp(ctx); err != nil { // what is there already is not to come twice
 		return true
+	}
+	for _, result := range r.lost() {
+		left = !r.write(ctx, result) || left
 	}
 	for info, err := range r.pending.List(ctx, "") {
 		if err != nil {
