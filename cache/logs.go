@@ -19,7 +19,7 @@ import (
 	"k6x/internal/disk"
 )
 
-// Logs keeps texts, such as the output of failed builds, under keys ([k6x.CheckKey]) in
+// Logs keeps texts, such as the output of builds, under keys ([k6x.CheckKey]) in
 // a directory. Their number and their lengths are bounded. All methods may be called at once.
 type Logs struct {
 	files    *dir.Bucket

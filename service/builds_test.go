@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"k6x"
 	"k6x/builder"
 	"k6x/cache/blob/mem"
 	"k6x/cache/journal"
@@ -143,6 +144,43 @@ func TestABuildCanBeStartedWatchedAndRemembered(t *testing.T) {
 	_, matrix := do(t, http.MethodGet, other.URL+"/matrix?k6=v1.1.0")
 	if !strings.Contains(string(matrix), `"extension": "k6/x/hello"`) {
 		t.Errorf("matrix: %s", matrix)
+	}
+}
+
+// The log of a build that has ended is all that there is of it, be it more than what was told while it ran, and more than what is kept of that.
+func TestLogsAreWhole(t *testing.T) {
+	var lines strings.Builder
+	for i := range 300 {
+		fmt.Fprintln(&lines, "line", i)
+	}
+	for _, fails := range []bool{false, true} {
+		var sink event.Sink
+		server := newHistoryServer(t, &mem.Bucket{}, parts{sink: &sink, builder: func(real builder.Builder) builder.Builder {
+			return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+				e := event.Event{Job: job.ID, Path: job.Recipe.Path(), Key: job.Recipe.Key(), Time: time.Now()}
+				send := func(kind event.Type) { e.Type = kind; sink(e) }
+				send(event.Started)
+				if !fails {
+					for line := range strings.Lines(lines.String()) {
+						e.Output = line
+						send(event.Output)
+					}
+					return real.Build(ctx, job)
+				}
+				e.Output = "line 0\n"
+				send(event.Output)
+				e.Output, e.Failure = "", &k6x.Error{Kind: k6x.BuildFailed, Message: "it does not compile", Output: lines.String()}
+				send(event.Finished)
+				return k6x.Artifact{}, e.Failure
+			})
+		}})
+		_, url := start(t, server, helloPath)
+		if r := result(t, server, url); !r.Log || (r.Outcome == history.Failed) != fails {
+			t.Errorf("fails %v: %+v", fails, r)
+		}
+		if resp, log := do(t, http.MethodGet, url+"/log"); resp.StatusCode != http.StatusOK || string(log) != lines.String() {
+			t.Errorf("fails %v: %d, the log has %d of %d bytes", fails, resp.StatusCode, len(log), lines.Len())
+		}
 	}
 }
 

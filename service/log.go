@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 
 	"k6x"
 	"k6x/cache"
@@ -31,15 +32,36 @@ func (s *Service) logged(key string, err error) error {
 	return &loggedError{err: e, path: "/logs/" + key}
 }
 
-// KeepLogs returns a sink that keeps the output of builds that fail.
+const maxPrinted = 1 << 20 // bytes of one build that are kept as it prints them
+
+// KeepLogs returns a sink that keeps the output of builds: of one that succeeds what was told while it ran; of one that fails all of it, also as
+// the last of its recipe.
 func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
+	var mu sync.Mutex                  // guards what follows
+	printed := make(map[string]string) // by job, until its engine is done
 	return func(e event.Event) {
-		if e.Type != event.Finished || e.Failure == nil || e.Failure.Output == "" {
+		mu.Lock()
+		text := printed[e.Job]
+		switch {
+		case e.Type == event.Output && len(text) < maxPrinted:
+			printed[e.Job] = text + e.Output
+		case e.Type == event.Finished:
+			delete(printed, e.Job)
+		}
+		mu.Unlock()
+		if e.Type != event.Finished {
 			return
 		}
-		for _, key := range []string{e.Key, LogKey(e.Job)} {
-			if err := logs.Put(key, e.Failure.Output); err != nil {
-				logger.Warn("the log of a failed build cannot be kept", "key", e.Key, "error", err)
+		keys := []string{LogKey(e.Job)}
+		if e.Failure != nil && e.Failure.Output != "" {
+			text, keys = e.Failure.Output, append(keys, e.Key)
+		}
+		if text == "" {
+			return
+		}
+		for _, key := range keys {
+			if err := logs.Put(key, text); err != nil {
+				logger.Warn("the log of a build cannot be kept", "key", e.Key, "error", err)
 			}
 		}
 	}

@@ -35,7 +35,7 @@ type Config struct {
 	Builder   builder.Builder
 	Store     cache.Store
 	Settings  k6x.Settings     // what recipes are made with
-	Logs      *cache.Logs      // keeps the logs of failed builds; nil: they are not kept
+	Logs      *cache.Logs      // keeps the logs of builds; nil: they are not kept
 	Pin       func(key string) // called for what was preloaded; nil: nothing
 	Platforms []k6x.Platform   // nil: k6x.DefaultPlatforms
 	URL       *url.URL         // what clients see in front of the paths; nil: as the request says

@@ -48,6 +48,7 @@ type parts struct {
 	layout  int      // added to the one of recipes
 	allow   string   // modules that may be asked for by path
 	events  event.Sink
+	sink    *event.Sink // becomes the one that gets the events of engines; nil: it is not wanted
 }
 
 // newServer serves a stand-in k6 and its extensions, resolved and built by the real parts.
@@ -80,7 +81,11 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	if c.Store == nil {
 		c.Store = bucket.Memory(bucket.Config{})
 	}
-	c.Builder = builder.Keep(engine, c.Store, event.Tee(p.events, service.KeepLogs(logs, slog.New(slog.DiscardHandler))))
+	sink := event.Tee(p.events, service.KeepLogs(logs, slog.New(slog.DiscardHandler)))
+	if p.sink != nil {
+		*p.sink = sink
+	}
+	c.Builder = builder.Keep(engine, c.Store, sink)
 	if p.builder != nil {
 		c.Builder = p.builder(c.Builder)
 	}

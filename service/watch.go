@@ -125,13 +125,13 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no")
-	if !s.cfg.Builds.Events.Known(result.ID) { // it ended a while ago
+	if result.Outcome != history.Running { // all of it, of which what was told as it came is a part
 		if log, modified, err := s.cfg.Logs.Open(LogKey(result.ID)); err == nil {
 			defer log.Close()
 			http.ServeContent(w, r, "", modified, log)
 			return nil
 		}
-		if result.Log {
+		if result.Log && !s.cfg.Builds.Events.Known(result.ID) {
 			return k6x.Errorf(k6x.NotFound, "the log of build %s is not kept any more", result.ID)
 		}
 	}

@@ -40,7 +40,7 @@ func (l *Live) Line(line string) {
 	}
 	l.lines++
 	if l.bytes += len(text); l.lines > liveLines || l.bytes > liveBytes {
-		l.lines, text = liveLines+1, "… there is more in the log of the build …\n"
+		l.lines, text = liveLines+1, "… there is more, which is told only if the build fails …\n"
 	}
 	l.Sink.Send(event.Event{Time: time.Now().UTC(), Type: event.Output, Output: text})
 }

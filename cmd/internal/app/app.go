@@ -181,7 +181,7 @@ func (a *App) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 200, 1<<20); err != nil {
+	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 400, 1<<20); err != nil {
 		return err
 	}
 	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: eventsURL(o), Toolchain: a.tools.Tool.Version, Logger: a.logger})
