@@ -20,6 +20,9 @@ import (
 	"k6x"
 )
 
+// lastHeader has the number of the last entry on answers of /changes.
+const lastHeader = "K6x-Last"
+
 // Bounds of answers about builds.
 const (
 	maxBuilds = 64 << 20 // bytes of a page of builds
@@ -117,6 +120,10 @@ func (c *Client) Changes(ctx context.Context, since int64, wait time.Duration, f
 			return err
 		}
 		defer resp.Body.Close()
+		if end, err := strconv.ParseInt(resp.Header.Get(lastHeader), 10, 64); err == nil && end < since {
+			return k6x.Errorf(k6x.Gone, "the history of %s ends with entry %d, before entry %d: it was begun anew, or the number is of another service", c.Base.Host, end, since).
+				WithHint("Begin anew with --since 0, and without the file of --state.")
+		}
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, maxLine)
 		for lines.Scan() {

@@ -286,22 +286,31 @@ func (h *History) Results(f Filter) (results []Numbered, next int64) {
 	return results, 0
 }
 
-// Changes returns up to limit entries behind number since.
+// Last returns the number of the last entry that is known.
+func (h *History) Last() int64 {
+	_, last := h.journal.Bounds()
+	return last
+}
+
+// Changes returns up to limit entries behind number since, and the number of the last that was read. What is no entry is passed over.
 //
 // Errors:
 //   - [*journal.GoneError]: the first of them is not kept any more
 //   - [k6x.Unavailable]: the bucket does not answer
-func (h *History) Changes(ctx context.Context, since int64, limit int) ([]Numbered, error) {
-	entries, err := h.journal.Read(ctx, since, limit)
-	var changes []Numbered
-	for _, e := range entries {
-		n, err := numbered(e)
-		if err != nil {
-			continue // logged when the view read it
+func (h *History) Changes(ctx context.Context, since int64, limit int) (changes []Numbered, last int64, err error) {
+	for last = since; len(changes) == 0; {
+		entries, err := h.journal.Read(ctx, last, limit)
+		if err != nil || len(entries) == 0 {
+			return nil, last, err
 		}
-		changes = append(changes, n)
+		for _, e := range entries {
+			last = e.Number
+			if n, err := numbered(e); err == nil { // else it was logged when the view read it
+				changes = append(changes, n)
+			}
+		}
 	}
-	return changes, err
+	return changes, last, nil
 }
 
 // Wait returns once there is an entry behind number since, or when ctx ends, with its error.

@@ -285,6 +285,26 @@ func TestAppendUnless(t *testing.T) {
 	}
 }
 
+func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
+	h := open(t, &mem.Bucket{}, 100)
+	for i := range 7 {
+		if _, err := h.journal.Append(t.Context(), "garbage"); err != nil {
+			t.Fatal(err)
+		}
+		if i == 4 {
+			if err := h.Append(t.Context(), Entry{Type: Version, Module: "example.com/one"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for since, want := range map[int64]string{0: "1 entries to 6", 4: "1 entries to 6", 6: "0 entries to 8", 8: "0 entries to 8"} {
+		entries, last, err := h.Changes(t.Context(), since, 2)
+		if got := fmt.Sprintf("%d entries to %d", len(entries), last); got != want || err != nil || h.Last() != 8 {
+			t.Errorf("behind %d: %s (%v), want %s", since, got, err, want)
+		}
+	}
+}
+
 func TestLastAttempt(t *testing.T) {
 	h := open(t, &mem.Bucket{}, 100)
 	k6, one, two := Module{"k6", "v1.8.1"}, Module{"k6/x/one", "v0.1.0"}, Module{"k6/x/two", "v0.1.0"}

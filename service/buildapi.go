@@ -41,6 +41,10 @@ type builtBinary struct {
 
 // failNested writes the error of a request of the build API.
 func (s *Service) failNested(w *response, r *http.Request, err error) {
+	if errors.Is(err, errOtherOrigin) { // by a browser, which takes 200 for done
+		s.fail(w, r, err)
+		return
+	}
 	p := s.problem(w, r, err)
 	if words := K6buildWords(err); words != "" {
 		p.Detail = words + ": " + p.Detail

@@ -20,6 +20,9 @@ import (
 // buildHeader has the id of the build on each answer that one was for and that is not cacheable.
 const buildHeader = "K6x-Build"
 
+// lastHeader has the number of the last entry of the history on answers of /changes.
+const lastHeader = "K6x-Last"
+
 const (
 	maxBuildRequest = 64 << 10 // bytes of the body of POST /builds
 	maxHistoryQuery = 4 << 10  // bytes
@@ -48,25 +51,39 @@ func (s *Service) visible(h handler) handler {
 		if len(r.URL.RawQuery) > maxHistoryQuery {
 			return k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
 		}
-		if !s.cfg.Builds.Public {
-			if err := s.cfg.Tokens.Check(r); err != nil {
-				return err
-			}
+		if err := s.mayRead(r); err != nil {
+			return err
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		return h(w, r)
 	}
 }
 
-// changing is a handler of what changes something: it needs a token where there are some, and takes no request that a page of another origin
-// makes.
-func (s *Service) changing(h handler) handler {
+// mayRead returns an error unless a request may see what came of builds.
+func (s *Service) mayRead(r *http.Request) error {
+	if s.cfg.Builds.Public {
+		return nil
+	}
+	return s.cfg.Tokens.Check(r)
+}
+
+var errOtherOrigin = k6x.Errorf(k6x.Forbidden, "pages of other origins may not do this")
+
+// sameOrigin is a handler that takes no request which a page of another origin makes.
+func sameOrigin(h handler) handler {
 	protection := http.NewCrossOriginProtection()
 	return func(w *response, r *http.Request) error {
-		w.outcome = "history"
-		if err := protection.Check(r); err != nil {
-			return k6x.Errorf(k6x.Forbidden, "pages of other origins may not do this").WithCause(err)
+		if protection.Check(r) != nil {
+			return errOtherOrigin
 		}
+		return h(w, r)
+	}
+}
+
+// changing is a handler of what changes something: it needs a token where there are some, and one of [sameOrigin].
+func (s *Service) changing(h handler) handler {
+	return sameOrigin(func(w *response, r *http.Request) error {
+		w.outcome = "history"
 		if s.cfg.Builds.History == nil {
 			return notFound(w, r)
 		}
@@ -75,7 +92,7 @@ func (s *Service) changing(h handler) handler {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		return h(w, r)
-	}
+	})
 }
 
 // buildList is the body of /builds.

@@ -138,8 +138,14 @@ func TestABuildCanBeStartedWatchedAndRemembered(t *testing.T) {
 	}
 	// Another service on the bucket knows it.
 	other := newHistoryServer(t, bucket, parts{})
-	if r := result(t, other, other.URL+strings.TrimPrefix(url, server.URL)); r.Path != helloPath {
+	there := other.URL + strings.TrimPrefix(url, server.URL)
+	if r := result(t, other, there); r.Path != helloPath {
 		t.Errorf("result: %+v", r)
+	}
+	for _, last := range []string{"", "7", "9223372036854775807"} {
+		if e := watch(t, there, "Last-Event-ID: "+last); len(e) != 1 || e[0]["type"] != "stored" || e[0]["digest"] != events[len(events)-1]["digest"] || e[0]["number"].(float64) < 1 {
+			t.Errorf("events behind %q, of which only the result is known: %v", last, e)
+		}
 	}
 	_, matrix := do(t, http.MethodGet, other.URL+"/matrix?k6=v1.1.0")
 	if !strings.Contains(string(matrix), `"extension": "k6/x/hello"`) {
@@ -185,7 +191,8 @@ func TestLogsAreWhole(t *testing.T) {
 }
 
 func TestAFailureIsRememberedAndTriedAgain(t *testing.T) {
-	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	bucket := &mem.Bucket{}
+	server := newHistoryServer(t, bucket, parts{})
 	_, url := start(t, server, brokenPath)
 	events := watch(t, url)
 	if last := events[len(events)-1]; last["type"] != "failed" || last["kind"] != "build_failed" || last["error"] == "" {
@@ -196,6 +203,12 @@ func TestAFailureIsRememberedAndTriedAgain(t *testing.T) {
 	}
 	if r := result(t, server, url); r.Outcome != history.Failed || r.Kind != "build_failed" || !r.Log {
 		t.Errorf("result: %+v", r)
+	}
+	other := newHistoryServer(t, bucket, parts{})
+	there := other.URL + strings.TrimPrefix(url, server.URL)
+	result(t, other, there)
+	if e, last := watch(t, there), events[len(events)-1]; len(e) != 1 || e[0]["type"] != "failed" || e[0]["kind"] != last["kind"] || e[0]["error"] != last["error"] || e[0]["hint"] != last["hint"] {
+		t.Errorf("events of which only the result is known: %v", e)
 	}
 	if resp, _ := do(t, http.MethodGet, server.URL+brokenPath); resp.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("GET: %d", resp.StatusCode)
@@ -304,9 +317,49 @@ func TestBadRequestsToTheHistory(t *testing.T) {
 			t.Errorf("%s: %d %s", body, resp.StatusCode, answer)
 		}
 	}
-	resp, _ := send(t, http.MethodPost, server.URL+"/builds", strings.NewReader(`{"path": "`+helloPath+`"}`), "Origin: https://evil.example", "Sec-Fetch-Site: cross-site")
-	if resp.StatusCode != http.StatusForbidden {
-		t.Errorf("another origin: %d", resp.StatusCode)
+	for path, body := range map[string]string{"/builds": `{"path": "` + helloPath + `"}`, "/build": `{"k6": "v1.1.0", "platform": "linux/amd64"}`, "/resolve": `{"k6": "v1.1.0"}`} {
+		for _, header := range []string{"Origin: https://evil.example", "Sec-Fetch-Site: cross-site"} {
+			if resp, answer := send(t, http.MethodPost, server.URL+path, strings.NewReader(body), header); resp.StatusCode != http.StatusForbidden {
+				t.Errorf("%s with %s: %d %s", path, header, resp.StatusCode, answer)
+			}
+		}
+	}
+}
+
+// HEAD waits for nothing.
+func TestHeadOfStreams(t *testing.T) {
+	end := make(chan struct{})
+	server := newHistoryServer(t, &mem.Bucket{}, parts{builder: func(real builder.Builder) builder.Builder {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) { <-end; return real.Build(ctx, job) })
+	}})
+	defer close(end)
+	_, url := start(t, server, helloPath)
+	for _, target := range []string{url + "/events", url + "/log", server.URL + "/changes", server.URL + "/changes?wait=1m"} {
+		for _, accept := range []string{"text/event-stream", "application/x-ndjson"} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			req, err := http.NewRequestWithContext(ctx, http.MethodHead, target, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Accept", accept)
+			if resp, err := direct.Do(req); err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("HEAD %s: %v, %v", target, resp, err)
+			}
+			cancel()
+		}
+	}
+}
+
+// Who waits for what comes waits on behind an entry that cannot be read.
+func TestEntriesThatCannotBeRead(t *testing.T) {
+	bucket := &mem.Bucket{}
+	if _, err := journal.New(journal.Config{Bucket: bucket}).Append(t.Context(), "garbage"); err != nil {
+		t.Fatal(err)
+	}
+	server := newHistoryServer(t, bucket, parts{})
+	start(t, server, helloPath)
+	if resp, body := do(t, http.MethodGet, server.URL+"/changes?wait=1m"); !strings.HasPrefix(string(body), `{"number":2,`) || resp.Header.Get("K6x-Last") != "2" {
+		t.Errorf("got %q, %v", body, resp.Header)
 	}
 }
 

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"bytes"
 	"encoding/xml"
 	"net/http"
 	"strconv"
@@ -137,8 +138,13 @@ func TestOpenPathsNameNoModulesWithoutAToken(t *testing.T) {
 	}
 	_, id, _ := strings.Cut(string(body), `"id": "`)
 	id = id[:36]
+	_, key, _ := strings.Cut(string(body[bytes.LastIndex(body, []byte("/broken@")):]), `"key": "`)
+	log := "/logs/" + key[:64]
+	if resp, body := do(t, http.MethodGet, server.URL+log, "Authorization: Bearer a-good-token"); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "broken") {
+		t.Errorf("%s with a token: %d %s", log, resp.StatusCode, body)
+	}
 	for _, path := range []string{"/", "/help", "/alive", "/ready", "/version", "/status", "/metrics", "/builds", "/builds/" + id, "/builds/" + id + "/events", "/builds/" + id + "/log",
-		"/matrix", "/changes", "/changes.atom", "/logs/", "/progress", "/cas/" + strings.Repeat("0", 64)} {
+		"/matrix", "/changes", "/changes.atom", log, "/logs/", "/progress", "/cas/" + strings.Repeat("0", 64)} {
 		resp, body := do(t, http.MethodGet, server.URL+path)
 		for _, name := range []string{"x/hello", "xk6-hello", "broken"} {
 			if strings.Contains(string(body), name) {

@@ -75,6 +75,9 @@ func LogKey(id string) string {
 
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.
 func (s *Service) buildLog(w *response, r *http.Request) error {
+	if err := s.mayRead(r); err != nil {
+		return err
+	}
 	missing := k6x.Errorf(k6x.NotFound, "there is no log at %s", k6x.Clip(r.URL.EscapedPath())).
 		WithHint("The logs of failed builds are kept for a while only. Ask for the binary again to see why it fails.")
 	if s.cfg.Logs == nil {

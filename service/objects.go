@@ -57,8 +57,8 @@ func NewObjects(cfg ObjectsConfig) *Objects {
 	o.router = o.front.router([]route{
 		{http.MethodGet, "/alive", o.alive, o.fail},
 		{http.MethodGet, "/store/{id}", o.describe, o.fail},
-		{http.MethodPost, "/store/{id}", o.put, o.fail},
-		{http.MethodPut, "/store/{id}", o.put, o.fail},
+		{http.MethodPost, "/store/{id}", sameOrigin(o.put), o.fail},
+		{http.MethodPut, "/store/{id}", sameOrigin(o.put), o.fail},
 		{http.MethodGet, "/store/{id}/download", o.download, o.fail},
 		{http.MethodGet, metricsPath, cfg.Metrics.serve, o.fail},
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"k6x"
@@ -99,7 +100,17 @@ func newBuildEvent(number int, e event.Event) buildEvent {
 	return b
 }
 
-// buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends.
+// lastEvent is the last event of a build that has ended, by its result.
+func lastEvent(number int64, r *history.Result) buildEvent {
+	e := buildEvent{Number: number, Type: event.Failed, Time: r.Ended, Path: r.Path, Digest: r.Digest, Size: r.Size, Kind: r.Kind, Error: r.Error, Hint: r.Hint}
+	if r.Outcome == history.Built || r.Outcome == history.Differs {
+		e.Type = event.Stored
+	}
+	return e
+}
+
+// buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends. Of one that ended
+// behind what a client asks for there is the last event at least: to an answer without one an EventSource would come back for ever.
 func (s *Service) buildEvents(w *response, r *http.Request) error {
 	result, err := s.result(r)
 	if err != nil {
@@ -109,10 +120,21 @@ func (s *Service) buildEvents(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	after = min(after, 1<<30)
 	out := newStream(w, r)
-	return s.follow(r.Context(), result, int(min(after, 1<<30)), out.alive, func(number int, e event.Event) error {
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	told := false
+	s.follow(r.Context(), result, int(after), out.alive, func(number int, e event.Event) error {
+		told = true
 		return out.write(int64(number), string(e.Type), newBuildEvent(number, e))
 	})
+	if !told && result.Outcome != history.Running {
+		e := lastEvent(after+1, result)
+		_ = out.write(e.Number, string(e.Type), e) // the client is gone
+	}
+	return nil
 }
 
 // buildLogByID answers GET of /builds/{id}/log: what the tools print, as it comes.
@@ -137,18 +159,22 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusOK)
 	_ = http.NewResponseController(w).Flush() // as in newStream
-	return s.follow(r.Context(), result, 0, nil, func(_ int, e event.Event) error {
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	s.follow(r.Context(), result, 0, nil, func(_ int, e event.Event) error {
 		if e.Type != event.Output {
 			return nil
 		}
 		_, err := io.WriteString(w, e.Output)
 		return errors.Join(err, http.NewResponseController(w).Flush())
 	})
+	return nil
 }
 
 // follow calls f with the events of a build behind number after, until it ends, the client goes or the service drains. Idle is called when nothing
 // happened for a while; nil: it is not wanted.
-func (s *Service) follow(ctx context.Context, result *history.Result, after int, idle func() error, f func(int, event.Event) error) error {
+func (s *Service) follow(ctx context.Context, result *history.Result, after int, idle func() error, f func(int, event.Event) error) {
 	ctx, cancel := s.whileServing(ctx)
 	defer cancel()
 	type item struct {
@@ -171,15 +197,12 @@ func (s *Service) follow(ctx context.Context, result *history.Result, after int,
 	for {
 		select {
 		case e, ok := <-events:
-			if !ok {
-				return nil
-			}
-			if f(e.number, e.Event) != nil {
-				return nil // the client is gone
+			if !ok || f(e.number, e.Event) != nil { // the end, or the client is gone
+				return
 			}
 		case <-tick.C:
 			if idle != nil && idle() != nil {
-				return nil
+				return
 			}
 		}
 	}
@@ -201,33 +224,38 @@ func (s *Service) changes(w *response, r *http.Request) error {
 	ctx, cancel := s.whileServing(r.Context())
 	defer cancel()
 	h := s.cfg.Builds.History
-	if wait > 0 && !sentEvents(r) {
+	page, last, err := h.Changes(ctx, since, maxPage)
+	if wait > 0 && !sentEvents(r) && r.Method == http.MethodGet {
 		waiting, stop := context.WithTimeout(ctx, min(wait, maxPoll))
-		_ = h.Wait(waiting, since) // there are none then, which is an answer too
+		for err == nil && len(page) == 0 && h.Wait(waiting, last) == nil { // there may be none then, which is an answer too
+			page, last, err = h.Changes(ctx, last, maxPage)
+		}
 		stop()
 	}
-	page, err := h.Changes(ctx, since, maxPage)
 	if err != nil {
 		return s.gone(err)
 	}
+	w.Header().Set(lastHeader, strconv.FormatInt(h.Last(), 10))
 	out := newStream(w, r)
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	for {
 		for _, n := range page {
 			if out.write(n.Number, string(n.Type), n) != nil {
 				return nil
 			}
-			since = n.Number
 		}
 		if !out.sent || ctx.Err() != nil {
 			return nil
 		}
 		waiting, stop := context.WithTimeout(ctx, keepAlive)
-		idle := h.Wait(waiting, since) != nil
+		idle := h.Wait(waiting, last) != nil
 		stop()
 		if idle && out.alive() != nil {
 			return nil
 		}
-		if page, err = h.Changes(ctx, since, maxPage); err != nil {
+		if page, last, err = h.Changes(ctx, last, maxPage); err != nil {
 			return nil // the client asks again, and is told
 		}
 	}

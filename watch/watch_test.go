@@ -178,7 +178,7 @@ func (s *setup) round(services ...*service) (err error) {
 func (s *setup) news(b blob.Bucket, want ...string) {
 	s.Helper()
 	h := history.New(journal.New(journal.Config{Bucket: b, Prefix: "history/"}), 1000, slog.Default())
-	changes, err := h.Changes(s.Context(), 0, 1000)
+	changes, _, err := h.Changes(s.Context(), 0, 1000)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -148,18 +148,18 @@ func (s *Sender) turn(ctx context.Context) (wait time.Duration, err error) {
 		return min(next, time.Minute), nil
 	}
 	// 2. What it lacks.
-	entries, err := s.cfg.History.Changes(ctx, now.Sent, 1000)
+	entries, read, err := s.cfg.History.Changes(ctx, now.Sent, 1000)
 	if gone, ok := errors.AsType[*journal.GoneError](err); ok {
 		s.cfg.Logger.Warn("a webhook goes on with what is kept; its receiver was out of reach for longer", "receiver", s.name,
 			"missed_from", now.Sent+1, "first", gone.First)
 		now.Sent = gone.First - 1
-		entries, err = s.cfg.History.Changes(ctx, now.Sent, 1000)
+		entries, read, err = s.cfg.History.Changes(ctx, now.Sent, 1000)
 	}
 	if err != nil {
 		return 0, err
 	}
 	if len(entries) == 0 {
-		return 50 * time.Millisecond, s.cfg.History.Wait(ctx, now.Sent) // a pause, should there be an entry that cannot be read
+		return 0, s.cfg.History.Wait(ctx, read)
 	}
 	// 3. The turn, which one service has.
 	now.Turn = rand.Text()
@@ -198,7 +198,7 @@ func (s *Sender) state(ctx context.Context) (number int64, now state, err error)
 // begin returns the number of the last entry that is not sent to a receiver that is new.
 func (s *Sender) begin(ctx context.Context) (number int64, err error) {
 	for {
-		entries, err := s.cfg.History.Changes(ctx, number, 1000)
+		entries, _, err := s.cfg.History.Changes(ctx, number, 1000)
 		if gone, ok := errors.AsType[*journal.GoneError](err); ok {
 			number = gone.First - 1
 			continue

@@ -65,6 +65,9 @@ builds are meant.`,
   k6x builds https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if limit < 1 {
+				return cli.Usage(errors.New("--limit is a number from 1 up"))
+			}
 			shown := o.screen(cmd.ErrOrStderr())
 			defer shown.close()
 			query := filter.query()
@@ -72,7 +75,7 @@ builds are meant.`,
 			if err != nil {
 				return err
 			}
-			query.Set("limit", strconv.Itoa(max(1, min(limit, buildsPage))))
+			query.Set("limit", strconv.Itoa(min(limit, buildsPage)))
 			return printBuilds(cmd.Context(), cmd.OutOrStdout(), service, query, limit, asJSON)
 		},
 	}

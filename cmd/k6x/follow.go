@@ -37,8 +37,8 @@ func newFollowCommand() *cobra.Command {
 		Long: `Print what happens at a builder service, as it happens, from the first entry that it keeps, each as a
 line of JSON with a number: builds that ended, and versions that were seen. With --state it goes on
 where it was when it ended; what was printed in the moment of an end by force may come once more, and
-nothing is left out: if the service does not keep the next entry any more, that is an error. The URL
-is that of the service.`,
+nothing is left out: if the service does not keep the next entry any more, or has fewer entries, that
+is an error. The URL is that of the service.`,
 		Example: `  k6x follow --state builds.state https://builds.example.com >> builds.jsonl`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE:    o.run,
@@ -66,10 +66,7 @@ func (o *followOptions) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	wait := followWait
-	if o.once {
-		wait = 0
-	}
+	wait := time.Duration(0) // until it is known that the service has entries up to there
 	for heard := false; ; {
 		asked := time.Now()
 		last, err := service.Changes(ctx, since, wait, func(line string) error {
@@ -96,7 +93,9 @@ func (o *followOptions) run(cmd *cobra.Command, args []string) error {
 		case !news && time.Since(asked) < time.Second: // a service that is about to stop waits for nothing
 			pause = time.Second
 		}
-		heard = true
+		if heard = true; !o.once {
+			wait = followWait
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
