@@ -85,6 +85,7 @@ func TestObjectAnswersOnTheWire(t *testing.T) {
 		{"413-announced", "POST", open.URL + "/store/big", strings.Repeat("x", 1001), nil},
 		{"507-full", "POST", open.URL + "/store/three", strings.Repeat("x", 700), nil},
 		{"200-alive", "GET", open.URL + "/alive", "", nil},
+		{"403-other-origin", "POST", open.URL + "/store/one", "x", []string{"Sec-Fetch-Site: cross-site"}},
 		{"401-token", "POST", guarded.URL + "/store/one", "x", []string{"Authorization: Bearer wrong"}},
 		{"200-token", "POST", guarded.URL + "/store/one", "x", []string{"Authorization: Bearer secret"}},
 		{"200-open-read", "GET", guarded.URL + "/store/one", "", nil},

@@ -29,9 +29,10 @@ import (
 // Bounds of one look.
 const (
 	maxModules  = 2000
-	maxVersions = 200 // the newest, of one module
-	maxVersion  = 100 // bytes
-	maxNew      = 100 // what is more is new at the next look
+	maxVersions = 200    // the newest, of one module
+	maxVersion  = 100    // bytes
+	maxKnown    = 10_000 // versions of one module that are noted before it is watched
+	maxNew      = 100    // what is more is new at the next look
 )
 
 // Config says what is watched, and what is done about it.
@@ -179,6 +180,7 @@ func (w *Watcher) look(ctx context.Context, p resolver.Published, settled bool, 
 		return nil
 	}
 	versions := slices.DeleteFunc(slices.Clone(p.Versions), func(v string) bool { return len(v) > maxVersion })
+	all := versions[:min(len(versions), maxKnown)] // those that come to be among the newest, as others are retracted, are not new
 	versions = versions[:min(len(versions), maxVersions)]
 	w.mu.Lock()
 	w.published[p.Module] = versions
@@ -188,9 +190,12 @@ func (w *Watcher) look(ctx context.Context, p resolver.Published, settled bool, 
 		if settled && known == never { // registered since
 			count = max(count, 1)
 		}
-		// First what is not new: cut off between the two, the rest is what is new.
-		if err := w.note(ctx, note{Module: p.Module, Name: p.Name, Versions: without(versions, newest(versions, count))}); err != nil {
-			return err
+		// First what is not new: cut off between the two, the rest is what is new. Until all that is noted, the module counts as unread.
+		for old, size := without(all, newest(versions, count)), -1; size != 0; old = old[size:] {
+			size = min(len(old), maxVersions)
+			if err := w.note(ctx, note{Module: p.Module, Name: p.Name, Versions: old[:size], Unread: size > 0}); err != nil {
+				return err
+			}
 		}
 	}
 	fresh := w.unseen(p.Module, versions)

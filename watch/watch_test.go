@@ -263,6 +263,22 @@ func TestRetractedVersionsAreNotBuilt(t *testing.T) {
 	s.news(b, "k6/x/one@v0.2.1", "k6/x/one@v0.2.1 built")
 }
 
+// Versions that were there all the time are not new when others are retracted, however many there are.
+func TestRetractionsMakeOldVersionsNotNew(t *testing.T) {
+	s, b := newSetup(t), &mem.Bucket{}
+	for i := range 450 {
+		s.publish("example.com/two", fmt.Sprintf("v0.1.%d", i+1), "")
+	}
+	svc := s.service(b, nil)
+	_ = s.round(svc)
+	s.publish("example.com/two", "v0.2.0", "retract [v0.1.20, v0.2.0]\n")
+	s.publish("example.com/two", "v0.0.1", "")
+	if err := s.round(svc); err != nil {
+		t.Fatal(err)
+	}
+	s.news(b, "k6/x/two@v0.0.1", "k6/x/two@v0.0.1 built")
+}
+
 func TestARegistryThatIsBrokenForAnHourIsCaughtUp(t *testing.T) {
 	s, b := newSetup(t), &mem.Bucket{}
 	svc := s.service(b, nil)
