@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,11 +110,16 @@ func count(t *testing.T, b blob.Bucket) (n int) {
 }
 
 // failing fails writes after the first ones, as at a kill.
-type failing struct{ left int }
+type failing struct {
+	mu   sync.Mutex // guards what follows
+	left int
+}
 
 var errKilled = errors.New("killed")
 
 func (f *failing) step() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.left--; f.left < 0 {
 		return errKilled
 	}
@@ -176,7 +182,9 @@ func TestFullDisk(t *testing.T) {
 			if got := r.Result("a"); got == nil || got.Outcome != Built {
 				t.Errorf("bucket away %v: got %+v", away, got)
 			}
+			gone.mu.Lock()
 			gone.left = 1000
+			gone.mu.Unlock()
 			time.Sleep(11 * time.Second)
 			synctest.Wait()
 			results, _ := open(t, news, 100).Results(Filter{})
