@@ -73,8 +73,8 @@ func TestExitCodes(t *testing.T) {
 	dir := t.TempDir()
 	for want, lines := range map[int][]string{
 		cli.ExitOK:      {"--help", "version", "local --help", "remote --help", "server --help", "store --help", "--version", "-v", "help", "help local", "completion bash", "completion"},
-		cli.ExitFailure: {"local -c /does/not/exist.json", "remote -s http://127.0.0.1:1", "server -e GOFLAGS=-race", "local -o " + dir},
-		cli.ExitUsage: {
+		cli.ExitFailure: {"local -c /does/not/exist.json", "remote -s http://127.0.0.1:1", "local -o " + dir},
+		cli.ExitUsage: {"server -e GOFLAGS=-race",
 			"nonsense", "local --nonsense", "local extra", "local -k banana", "local -p beos", "local --k6modpath example.com/k6",
 			"local --catalog-for nonsense", "remote -s nonsense", "server -p many", "server --build-lock redis", "server --build-lock s3",
 			"server --store-url nonsense", "server --otel-endpoint nonsense", "store -d nonsense", "store -l loud", "store --max-object 0", "local -e BAD", "server -e BAD", "remote -p foo", "local -p foo",
