@@ -124,6 +124,9 @@ func (p problem) text() string {
 	if p.Hint != "" {
 		lines += "\n" + p.Hint
 	}
+	if p.Build != "" {
+		lines += "\nBuild: " + p.Build
+	}
 	if p.Log != "" {
 		lines += "\nThe whole log is at " + p.Log
 	}
@@ -152,9 +155,6 @@ func writeProblem(w *response, r *http.Request, p problem) {
 	default:
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		fmt.Fprintln(&body, p.text())
-		if p.Build != "" {
-			fmt.Fprintln(&body, "Build: "+p.Build)
-		}
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer

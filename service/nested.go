@@ -60,6 +60,7 @@ func K6buildWords(err error) string {
 // there is to say, in lines for a terminal.
 func writeNested(w *response, r *http.Request, p problem) {
 	status, around := nestedForm(p, r.URL.Path)
+	p.Build = "" // it is in the header
 	nested := nest(append(around, p.text())...)
 	var body []byte
 	if r.URL.Path == resolvePath {

@@ -45,7 +45,7 @@ func TestWhatCompilersSayIsToldLineByLine(t *testing.T) {
 func TestWhatIsToldMeanwhileIsBounded(t *testing.T) {
 	for _, text := range []string{strings.Repeat("a.go:1: no\n", 10_000), strings.Repeat(strings.Repeat("x", 4000)+"\n", 100)} {
 		lines := tell(&Live{}, "# example.com/a\n"+text)
-		if said := strings.Join(lines, ""); len(lines) > liveLines+1 || len(said) > liveBytes+100 || !strings.HasSuffix(said, "log of the build …\n") {
+		if said := strings.Join(lines, ""); len(lines) > liveLines+1 || len(said) > liveBytes+100 || !strings.HasSuffix(said, "told only if the build fails …\n") {
 			t.Errorf("%d lines, %d bytes, the last is %s", len(lines), len(said), lines[len(lines)-1])
 		}
 	}
