@@ -256,9 +256,9 @@ func TestExitCodes(t *testing.T) {
 	t.Setenv("K6X_CACHE_DIR", t.TempDir())
 	for want, lines := range map[int][]string{
 		cli.ExitOK:      {"service --help", "--help", "completion bash", "completion", "cache", "help cache"},
-		cli.ExitFailure: {"service --addr 256.0.0.1:1", "service --registry /does/not/exist.json", "service --env GOFLAGS=-race"},
+		cli.ExitFailure: {"service --addr 256.0.0.1:1", "service --registry /does/not/exist.json"},
 		cli.ExitUsage: {"service --nonsense", "service extra", "service --log-format xml", "service --url nonsense", "service --store-size lots",
-			"service --env BAD", "service --platforms foo", "service --platforms linux/z80", "service --preload k6@@", "cache nonsense", "cache prune bogus",
+			"service --env BAD", "service --env GOFLAGS=-race", "service --platforms foo", "service --platforms linux/z80", "service --preload k6@@", "cache nonsense", "cache prune bogus",
 			"cache prune foo://bucket", "cache prune a b", "cache export", "completion foo", "completion bash foo", "man foo", "man --dir /does/not/exist",
 			"preload foo", "preload --platform foo", "gocacheprog"},
 	} {
