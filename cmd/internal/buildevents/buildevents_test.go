@@ -315,7 +315,7 @@ func TestABackendThatStallsHoldsUpNothing(t *testing.T) {
 	if n > maxStreams {
 		t.Errorf("%d streams at once", n)
 	}
-	if err := b.Close(t.Context()); err != nil || ctx.Err() != nil {
+	if err := b.Close(ctx); err != nil || ctx.Err() != nil {
 		t.Fatal(err, ctx.Err())
 	}
 }
@@ -336,9 +336,11 @@ func TestWrongUsageLeavesTheFiles(t *testing.T) {
 	if err := os.WriteFile(name, []byte("old"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	code, _ := command(t, "--build_event_json_file", name, "--bes_backend", "ftp://x")
-	if data, err := os.ReadFile(name); code != 2 || err != nil || string(data) != "old" {
-		t.Errorf("%d: %q %v", code, data, err)
+	for _, flag := range []string{"--bes_backend=ftp://x", "--build_event_text_file=" + name} {
+		code, _ := command(t, "--build_event_json_file", name, flag)
+		if data, err := os.ReadFile(name); code != 2 || err != nil || string(data) != "old" {
+			t.Errorf("%s: %d: %q %v", flag, code, data, err)
+		}
 	}
 }
 

@@ -53,7 +53,12 @@ func (o *Options) Open(cmd *cobra.Command, name string, args []string, print fun
 		BinaryURL: func(path string) string { return c.binary[path] },
 	}
 	cmd.Flags().Visit(func(f *pflag.Flag) { c.cfg.Options = append(c.cfg.Options, options(f)...) })
-	if c.client, err = o.dial(); err != nil { // before a file is emptied
+	for i, name := range o.files { // before a file is emptied
+		if name != "" && slices.Contains(o.files[:i], name) {
+			return nil, cli.Usage(fmt.Errorf("--%s: another format goes to %s", formats[i].flag, name))
+		}
+	}
+	if c.client, err = o.dial(); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -64,9 +69,6 @@ func (o *Options) Open(cmd *cobra.Command, name string, args []string, print fun
 	for i, name := range o.files {
 		if name == "" {
 			continue
-		}
-		if slices.Contains(o.files[:i], name) {
-			return nil, cli.Usage(fmt.Errorf("--%s: another format goes to %s", formats[i].flag, name))
 		}
 		file, err := bep.Create(name, formats[i].format)
 		if err != nil {
