@@ -9,24 +9,8 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/cache/cachetest"
 )
-
-func TestStoreKeepsTheContract(t *testing.T) {
-	kinds := map[string]func(t *testing.T) string{
-		"memory":             func(*testing.T) string { return "mem://" },
-		"memory without MD5": func(*testing.T) string { return "mem://?nomd5=1&prefix=k6x/binaries" },
-		"directory":          func(t *testing.T) string { return "file://" + filepath.ToSlash(t.TempDir()) },
-		"S3":                 func(t *testing.T) string { return newS3(t).url("") },
-		"S3 below a prefix":  func(t *testing.T) string { return newS3(t).url("&prefix=some/place") },
-	}
-	for name, url := range kinds {
-		t.Run(name, func(t *testing.T) {
-			cachetest.Run(t, func(t *testing.T) cache.Store { return mustOpen(t, Config{URL: url(t)}) })
-		})
-	}
-}
 
 func mustOpen(t testing.TB, cfg Config) *Store {
 	t.Helper()

@@ -3,20 +3,11 @@ package bucket_test
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"k6x/cache"
-	"k6x/cache/bucket"
 	"k6x/cache/cachetest"
 	"k6x/cache/dir"
 )
-
-func TestMemoryKeepsTheContract(t *testing.T) {
-	cachetest.Run(t, func(*testing.T) cache.Store { return bucket.Memory(bucket.Config{}) })
-	cachetest.RunLimited(t, func(_ *testing.T, limit int64, clock func() time.Time) cache.Limited {
-		return bucket.Memory(bucket.Config{Size: limit, Clock: clock})
-	})
-}
 
 func TestPathBoundAnewElsewhereIsNotTakenFromMemory(t *testing.T) {
 	where := t.TempDir()

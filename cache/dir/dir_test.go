@@ -7,23 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/cache/cachetest"
 	"k6x/internal/disk"
 )
-
-func TestStoreKeepsTheContract(t *testing.T) {
-	cachetest.Run(t, func(t *testing.T) cache.Store { return mustOpen(t, Config{Dir: t.TempDir()}) })
-}
-
-func TestStoreKeepsItsLimit(t *testing.T) {
-	cachetest.RunLimited(t, func(t *testing.T, limit int64, clock func() time.Time) cache.Limited {
-		return mustOpen(t, Config{Dir: t.TempDir(), Size: limit, Clock: clock})
-	})
-}
 
 func mustOpen(t testing.TB, cfg Config) *Store {
 	t.Helper()

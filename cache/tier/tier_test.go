@@ -117,10 +117,6 @@ func wantBytes(t *testing.T, s cache.Store, n, size int) {
 
 func key(n int) string { return cachetest.Recipe(n).Key() }
 
-func TestStoreKeepsTheContract(t *testing.T) {
-	cachetest.Run(t, func(t *testing.T) cache.Store { return New(newLocal(t, 0), newRemote(t), nil) })
-}
-
 func TestHitAsksNobodyFarAway(t *testing.T) {
 	remote := newRemote(t)
 	maker := New(newLocal(t, 0), remote, nil)

@@ -85,7 +85,6 @@ func TestSharedAccessSignatureOfAzurite(t *testing.T) {
 	setEnvironment(t, "ACCOUNT="+blobtest.AzureAccount+";KEY="+blobtest.AzureKey)
 	const where = "localemu=true&protocol=http&domain="
 	owner := mustOpen(t, where+addr)
-	createContainer(t, owner)
 	if _, err := owner.Put(t.Context(), "some", strings.NewReader("x"), 1, noOptions); err != nil {
 		t.Fatal(err)
 	}

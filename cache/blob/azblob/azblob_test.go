@@ -1,16 +1,12 @@
 package azblob
 
 import (
-	"net/http"
 	"net/url"
-	"strconv"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/blobtest"
-	"k6x/cache/blob/internal/rest"
 )
 
 // clean gives the test an environment without credentials.
@@ -38,22 +34,4 @@ func mustOpen(t *testing.T, params string) *Bucket {
 	return b
 }
 
-func TestBucketOfAzuriteKeepsTheContract(t *testing.T) {
-	clean(t)
-	addr := blobtest.Azurite(t)
-	t.Setenv("AZURE_STORAGE_ACCOUNT", blobtest.AzureAccount)
-	t.Setenv("AZURE_STORAGE_KEY", blobtest.AzureKey)
-	b := mustOpen(t, "localemu=true&protocol=http&domain="+addr)
-	createContainer(t, b)
-	var cases atomic.Int32
-	blobtest.Run(t, func(*testing.T) blob.Bucket { return blob.Prefixed(b, "case "+strconv.Itoa(int(cases.Add(1)))+"/") })
-}
-
 var noOptions blob.PutOptions
-
-func createContainer(t *testing.T, b *Bucket) {
-	t.Helper()
-	if err := b.client.Discard(t.Context(), rest.Request{Method: http.MethodPut, URL: b.url("", url.Values{"restype": {"container"}})}); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -2,12 +2,17 @@ package blobtest
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,21 +40,51 @@ func Versity(t *testing.T) (addr string) {
 	})
 }
 
-// FakeGCS runs fake-gcs-server, a server of Google Cloud Storage. It has no bucket yet.
+// FakeGCS runs fake-gcs-server, a server of Google Cloud Storage.
 func FakeGCS(t *testing.T) (addr string) {
-	return serve(t, "fake-gcs-server", "K6X_TEST_NIGHTLY", func(addr string) []string {
+	addr = serve(t, "fake-gcs-server", "K6X_TEST_NIGHTLY", func(addr string) []string {
 		host, port, _ := net.SplitHostPort(addr)
 		return []string{"-scheme", "http", "-host", host, "-port", port, "-backend", "memory", "-public-host", addr, "-log-level", "error"}
 	})
+	create(t, http.MethodPost, "http://"+addr+"/storage/v1/b?project=test", nil, `{"name":"`+BucketName+`"}`)
+	return addr
 }
 
-// Azurite runs azurite, a server of Azure Blob Storage. It has no container yet.
+// Azurite runs azurite, a server of Azure Blob Storage.
 func Azurite(t *testing.T) (addr string) {
 	dir := t.TempDir()
-	return serve(t, "azurite-blob", "K6X_TEST_NIGHTLY", func(addr string) []string {
+	addr = serve(t, "azurite-blob", "K6X_TEST_NIGHTLY", func(addr string) []string {
 		host, port, _ := net.SplitHostPort(addr)
 		return []string{"--blobHost", host, "--blobPort", port, "--location", dir, "--silent", "--disableTelemetry"}
 	})
+	const version = "2021-12-02"
+	date := time.Now().UTC().Format(http.TimeFormat)
+	secret, _ := base64.StdEncoding.DecodeString(AzureKey)
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "PUT%sx-ms-date:%s\nx-ms-version:%s\n/%[4]s/%[4]s/%s\nrestype:container", strings.Repeat("\n", 12), date, version, AzureAccount, BucketName)
+	create(t, http.MethodPut, "http://"+addr+"/"+AzureAccount+"/"+BucketName+"?restype=container", http.Header{
+		"X-Ms-Version": {version}, "X-Ms-Date": {date}, "Authorization": {"SharedKey " + AzureAccount + ":" + base64.StdEncoding.EncodeToString(mac.Sum(nil))},
+	}, "")
+	return addr
+}
+
+// create sends the request that makes the bucket of a server.
+func create(t *testing.T, method, url string, header http.Header, body string) {
+	t.Helper()
+	request, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header != nil {
+		request.Header = header
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.Body.Close(); response.StatusCode >= 300 {
+		t.Fatalf("the bucket cannot be made: %s", response.Status)
+	}
 }
 
 // Registry runs docker-registry, a registry of images.

@@ -27,10 +27,6 @@ func mustOpen(t *testing.T, path string) *Bucket {
 	return b
 }
 
-func TestBucketKeepsTheContract(t *testing.T) {
-	blobtest.Run(t, func(t *testing.T) blob.Bucket { return mustOpen(t, filepath.Join(t.TempDir(), "made", "by us")) })
-}
-
 func TestBodyIsAFile(t *testing.T) {
 	b := mustOpen(t, t.TempDir())
 	if err := blob.PutBytes(t.Context(), b, "some", []byte("0123456789"), blob.PutOptions{}); err != nil {

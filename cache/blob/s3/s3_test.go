@@ -17,12 +17,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7"
 
 	"k6x/cache/blob"
@@ -52,29 +49,6 @@ func mustOpen(t *testing.T, endpoint string) *Bucket {
 	}
 	t.Cleanup(func() { b.Close() })
 	return b
-}
-
-// run runs the suite below a prefix for each case.
-func run(t *testing.T, endpoint string) {
-	var cases atomic.Int32
-	b := mustOpen(t, endpoint)
-	blobtest.Run(t, func(*testing.T) blob.Bucket { return blob.Prefixed(b, "case "+strconv.Itoa(int(cases.Add(1)))+"/") })
-}
-
-func TestBucketOfVersitygwKeepsTheContract(t *testing.T) {
-	clean(t)
-	run(t, "http://"+blobtest.Versity(t))
-}
-
-func TestBucketOfAServerInThisProcessKeepsTheContract(t *testing.T) {
-	clean(t)
-	backend := s3mem.New()
-	if err := backend.CreateBucket(blobtest.BucketName); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(gofakes3.New(backend).Server())
-	t.Cleanup(server.Close)
-	run(t, server.URL)
 }
 
 func TestPartsOfBrokenUploadsAreRemovedOnceTheyAreOld(t *testing.T) {

@@ -15,17 +15,16 @@ import (
 	"k6x/cache"
 )
 
-// OpenLimited returns an empty store with a limit in bytes and a clock.
-type OpenLimited func(t *testing.T, limit int64, clock func() time.Time) cache.Limited
+// openLimited opens an empty store with a limit in bytes and a clock.
+type openLimited func(t *testing.T, limit int64, clock func() time.Time) cache.Limited
 
 // unit is the size of a binary in these tests; a record is far smaller, but for those
 // of bigRecord.
 const unit = 40_000
 
-// RunLimited checks that what open returns keeps the contract of [cache.Limited], beyond that
-// of [cache.Store].
-func RunLimited(t *testing.T, open OpenLimited) {
-	tests := map[string]func(*testing.T, OpenLimited){
+// Each store that has a limit keeps the contract of [cache.Limited], beyond that of [cache.Store].
+func TestStoresKeepTheirLimits(t *testing.T) {
+	tests := map[string]func(*testing.T, openLimited){
 		"the least recently used goes first and its record stays": leastRecentFirst,
 		"an evicted binary can be put again":                      putEvicted,
 		"other bytes for an evicted record are refused":           putOtherBytes,
@@ -36,8 +35,16 @@ func RunLimited(t *testing.T, open OpenLimited) {
 		"old records are forgotten with their paths":              recordsForgotten,
 		"without a limit nothing goes":                            noLimit,
 	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) { test(t, open) })
+	for kind, open := range map[string]opener{"memory": inMemory, "a directory": inDir} {
+		t.Run(kind, func(t *testing.T) {
+			for name, test := range tests {
+				t.Run(name, func(t *testing.T) {
+					test(t, func(t *testing.T, limit int64, clock func() time.Time) cache.Limited {
+						return open(t, limit, clock).(cache.Limited)
+					})
+				})
+			}
+		})
 	}
 }
 
@@ -67,7 +74,7 @@ func wantEvicted(t *testing.T, s cache.Store, n int) {
 	}
 }
 
-func leastRecentFirst(t *testing.T, open OpenLimited) {
+func leastRecentFirst(t *testing.T, open openLimited) {
 	s := open(t, 7*unit/2, ticker())
 	fillUp(t, s, 0, 3)
 	first, err := s.Record(t.Context(), Recipe(1).Key())
@@ -92,7 +99,7 @@ func leastRecentFirst(t *testing.T, open OpenLimited) {
 	}
 }
 
-func putEvicted(t *testing.T, open OpenLimited) {
+func putEvicted(t *testing.T, open openLimited) {
 	s := open(t, 5*unit/2, ticker())
 	first := put(t, s, Recipe(0), Bytes(0, unit))
 	fillUp(t, s, 1, 3)
@@ -109,7 +116,7 @@ func putEvicted(t *testing.T, open OpenLimited) {
 	}
 }
 
-func putOtherBytes(t *testing.T, open OpenLimited) {
+func putOtherBytes(t *testing.T, open openLimited) {
 	s := open(t, 5*unit/2, ticker())
 	first := put(t, s, Recipe(0), Bytes(0, unit))
 	fillUp(t, s, 1, 3)
@@ -126,7 +133,7 @@ func putOtherBytes(t *testing.T, open OpenLimited) {
 }
 
 // openReadable: else clients that read nothing would keep out all that is new.
-func openReadable(t *testing.T, open OpenLimited) {
+func openReadable(t *testing.T, open openLimited) {
 	if runtime.GOOS == "windows" {
 		t.Skip("SKIPPED: a file that is open cannot be removed there")
 	}
@@ -172,7 +179,7 @@ func openReadable(t *testing.T, open OpenLimited) {
 	}
 }
 
-func pinnedStays(t *testing.T, open OpenLimited) {
+func pinnedStays(t *testing.T, open openLimited) {
 	s := open(t, 5*unit/2, ticker())
 	unpin, again := s.Pin(Recipe(0).Key()), s.Pin(Recipe(0).Key()) // before it is there
 	fillUp(t, s, 0, 4)
@@ -187,7 +194,7 @@ func pinnedStays(t *testing.T, open OpenLimited) {
 	wantEvicted(t, s, 0)
 }
 
-func tooLarge(t *testing.T, open OpenLimited) {
+func tooLarge(t *testing.T, open openLimited) {
 	s := open(t, 5*unit/2, ticker())
 	fillUp(t, s, 0, 2)
 	before := s.Stats()
@@ -204,7 +211,7 @@ func tooLarge(t *testing.T, open OpenLimited) {
 	wantNothing(t, s, Recipe(2))
 }
 
-func limitHolds(t *testing.T, open OpenLimited) {
+func limitHolds(t *testing.T, open openLimited) {
 	const limit = 7 * unit / 2
 	s := open(t, limit, ticker())
 	var done sync.WaitGroup
@@ -245,7 +252,7 @@ func bigRecord(n int) func(io.Writer) (k6x.Build, error) {
 	}
 }
 
-func recordsForgotten(t *testing.T, open OpenLimited) {
+func recordsForgotten(t *testing.T, open openLimited) {
 	const limit = 10 * unit // an eighth of it has room for two big records
 	s := open(t, limit, ticker())
 	other := func(n int) string { return Recipe(n).Path() + ",other@v1.0.0" }
@@ -283,7 +290,7 @@ func recordsForgotten(t *testing.T, open OpenLimited) {
 	wantNothing(t, s, Recipe(0))
 }
 
-func noLimit(t *testing.T, open OpenLimited) {
+func noLimit(t *testing.T, open openLimited) {
 	s := open(t, 0, ticker())
 	fillUp(t, s, 0, 20)
 	if stats := s.Stats(); stats.Artifacts != 20 || stats.Evicted != 0 || stats.Limit != 0 {

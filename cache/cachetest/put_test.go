@@ -31,8 +31,8 @@ func secondPut(t *testing.T, s cache.Store) {
 	wantBytes(t, s, Recipe(1).Key(), data)
 }
 
-// FillFile returns what to give to Put so that a file of data is stored, which is adopted if the store does that.
-func FillFile(t testing.TB, data []byte) func(io.Writer) (k6x.Build, error) {
+// fillFile returns what to give to Put so that a file of data is stored, which is adopted if the store does that.
+func fillFile(t testing.TB, data []byte) func(io.Writer) (k6x.Build, error) {
 	return func(w io.Writer) (k6x.Build, error) {
 		name := filepath.Join(t.TempDir(), "k6")
 		if err := os.WriteFile(name, data, 0o600); err != nil {
@@ -64,7 +64,7 @@ func filePut(t *testing.T, s cache.Store) {
 				t.Errorf("a file that is not there: %v", err)
 			}
 		}
-		return FillFile(t, data)(w)
+		return fillFile(t, data)(w)
 	})
 	if err != nil {
 		t.Fatal(err)
