@@ -58,6 +58,13 @@ type Bucket interface {
 	Close() error
 }
 
+// Bytes are those of a blob that is on its way in.
+type Bytes interface {
+	io.Reader
+	io.ReaderAt
+	io.Closer
+}
+
 // Sweeper is a [Bucket] in which uploads that broke off leave parts that are no blobs, and take room.
 type Sweeper interface {
 	// Sweep removes the parts of uploads below prefix that began before a time.

@@ -2,11 +2,8 @@ package bucket
 
 import (
 	"context"
-	"errors"
 
-	"k6x/cache"
 	"k6x/cache/internal/ledger"
-	"k6x/cache/internal/record"
 	"k6x/internal/disk"
 )
 
@@ -26,7 +23,7 @@ func (s *Store) makeRoom(ctx context.Context, key string, recordSize, binarySize
 		plan, ok := s.own.ledger.Plan(key, recordSize, binarySize)
 		s.own.mu.Unlock()
 		if !ok {
-			return record.NoRoom()
+			return NoRoom()
 		}
 		if plan.Empty() {
 			return nil
@@ -80,30 +77,6 @@ func (s *Store) MakeRoom(ctx context.Context, full error) bool {
 }
 
 func locked(change func() error) error { return change() }
-
-// roomyDraft is a [Draft] that makes room on a full disk.
-type roomyDraft struct {
-	Draft
-	store *Store
-	ctx   context.Context // of the Put that the draft is for
-}
-
-func (d *roomyDraft) Write(p []byte) (n int, err error) {
-	err = d.store.roomy(d.ctx, d.store.exclusive, func() error {
-		more, err := d.Draft.Write(p[n:])
-		n += more
-		return err
-	})
-	return n, err
-}
-
-// Adopt implements [cache.Adopter].
-func (d *roomyDraft) Adopt(name string) error {
-	if to, ok := d.Draft.(cache.Adopter); ok {
-		return to.Adopt(name)
-	}
-	return errors.ErrUnsupported
-}
 
 // usedElsewhere reports whether another process used what the plan would evict, after
 // having entered the time of that use.

@@ -54,7 +54,7 @@ func (d *memoryDraft) Write(p []byte) (int, error) { return d.buffer.Write(p) }
 
 func (d *memoryDraft) Sync() error { return nil }
 
-func (d *memoryDraft) Open() (Bytes, error) {
+func (d *memoryDraft) Open() (blob.Bytes, error) {
 	return memoryBytes{bytes.NewReader(d.buffer.Bytes())}, nil
 }
 

@@ -42,18 +42,11 @@ type Draft interface {
 	Sync() error
 
 	// Open returns what was written.
-	Open() (Bytes, error)
+	Open() (blob.Bytes, error)
 
 	// Commit makes the draft, which was synced, the blob of that name. If it fails, the blob may be there, but not last.
 	Commit(ctx context.Context, name string) error
 
 	// Close removes what has not become a blob.
 	Close() error
-}
-
-// Bytes are those of a draft.
-type Bytes interface {
-	io.Reader
-	io.ReaderAt
-	io.Closer
 }

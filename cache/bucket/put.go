@@ -9,7 +9,6 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/record"
 )
 
 // Put implements [cache.Store]. Memory is constant: the binary waits in a temporary file,
@@ -43,10 +42,10 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 // first. The bytes of body have to be those of the record. If its path is to be bound, it returns what that is bound to.
 func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (first k6x.Artifact, bound string, err error) {
 	if s.cfg.Size > 0 && artifact.Size > s.cfg.Size {
-		return k6x.Artifact{}, "", record.NoRoom()
+		return k6x.Artifact{}, "", NoRoom()
 	}
 	key := artifact.Recipe.Key()
-	encoded, artifact, err := record.Encode(artifact)
+	encoded, artifact, err := encodeRecord(artifact)
 	if err != nil {
 		return k6x.Artifact{}, "", k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
 	}

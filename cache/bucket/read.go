@@ -8,7 +8,6 @@ import (
 
 	"k6x"
 	"k6x/cache"
-	"k6x/cache/internal/record"
 )
 
 // Record implements [cache.Store].
@@ -23,7 +22,7 @@ func (s *Store) Record(ctx context.Context, key string) (k6x.Artifact, error) {
 // readRecord reads the record of key. It returns ErrNotFound or errDamaged.
 func (s *Store) readRecord(ctx context.Context, key string) (k6x.Artifact, error) {
 	name := s.record(key)
-	data, err := s.get(ctx, name, record.MaxSize)
+	data, err := s.get(ctx, name, maxRecord)
 	if isAbsent(err) {
 		if s.own != nil {
 			if _, err := s.look(ctx, key); err != nil {
@@ -35,7 +34,7 @@ func (s *Store) readRecord(ctx context.Context, key string) (k6x.Artifact, error
 	if err != nil {
 		return k6x.Artifact{}, err
 	}
-	artifact, err := record.Decode(data)
+	artifact, err := decodeRecord(data)
 	if err == nil && artifact.Recipe.Key() != key {
 		err = errors.New("the record is that of another key")
 	}

@@ -2,6 +2,8 @@ package bucket
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +12,8 @@ import (
 
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/blob/dir"
-	"k6x/cache/internal/record"
 	"k6x/internal/disk"
 )
 
@@ -19,12 +21,12 @@ const notStored = "the binary could not be stored"
 
 // PutAfter is Put, if no whole artifact is there. If there is an elsewhere, the artifact comes to be there first, and elsewhere
 // returns the record of what there is from then on; later: it fails, but the artifact is to be kept here until it can be there. In a [Place] it is kept then too, unless that is of other bytes, or there is no room.
-func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill record.Fill,
+func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill func(io.Writer) (k6x.Build, error),
 	elsewhere func(artifact k6x.Artifact, body io.ReaderAt) (first k6x.Artifact, later bool, err error)) (k6x.Artifact, error) {
 	artifact := k6x.Artifact{Recipe: recipe, Path: recipe.Path()}
 	d, err := s.draft(ctx)
 	if err != nil {
-		return k6x.Artifact{}, s.filled(fault(notStored, err))
+		return k6x.Artifact{}, err
 	}
 	defer s.end(d)
 	limit := s.cfg.Size
@@ -60,14 +62,14 @@ func (s *Store) PutAfter(ctx context.Context, recipe k6x.Recipe, bind bool, fill
 // Copy stores what another store has, under the same rules as Put: the record stays as it
 // is, and what fill writes has to be the bytes that it names. No path is bound. It returns the record of
 // what is here from now on. What was written can be read from written at once; verified is called once it has the digest. Fill closes written.
-func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer, written Bytes) error, verified func()) (k6x.Artifact, error) {
+func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.Writer, written blob.Bytes) error, verified func()) (k6x.Artifact, error) {
 	first, err := s.Whole(ctx, artifact.Recipe.Key())
 	if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 		return first, err
 	}
 	d, err := s.draft(ctx)
 	if err != nil {
-		return k6x.Artifact{}, s.filled(fault(notStored, err))
+		return k6x.Artifact{}, err
 	}
 	defer s.end(d)
 	written, err := d.Open()
@@ -86,24 +88,26 @@ func (s *Store) Copy(ctx context.Context, artifact k6x.Artifact, fill func(w io.
 
 // draft begins the bytes of a binary.
 func (s *Store) draft(ctx context.Context) (d Draft, err error) {
-	if s.own != nil {
-		err = s.roomy(ctx, s.exclusive, func() error {
+	err = s.roomy(ctx, s.exclusive, func() error {
+		if s.own != nil {
 			d, err = s.own.place.Draft()
 			return err
-		})
-		return &roomyDraft{d, s, ctx}, err
+		}
+		temp := os.TempDir()
+		file, err := dir.In(temp, temp, disk.FS{Of: "temporary files"}).Draft(0o600)
+		d = spool{file}
+		return err
+	})
+	if err != nil {
+		return nil, s.filled(fault(notStored, err))
 	}
-	temp := os.TempDir()
-	file, err := dir.In(temp, temp, disk.FS{Of: "temporary files"}).Draft(0o600)
-	return spool{file}, err
+	return d, nil
 }
 
 // spool is a file that is read and removed.
 type spool struct{ *dir.Draft }
 
 func (spool) Sync() error { return nil }
-
-func (s spool) Open() (Bytes, error) { return s.Draft.Open() }
 
 func (s *Store) end(d Draft) {
 	if err := d.Close(); err != nil {
@@ -113,11 +117,21 @@ func (s *Store) end(d Draft) {
 
 // receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back. It returns the bytes and the artifact that they are of. If that
 // names bytes already, they have to be these. An error of fill is returned as it is.
-func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.Artifact, fill record.Fill) (Bytes, k6x.Artifact, error) {
-	got, err := record.Receive(ctx, d, limit, fill)
+func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.Artifact, fill func(io.Writer) (k6x.Build, error)) (blob.Bytes, k6x.Artifact, error) {
+	in := &intake{ctx: ctx, store: s, draft: d, hash: sha256.New(), limit: limit}
+	build, err := fill(in)
+	switch {
+	case in.err != nil && !(err != nil && errors.Is(in.err, ctx.Err())): // also if fill did not notice
+		err = in.err
+	case err == nil && ctx.Err() != nil:
+		err = ctx.Err()
+	case err == nil && in.size == 0:
+		err = k6x.Errorf(k6x.Internal, "the build wrote no binary")
+	}
 	if err != nil {
 		return nil, k6x.Artifact{}, err
 	}
+	wrote := hex.EncodeToString(in.hash.Sum(nil))
 	body, err := d.Open()
 	if err != nil {
 		return nil, k6x.Artifact{}, fault(notStored, err)
@@ -127,8 +141,8 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 	synced := make(chan error, 1)
 	go func() { synced <- d.Sync() }()
 	digest, size, err := disk.Digest(body)
-	if err == nil && (got.Digest != "" && digest != got.Digest || size != got.Size) {
-		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, got.Size, got.Digest)
+	if err == nil && (!in.adopted && digest != wrote || size != in.size) {
+		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, in.size, wrote)
 	}
 	if err = errors.Join(<-synced, err); err == nil && artifact.Digest != "" && (artifact.Digest != digest || artifact.Size != size) {
 		err = k6x.Errorf(k6x.Unavailable, "the binary arrived damaged from where it is stored").
@@ -138,7 +152,7 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 		body.Close()
 		return nil, k6x.Artifact{}, fault(notStored, err)
 	}
-	artifact.Digest, artifact.Size, artifact.Build = digest, size, got.Build
+	artifact.Digest, artifact.Size, artifact.Build = digest, size, build
 	if artifact.Stored.IsZero() {
 		artifact.Stored = s.cfg.Clock().UTC().Truncate(time.Second)
 	}
@@ -148,7 +162,7 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 // store makes a draft an artifact of the place, unless one is there: then that one stays. It returns the record of what is there from now on.
 func (s *Store) store(ctx context.Context, d Draft, artifact k6x.Artifact, bind bool) (first k6x.Artifact, err error) {
 	key := artifact.Recipe.Key()
-	encoded, artifact, err := record.Encode(artifact)
+	encoded, artifact, err := encodeRecord(artifact)
 	if err != nil {
 		return k6x.Artifact{}, err
 	}

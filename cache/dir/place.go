@@ -16,7 +16,6 @@ import (
 	"github.com/gofrs/flock"
 
 	"k6x"
-	"k6x/cache"
 	blobdir "k6x/cache/blob/dir"
 	"k6x/cache/bucket"
 	"k6x/internal/disk"
@@ -174,39 +173,4 @@ func (p *place) Touch(_ context.Context, name string, to time.Time) error {
 func (p *place) file(name string) string { return filepath.Join(p.dir, filepath.FromSlash(name)) }
 
 // Draft implements [bucket.Place].
-func (p *place) Draft() (bucket.Draft, error) {
-	d, err := p.Bucket.Draft(0o755)
-	if err != nil {
-		return nil, err
-	}
-	return &draft{d}, nil
-}
-
-// draft gives errors of the disk words for the user, as what fills it may pass them on.
-type draft struct{ *blobdir.Draft }
-
-var _ cache.Adopter = (*draft)(nil)
-
-func (d *draft) Write(p []byte) (int, error) {
-	n, err := d.Draft.Write(p)
-	return n, notStored(err)
-}
-
-// Adopt implements [cache.Adopter].
-func (d *draft) Adopt(name string) error {
-	err := d.Draft.Adopt(name, 0o755)
-	if errors.Is(err, errors.ErrUnsupported) {
-		return err
-	}
-	return notStored(err)
-}
-
-// Open implements [bucket.Draft].
-func (d *draft) Open() (bucket.Bytes, error) { return d.Draft.Open() }
-
-func notStored(err error) error {
-	if _, ok := errors.AsType[*k6x.Error](err); ok || err == nil {
-		return err
-	}
-	return k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
-}
+func (p *place) Draft() (bucket.Draft, error) { return p.Bucket.Draft(0o755) }

@@ -12,8 +12,8 @@ import (
 
 	"k6x"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/bucket"
-	"k6x/cache/internal/record"
 )
 
 // linger is how long a download goes on for which no caller waits: one that was sent round by a redirect comes back.
@@ -41,7 +41,7 @@ type arrival struct {
 
 	mu    sync.Mutex // guards what follows
 	head  cache.Entry
-	file  bucket.Bytes
+	file  blob.Bytes
 	there int64         // bytes that may be read
 	more  chan struct{} // closed, and made anew, when what is above changes
 	ended bool
@@ -166,7 +166,7 @@ func (a *arrival) download() error {
 	}
 	defer far.Close()
 	if limit := s.local.Stats().Limit; limit > 0 && far.Size > limit {
-		return record.NoRoom()
+		return bucket.NoRoom()
 	}
 	a.head = *far
 	a.head.Body, a.head.Release = nil, nil
@@ -180,7 +180,7 @@ func (a *arrival) download() error {
 	if err != nil {
 		return err
 	}
-	_, err = s.local.Copy(a.ctx, artifact, func(w io.Writer, written bucket.Bytes) error {
+	_, err = s.local.Copy(a.ctx, artifact, func(w io.Writer, written blob.Bytes) error {
 		if !movable {
 			written.Close()
 			_, err := io.Copy(w, io.LimitReader(far.Body, artifact.Size+1))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"k6x/cache/blob"
 	"k6x/internal/disk"
 )
 
@@ -16,6 +17,7 @@ type Draft struct {
 	*disk.File // open for writing
 	bucket     *Bucket
 	name       string // of the file; "" once it is a blob
+	mode       fs.FileMode
 }
 
 // Draft begins a blob whose bytes come bit by bit.
@@ -38,12 +40,12 @@ func (b *Bucket) draft(name string, mode fs.FileMode) (*Draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Draft{file, b, name}, nil
+	return &Draft{file, b, name, mode}, nil
 }
 
 // Adopt moves a file over that of the draft, as [disk.FS.Adopt] does.
-func (d *Draft) Adopt(name string, mode fs.FileMode) error {
-	file, err := d.bucket.fs.Adopt(name, d.name, mode)
+func (d *Draft) Adopt(name string) error {
+	file, err := d.bucket.fs.Adopt(name, d.name, d.mode)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (d *Draft) Adopt(name string, mode fs.FileMode) error {
 }
 
 // Open opens the bytes that were written.
-func (d *Draft) Open() (*os.File, error) { return os.Open(d.name) }
+func (d *Draft) Open() (blob.Bytes, error) { return os.Open(d.name) }
 
 // Commit gives a draft that was synced the name of a blob, in place of the one of that name if there is one. If it fails, the blob may
 // be there, but not outlast a power cut.

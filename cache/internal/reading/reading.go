@@ -5,49 +5,30 @@ import (
 	"context"
 	"runtime"
 	"sync"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // Group has files read, as many at once as there are processors. The zero value is ready.
 type Group struct {
-	mu    sync.Mutex // guards what follows
-	files map[string]*file
-	slots chan struct{}
-}
-
-// file is one that is being read, or waits for that.
-type file struct {
-	done chan struct{} // closed when err is set
-	err  error
+	readings singleflight.Group // by name
+	ready    sync.Once          // makes slots
+	slots    chan struct{}
 }
 
 // Do returns what read returns for the file of that name, or the cause of ctx. All that ask for one name at once wait for one reading, which goes on
 // if they leave.
 func (g *Group) Do(ctx context.Context, name string, read func() error) error {
-	g.mu.Lock()
-	f := g.files[name]
-	if f == nil {
-		if g.files == nil {
-			g.files, g.slots = make(map[string]*file), make(chan struct{}, runtime.GOMAXPROCS(0))
-		}
-		f = &file{done: make(chan struct{})}
-		g.files[name] = f
-		go g.read(name, f, read)
-	}
-	g.mu.Unlock()
+	g.ready.Do(func() { g.slots = make(chan struct{}, runtime.GOMAXPROCS(0)) })
+	done := g.readings.DoChan(name, func() (any, error) {
+		g.slots <- struct{}{}
+		defer func() { <-g.slots }()
+		return nil, read()
+	})
 	select {
-	case <-f.done:
-		return f.err
+	case result := <-done:
+		return result.Err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-func (g *Group) read(name string, f *file, read func() error) {
-	g.slots <- struct{}{}
-	f.err = read()
-	<-g.slots
-	g.mu.Lock()
-	delete(g.files, name)
-	g.mu.Unlock()
-	close(f.done)
 }

@@ -1,6 +1,4 @@
-// Package record has what the stores share: the record of an artifact as bytes, and
-// the way of the bytes of a binary into a store.
-package record
+package bucket
 
 import (
 	"encoding/json"
@@ -10,25 +8,25 @@ import (
 	"k6x"
 )
 
-// MaxSize bounds the encoded record, in bytes.
-const MaxSize = 16 << 20
+// maxRecord bounds an encoded record, in bytes.
+const maxRecord = 16 << 20
 
-// Encode returns the record as indented JSON, and as it will be when it is read back.
-func Encode(artifact k6x.Artifact) ([]byte, k6x.Artifact, error) {
+// encodeRecord returns the record of an artifact as indented JSON, and as it will be when it is read back.
+func encodeRecord(artifact k6x.Artifact) ([]byte, k6x.Artifact, error) {
 	data, err := json.MarshalIndent(artifact, "", "  ")
 	if err != nil {
 		return nil, k6x.Artifact{}, fmt.Errorf("encode the record: %w", err)
 	}
 	data = append(data, '\n')
-	if len(data) > MaxSize {
-		return nil, k6x.Artifact{}, fmt.Errorf("the record is larger than %d bytes", MaxSize)
+	if len(data) > maxRecord {
+		return nil, k6x.Artifact{}, fmt.Errorf("the record is larger than %d bytes", maxRecord)
 	}
-	artifact, err = Decode(data)
+	artifact, err = decodeRecord(data)
 	return data, artifact, err
 }
 
-// Decode reads a record and checks what a response is made of.
-func Decode(data []byte) (k6x.Artifact, error) {
+// decodeRecord reads a record and checks what a response is made of.
+func decodeRecord(data []byte) (k6x.Artifact, error) {
 	var artifact k6x.Artifact
 	if err := json.Unmarshal(data, &artifact); err != nil {
 		return k6x.Artifact{}, fmt.Errorf("read the record: %w", err)
