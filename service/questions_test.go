@@ -46,7 +46,7 @@ func onBucket(t *testing.T, b blob.Bucket) string {
 }
 
 func TestAMissOnABucketAsksSixSmallQuestions(t *testing.T) {
-	count := &blobtest.Faults{Bucket: new(mem.Bucket)}
+	count := blobtest.NewFaults(new(mem.Bucket))
 	url := onBucket(t, count)
 	want := func(what string, status, most int, resp int) []string {
 		t.Helper()

@@ -2,8 +2,7 @@ package blob
 
 import (
 	"context"
-	"io"
-	"iter"
+	"slices"
 	"time"
 )
 
@@ -19,57 +18,12 @@ func Observe(b Bucket, observer Observer) Bucket {
 	if observer == nil {
 		return b
 	}
-	return &observed{b, observer}
-}
-
-type observed struct {
-	Bucket
-	observer Observer
-}
-
-func (o *observed) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, Info, error) {
-	start := time.Now()
-	body, info, err := o.Bucket.Open(ctx, name, offset)
-	o.observer("open", time.Since(start), err)
-	return body, info, err
-}
-
-// Sweep implements [Sweeper].
-func (o *observed) Sweep(ctx context.Context, prefix string, before time.Time) error {
-	return Sweep(ctx, o.Bucket, prefix, before)
-}
-
-func (o *observed) Stat(ctx context.Context, name string) (Info, error) {
-	start := time.Now()
-	info, err := o.Bucket.Stat(ctx, name)
-	o.observer("stat", time.Since(start), err)
-	return info, err
-}
-
-func (o *observed) Put(ctx context.Context, name string, body io.ReaderAt, size int64, options PutOptions) (Info, error) {
-	start := time.Now()
-	info, err := o.Bucket.Put(ctx, name, body, size, options)
-	o.observer("put", time.Since(start), err)
-	return info, err
-}
-
-func (o *observed) Delete(ctx context.Context, name string) error {
-	start := time.Now()
-	err := o.Bucket.Delete(ctx, name)
-	o.observer("delete", time.Since(start), err)
-	return err
-}
-
-// List is observed until its caller has all that it wants.
-func (o *observed) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
-	return func(yield func(Info, error) bool) {
+	return Around(b, func(_ context.Context, method, _ string, exchange func() error) error {
 		start := time.Now()
-		var failed error
-		for info, err := range o.Bucket.List(ctx, prefix) {
-			if failed = err; !yield(info, err) {
-				break
-			}
+		err := exchange()
+		if slices.Contains(Methods, method) {
+			observer(method, time.Since(start), err)
 		}
-		o.observer("list", time.Since(start), failed)
-	}
+		return err
+	})
 }

@@ -33,7 +33,7 @@ func onEachDriver(t *testing.T, test func(t *testing.T, s *Store, faults *blobte
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { b.Close() })
-			faults := &blobtest.Faults{Bucket: b}
+			faults := blobtest.NewFaults(b)
 			test(t, New(faults, Config{Patience: 5 * time.Second}), faults)
 		})
 	}
@@ -150,7 +150,7 @@ func TestErrorsOfABucketMeanTheSame(t *testing.T) {
 		{fmt.Errorf("%w: none", blob.ErrCredentials), k6x.Unavailable, "does not accept the credentials"},
 	} {
 		s := mustOpen(t, Config{URL: "mem://"})
-		faults := &blobtest.Faults{Bucket: s.bucket}
+		faults := blobtest.NewFaults(s.bucket)
 		s.bucket = faults
 		faults.Before(func(blobtest.Call) error { return c.err })
 		_, err := s.Put(t.Context(), cachetest.Recipe(1), cachetest.Fill([]byte("binary")))

@@ -125,7 +125,7 @@ func TestOutageIsNoReasonNotToStart(t *testing.T) {
 func TestRightThatIsMissingIsNamed(t *testing.T) {
 	for verb, method := range map[string]string{"write": "put", "read": "open", "list": "list", "delete": "delete"} {
 		s := mustOpen(t, Config{URL: "mem://"})
-		faults := &blobtest.Faults{Bucket: s.bucket}
+		faults := blobtest.NewFaults(s.bucket)
 		s.bucket = faults
 		faults.Before(func(c blobtest.Call) error {
 			if c.Method == method {
@@ -148,7 +148,7 @@ func TestServicesThatTryTheirRightsAtOnce(t *testing.T) {
 	b, now := new(mem.Bucket), time.Now()
 	cfg := Config{Clock: func() time.Time { return now }}
 	one, other := New(b, cfg), New(b, cfg)
-	faults := &blobtest.Faults{Bucket: b}
+	faults := blobtest.NewFaults(b)
 	one.bucket = faults
 	faults.Before(func(c blobtest.Call) error {
 		if c.Method == "open" { // between its write and its read

@@ -3,14 +3,12 @@ package blobtest
 import (
 	"context"
 	"io"
-	"iter"
 	"sync"
-	"time"
 
 	"k6x/cache/blob"
 )
 
-// Call is one call of a method of a bucket: open, read, stat, put, delete, list or sign.
+// Call is one call of a method of a bucket: open, stat, put, delete, list or sign.
 type Call struct {
 	Method string
 	Name   string // of the blob, or the prefix of a list
@@ -18,7 +16,7 @@ type Call struct {
 
 // Faults breaks a bucket on purpose, and records what it is asked for.
 type Faults struct {
-	blob.Bucket
+	blob.Bucket // with faults
 
 	mu     sync.Mutex // guards what follows
 	before func(Call) error
@@ -28,6 +26,15 @@ type Faults struct {
 }
 
 var _ blob.Bucket = (*Faults)(nil)
+
+// NewFaults returns a bucket that has no faults yet.
+func NewFaults(b blob.Bucket) *Faults {
+	f := new(Faults)
+	f.Bucket = blob.Around(b, func(ctx context.Context, method, name string, exchange func() error) error {
+		return f.do(ctx, Call{method, name}, exchange)
+	})
+	return f
+}
 
 // Before makes a call fail with the error that f returns, instead of doing anything. nil: none does.
 func (f *Faults) Before(fail func(Call) error) { f.set(func() { f.before = fail }) }
@@ -72,15 +79,9 @@ func (f *Faults) do(ctx context.Context, c Call, work func() error) error {
 }
 
 // Open implements [blob.Bucket].
-func (f *Faults) Open(ctx context.Context, name string, offset int64) (body io.ReadCloser, info blob.Info, err error) {
-	err = f.do(ctx, Call{"open", name}, func() (err error) {
-		body, info, err = f.Bucket.Open(ctx, name, offset)
-		return err
-	})
+func (f *Faults) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	body, info, err := f.Bucket.Open(ctx, name, offset)
 	if err != nil {
-		if body != nil {
-			body.Close()
-		}
 		return nil, blob.Info{}, err
 	}
 	return &cutBody{body, f, name, offset}, info, nil
@@ -104,57 +105,4 @@ func (b *cutBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), 4096)])
 	b.at += int64(n)
 	return n, err
-}
-
-// Stat implements [blob.Bucket].
-func (f *Faults) Stat(ctx context.Context, name string) (info blob.Info, err error) {
-	err = f.do(ctx, Call{"stat", name}, func() (err error) {
-		info, err = f.Bucket.Stat(ctx, name)
-		return err
-	})
-	return info, err
-}
-
-// Put implements [blob.Bucket].
-func (f *Faults) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (info blob.Info, err error) {
-	err = f.do(ctx, Call{"put", name}, func() (err error) {
-		info, err = f.Bucket.Put(ctx, name, body, size, o)
-		return err
-	})
-	return info, err
-}
-
-// Delete implements [blob.Bucket].
-func (f *Faults) Delete(ctx context.Context, name string) error {
-	return f.do(ctx, Call{"delete", name}, func() error { return f.Bucket.Delete(ctx, name) })
-}
-
-// List implements [blob.Bucket].
-func (f *Faults) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
-	return func(yield func(blob.Info, error) bool) {
-		err := f.do(ctx, Call{"list", prefix}, func() error {
-			for info, err := range f.Bucket.List(ctx, prefix) {
-				if err != nil {
-					return err
-				}
-				if !yield(info, nil) {
-					yield = func(blob.Info, error) bool { return false }
-					return nil
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			yield(blob.Info{}, err)
-		}
-	}
-}
-
-// SignedURL implements [blob.Bucket].
-func (f *Faults) SignedURL(ctx context.Context, name string, life time.Duration) (url string, err error) {
-	err = f.do(ctx, Call{"sign", name}, func() (err error) {
-		url, err = f.Bucket.SignedURL(ctx, name, life)
-		return err
-	})
-	return url, err
 }
