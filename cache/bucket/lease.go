@@ -11,6 +11,7 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sync/singleflight"
 
 	"k6x"
 	"k6x/cache"
@@ -42,10 +43,12 @@ type Leases struct {
 	store *Store
 	cfg   LeaseConfig
 
-	mu       sync.Mutex // guards what follows
-	seen     map[string]sighting
-	waiters  map[*waiter]struct{}
-	watching bool
+	listings singleflight.Group // of all leases, for those that wait; guards what follows
+	states   map[string]state   // of the last one
+	listed   time.Time          // when that began
+
+	mu   sync.Mutex // guards seen
+	seen map[string]sighting
 
 	notes *lru.Cache[string, time.Time] // by mark: when a note was first seen here
 }
@@ -56,7 +59,7 @@ func NewLeases(store *Store, cfg LeaseConfig) *Leases {
 	cfg.Renew = cmp.Or(cfg.Renew, cfg.TTL/3)
 	cfg.Poll = cmp.Or(cfg.Poll, 250*time.Millisecond)
 	cfg.NoteLife = cmp.Or(cfg.NoteLife, time.Minute)
-	l := &Leases{store: store, cfg: cfg, seen: map[string]sighting{}, waiters: map[*waiter]struct{}{}}
+	l := &Leases{store: store, cfg: cfg, seen: map[string]sighting{}}
 	l.notes, _ = lru.New[string, time.Time](4096) // fails for a size below 1 only
 	return l
 }

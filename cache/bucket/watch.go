@@ -101,55 +101,33 @@ func (l *Leases) forget(now time.Time) {
 	}
 }
 
-// waiter waits for the lease of a key to become free.
-type waiter struct {
-	key  string
-	wake chan error // gets one value; there is room for it
-}
-
-// wait returns when the lease of key seems to be free, or there is a note.
+// wait returns when the lease of key seems to be free, or there is a note. One listing is for all that wait.
 func (l *Leases) wait(ctx context.Context, key string) error {
-	w := &waiter{key: key, wake: make(chan error, 1)}
-	l.mu.Lock()
-	l.waiters[w] = struct{}{}
-	if !l.watching {
-		l.watching = true
-		go l.watch()
-	}
-	l.mu.Unlock()
-	select {
-	case err := <-w.wake:
-		return err
-	case <-ctx.Done():
-		l.mu.Lock()
-		delete(l.waiters, w)
-		l.mu.Unlock()
-		return ctx.Err()
-	}
-}
-
-// watch lists all leases again and again and wakes those whose lease is free. There is one
-// of it, while a build waits.
-func (l *Leases) watch() {
 	tick := time.NewTicker(l.cfg.Poll)
 	defer tick.Stop()
-	for l.buildsWait() {
-		<-tick.C
-		states, err := l.list(context.Background(), leases)
-		l.mu.Lock()
-		for w := range l.waiters {
-			if s := states[w.key]; err != nil || !s.held() {
-				w.wake <- err
-				delete(l.waiters, w)
-			}
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		l.mu.Unlock()
+		listed := l.listings.DoChan("", func() (any, error) {
+			if start := time.Now(); start.Sub(l.listed) > l.cfg.Poll/2 {
+				states, err := l.list(context.Background(), leases)
+				if err != nil {
+					return nil, err
+				}
+				l.states, l.listed = states, start
+			}
+			return l.states, nil
+		})
+		select {
+		case result := <-listed:
+			if result.Err != nil || !result.Val.(map[string]state)[key].held() {
+				return result.Err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-}
-
-func (l *Leases) buildsWait() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.watching = len(l.waiters) > 0
-	return l.watching
 }

@@ -25,7 +25,6 @@ import (
 const (
 	version  = "2021-12-02" // of the interface
 	pageSize = 1000
-	maxPage  = 16 << 20 // bytes of a page of a listing
 )
 
 // Bucket is a [blob.Bucket] in Azure Blob Storage.
@@ -104,11 +103,7 @@ func (b *Bucket) url(name string, query url.Values) string {
 
 // Open implements [blob.Bucket].
 func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
-	header := http.Header{}
-	if from := rest.From(offset); from != "" {
-		header.Set("X-Ms-Range", from)
-	}
-	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.url(name, nil), Header: header})
+	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.url(name, nil), Header: rest.From("X-Ms-Range", offset)})
 	if err != nil {
 		return nil, blob.Info{}, err
 	}
@@ -187,40 +182,22 @@ type listing struct {
 
 // List implements [blob.Bucket].
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
-	return func(yield func(blob.Info, error) bool) {
-		query := url.Values{"restype": {"container"}, "comp": {"list"}, "prefix": {escape(prefix, false)}, "maxresults": {strconv.Itoa(pageSize)}}
-		for {
-			page, err := b.page(ctx, query)
-			if err != nil {
-				yield(blob.Info{}, err)
-				return
-			}
-			for _, item := range page.Blobs {
-				info := blob.Info{Name: names.Unescape(item.Name), Size: item.Properties.Size, ETag: strings.Trim(item.Properties.ETag, `"`)}
-				info.ModTime, _ = http.ParseTime(item.Properties.Modified)
-				info.MD5, _ = base64.StdEncoding.DecodeString(item.Properties.MD5)
-				if !yield(info, nil) {
-					return
-				}
-			}
-			if page.Next == "" {
-				return
-			}
-			query.Set("marker", page.Next)
+	query := url.Values{"restype": {"container"}, "comp": {"list"}, "prefix": {escape(prefix, false)}, "maxresults": {strconv.Itoa(pageSize)}}
+	return rest.List(func(after string) (blobs []blob.Info, next string, err error) {
+		if query.Del("marker"); after != "" {
+			query.Set("marker", after)
 		}
-	}
-}
-
-func (b *Bucket) page(ctx context.Context, query url.Values) (page listing, err error) {
-	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.url("", query)})
-	if err != nil {
-		return page, err
-	}
-	defer response.Body.Close()
-	if err := xml.NewDecoder(io.LimitReader(response.Body, maxPage)).Decode(&page); err != nil {
-		return page, fmt.Errorf("listing of a container: %w", err)
-	}
-	return page, nil
+		var page listing
+		request := rest.Request{Method: http.MethodGet, URL: b.url("", query)}
+		err = b.client.Decode(ctx, request, "listing of a container", rest.MaxPage, func(r io.Reader) error { return xml.NewDecoder(r).Decode(&page) })
+		for _, item := range page.Blobs {
+			info := blob.Info{Name: names.Unescape(item.Name), Size: item.Properties.Size, ETag: strings.Trim(item.Properties.ETag, `"`)}
+			info.ModTime, _ = http.ParseTime(item.Properties.Modified)
+			info.MD5, _ = base64.StdEncoding.DecodeString(item.Properties.MD5)
+			blobs = append(blobs, info)
+		}
+		return blobs, page.Next, err
+	})
 }
 
 // SignedURL implements [blob.Bucket]. It takes the key of the account.

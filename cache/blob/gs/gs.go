@@ -4,6 +4,7 @@ package gs
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -27,8 +28,7 @@ import (
 
 const (
 	pageSize = 1000
-	maxPage  = 16 << 20 // bytes of a page of a listing
-	maxInfo  = 1 << 20  // bytes of what is said of one object
+	maxInfo  = 1 << 20 // bytes of what is said of one object
 )
 
 // Bucket is a [blob.Bucket] in Google Cloud Storage.
@@ -136,11 +136,7 @@ func (r resource) info() (blob.Info, error) {
 
 // Open implements [blob.Bucket].
 func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
-	header := http.Header{}
-	if from := rest.From(offset); from != "" {
-		header.Set("Range", from)
-	}
-	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name) + "?alt=media", Header: header})
+	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name) + "?alt=media", Header: rest.From("Range", offset)})
 	if err != nil {
 		return nil, blob.Info{}, err
 	}
@@ -158,18 +154,15 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCl
 
 // Stat implements [blob.Bucket].
 func (b *Bucket) Stat(ctx context.Context, name string) (blob.Info, error) {
-	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name)})
-	if err != nil {
-		return blob.Info{}, err
-	}
-	return read(response)
+	return b.describe(ctx, rest.Request{Method: http.MethodGet, URL: b.object(name)})
 }
 
-func read(response *http.Response) (blob.Info, error) {
-	defer response.Body.Close()
+// describe sends a request whose answer says what an object is.
+func (b *Bucket) describe(ctx context.Context, request rest.Request) (blob.Info, error) {
 	var r resource
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxInfo)).Decode(&r); err != nil {
-		return blob.Info{}, fmt.Errorf("what the service says of an object: %w", err)
+	err := b.client.Decode(ctx, request, "what the service says of an object", maxInfo, func(body io.Reader) error { return json.NewDecoder(body).Decode(&r) })
+	if err != nil {
+		return blob.Info{}, err
 	}
 	return r.info()
 }
@@ -199,7 +192,7 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 		return blob.Info{}, err
 	}
 	before, after := frame.Bytes()[:head], frame.Bytes()[head:]
-	response, err := b.client.Do(ctx, rest.Request{
+	return b.describe(ctx, rest.Request{
 		Method: http.MethodPost,
 		URL:    b.base + "/upload/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + query.Encode(),
 		Header: http.Header{"Content-Type": {"multipart/related; boundary=" + parts.Boundary()}},
@@ -208,10 +201,6 @@ func (b *Bucket) Put(ctx context.Context, name string, body io.ReaderAt, size in
 		},
 		Size: int64(frame.Len()) + size,
 	})
-	if err != nil {
-		return blob.Info{}, err
-	}
-	return read(response)
 }
 
 // Delete implements [blob.Bucket].
@@ -221,43 +210,23 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 
 // List implements [blob.Bucket].
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
-	return func(yield func(blob.Info, error) bool) {
-		query := url.Values{"prefix": {escape(prefix)}, "maxResults": {strconv.Itoa(pageSize)}, "fields": {"nextPageToken,items(name,size,updated,etag,md5Hash)"}}
-		for {
-			page, err := b.page(ctx, query)
-			if err != nil {
-				yield(blob.Info{}, err)
-				return
-			}
-			for _, item := range page.Items {
-				info, err := item.info()
-				if !yield(info, err) || err != nil {
-					return
-				}
-			}
-			if page.Next == "" {
-				return
-			}
-			query.Set("pageToken", page.Next)
+	query := url.Values{"prefix": {escape(prefix)}, "maxResults": {strconv.Itoa(pageSize)}, "fields": {"nextPageToken,items(name,size,updated,etag,md5Hash)"}}
+	return rest.List(func(after string) (blobs []blob.Info, next string, err error) {
+		if query.Del("pageToken"); after != "" {
+			query.Set("pageToken", after)
 		}
-	}
-}
-
-type page struct {
-	Items []resource `json:"items"`
-	Next  string     `json:"nextPageToken"`
-}
-
-func (b *Bucket) page(ctx context.Context, query url.Values) (p page, err error) {
-	response, err := b.client.Do(ctx, rest.Request{Method: http.MethodGet, URL: b.base + "/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + query.Encode()})
-	if err != nil {
-		return p, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxPage)).Decode(&p); err != nil {
-		return p, fmt.Errorf("listing of a bucket: %w", err)
-	}
-	return p, nil
+		var page struct {
+			Items []resource `json:"items"`
+			Next  string     `json:"nextPageToken"`
+		}
+		request := rest.Request{Method: http.MethodGet, URL: b.base + "/storage/v1/b/" + url.PathEscape(b.name) + "/o?" + query.Encode()}
+		err = b.client.Decode(ctx, request, "listing of a bucket", rest.MaxPage, func(r io.Reader) error { return json.NewDecoder(r).Decode(&page) })
+		for _, item := range page.Items {
+			info, wrong := item.info()
+			blobs, err = append(blobs, info), cmp.Or(err, wrong)
+		}
+		return blobs, page.Next, err
+	})
 }
 
 // SignedURL implements [blob.Bucket]. It takes the key of a service account.

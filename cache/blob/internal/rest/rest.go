@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/url"
@@ -137,12 +138,49 @@ func (c *Client) Discard(ctx context.Context, r Request) error {
 	return err
 }
 
-// From returns the value of a header Range for bytes from offset, "" for all.
-func From(offset int64) string {
-	if offset == 0 {
-		return ""
+// Decode sends a request and has its answer decoded, of which at most limit bytes are read. An error says what that is.
+func (c *Client) Decode(ctx context.Context, r Request, what string, limit int64, decode func(io.Reader) error) error {
+	response, err := c.Do(ctx, r)
+	if err != nil {
+		return err
 	}
-	return fmt.Sprintf("bytes=%d-", offset)
+	defer response.Body.Close()
+	if err := decode(io.LimitReader(response.Body, limit)); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// MaxPage bounds a page of a listing, in bytes.
+const MaxPage = 16 << 20
+
+// List returns the blobs of a listing in pages: the first is that after "", and each says what the next one is after, "" if there is none.
+func List(page func(after string) (blobs []blob.Info, next string, err error)) iter.Seq2[blob.Info, error] {
+	return func(yield func(blob.Info, error) bool) {
+		for after := ""; ; {
+			blobs, next, err := page(after)
+			if err != nil {
+				yield(blob.Info{}, err)
+				return
+			}
+			for _, info := range blobs {
+				if !yield(info, nil) {
+					return
+				}
+			}
+			if after = next; after == "" {
+				return
+			}
+		}
+	}
+}
+
+// From returns a header that asks for bytes from offset, none for all. It has a name of the service's.
+func From(name string, offset int64) http.Header {
+	if offset == 0 {
+		return nil
+	}
+	return http.Header{name: {fmt.Sprintf("bytes=%d-", offset)}}
 }
 
 // SizeOf returns the size of the whole blob that a response has a part of.
