@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,14 +56,13 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, h Handler) error {
 	defer cancel()
 	c := &conversation{in: bufio.NewReaderSize(in, maxRequest), out: out, handler: h, slots: make(chan struct{}, maxInFlight)}
 	c.answer(response{KnownCommands: []string{"get", "put", "close"}})
-	err := c.run(ctx)
-	if err != nil {
+	closing, err := c.run(ctx)
+	if closing != nil || err != nil {
 		cancel()
 	}
 	c.gets.Wait()
-	if closing, ok := errors.AsType[closeRequest](err); ok {
-		c.answer(response{ID: closing.id})
-		err = nil
+	if closing != nil {
+		c.answer(response{ID: closing.ID})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,19 +80,15 @@ type conversation struct {
 	broken error // of out
 }
 
-// closeRequest ends a conversation well.
-type closeRequest struct{ id int64 }
-
-func (closeRequest) Error() string { return "the go command is done" }
-
-func (c *conversation) run(ctx context.Context) error {
+// run answers requests until one closes the conversation, which it returns; nil: the go command was stopped.
+func (c *conversation) run(ctx context.Context) (closing *request, err error) {
 	for {
 		req, err := c.read()
-		if err == io.EOF { // the go command was stopped
-			return nil
+		if err == io.EOF {
+			return nil, nil
 		}
 		if err != nil {
-			return fmt.Errorf("reading from the go command: %w", err)
+			return nil, fmt.Errorf("reading from the go command: %w", err)
 		}
 		switch req.Command {
 		case "get":
@@ -105,10 +99,10 @@ func (c *conversation) run(ctx context.Context) error {
 			})
 		case "put":
 			if err := c.put(ctx, req); err != nil {
-				return fmt.Errorf("reading from the go command: %w", err)
+				return nil, fmt.Errorf("reading from the go command: %w", err)
 			}
 		case "close":
-			return closeRequest{req.ID}
+			return req, nil
 		default:
 			c.answer(response{ID: req.ID, Err: "unknown command"})
 		}
@@ -170,6 +164,11 @@ func (c *conversation) put(ctx context.Context, req *request) error {
 	if body.read != req.BodySize {
 		return fmt.Errorf("a body of %d bytes that should have %d", body.read, req.BodySize)
 	}
+	if req.BodySize > 0 {
+		if end, err := c.in.ReadByte(); end != '"' {
+			return errors.Join(fmt.Errorf("a body that does not end after %d bytes", req.BodySize), err)
+		}
+	}
 	if err != nil {
 		c.answer(response{ID: req.ID, Err: err.Error()})
 		return nil
@@ -203,57 +202,21 @@ func (c *conversation) answer(r response) {
 	}
 }
 
-// body returns a reader of the body that comes next.
+// body returns a reader of the body that comes next, which leaves the quote behind it.
 func (c *conversation) body(size int64) (*source, error) {
 	if size == 0 {
 		return &source{r: strings.NewReader("")}, nil
 	}
 	for {
 		switch b, err := c.in.ReadByte(); {
+		case err == io.EOF: // which is not to be taken for the end of a conversation
+			return nil, io.ErrUnexpectedEOF
 		case err != nil:
-			return nil, unexpected(err)
+			return nil, err
 		case b == '"':
-			return &source{r: base64.NewDecoder(base64.StdEncoding, &quoted{in: c.in})}, nil
+			return &source{r: base64.NewDecoder(base64.StdEncoding, io.LimitReader(c.in, (size+2)/3*4))}, nil
 		case b != '\n':
 			return nil, fmt.Errorf("%q where a body begins", b)
 		}
 	}
-}
-
-// quoted reads up to the closing quote.
-type quoted struct {
-	in  *bufio.Reader
-	end bool
-}
-
-func (q *quoted) Read(p []byte) (int, error) {
-	if q.end {
-		return 0, io.EOF
-	}
-	if _, err := q.in.Peek(1); err != nil {
-		return 0, unexpected(err)
-	}
-	here, _ := q.in.Peek(min(len(p), q.in.Buffered())) // does not fail, it is buffered
-	if i := slices.Index(here, '"'); i >= 0 {
-		here, q.end = here[:i], true
-	}
-	n := copy(p, here)
-	if _, err := q.in.Discard(n); err != nil {
-		return n, err
-	}
-	if !q.end {
-		return n, nil
-	}
-	if _, err := q.in.Discard(1); err != nil {
-		return n, err
-	}
-	return n, io.EOF
-}
-
-// unexpected returns err, which is not to be taken for the end of a conversation.
-func unexpected(err error) error {
-	if err == io.EOF {
-		return io.ErrUnexpectedEOF
-	}
-	return err
 }

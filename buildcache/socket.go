@@ -27,11 +27,9 @@ type endpoint struct {
 	dir      string
 	path     string
 	listener net.Listener
-
-	mu       sync.Mutex // guards the fields below
-	sessions map[string]*Session
-	conns    map[net.Conn]bool
-	closed   bool
+	sessions sync.Map        // *Session by id
+	open     context.Context // ends when the endpoint is closed, and with it all conversations
+	end      context.CancelFunc
 }
 
 const greeting = 5 * time.Second // in which a relay says for which session it comes
@@ -85,9 +83,7 @@ func (s *Session) enter() (path, id string, err error) {
 	}
 	if s.id == "" {
 		s.id = rand.Text()
-		d.mu.Lock()
-		d.sessions[s.id] = s
-		d.mu.Unlock()
+		d.sessions.Store(s.id, s)
 	}
 	return d.path, s.id, nil
 }
@@ -137,7 +133,8 @@ func (c *Cache) openEndpoint() (*endpoint, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	d := &endpoint{dir: dir, path: path, listener: listener, sessions: make(map[string]*Session), conns: make(map[net.Conn]bool)}
+	d := &endpoint{dir: dir, path: path, listener: listener}
+	d.open, d.end = context.WithCancel(context.Background())
 	c.endpoint = d
 	c.work.Go(func() { c.accept(d) })
 	return d, nil
@@ -149,10 +146,6 @@ func (c *Cache) accept(d *endpoint) {
 		if err != nil {
 			return
 		}
-		if !d.admit(conn) {
-			conn.Close()
-			return
-		}
 		c.work.Go(func() {
 			if err := d.serve(c.life, conn); err != nil {
 				c.log.Debug("a go command and its build cache did not understand each other", "error", err)
@@ -161,23 +154,9 @@ func (c *Cache) accept(d *endpoint) {
 	}
 }
 
-// admit notes a conversation, which close is to end.
-func (d *endpoint) admit(conn net.Conn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closed {
-		d.conns[conn] = true
-	}
-	return !d.closed
-}
-
 func (d *endpoint) serve(ctx context.Context, conn net.Conn) error {
-	defer func() {
-		conn.Close()
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		delete(d.conns, conn)
-	}()
+	defer conn.Close()
+	defer context.AfterFunc(d.open, func() { conn.Close() })()
 	if err := conn.SetReadDeadline(time.Now().Add(greeting)); err != nil {
 		return err
 	}
@@ -189,13 +168,11 @@ func (d *endpoint) serve(ctx context.Context, conn net.Conn) error {
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	s := d.sessions[strings.TrimSuffix(string(line), "\n")]
-	d.mu.Unlock()
-	if s == nil {
+	s, ok := d.sessions.Load(strings.TrimSuffix(string(line), "\n"))
+	if !ok {
 		return errors.New("no such session")
 	}
-	return Serve(ctx, in, conn, s)
+	return Serve(ctx, in, conn, s.(*Session))
 }
 
 // leave ends the use of the endpoint by a session. A go command that is still there goes on.
@@ -203,19 +180,12 @@ func (c *Cache) leave(id string) {
 	c.mu.Lock()
 	d := c.endpoint
 	c.mu.Unlock()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.sessions, id)
+	d.sessions.Delete(id)
 }
 
 func (d *endpoint) close() {
 	d.listener.Close()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.closed = true
-	for conn := range d.conns {
-		conn.Close()
-	}
+	d.end()
 	os.RemoveAll(d.dir)
 }
 

@@ -2,7 +2,7 @@
 // also bounds directories that others fill, such as Go's build cache.
 //
 // [Store] is the interface; the subpackage bucket implements it in buckets, in memory and, with dir, in a directory; tier puts a
-// directory in front of a bucket, and cachetest has the conformance suite that each has to pass.
+// directory in front of a bucket, and the tests of cachetest are the conformance suite that each has to pass.
 // [k6x/cache/blob] has the places for bytes that a bucket is in.
 package cache
 

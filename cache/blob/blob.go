@@ -2,7 +2,7 @@
 //
 // [Bucket] is the interface. There is one driver for each kind of place: [k6x/cache/blob/dir], [k6x/cache/blob/mem],
 // [k6x/cache/blob/s3], [k6x/cache/blob/gs] and [k6x/cache/blob/azblob]; [k6x/cache/blob/dial] opens the one that a URL
-// names, and [k6x/cache/blob/blobtest] has the conformance suite that all pass, and faults for tests.
+// names, and the tests of [k6x/cache/blob/blobtest], which has faults and servers, are the conformance suite that all pass.
 package blob
 
 import (

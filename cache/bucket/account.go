@@ -2,7 +2,6 @@ package bucket
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -11,7 +10,6 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/cache/internal/ledger"
 	"k6x/cache/internal/reading"
@@ -276,18 +274,4 @@ func (s *Store) use(ctx context.Context, key string, in *info) (verified bool) {
 		s.touch(ctx, key, now)
 	}
 	return verified
-}
-
-// fault gives an error of a place that has no words for the user yet such words. It lets the errors
-// of a [cache.Store] and those of a context through.
-func fault(message string, err error) error {
-	for _, known := range []error{nil, cache.ErrNotFound, cache.ErrEvicted, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, known) {
-			return err
-		}
-	}
-	if _, ok := errors.AsType[*k6x.Error](err); ok {
-		return err
-	}
-	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
 }

@@ -41,12 +41,7 @@ func explain(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
 	}
-	for _, known := range []error{cache.ErrNotFound, cache.ErrEvicted} {
-		if errors.Is(err, known) {
-			return err
-		}
-	}
-	if _, ok := errors.AsType[*k6x.Error](err); ok {
+	if said(err) {
 		return err
 	}
 	var e *k6x.Error
@@ -61,6 +56,21 @@ func explain(ctx context.Context, err error) error {
 		e = k6x.Errorf(k6x.Unavailable, "the store's bucket %s", w.says).WithHint("%s", w.advice).WithRetry(time.Minute)
 	}
 	return e.WithCause(hide(err))
+}
+
+// fault gives an error of a place that has no words for the user yet such words. It lets the errors
+// of a [cache.Store] and those of a context through.
+func fault(message string, err error) error {
+	if err == nil || said(err) || k6x.Interrupted(err) {
+		return err
+	}
+	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
+}
+
+// said reports whether an error has words for the user, or is one of a [cache.Store].
+func said(err error) bool {
+	_, ok := errors.AsType[*k6x.Error](err)
+	return ok || errors.Is(err, cache.ErrNotFound) || errors.Is(err, cache.ErrEvicted)
 }
 
 // words tell of a fault of the bucket, and what the operator of the service can do about it.

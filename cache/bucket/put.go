@@ -47,7 +47,7 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, bo
 	key := artifact.Recipe.Key()
 	encoded, artifact, err := encodeRecord(artifact)
 	if err != nil {
-		return k6x.Artifact{}, "", k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
+		return k6x.Artifact{}, "", k6x.Errorf(k6x.Internal, notStored).WithCause(err)
 	}
 	name := binaryName(key, artifact.Digest)
 	if err := s.upload(ctx, name, artifact, body); err != nil {

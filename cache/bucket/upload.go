@@ -1,13 +1,13 @@
 package bucket
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 
 	"k6x"
@@ -30,16 +30,25 @@ func (s *Store) upload(ctx context.Context, name string, artifact k6x.Artifact, 
 }
 
 // compare reads all bytes, compares them with a record before they are sent, and returns their checksums.
-func compare(artifact k6x.Artifact, from io.ReaderAt) (*sums, error) {
-	sums, digest := newSums(), sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(sums, digest), onlyReader{io.NewSectionReader(from, 0, artifact.Size+1)}, make([]byte, 256<<10))
-	if err == nil && (n != artifact.Size || hex.EncodeToString(digest.Sum(nil)) != artifact.Digest) {
-		err = errors.New("its bytes are not those of its record")
+func compare(artifact k6x.Artifact, from io.ReaderAt) (sums, error) {
+	digest, whole, all := sha256.New(), md5.New(), md5.New()
+	buf, read, parts := make([]byte, 256<<10), int64(0), 0
+	for ; ; parts++ {
+		part := md5.New()
+		n, err := io.CopyBuffer(io.MultiWriter(digest, whole, part), onlyReader{io.NewSectionReader(from, read, min(blob.PartSize, artifact.Size+1-read))}, buf)
+		if err != nil {
+			return sums{}, k6x.Errorf(k6x.Internal, notStored).WithCause(err)
+		}
+		if n == 0 {
+			break
+		}
+		read += n
+		all.Write(part.Sum(nil))
 	}
-	if err != nil {
-		return nil, k6x.Errorf(k6x.Internal, "the binary could not be stored").WithCause(err)
+	if read != artifact.Size || hex.EncodeToString(digest.Sum(nil)) != artifact.Digest {
+		return sums{}, k6x.Errorf(k6x.Internal, notStored).WithCause(errors.New("its bytes are not those of its record"))
 	}
-	return sums, nil
+	return sums{whole.Sum(nil), fmt.Sprintf("%x-%d", all.Sum(nil), parts)}, nil
 }
 
 // onlyReader hides WriteTo, so that io.CopyBuffer uses its buffer.
@@ -83,40 +92,9 @@ func (s *Store) readBack(ctx context.Context, name string, artifact k6x.Artifact
 // sums are the checksums that providers give: the MD5 of all bytes, and the ETag that S3 makes
 // of an upload in parts, which is the MD5 of the MD5s of the parts.
 type sums struct {
-	whole, part, all hash.Hash
-	inPart           int
-	parts            int
-}
-
-func newSums() *sums { return &sums{whole: md5.New(), part: md5.New(), all: md5.New()} }
-
-// Write implements io.Writer.
-func (s *sums) Write(p []byte) (int, error) {
-	s.whole.Write(p)
-	for rest := p; len(rest) > 0; {
-		n := min(len(rest), blob.PartSize-s.inPart)
-		s.part.Write(rest[:n])
-		s.inPart += n
-		rest = rest[n:]
-		if s.inPart == blob.PartSize {
-			s.endPart()
-		}
-	}
-	return len(p), nil
-}
-
-func (s *sums) endPart() {
-	s.all.Write(s.part.Sum(nil))
-	s.part.Reset()
-	s.inPart = 0
-	s.parts++
+	md5  []byte
+	etag string
 }
 
 // prove reports whether what the bucket says of an object proves that it is what was written.
-func (s *sums) prove(sent blob.Info) bool {
-	if s.inPart > 0 {
-		s.endPart()
-	}
-	return len(sent.MD5) > 0 && hex.EncodeToString(sent.MD5) == hex.EncodeToString(s.whole.Sum(nil)) ||
-		sent.ETag == fmt.Sprintf("%x-%d", s.all.Sum(nil), s.parts)
-}
+func (s sums) prove(sent blob.Info) bool { return bytes.Equal(sent.MD5, s.md5) || sent.ETag == s.etag }

@@ -29,6 +29,9 @@ type Remote interface {
 	// Import stores an artifact whose record and bytes are known. It returns the record of
 	// what is there from now on, which is another one if that was first, and what its path is bound to if it is to be bound.
 	Import(ctx context.Context, artifact k6x.Artifact, bind bool, body io.ReaderAt) (first k6x.Artifact, bound string, err error)
+
+	// SignedURL returns a URL that gives the bytes under key to anyone for a while; if there are none it is an errors.ErrUnsupported.
+	SignedURL(ctx context.Context, key string) (string, error)
 }
 
 // Store is a [cache.Limited], by the limit of the local store.
@@ -203,13 +206,7 @@ func (s *Store) whole(ctx context.Context, key string) (k6x.Artifact, error) {
 // SignedURL returns a URL from which anyone can download the bytes under key for a while,
 // without this service. If the remote store has none it is an errors.ErrUnsupported.
 func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
-	signer, ok := s.remote.(interface {
-		SignedURL(ctx context.Context, key string) (string, error)
-	})
-	if !ok {
-		return "", errors.ErrUnsupported
-	}
-	return signer.SignedURL(ctx, key)
+	return s.remote.SignedURL(ctx, key)
 }
 
 // Pin implements [cache.Limited], for the local store.

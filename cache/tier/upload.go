@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	"k6x"
 	"k6x/cache"
@@ -79,16 +80,11 @@ func (s *Store) waits(key string) *pending {
 // Upload tries again to upload what could not be uploaded when it was built. It returns the errors.
 func (s *Store) Upload(ctx context.Context) error {
 	s.mu.Lock()
-	keys := make([]string, 0, len(s.uploads))
-	for key := range s.uploads {
-		keys = append(keys, key)
-	}
+	uploads := maps.Clone(s.uploads)
 	s.mu.Unlock()
 	var failed []error
-	for _, key := range keys {
-		if err := s.upload(ctx, key, s.waits(key)); err != nil {
-			failed = append(failed, err)
-		}
+	for key, p := range uploads {
+		failed = append(failed, s.upload(ctx, key, p))
 	}
 	return errors.Join(failed...)
 }
@@ -96,13 +92,18 @@ func (s *Store) Upload(ctx context.Context) error {
 // upload uploads one binary, and forgets it here if another service was first with other bytes, or if it is gone.
 func (s *Store) upload(ctx context.Context, key string, p *pending) error {
 	artifact, err := s.local.Record(ctx, key)
+	if err == nil {
+		err = s.local.Verify(ctx, key)
+	}
+	var entry *cache.Entry
+	if err == nil {
+		entry, err = s.local.Open(ctx, key)
+	}
 	var first k6x.Artifact
 	var bound string
 	if err == nil {
-		err = s.read(ctx, key, func(body io.ReaderAt) (err error) {
-			first, bound, err = s.remote.Import(ctx, artifact, p.path != "", body)
-			return err
-		})
+		first, bound, err = s.remote.Import(ctx, artifact, p.path != "", entry.Body.(io.ReaderAt))
+		entry.Close()
 	}
 	if err != nil && !missing(err) {
 		return fmt.Errorf("upload %s: %w", artifact.Path, err)
@@ -121,17 +122,4 @@ func (s *Store) upload(ctx context.Context, key string, p *pending) error {
 		s.bound(ctx, artifact.Path, bound)
 	}
 	return s.local.Uploaded(ctx, key)
-}
-
-// read opens the bytes under key here, and has them compared with their record before they are used.
-func (s *Store) read(ctx context.Context, key string, use func(body io.ReaderAt) error) error {
-	if err := s.local.Verify(ctx, key); err != nil {
-		return err
-	}
-	entry, err := s.local.Open(ctx, key)
-	if err != nil {
-		return err
-	}
-	defer entry.Close()
-	return use(entry.Body.(io.ReaderAt))
 }
