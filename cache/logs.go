@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -23,6 +24,7 @@ import (
 // a directory. Their number and their lengths are bounded. All methods may be called at once.
 type Logs struct {
 	files    *dir.Bucket
+	shared   blob.Bucket // of several services; nil: there is none
 	maxFiles int
 	maxBytes int64
 
@@ -33,6 +35,8 @@ const (
 	logSuffix  = ".log"
 	tempInfix  = ".tmp-" // of files that were being written by the program of before
 	tempMaxAge = time.Hour
+
+	sharedFiles = 10 // times as many texts are kept for several services
 )
 
 // OpenLogs keeps texts in a directory, which is made if it does not exist: at most maxFiles, of
@@ -46,7 +50,7 @@ func OpenLogs(where string, maxFiles int, maxBytes int64) (*Logs, error) {
 		return nil, fmt.Errorf("make the directory of logs: %w", disk.Explain(err))
 	}
 	l := &Logs{files: files, maxFiles: maxFiles, maxBytes: maxBytes}
-	if err := l.prune(context.Background()); err != nil {
+	if err := prune(context.Background(), files, maxFiles); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -65,23 +69,54 @@ func (l *Logs) Put(key, text string) error {
 	if err := blob.PutBytes(ctx, l.files, key+logSuffix, []byte(shorten(text, l.maxBytes)), blob.PutOptions{}); err != nil {
 		return logFault("the log could not be kept", err)
 	}
-	return l.prune(ctx)
+	return prune(ctx, l.files, l.maxFiles)
 }
 
-// Open returns the text under key and when it was put, or ErrNotFound.
-func (l *Logs) Open(key string) (io.ReadSeekCloser, time.Time, error) {
+// Share has [Logs.Upload] copy texts to a bucket, in which other services find them. It is to be called before any other method.
+func (l *Logs) Share(b blob.Bucket) { l.shared = b }
+
+// Upload copies the text under key to the bucket that is shared. Without a text, or one that can be read, there is nothing to do.
+func (l *Logs) Upload(ctx context.Context, key string) error {
+	text, err := blob.ReadAll(ctx, l.files, key+logSuffix, 2*l.maxBytes)
+	if err != nil || l.shared == nil {
+		return nil
+	}
+	return blob.PutBytes(ctx, l.shared, key+logSuffix, text, blob.PutOptions{ContentType: "text/plain; charset=utf-8"})
+}
+
+// Maintain bounds what is in the bucket that is shared: to ten times as many texts as are here.
+func (l *Logs) Maintain(ctx context.Context) error {
+	if l.shared == nil {
+		return nil
+	}
+	return prune(ctx, l.shared, sharedFiles*l.maxFiles)
+}
+
+// Open returns the text under key and when it was put, or ErrNotFound. One that is not here is looked for in the bucket that is shared.
+func (l *Logs) Open(ctx context.Context, key string) (io.ReadSeekCloser, time.Time, error) {
 	if err := k6x.CheckKey(key); err != nil {
 		return nil, time.Time{}, err
 	}
-	file, info, err := l.files.Open(context.Background(), key+logSuffix, 0)
+	file, info, err := l.files.Open(ctx, key+logSuffix, 0)
+	if err == nil {
+		return file.(*os.File), info.ModTime, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) && l.shared != nil {
+		var text []byte
+		if text, info, err = blob.Read(ctx, l.shared, key+logSuffix, 2*l.maxBytes); err == nil {
+			return memory{bytes.NewReader(text)}, info.ModTime, nil
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, time.Time{}, ErrNotFound
 	}
-	if err != nil {
-		return nil, time.Time{}, logFault("the log could not be opened", err)
-	}
-	return file.(*os.File), info.ModTime, nil
+	return nil, time.Time{}, logFault("the log could not be opened", err)
 }
+
+// memory is a text that was read.
+type memory struct{ *bytes.Reader }
+
+func (memory) Close() error { return nil }
 
 func logFault(message string, err error) error {
 	if _, ok := errors.AsType[*k6x.Error](err); ok {
@@ -90,10 +125,10 @@ func logFault(message string, err error) error {
 	return k6x.Errorf(k6x.Internal, "%s", message).WithCause(err)
 }
 
-// prune removes the oldest texts beyond the number allowed, and leftovers.
-func (l *Logs) prune(ctx context.Context) error {
+// prune removes the oldest texts beyond a number, and leftovers.
+func prune(ctx context.Context, b blob.Bucket, maxFiles int) error {
 	var texts, old []blob.Info
-	for info, err := range l.files.List(ctx, "") {
+	for info, err := range b.List(ctx, "") {
 		if err != nil {
 			return logFault("the logs could not be listed", err)
 		}
@@ -106,8 +141,8 @@ func (l *Logs) prune(ctx context.Context) error {
 	}
 	slices.SortFunc(texts, func(a, b blob.Info) int { return cmp.Or(a.ModTime.Compare(b.ModTime), cmp.Compare(a.Name, b.Name)) })
 	var failed []error
-	for _, info := range append(old, texts[:max(0, len(texts)-l.maxFiles)]...) {
-		failed = append(failed, l.files.Delete(ctx, info.Name)) // and the others can be removed all the same
+	for _, info := range append(old, texts[:max(0, len(texts)-maxFiles)]...) {
+		failed = append(failed, b.Delete(ctx, info.Name)) // and the others can be removed all the same
 	}
 	if err := errors.Join(failed...); err != nil {
 		return logFault("an old log could not be removed", err)

@@ -30,7 +30,7 @@ func logKey(n int) string { return cachetest.Recipe(n).Key() }
 
 func readLog(t *testing.T, logs *cache.Logs, n int) string {
 	t.Helper()
-	file, at, err := logs.Open(logKey(n))
+	file, at, err := logs.Open(t.Context(), logKey(n))
 	if err != nil {
 		t.Fatalf("Open of log %d: %v", n, err)
 	}
@@ -68,11 +68,11 @@ func TestLogUnderBadOrUnknownKey(t *testing.T) {
 		if err := logs.Put(key, "x"); k6x.KindOf(err) != k6x.Invalid {
 			t.Errorf("Put %q: %v", key, err)
 		}
-		if _, _, err := logs.Open(key); k6x.KindOf(err) != k6x.Invalid {
+		if _, _, err := logs.Open(t.Context(), key); k6x.KindOf(err) != k6x.Invalid {
 			t.Errorf("Open %q: %v", key, err)
 		}
 	}
-	if _, _, err := logs.Open(logKey(1)); !errors.Is(err, cache.ErrNotFound) {
+	if _, _, err := logs.Open(t.Context(), logKey(1)); !errors.Is(err, cache.ErrNotFound) {
 		t.Errorf("Open: %v, want ErrNotFound", err)
 	}
 	if got := files(t, dir); len(got) != 0 {
@@ -114,7 +114,7 @@ func TestOldestLogGoesFirst(t *testing.T) {
 	put(logs, 8)
 	put(openLogs(t, dir, 4), 9)
 	for n := range 10 {
-		file, _, err := logs.Open(logKey(n))
+		file, _, err := logs.Open(t.Context(), logKey(n))
 		if err == nil {
 			file.Close()
 		}

@@ -27,19 +27,23 @@ type Stream struct {
 
 // history is what is kept of one job.
 type history struct {
-	events  []numbered
+	events  []Numbered
 	last    int // number
 	ended   bool
 	changed chan struct{} // closed when there is more
 }
 
-type numbered struct {
-	number int
-	Event
+// Numbered is an event with its place among those of its job.
+type Numbered struct {
+	Number int `json:"number"`
+	Event  `json:"event"`
 }
 
 // Publish is the [Sink] of the stream.
-func (s *Stream) Publish(e Event) {
+func (s *Stream) Publish(e Event) { s.Copy(Numbered{Event: e}) }
+
+// Copy takes an event of another stream under the number that it has there, unless there is a later one; number 0 is the next.
+func (s *Stream) Copy(e Numbered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.jobs == nil {
@@ -47,7 +51,7 @@ func (s *Stream) Publish(e Event) {
 	}
 	switch e.Type {
 	case Started, Progress:
-		s.running[e.Path] = e
+		s.running[e.Path] = e.Event
 	case Finished:
 		delete(s.running, e.Path)
 	}
@@ -96,7 +100,7 @@ func (s *Stream) Subscribe(ctx context.Context, job string, after int) iter.Seq2
 		for seen := after; ; {
 			fresh, ended, changed := s.after(h, seen)
 			for _, e := range fresh {
-				if seen = e.number; !yield(e.number, e.Event) {
+				if seen = e.Number; !yield(e.Number, e.Event) {
 					return
 				}
 			}
@@ -112,6 +116,14 @@ func (s *Stream) Subscribe(ctx context.Context, job string, after int) iter.Seq2
 	}
 }
 
+// After returns the events of a job behind a number that are kept.
+func (s *Stream) After(job string, number int) (fresh []Numbered) {
+	if h := s.history(job); h != nil {
+		fresh, _, _ = s.after(h, number)
+	}
+	return fresh
+}
+
 // history returns what is kept of a job, nil if nothing is.
 func (s *Stream) history(job string) *history {
 	s.mu.Lock()
@@ -121,17 +133,24 @@ func (s *Stream) history(job string) *history {
 
 // after returns the events with a higher number than seen, whether there will be no others, and what is closed when
 // there are.
-func (s *Stream) after(h *history, seen int) (fresh []numbered, ended bool, changed <-chan struct{}) {
+func (s *Stream) after(h *history, seen int) (fresh []Numbered, ended bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at := slices.IndexFunc(h.events, func(e numbered) bool { return e.number > seen }); at >= 0 {
+	if at := slices.IndexFunc(h.events, func(e Numbered) bool { return e.Number > seen }); at >= 0 {
 		fresh = slices.Clone(h.events[at:])
 	}
 	return fresh, h.ended, h.changed
 }
 
 // add adds an event. The caller holds the lock of the stream.
-func (h *history) add(e Event) {
+func (h *history) add(e Numbered) {
+	if e.Number == 0 {
+		e.Number = h.last + 1
+	}
+	if e.Number <= h.last {
+		return
+	}
+	h.last = e.Number
 	if len(e.Output) > maxOutput {
 		e.Output = strings.Clone(strings.ToValidUTF8(e.Output[:maxOutput], ""))
 	}
@@ -140,7 +159,6 @@ func (h *history) add(e Event) {
 		failure.Output, failure.Err = "", nil
 		e.Failure = &failure
 	}
-	h.last++
 	n := len(h.events)
 	switch {
 	case n > 0 && e.Type == Progress && h.events[n-1].Type == Progress && h.events[n-1].Step == e.Step:
@@ -148,7 +166,7 @@ func (h *history) add(e Event) {
 	case n == maxEvents:
 		h.events = slices.Delete(h.events, 0, 1)
 	}
-	h.events = append(h.events, numbered{h.last, e})
+	h.events = append(h.events, e)
 	close(h.changed)
 	if h.ended = e.Type == Stored || e.Type == Failed; !h.ended {
 		h.changed = make(chan struct{})

@@ -2,7 +2,7 @@
 // a bucket share, as are new versions that were seen: what happened, in the order in which it happened. [Recorder] makes results of events, and
 // [History] is the view of the journal that answers questions.
 //
-// Files: result.go, recorder.go, history.go, matrix.go.
+// Files: result.go, recorder.go, history.go, live.go.
 package history
 
 import (

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/event"
 )
@@ -25,6 +26,7 @@ type Recorder struct {
 	history *History
 	pending blob.Bucket // of this service alone: results that are not in the history
 	logger  *slog.Logger
+	logs    *cache.Logs  // that are shared with other services; nil: there are none
 	work    chan *Result // to write
 
 	mu      sync.Mutex         // guards what follows
@@ -134,10 +136,7 @@ func (r *Recorder) write(ctx context.Context, result *Result) bool {
 	}
 	if result.Outcome != Running {
 		kept := err == nil
-		if err = nil; r.history.Result(result.ID) == nil {
-			err = r.history.Append(ctx, Entry{Type: Build, Result: result})
-		}
-		if err == nil {
+		if err = r.append(ctx, result); err == nil {
 			kept, err = true, blob.IgnoreAbsent(r.pending.Delete(ctx, result.ID+suffix))
 		}
 		if kept {
@@ -148,6 +147,19 @@ func (r *Recorder) write(ctx context.Context, result *Result) bool {
 		r.logger.Warn("the result of a build cannot be kept; it is tried again", "build", result.ID, "error", err)
 	}
 	return err == nil
+}
+
+// append adds a result to the history, behind its log, unless there is one of the attempt.
+func (r *Recorder) append(ctx context.Context, result *Result) error {
+	if r.logs != nil && result.Log {
+		for _, key := range []string{LogKey(result.ID), result.Key} {
+			if err := r.logs.Upload(ctx, key); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := r.history.AppendUnless(ctx, Entry{Type: Build, Result: result}, func() bool { return r.history.Result(result.ID) != nil })
+	return err
 }
 
 // lost returns results of attempts that have ended and could not be written.
@@ -212,10 +224,7 @@ func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
 		return r.pending.Delete(ctx, name) == nil
 	}
 	if result.Outcome == Running {
-		result.Outcome, result.Error = Aborted, "the service ended before the build did"
-		if result.Ended = info(ctx, r.pending, name); result.Ended.Before(result.Begun) {
-			result.Ended = result.Begun
-		}
+		result.abort(info(ctx, r.pending, name))
 	}
 	return r.write(ctx, result)
 }

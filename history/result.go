@@ -116,6 +116,27 @@ func (r *Result) take(e event.Event) {
 	}
 }
 
+// abort ends an attempt of which the process has ended.
+func (r *Result) abort(at time.Time) {
+	r.Outcome, r.Error, r.Ended = Aborted, "the service ended before the build did", at
+	if at.Before(r.Begun) {
+		r.Ended = r.Begun
+	}
+}
+
+// Last returns the last event of an attempt that has ended.
+func (r *Result) Last() event.Event {
+	e := event.Event{Job: r.ID, Path: r.Path, Key: r.Key, Time: r.Ended, Type: event.Failed, Digest: r.Digest, Size: r.Size}
+	if r.Outcome == Built || r.Outcome == Differs {
+		e.Type = event.Stored
+	}
+	if r.Error != "" {
+		e.Failure = &k6x.Error{Kind: k6x.Canceled, Message: r.Error, Hint: r.Hint}
+		_ = e.Failure.Kind.UnmarshalText([]byte(r.Kind)) // that of what was aborted may be none
+	}
+	return e
+}
+
 func (r *Result) fail(e *k6x.Error) {
 	r.Kind, r.Error, r.Hint = e.Kind.String(), e.Message, e.Hint
 }

@@ -32,6 +32,7 @@ const (
 type Builds struct {
 	History  *history.History
 	Recorder *history.Recorder
+	Live     *history.Live // of other services on the bucket; nil: there are none
 	Events   *event.Stream
 	Public   bool // to be seen without a token, where tokens are needed to build
 }
@@ -110,7 +111,7 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 	}
 	var body buildList
 	if f.Before == 0 {
-		for _, running := range s.cfg.Builds.Recorder.Running() {
+		for _, running := range append(s.cfg.Builds.Recorder.Running(), s.cfg.Builds.Live.Running()...) {
 			if f.Matches(running) {
 				body.Running = append(body.Running, running)
 			}
@@ -162,7 +163,11 @@ func parseFilter(r *http.Request) (f history.Filter, err error) {
 // result returns the result of the build that the path of a request names.
 func (s *Service) result(r *http.Request) (*history.Result, error) {
 	id := chi.URLParam(r, "id")
-	if result := s.cfg.Builds.Recorder.Result(id); result != nil {
+	result := s.cfg.Builds.Recorder.Result(id)
+	if result == nil {
+		result = s.cfg.Builds.Live.Result(r.Context(), id)
+	}
+	if result != nil {
 		return result, nil
 	}
 	return nil, k6x.Errorf(k6x.NotFound, "there is no build %s", k6x.Clip(id)).WithHint("What came of builds is kept for a while only. /builds has what is known.")

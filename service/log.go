@@ -1,8 +1,6 @@
 package service
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -12,6 +10,7 @@ import (
 	"k6x"
 	"k6x/cache"
 	"k6x/event"
+	"k6x/history"
 )
 
 // loggedError is a failed build whose whole log is at path.
@@ -52,7 +51,7 @@ func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
 		if e.Type != event.Finished {
 			return
 		}
-		keys := []string{LogKey(e.Job)}
+		keys := []string{history.LogKey(e.Job)}
 		if e.Failure != nil && e.Failure.Output != "" {
 			text, keys = e.Failure.Output, append(keys, e.Key)
 		}
@@ -67,12 +66,6 @@ func KeepLogs(logs *cache.Logs, logger *slog.Logger) event.Sink {
 	}
 }
 
-// LogKey is under what the log of one build is kept, beside the last one of its recipe.
-func LogKey(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:])
-}
-
 // buildLog answers GET of /logs/{key} with the whole output of a build that failed.
 func (s *Service) buildLog(w *response, r *http.Request) error {
 	if err := s.mayRead(r); err != nil {
@@ -83,7 +76,7 @@ func (s *Service) buildLog(w *response, r *http.Request) error {
 	if s.cfg.Logs == nil {
 		return missing
 	}
-	log, modified, err := s.cfg.Logs.Open(strings.TrimPrefix(r.URL.Path, "/logs/"))
+	log, modified, err := s.cfg.Logs.Open(r.Context(), strings.TrimPrefix(r.URL.Path, "/logs/"))
 	if err != nil {
 		return missing.WithCause(err)
 	}

@@ -100,15 +100,6 @@ func newBuildEvent(number int, e event.Event) buildEvent {
 	return b
 }
 
-// lastEvent is the last event of a build that has ended, by its result.
-func lastEvent(number int64, r *history.Result) buildEvent {
-	e := buildEvent{Number: number, Type: event.Failed, Time: r.Ended, Path: r.Path, Digest: r.Digest, Size: r.Size, Kind: r.Kind, Error: r.Error, Hint: r.Hint}
-	if r.Outcome == history.Built || r.Outcome == history.Differs {
-		e.Type = event.Stored
-	}
-	return e
-}
-
 // buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends. Of one that ended
 // behind what a client asks for there is the last event at least: to an answer without one an EventSource would come back for ever.
 func (s *Service) buildEvents(w *response, r *http.Request) error {
@@ -131,8 +122,8 @@ func (s *Service) buildEvents(w *response, r *http.Request) error {
 		return out.write(int64(number), string(e.Type), newBuildEvent(number, e))
 	})
 	if !told && result.Outcome != history.Running {
-		e := lastEvent(after+1, result)
-		_ = out.write(e.Number, string(e.Type), e) // the client is gone
+		last := result.Last()
+		_ = out.write(after+1, string(last.Type), newBuildEvent(int(after)+1, last)) // the client is gone
 	}
 	return nil
 }
@@ -148,7 +139,7 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no")
 	if result.Outcome != history.Running { // all of it, of which what was told as it came is a part
-		if log, modified, err := s.cfg.Logs.Open(LogKey(result.ID)); err == nil {
+		if log, modified, err := s.cfg.Logs.Open(r.Context(), history.LogKey(result.ID)); err == nil {
 			defer log.Close()
 			http.ServeContent(w, r, "", modified, log)
 			return nil
@@ -181,10 +172,14 @@ func (s *Service) follow(ctx context.Context, result *history.Result, after int,
 		number int
 		event.Event
 	}
+	subscribe := s.cfg.Builds.Events.Subscribe
+	if result.Outcome == history.Running && !s.cfg.Builds.Events.Known(result.ID) {
+		subscribe = s.cfg.Builds.Live.Subscribe
+	}
 	events := make(chan item)
 	go func() {
 		defer close(events)
-		for number, e := range s.cfg.Builds.Events.Subscribe(ctx, result.ID, after) {
+		for number, e := range subscribe(ctx, result.ID, after) {
 			select {
 			case events <- item{number, e}:
 			case <-ctx.Done():

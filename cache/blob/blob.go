@@ -160,19 +160,25 @@ func PutBytes(ctx context.Context, b Bucket, name string, data []byte, o PutOpti
 
 // ReadAll returns the bytes of a blob of at most limit bytes.
 func ReadAll(ctx context.Context, b Bucket, name string, limit int64) ([]byte, error) {
+	data, _, err := Read(ctx, b, name, limit)
+	return data, err
+}
+
+// Read returns the bytes of a blob of at most limit bytes, and what is known of it.
+func Read(ctx context.Context, b Bucket, name string, limit int64) ([]byte, Info, error) {
 	body, info, err := b.Open(ctx, name, 0)
 	if err != nil {
-		return nil, err
+		return nil, info, err
 	}
 	defer body.Close()
 	if info.Size > limit {
-		return nil, fmt.Errorf("%s has %d bytes, more than %d", name, info.Size, limit)
+		return nil, info, fmt.Errorf("%s has %d bytes, more than %d", name, info.Size, limit)
 	}
 	data, err := io.ReadAll(io.LimitReader(body, limit))
 	if err == nil && int64(len(data)) != info.Size {
 		err = io.ErrUnexpectedEOF
 	}
-	return data, err
+	return data, info, err
 }
 
 // IgnoreAbsent returns err unless it says that there is no such blob.

@@ -38,6 +38,12 @@ func (l *Leases) look(ctx context.Context, key string) (state, error) {
 	return states[key], err
 }
 
+// Held reports whether a service that lives has the lease of key, as far as this one has looked at it for long enough.
+func (l *Leases) Held(ctx context.Context, key string) (bool, error) {
+	now, err := l.look(ctx, key)
+	return now.held(), err
+}
+
 // list returns the states of the keys whose leases begin with prefix.
 func (l *Leases) list(ctx context.Context, prefix string) (map[string]state, error) {
 	states := map[string]state{}

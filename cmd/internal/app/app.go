@@ -176,13 +176,13 @@ func (a *App) open(ctx context.Context) (err error) {
 	if a.store, err = a.openStore(ctx); err != nil {
 		return err
 	}
+	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 400, 1<<20); err != nil {
+		return err
+	}
 	if o.Lifetime == builder.Resident {
 		if err := a.openHistory(); err != nil {
 			return err
 		}
-	}
-	if a.logs, err = cache.OpenLogs(filepath.Join(o.CacheDir, "logs"), 400, 1<<20); err != nil {
-		return err
 	}
 	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: eventsURL(o), Toolchain: a.tools.Tool.Version, Logger: a.logger})
 	if err != nil {
@@ -250,6 +250,9 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.Service.Compress(ctx) })
 	a.work.Go(func() { a.builds.History.Run(ctx) })
 	a.work.Go(func() { a.builds.Recorder.Run(ctx) })
+	if a.builds.Live != nil {
+		a.work.Go(func() { a.builds.Live.Run(ctx) })
+	}
 	if a.watcher != nil {
 		a.work.Go(func() { a.watcher.Run(ctx) })
 	}
@@ -278,6 +281,7 @@ func (a *App) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)
 		defer cancel()
 		a.builds.Recorder.Flush(ctx)
+		errs = append(errs, a.builds.Live.Close(ctx))
 	}
 	sending, cancel := context.WithTimeout(context.Background(), sendEnd)
 	defer cancel()

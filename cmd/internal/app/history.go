@@ -6,6 +6,7 @@ import (
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/dir"
+	"k6x/cache/bucket"
 	"k6x/cache/journal"
 	"k6x/event"
 	"k6x/history"
@@ -30,6 +31,12 @@ func (a *App) openHistory() error {
 	a.entries = entries
 	h := history.New(a.openJournal("history/", a.options.NewsKeep), maxResults, a.logger)
 	a.builds = service.Builds{History: h, Recorder: history.NewRecorder(h, pending, a.logger), Events: &a.events, Public: a.options.PublicHistory}
+	if a.store.bucket != nil {
+		a.logs.Share(blob.Prefixed(entries, "logs/"))
+		a.builds.Live = history.NewLive(history.LiveConfig{
+			Bucket: entries, Leases: bucket.NewLeases(a.store.bucket, bucket.LeaseConfig{}), Recorder: a.builds.Recorder, Events: &a.events, Logs: a.logs, Logger: a.logger,
+		})
+	}
 	return nil
 }
 

@@ -27,6 +27,9 @@ func (a *App) maintain(ctx context.Context) {
 		case <-trim.C:
 			a.Trim(ctx)
 			a.trimStore(ctx)
+			if err := a.logs.Maintain(ctx); err != nil && ctx.Err() == nil {
+				a.logger.Warn("the logs in the bucket were not bounded", "error", err)
+			}
 			for _, j := range a.journals {
 				if err := j.Maintain(ctx); err != nil && ctx.Err() == nil {
 					a.logger.Warn("the history was not compacted", "error", err)
