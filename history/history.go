@@ -292,14 +292,15 @@ func (h *History) Last() int64 {
 	return last
 }
 
-// Changes returns up to limit entries behind number since, and the number of the last that was read. What is no entry is passed over.
+// Changes returns up to limit entries behind number since, and the number of the last that was read. What is no entry is passed over. What
+// other services appended just now may be missing, so that any number of calls costs no more than one.
 //
 // Errors:
 //   - [*journal.GoneError]: the first of them is not kept any more
 //   - [k6x.Unavailable]: the bucket does not answer
 func (h *History) Changes(ctx context.Context, since int64, limit int) (changes []Numbered, last int64, err error) {
 	for last = since; len(changes) == 0; {
-		entries, err := h.journal.Read(ctx, last, limit)
+		entries, err := h.journal.Follow(ctx, last, limit)
 		if err != nil || len(entries) == 0 {
 			return nil, last, err
 		}

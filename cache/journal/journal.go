@@ -74,6 +74,10 @@ type Journal struct {
 
 	appending sync.Mutex // held during an append, so that those of one service do not contend
 
+	looking chan struct{} // has one in it during a look, which those that follow share, and guards what follows
+	tried   time.Time     // when the last one began
+	failed  error         // what came of it
+
 	mu       sync.Mutex // guards what follows
 	first    int64      // number of the first entry that is kept
 	last     int64      // number of the last entry
@@ -92,7 +96,7 @@ func New(cfg Config) *Journal {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	j := &Journal{cfg: cfg, first: 1, changed: make(chan struct{})}
+	j := &Journal{cfg: cfg, first: 1, changed: make(chan struct{}), looking: make(chan struct{}, 1)}
 	j.entries, _ = simplelru.NewLRU[int64, Entry](recent, nil)      // errors are those of
 	j.segments, _ = simplelru.NewLRU[int64, []Entry](segments, nil) // a size below 1
 	return j
@@ -274,6 +278,29 @@ func (j *Journal) catchUp(ctx context.Context) error {
 	}
 }
 
+// look is catchUp for those that follow. They share one within half of the time between polls, whatever comes of it.
+func (j *Journal) look(ctx context.Context) error {
+	select {
+	case j.looking <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-j.looking }()
+	now := j.cfg.Clock()
+	if age := now.Sub(j.tried); age >= 0 && age < j.cfg.Poll/2 {
+		return j.failed
+	}
+	err := j.catchUp(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		j.cfg.Logger.Warn("the journal cannot be read; it is tried again", "error", err)
+	}
+	j.tried, j.failed = now, err
+	return err
+}
+
 // keep notes an entry that is there.
 func (j *Journal) keep(e Entry) {
 	j.mu.Lock()
@@ -305,8 +332,17 @@ func decode(line []byte, number int64) (Entry, error) {
 //   - [*GoneError]: the first of them is not kept any more
 //   - [k6x.Unavailable]: the bucket does not answer
 func (j *Journal) Read(ctx context.Context, since int64, limit int) ([]Entry, error) {
+	return j.readBehind(ctx, since, limit, j.catchUp)
+}
+
+// Follow is Read for any number of readers, for which the bucket is asked once: it may lack what others appended just now, as [Journal.Wait] does.
+func (j *Journal) Follow(ctx context.Context, since int64, limit int) ([]Entry, error) {
+	return j.readBehind(ctx, since, limit, j.look)
+}
+
+func (j *Journal) readBehind(ctx context.Context, since int64, limit int, catchUp func(context.Context) error) ([]Entry, error) {
 	if _, last := j.Bounds(); since >= last { // the end: others may have appended
-		if err := j.catchUp(ctx); err != nil {
+		if err := catchUp(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -413,9 +449,7 @@ func (j *Journal) Wait(ctx context.Context, since int64) error {
 		select {
 		case <-changed:
 		case <-poll.C:
-			if err := j.catchUp(ctx); err != nil {
-				j.cfg.Logger.Warn("the journal cannot be read; it is tried again", "error", err)
-			}
+			_ = j.look(ctx) // which logs what is wrong
 		case <-ctx.Done():
 		}
 		poll.Stop()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -270,7 +271,7 @@ func TestAnswersThatAreLost(t *testing.T) {
 func TestFollowing(t *testing.T) {
 	b := &mem.Bucket{}
 	writer := open(t, b, func(c *Config) { c.Grace = 50 * time.Millisecond })
-	const n = 1000
+	const n = 10_000
 	var readers sync.WaitGroup
 	var failed atomic.Bool
 	for _, since := range []int64{0, n / 2} {
@@ -282,7 +283,7 @@ func TestFollowing(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				page, err := j.Read(t.Context(), at, 7)
+				page, err := j.Follow(t.Context(), at, 70)
 				if err != nil {
 					t.Error(err)
 					failed.Store(true)
@@ -299,13 +300,75 @@ func TestFollowing(t *testing.T) {
 	}
 	for i := range n {
 		add(t, writer, 1)
-		if i%100 == 0 {
+		if i%500 == 0 {
 			if err := writer.Maintain(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	readers.Wait()
+}
+
+// counting counts what is asked of a bucket.
+type counting struct {
+	blob.Bucket
+	asked atomic.Int64
+}
+
+func (c *counting) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	c.asked.Add(1)
+	return c.Bucket.Open(ctx, name, offset)
+}
+
+func (c *counting) Stat(ctx context.Context, name string) (blob.Info, error) {
+	c.asked.Add(1)
+	return c.Bucket.Stat(ctx, name)
+}
+
+func (c *counting) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
+	c.asked.Add(1)
+	return c.Bucket.List(ctx, prefix)
+}
+
+func TestFollowersShareWhatIsAskedOfTheBucket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		counted := &counting{Bucket: b}
+		writer, j := open(t, b), open(t, counted)
+		before := counted.asked.Load()
+		var followers sync.WaitGroup
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for n := range 1000 {
+			followers.Go(func() {
+				time.Sleep(time.Duration(n) * 7 * time.Millisecond)
+				at := int64(0)
+				for ctx.Err() == nil { // a client that asks anew every few seconds
+					waiting, stop := context.WithTimeout(ctx, 5*time.Second)
+					entries, err := j.Follow(waiting, at, 100)
+					if err == nil && len(entries) == 0 && j.Wait(waiting, at) == nil {
+						entries, err = j.Follow(waiting, at, 100)
+					}
+					stop()
+					if err != nil && ctx.Err() == nil {
+						t.Error(err)
+					}
+					at += int64(len(entries))
+				}
+				if at != 5 {
+					t.Errorf("a follower has %d entries", at)
+				}
+			})
+		}
+		for range 5 {
+			time.Sleep(10 * time.Second)
+			add(t, writer, 1)
+		}
+		followers.Wait()
+		if asked := counted.asked.Load() - before; asked > 2*60+20 { // for the next entry, and for its segment
+			t.Errorf("1000 followers asked the bucket %d times in a minute", asked)
+		}
+	})
 }
 
 func TestWhatIsNoEntry(t *testing.T) {
