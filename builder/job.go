@@ -11,13 +11,15 @@ import (
 
 // Job is one build. It is a plain value that can be written as JSON: a machine that is sent it knows all it has to.
 type Job struct {
-	ID       string     `json:"id,omitempty"` // set by [Dedup]: the events of the build have it
-	Recipe   k6x.Recipe `json:"recipe"`
-	Lock     *k6x.Lock  `json:"lock,omitempty"` // module versions of an earlier build, to be used read-only; set by [Keep]. Nil: there was none
-	Client   string     `json:"client,omitempty"`
-	Priority Priority   `json:"priority,omitempty"`
-	Trace    string     `json:"trace,omitempty"`   // of the request that begins the job: see [event.Event]
-	Rebuild  bool       `json:"rebuild,omitempty"` // build although the binary is kept, and compare; see [Keep]
+	ID       string        `json:"id,omitempty"` // set by [Dedup]: the events of the build have it
+	Recipe   k6x.Recipe    `json:"recipe"`
+	Lock     *k6x.Lock     `json:"lock,omitempty"` // module versions of an earlier build, to be used read-only; set by [Keep]. Nil: there was none
+	Client   string        `json:"client,omitempty"`
+	Priority Priority      `json:"priority,omitempty"`
+	Trace    string        `json:"trace,omitempty"` // of the request that begins the job, as is what follows: see [event.Event]
+	Request  string        `json:"request,omitempty"`
+	Resolved time.Duration `json:"resolved,omitempty"` // how long that took
+	Rebuild  bool          `json:"rebuild,omitempty"`  // build although the binary is kept, and compare; see [Keep]
 
 	claim *claim // of a job in the background, set by [Dedup]; nil: no client can claim the job
 }

@@ -171,9 +171,12 @@ func TestBuildAPIOnTheWire(t *testing.T) {
 
 func TestBuildMetricsCountWithTheNamesOfK6build(t *testing.T) {
 	m, store := service.NewMetrics(), bucket.Memory(bucket.Config{})
-	m.Count(event.Event{Type: event.Finished, Duration: time.Second})
-	m.Count(event.Event{Type: event.Finished, Duration: time.Second, Failure: k6x.Errorf(k6x.Internal, "no")})
-	m.Count(event.Event{Type: event.Failed, Failure: k6x.Errorf(k6x.Internal, "no")}) // which is no end of a build
+	m.Count(event.Event{Job: "a", Type: event.Finished, Duration: time.Second, Failure: k6x.Errorf(k6x.NoSpace, "full")}) // and it is tried again
+	m.Count(event.Event{Job: "b", Type: event.Finished, Duration: time.Second, Failure: k6x.Errorf(k6x.Internal, "no")})
+	m.Count(event.Event{Job: "a", Type: event.Finished, Duration: time.Second})
+	m.Count(event.Event{Job: "b", Type: event.Failed, Failure: k6x.Errorf(k6x.Internal, "no")})
+	m.Count(event.Event{Job: "a", Type: event.Stored})
+	m.Count(event.Event{Job: "c", Type: event.Failed, Failure: k6x.Errorf(k6x.Internal, "no")}) // no engine came to it
 	server, _ := newServer(t, parts{config: service.Config{Metrics: m, Store: store}, builder: func(builder.Builder) builder.Builder {
 		return builder.Keep(&wavering{}, store, nil)
 	}})

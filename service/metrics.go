@@ -3,6 +3,7 @@ package service
 import (
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ type Metrics struct {
 	steps         *prometheus.HistogramVec
 	targets       *prometheus.GaugeVec
 	k6build       k6buildMetrics
+	finished      sync.Map // by job: what came of the engine, until the job has ended
 }
 
 // NewMetrics returns metrics at zero.
@@ -51,7 +53,7 @@ func NewMetrics() *Metrics {
 			Buckets: buildBuckets(),
 		}),
 		steps: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "k6x_build_step_duration_seconds", Help: "Time of a step of a build: preparing, pulling, fetching, compiling or linking.",
+			Name: "k6x_build_step_duration_seconds", Help: "Time of a step of a build: preparing, pulling, fetching, compiling, linking or checking.",
 			Buckets: requestBuckets(),
 		}, []string{"step"}),
 		targets: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -135,16 +137,21 @@ func (m *Metrics) preload(waiting, done, failed int) {
 	m.targets.WithLabelValues("failed").Set(float64(failed))
 }
 
-// Count is a sink that counts builds.
+// Count is a sink that counts builds. One that is tried again, as a disk was full, is one.
 func (m *Metrics) Count(e event.Event) {
 	switch e.Type {
 	case event.StepEnded:
 		m.steps.WithLabelValues(e.Step.String()).Observe(e.Duration.Seconds())
-		return
 	case event.Finished:
-	default:
-		return
+		m.finished.Store(e.Job, e)
+	case event.Stored, event.Failed:
+		if finished, ok := m.finished.LoadAndDelete(e.Job); ok { // else it was kept, or no engine came to it
+			m.count(finished.(event.Event))
+		}
 	}
+}
+
+func (m *Metrics) count(e event.Event) {
 	result := success
 	if e.Failure != nil {
 		result = failure

@@ -16,7 +16,7 @@ const progressPath = "/progress"
 // buildProgress is the body of an answer there.
 type buildProgress struct {
 	Build string `json:"build,omitempty"` // id
-	Step  string `json:"step"`            // preparing, fetching, compiling or linking
+	Step  string `json:"step"`            // preparing, fetching, compiling, linking or checking
 	Done  int64  `json:"done,omitempty"`  // modules or packages
 	Total int64  `json:"total,omitempty"` // 0: not known
 }

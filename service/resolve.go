@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -26,16 +27,19 @@ type resolved struct {
 	recipe    k6x.Recipe
 	bound     bool     // the path is bound to the recipe
 	warnings  []string // of the build that it is bound to
+	asked     string   // the path of the list that was asked for
+	took      time.Duration
 }
 
 // resolve turns a list into a recipe, with one major version of k6 or anyMajor. Bound is the key that the path of
 // the list is bound to, "" if it is not: then it keeps the recipe of that, whatever the resolver and the toolchain of today would
 // make of it.
 func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.List, major int, bound string) (_ resolved, err error) {
+	began, asked := time.Now(), list.Path(platform)
 	if bound != "" {
 		record, err := s.recorded(ctx, bound)
 		if !errors.Is(err, cache.ErrNotFound) {
-			return resolved{list, list.Path(platform), record.Recipe, true, record.Build.Warnings}, err
+			return resolved{list, asked, record.Recipe, true, record.Build.Warnings, asked, 0}, err
 		}
 	}
 	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer("k6x").Start(ctx, "resolve")
@@ -55,7 +59,7 @@ func (s *Service) resolve(ctx context.Context, platform k6x.Platform, list k6x.L
 		return resolved{}, err
 	}
 	recipe := k6x.NewRecipe(platform, resolution.Modules, resolution.Cgo, s.cfg.Settings)
-	return resolved{recipe.List(), recipe.Path(), recipe, false, nil}, nil
+	return resolved{recipe.List(), recipe.Path(), recipe, false, nil, asked, time.Since(began)}, nil
 }
 
 // resolveBound is resolve for requests that do not come back with the canonical path: what it is
@@ -138,7 +142,7 @@ func (s *Service) build(ctx context.Context, want resolved, job builder.Job, joi
 // of what the path is bound to; with [builder.ErrDiffers] that is good too.
 func (s *Service) ensure(ctx context.Context, want resolved, job builder.Job, joined func(id string)) (k6x.Artifact, error) {
 	key := want.recipe.Key()
-	job.Recipe = want.recipe
+	job.Recipe, job.Request, job.Resolved = want.recipe, want.asked, want.took
 	artifact, err := s.join(ctx, job, joined)
 	differs := errors.Is(err, builder.ErrDiffers)
 	if err != nil && !differs {

@@ -193,6 +193,7 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 			return k6x.Build{}, b.explainUnpinned(running, pkg, text[:said])
 		}
 	}
+	progress.Checking()
 	return b.judge(result, text)
 }
 

@@ -143,6 +143,7 @@ func (ws *Workspace) GoBuild(ctx context.Context) error {
 // Inspect reads the binary, which is never run, and the go.mod that was used, and returns what they say if that is what the
 // recipe asks for. Checked says that the go command has checked all lines of the go.sum, which later builds begin with then.
 func (ws *Workspace) Inspect(checked bool) (k6x.Build, error) {
+	ws.progress.Checking()
 	b, info, err := ws.inspect()
 	if err != nil {
 		return k6x.Build{}, err

@@ -105,6 +105,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err := e.run(ctx, recipe, blame, dir, output, report); err != nil {
 		return k6x.Build{}, err
 	}
+	report.Progress(event.Checking, "", 0, 0)
 	info, err := blame.Inspect(output, nil)
 	if err != nil {
 		return k6x.Build{}, err

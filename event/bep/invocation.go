@@ -33,6 +33,7 @@ type Config struct {
 	Dir      string            // the working directory of a command; "" for a service
 	Pattern  []string          // the lists that were asked for
 	Metadata map[string]string // of the build: the request, the toolchain
+	Begun    time.Time         // when its resolving began; zero: now
 	Status   map[string]string // of the workspace
 
 	BinaryURL func(path string) string // where a binary is to be had; nil: it has no URL
@@ -72,7 +73,10 @@ type step struct {
 // Start begins a stream.
 func Start(cfg Config, send Sink) *Invocation {
 	cfg.clean()
-	i := &Invocation{cfg: cfg, begun: time.Now(), out: NewAnnouncer(send), targets: make(map[string]*target)}
+	i := &Invocation{cfg: cfg, begun: cfg.Begun, out: NewAnnouncer(send), targets: make(map[string]*target)}
+	if i.begun.IsZero() {
+		i.begun = time.Now()
+	}
 	lines := cfg.commandLines()
 	begin := &pb.BuildEvent{Id: startedID(), Children: []*pb.BuildEventId{progressID(0), argsID()}}
 	for _, l := range lines {
@@ -402,5 +406,5 @@ func clip(text string) string {
 
 // actions are the names of actions, which are their type and stand for their output.
 var actions = map[event.Step]string{
-	event.Preparing: "prepare", event.Pulling: "pull", event.Fetching: "download", event.Compiling: "compile", event.Linking: "link",
+	event.Preparing: "prepare", event.Pulling: "pull", event.Fetching: "download", event.Compiling: "compile", event.Linking: "link", event.Checking: "check",
 }

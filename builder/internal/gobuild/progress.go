@@ -89,6 +89,15 @@ func (p *Progress) Line(line string) {
 // Linking says that the link begins.
 func (p *Progress) Linking() { p.Line(mainPackage) }
 
+// Checking says that the binary is there, and what is in it is compared with what was asked for.
+func (p *Progress) Checking() {
+	if p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.report(event.Checking, "", 0, 0)
+	}
+}
+
 // Count learns which packages were not compiled at some moment after the build began.
 func (p *Progress) Count(stale []string) {
 	p.mu.Lock()

@@ -55,11 +55,6 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 	case "mem":
 		return &binaries{Limited: bucket.Memory(bucket.Config{Size: o.StoreSize})}, nil
 	}
-	if tried, err := bucket.Dial(ctx, bucket.Config{URL: o.Store}); err != nil { // of the URL, not of the bucket
-		return nil, cli.WrongUsage(err)
-	} else if err := tried.Close(); err != nil {
-		return nil, err
-	}
 	count := a.observer("bucket")
 	remote, err := bucket.Open(ctx, bucket.Config{URL: o.Store, Size: o.StoreSize, Logger: a.logger, Observe: func(method string, took time.Duration, err error) {
 		count(method, took, err)
@@ -67,6 +62,9 @@ func (a *App) openStore(ctx context.Context) (*binaries, error) {
 			a.storePart.failed()
 		}
 	}})
+	if errors.Is(err, bucket.ErrURL) {
+		return nil, cli.WrongUsage(err)
+	}
 	if err != nil {
 		return nil, err
 	}

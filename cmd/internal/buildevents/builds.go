@@ -2,6 +2,7 @@ package buildevents
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -52,9 +53,10 @@ type Builds struct {
 
 // build is one stream.
 type build struct {
-	inv    *bep.Invocation
-	file   *bep.File   // nil: none
-	stream *bes.Stream // nil: none
+	begun  event.Event     // of type Resolved
+	inv    *bep.Invocation // nil until an engine works on it
+	file   *bep.File       // nil: none
+	stream *bes.Stream     // nil: none
 }
 
 // OpenBuilds gets ready for streams, and ends those in the directory that a process which was killed has left. It returns nil if no streams
@@ -95,11 +97,12 @@ func (b *Builds) openDir() error {
 	if err != nil {
 		return err
 	}
+	var names []string
 	for _, entry := range entries { // their names begin with a time, which is their order
 		if !strings.HasSuffix(entry.Name(), ".json") || !entry.Type().IsRegular() {
 			continue
 		}
-		b.files = append(b.files, entry.Name())
+		names = append(names, entry.Name())
 		name := filepath.Join(dir, entry.Name())
 		if ended, err := hasEnded(name); err != nil || ended {
 			continue
@@ -108,7 +111,7 @@ func (b *Builds) openDir() error {
 			b.cfg.Logger.Warn("a file of build events cannot be ended", "name", name, "error", err)
 		}
 	}
-	b.prune()
+	b.keep(names...)
 	return nil
 }
 
@@ -132,11 +135,16 @@ func hasEnded(name string) (bool, error) {
 	return whole && bytes.Contains(line, []byte(`,"lastMessage":true,`)), nil
 }
 
-// prune removes the oldest files that are too many. The caller holds the lock, if there are others.
-func (b *Builds) prune() {
-	for ; len(b.files) > maxFiles; b.files = b.files[1:] {
-		if err := os.Remove(filepath.Join(b.options.Dir, b.files[0])); err != nil {
-			b.cfg.Logger.Warn("a file of build events cannot be removed", "name", b.files[0], "error", err)
+// keep adds files, and removes the oldest that are too many.
+func (b *Builds) keep(names ...string) {
+	b.mu.Lock()
+	b.files = append(b.files, names...)
+	old := b.files[:max(0, len(b.files)-maxFiles)]
+	b.files = b.files[len(old):]
+	b.mu.Unlock()
+	for _, name := range old {
+		if err := os.Remove(filepath.Join(b.options.Dir, name)); err != nil {
+			b.cfg.Logger.Warn("a file of build events cannot be removed", "name", name, "error", err)
 		}
 	}
 }
@@ -148,8 +156,8 @@ func (b *Builds) Publish(e event.Event) {
 	}
 	b.mu.Lock()
 	one := b.running[e.Job]
-	if one == nil && e.Type == event.Started {
-		one = b.start(e)
+	if one == nil && e.Type == event.Resolved {
+		one = &build{begun: e}
 		b.running[e.Job] = one
 	}
 	ended := e.Type == event.Stored || e.Type == event.Failed
@@ -157,7 +165,10 @@ func (b *Builds) Publish(e event.Event) {
 		delete(b.running, e.Job)
 	}
 	b.mu.Unlock()
-	if one == nil { // kept, or no engine came to it
+	if one != nil && one.inv == nil && e.Type == event.Started {
+		b.start(one, e)
+	}
+	if one == nil || one.inv == nil { // kept, or no engine came to it
 		return
 	}
 	one.inv.Publish(e)
@@ -166,9 +177,8 @@ func (b *Builds) Publish(e event.Event) {
 	}
 }
 
-// start begins the stream of a build. The caller holds the lock.
-func (b *Builds) start(e event.Event) *build {
-	one := &build{}
+// start begins the stream of a build.
+func (b *Builds) start(one *build, e event.Event) {
 	var sinks []bep.Sink
 	if dir := b.options.Dir; dir != "" {
 		name := e.Time.UTC().Format("20060102T150405.000Z") + "-" + e.Job + ".json"
@@ -177,22 +187,20 @@ func (b *Builds) start(e event.Event) *build {
 			b.cfg.Logger.Error("the events of a build cannot be written", "build", e.Job, "error", err)
 		} else {
 			one.file, sinks = file, append(sinks, file.Publish)
-			b.files = append(b.files, name)
-			b.prune()
+			b.keep(name)
 		}
 	}
 	switch {
 	case b.client == nil:
-	case b.streams >= maxStreams:
+	case !b.mayStream():
 		b.cfg.Logger.Warn("the build event service is behind with earlier builds, and is not shown this one", "build", e.Job)
 	default:
-		b.streams++
 		one.stream = b.client.Open(uuid.NewString(), e.Job)
 		sinks = append(sinks, one.stream.Publish)
 	}
 	cfg := bep.Config{
-		ID: e.Job, Program: "k6x", Command: "service", Version: cli.Version(), Pattern: []string{e.Path},
-		Metadata: map[string]string{"request": b.cfg.URL + e.Path, "toolchain": b.cfg.Toolchain, "version": cli.Version()},
+		ID: e.Job, Program: "k6x", Command: "service", Version: cli.Version(), Pattern: []string{e.Path}, Begun: e.Time.Add(-one.begun.Duration),
+		Metadata: map[string]string{"request": b.cfg.URL + cmp.Or(one.begun.Request, e.Path), "toolchain": b.cfg.Toolchain, "version": cli.Version()},
 	}
 	if b.cfg.URL != "" {
 		cfg.BinaryURL = func(path string) string { return b.cfg.URL + path }
@@ -200,7 +208,17 @@ func (b *Builds) start(e event.Event) *build {
 	}
 	one.inv = bep.Start(cfg, bep.Tee(sinks...))
 	one.inv.Resolved(e.Path)
-	return one
+}
+
+// mayStream takes one of the streams to the backend, if one is left.
+func (b *Builds) mayStream() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.streams >= maxStreams {
+		return false
+	}
+	b.streams++
+	return true
 }
 
 // finish ends the stream of a build. The backend is not waited for.

@@ -19,7 +19,7 @@ type build struct {
 
 // parts are the names of the spans of steps.
 var parts = map[event.Step]string{
-	event.Preparing: "prepare", event.Pulling: "pull", event.Fetching: "fetch", event.Compiling: "compile", event.Linking: "link",
+	event.Preparing: "prepare", event.Pulling: "pull", event.Fetching: "fetch", event.Compiling: "compile", event.Linking: "link", event.Checking: "check",
 }
 
 // Sink takes the events of builds, which become spans below that of the request that has begun the build: queue, the steps, store. Nil if no traces
