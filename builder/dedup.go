@@ -184,7 +184,7 @@ func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
 		d.flights[key] = f
 		d.running[f] = struct{}{}
 		begun := f.job.event(event.Resolved)
-		begun.Trace, begun.Request, begun.Duration = f.job.Trace, f.job.Request, f.job.Resolved
+		begun.Trace, begun.Request, begun.Duration, begun.Toolchain = f.job.Trace, f.job.Request, f.job.Resolved, f.job.Recipe.Toolchain
 		d.cfg.Events.Send(begun) // before a caller knows its id
 		go d.fly(alone, f)
 	} else if f.job.claim != nil && job.Priority != Background {

@@ -41,20 +41,21 @@ type Event struct {
 	Time   time.Time `json:"time"`
 	Type   Type      `json:"type"`
 
-	Request  string        `json:"request,omitempty"`  // Resolved: the path that was asked for; "": it is not known
-	Trace    string        `json:"trace,omitempty"`    // Resolved: of the request that began the job, as the header traceparent has it; "": it is not traced
-	Locked   bool          `json:"locked,omitempty"`   // Started, Finished: with the module versions of an earlier build
-	Step     Step          `json:"step,omitempty"`     // StepBegun, Progress, StepEnded
-	Item     string        `json:"item,omitempty"`     // Progress: the module, package or layer that it is at; may be empty
-	Done     int64         `json:"done,omitempty"`     // Progress, StepEnded: modules, packages or bytes
-	Total    int64         `json:"total,omitempty"`    // Progress, StepEnded: 0 if not known
-	Duration time.Duration `json:"duration,omitempty"` // Resolved, of the resolving, StepEnded, Finished: nanoseconds, without the time in a queue
-	Output   string        `json:"output,omitempty"`   // Output: whole lines
-	Digest   string        `json:"digest,omitempty"`   // Stored: hex SHA-256 of the binary
-	Size     int64         `json:"size,omitempty"`     // Stored: bytes
-	Failure  *k6x.Error    `json:"failure,omitempty"`  // Finished, Failed: with the whole output; Stored if a rebuild gave other bytes; not to be changed
-	Requests int           `json:"requests,omitempty"` // Stored, Failed: that waited for the job
-	Warnings []string      `json:"warnings,omitempty"` // Finished: of the build; not to be changed
+	Request   string        `json:"request,omitempty"`   // Resolved: the path that was asked for; "": it is not known
+	Toolchain string        `json:"toolchain,omitempty"` // Resolved
+	Trace     string        `json:"trace,omitempty"`     // Resolved: of the request that began the job, as the header traceparent has it; "": it is not traced
+	Locked    bool          `json:"locked,omitempty"`    // Started, Finished: with the module versions of an earlier build
+	Step      Step          `json:"step,omitempty"`      // StepBegun, Progress, StepEnded
+	Item      string        `json:"item,omitempty"`      // Progress: the module, package or layer that it is at; may be empty
+	Done      int64         `json:"done,omitempty"`      // Progress, StepEnded: modules, packages or bytes
+	Total     int64         `json:"total,omitempty"`     // Progress, StepEnded: 0 if not known
+	Duration  time.Duration `json:"duration,omitempty"`  // Resolved, of the resolving, StepEnded, Finished: nanoseconds, without the time in a queue
+	Output    string        `json:"output,omitempty"`    // Output: whole lines
+	Digest    string        `json:"digest,omitempty"`    // Stored: hex SHA-256 of the binary
+	Size      int64         `json:"size,omitempty"`      // Stored: bytes
+	Failure   *k6x.Error    `json:"failure,omitempty"`   // Finished, Failed: with the whole output; Stored if a rebuild gave other bytes; not to be changed
+	Requests  int           `json:"requests,omitempty"`  // Stored, Failed: that waited for the job
+	Warnings  []string      `json:"warnings,omitempty"`  // Finished: of the build; not to be changed
 }
 
 // Sink takes events. Those of one job come one at a time, those of several at once. It must return soon, as the build

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -326,19 +327,33 @@ type Cell struct {
 	Outcome   Outcome   `json:"outcome"` // of the last attempt
 	Kind      string    `json:"kind,omitempty"`
 	Error     string    `json:"error,omitempty"`
-	Since     time.Time `json:"since"` // when the first attempt with this outcome was made, without another one between
-	Build     string    `json:"build"` // id of the last attempt
+	Since     time.Time `json:"since,omitzero"`  // when the first attempt with this outcome was made, without another one between
+	Build     string    `json:"build,omitempty"` // id of the last attempt
 }
 
-// Matrix returns what is known of extensions that were built alone with k6, by extension, version, k6 and platform. What was cut off by the
-// end of a service says nothing.
-func (h *History) Matrix(k6, platform string) []Cell {
+// Known says which extensions there are, whether they were built or not.
+type Known struct {
+	Extensions []string            // as lists name them
+	Versions   map[string][]string // by extension; those that were built for a platform are known besides
+	Platforms  []string
+}
+
+// maxCells bounds a matrix.
+const maxCells = 20_000
+
+// Matrix returns what came of extensions that were built alone with k6, by extension, version, k6 and platform, and those that were not, with any
+// k6 or the one that is wanted. An extension of which no version is known has the version "". What was cut off by the end of a service says
+// nothing. More reports whether cells are left out, as there are too many. Arguments that are "" mean all.
+func (h *History) Matrix(extension, k6, platform string, known Known) (matrix []Cell, more bool) {
 	type key struct{ extension, version, k6, platform string }
 	cells := make(map[key]*Cell)
+	tried := make(map[key]bool)                  // without k6
+	versions := make(map[string]map[string]bool) // by extension
 	h.mu.RLock()
 	for _, n := range h.entries {
 		r := n.Result
-		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || platform != "" && r.Platform != platform || k6 != "" && r.Modules[0].Version != k6 {
+		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || platform != "" && r.Platform != platform || k6 != "" && r.Modules[0].Version != k6 ||
+			extension != "" && r.Modules[1].Name != extension {
 			continue
 		}
 		k := key{r.Modules[1].Name, r.Modules[1].Version, r.Modules[0].Version, r.Platform}
@@ -350,12 +365,38 @@ func (h *History) Matrix(k6, platform string) []Cell {
 		c.Build, c.Kind, c.Error = r.ID, r.Kind, r.Error
 	}
 	h.mu.RUnlock()
-	matrix := make([]Cell, 0, len(cells))
-	for _, c := range cells {
+	matrix = make([]Cell, 0, len(cells))
+	for k, c := range cells {
 		matrix = append(matrix, *c)
+		tried[key{k.extension, k.version, "", k.platform}] = true
+		if versions[k.extension] == nil {
+			versions[k.extension] = make(map[string]bool)
+		}
+		versions[k.extension][k.version] = true
+	}
+	for _, name := range known.Extensions {
+		if extension != "" && name != extension {
+			continue
+		}
+		all := slices.AppendSeq(slices.Clone(known.Versions[name]), maps.Keys(versions[name]))
+		slices.Sort(all)
+		if all = slices.Compact(all); len(all) == 0 {
+			all = []string{""}
+		}
+		for _, version := range all {
+			for _, p := range known.Platforms {
+				if platform != "" && p != platform || tried[key{name, version, "", p}] {
+					continue
+				}
+				if more = len(matrix) >= maxCells; more {
+					break
+				}
+				matrix = append(matrix, Cell{Extension: name, Version: version, K6: k6, Platform: p, Outcome: Untried})
+			}
+		}
 	}
 	slices.SortFunc(matrix, func(a, b Cell) int {
 		return strings.Compare(a.Extension+"\x00"+a.Version+"\x00"+a.K6+"\x00"+a.Platform, b.Extension+"\x00"+b.Version+"\x00"+b.K6+"\x00"+b.Platform)
 	})
-	return matrix
+	return matrix, more
 }

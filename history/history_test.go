@@ -54,7 +54,7 @@ func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, pending := &mem.Bucket{}, &mem.Bucket{}
 		h := open(t, b, 100)
-		r := NewRecorder(h, pending, slog.Default())
+		r := NewRecorder(h, pending, "me", slog.Default())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -83,7 +83,7 @@ func TestResults(t *testing.T) {
 		<-done
 		// The next process ends what this one did not.
 		h = open(t, b, 100)
-		r = NewRecorder(h, pending, slog.Default())
+		r = NewRecorder(h, pending, "me", slog.Default())
 		ctx, stop = context.WithCancel(t.Context())
 		done = make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -136,7 +136,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				{&shared{news, kill}, &shared{pending, kill}}, {news, pending},
 			} {
 				h := open(t, b.news, 100)
-				r := NewRecorder(h, b.pending, slog.New(slog.DiscardHandler))
+				r := NewRecorder(h, b.pending, "me", slog.New(slog.DiscardHandler))
 				ctx, stop := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { r.Run(ctx); close(done) }()
@@ -172,7 +172,7 @@ func TestFullDisk(t *testing.T) {
 				gone.left = 0
 			}
 			h := open(t, &shared{news, gone}, 100)
-			r := NewRecorder(h, &puts{pending, full}, slog.New(slog.DiscardHandler))
+			r := NewRecorder(h, &puts{pending, full}, "me", slog.New(slog.DiscardHandler))
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { r.Run(ctx); close(done) }()
@@ -273,11 +273,56 @@ func TestMatrix(t *testing.T) {
 		}
 	}
 	want := []Cell{{Extension: "k6/x/redis", Version: "v0.3.6", K6: "v1.8.1", Platform: "linux/amd64", Outcome: Failed, Since: time.Unix(1, 0).UTC(), Build: "3"}}
-	if got := h.Matrix("", "linux/amd64"); !slices.Equal(got, want) {
+	if got, more := h.Matrix("", "", "linux/amd64", Known{}); !slices.Equal(got, want) || more {
 		t.Errorf("got %+v", got)
 	}
-	if got := h.Matrix("v1.8.0", ""); len(got) != 0 {
+	if got, _ := h.Matrix("", "v1.8.0", "", Known{}); len(got) != 0 {
 		t.Errorf("got %+v", got)
+	}
+	// What was not tried.
+	known := Known{Extensions: []string{"k6/x/other", "k6/x/redis"}, Versions: map[string][]string{"k6/x/redis": {"v0.4.0", "v0.3.6"}}, Platforms: []string{"linux/amd64", "linux/arm64"}}
+	for question, want := range map[[3]string]string{
+		{"", "", ""}: "k6/x/other@ linux/amd64 untried, k6/x/other@ linux/arm64 untried, k6/x/redis@v0.3.6 linux/arm64 untried, k6/x/redis@v0.3.6 linux/amd64 failed, " +
+			"k6/x/redis@v0.4.0 linux/amd64 untried, k6/x/redis@v0.4.0 linux/arm64 untried, ",
+		{"k6/x/redis", "v1.8.0", "linux/amd64"}: "k6/x/redis@v0.3.6 linux/amd64 untried, k6/x/redis@v0.4.0 linux/amd64 untried, ",
+	} {
+		cells, _ := h.Matrix(question[0], question[1], question[2], known)
+		got := ""
+		for _, c := range cells {
+			got += fmt.Sprintf("%s@%s %s %s, ", c.Extension, c.Version, c.Platform, c.Outcome)
+		}
+		if got != want {
+			t.Errorf("%q: got %s", question, got)
+		}
+	}
+	for n := range 10_000 {
+		known.Extensions = append(known.Extensions, fmt.Sprint("k6/x/", n))
+	}
+	if cells, more := h.Matrix("", "", "", known); len(cells) > maxCells || !more {
+		t.Errorf("%d cells", len(cells))
+	}
+}
+
+func TestWhoIsAtFault(t *testing.T) {
+	two := []Module{{"k6", "v1.8.1"}, {"k6/x/sql", "v1.0.0"}, {"k6/x/sql/driver/ramsql", "v0.1.0"}}
+	for _, test := range []struct {
+		modules []Module
+		kind    k6x.Kind
+		message string
+		want    string
+	}{
+		{two, k6x.BuildFailed, "k6/x/sql/driver/ramsql (example.com/ramsql@v0.1.0) does not compile:\nk6/x/sql: no", "k6/x/sql/driver/ramsql"},
+		{two, k6x.BuildFailed, "example.com/log@v0.1.0, which k6/x/sql (example.com/sql@v1.0.0) needs, does not compile", "k6/x/sql"},
+		{two, k6x.Conflict, "k6/x/sql (example.com/sql@v1.0.0) needs k6 v1.9.0, but v1.8.1 was asked for", "k6/x/sql"},
+		{two, k6x.BuildFailed, "the linker failed", ""},
+		{two[:2], k6x.BuildFailed, "the linker failed", "k6/x/sql"},
+		{two[:1], k6x.BuildFailed, "the linker failed", ""},
+		{two[:2], k6x.Timeout, "k6/x/sql took too long", ""},
+	} {
+		r := Result{Modules: test.modules}
+		if got := r.atFault(k6x.Errorf(test.kind, "%s", test.message)); got != test.want {
+			t.Errorf("%q: got %q, want %q", test.message, got, test.want)
+		}
 	}
 }
 

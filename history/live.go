@@ -224,10 +224,13 @@ func (l *Live) write(ctx context.Context, s *shown, running bool) error {
 func (l *Live) encode(s *shown) []byte {
 	var text bytes.Buffer
 	for _, e := range l.cfg.Events.After(s.result.ID, s.seen) {
+		if s.bytes+text.Len() > maxShown && (e.Type == event.Output || e.Type == event.Progress) {
+			s.seen = e.Number
+			continue
+		}
 		e.Client, e.Trace = "", ""
 		line, err := json.Marshal(e)
-		tooMuch := s.bytes+text.Len() > maxShown && (e.Type == event.Output || e.Type == event.Progress)
-		if err == nil && len(line) < maxChunk && !tooMuch {
+		if err == nil && len(line) < maxChunk { // else it is left out
 			if text.Len()+len(line) >= maxChunk {
 				break
 			}

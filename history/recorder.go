@@ -26,6 +26,7 @@ type Recorder struct {
 	history *History
 	pending blob.Bucket // of this service alone: results that are not in the history
 	logger  *slog.Logger
+	service string       // id of this one
 	logs    *cache.Logs  // that are shared with other services; nil: there are none
 	work    chan *Result // to write
 
@@ -33,9 +34,9 @@ type Recorder struct {
 	running map[string]*Result // and those that have ended, until they are written
 }
 
-// NewRecorder returns a recorder for attempts of this service.
-func NewRecorder(h *History, pending blob.Bucket, logger *slog.Logger) *Recorder {
-	return &Recorder{history: h, pending: pending, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
+// NewRecorder returns a recorder for attempts of the service of that id.
+func NewRecorder(h *History, pending blob.Bucket, service string, logger *slog.Logger) *Recorder {
+	return &Recorder{history: h, pending: pending, service: service, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
 }
 
 // Publish is the [event.Sink] of the recorder.
@@ -50,7 +51,7 @@ func (r *Recorder) Publish(e event.Event) {
 		if e.Type != event.Resolved || len(r.running) == maxRunning {
 			return
 		}
-		result = &Result{}
+		result = &Result{Service: r.service}
 		r.running[e.Job] = result
 	}
 	result.take(e)

@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -18,6 +19,7 @@ const (
 	Running Outcome = "running" // it has not
 	Built   Outcome = "built"
 	Failed  Outcome = "failed"
+	Untried Outcome = "untried" // there is none; of a [Cell] only
 	Differs Outcome = "differs" // a rebuild gave other bytes than those that are kept
 	Aborted Outcome = "aborted" // its process ended, or no client waited any more
 )
@@ -29,23 +31,26 @@ func (o Outcome) Valid() bool {
 
 // Result is what came of one attempt to build.
 type Result struct {
-	ID       string    `json:"id"` // of the job
-	Path     string    `json:"path"`
-	Key      string    `json:"key"`
-	Platform string    `json:"platform"`
-	Modules  []Module  `json:"modules"` // k6 first
-	Begun    time.Time `json:"begun"`
-	Ended    time.Time `json:"ended,omitzero"`
-	Queued   Seconds   `json:"queued"`
-	Steps    []Step    `json:"steps,omitempty"`
-	Outcome  Outcome   `json:"outcome"`
-	Kind     string    `json:"kind,omitempty"` // of the error
-	Error    string    `json:"error,omitempty"`
-	Hint     string    `json:"hint,omitempty"`
-	Digest   string    `json:"digest,omitempty"`
-	Size     int64     `json:"size,omitempty"`
-	Warnings []string  `json:"warnings,omitempty"`
-	Log      bool      `json:"log,omitempty"` // tools printed something
+	ID        string    `json:"id"` // of the job
+	Path      string    `json:"path"`
+	Key       string    `json:"key"`
+	Platform  string    `json:"platform"`
+	Modules   []Module  `json:"modules"` // k6 first
+	Toolchain string    `json:"toolchain,omitempty"`
+	Service   string    `json:"service,omitempty"` // that built it: an id of which only equality says something
+	Begun     time.Time `json:"begun"`
+	Ended     time.Time `json:"ended,omitzero"`
+	Queued    Seconds   `json:"queued"`
+	Steps     []Step    `json:"steps,omitempty"`
+	Outcome   Outcome   `json:"outcome"`
+	Kind      string    `json:"kind,omitempty"`      // of the error
+	Extension string    `json:"extension,omitempty"` // at fault, as the list names it; "": that is not known
+	Error     string    `json:"error,omitempty"`
+	Hint      string    `json:"hint,omitempty"`
+	Digest    string    `json:"digest,omitempty"`
+	Size      int64     `json:"size,omitempty"`
+	Warnings  []string  `json:"warnings,omitempty"`
+	Log       bool      `json:"log,omitempty"` // tools printed something
 
 	started bool // an engine worked on it
 }
@@ -85,7 +90,7 @@ func (s *Seconds) UnmarshalJSON(text []byte) error {
 func (r *Result) take(e event.Event) {
 	switch e.Type {
 	case event.Resolved:
-		*r = Result{ID: e.Job, Path: e.Path, Key: e.Key, Begun: e.Time, Outcome: Running}
+		*r = Result{ID: e.Job, Path: e.Path, Key: e.Key, Toolchain: e.Toolchain, Service: r.Service, Begun: e.Time, Outcome: Running}
 		if platform, list, err := k6x.ParsePath(e.Path); err == nil {
 			r.Platform = platform.String()
 			for _, dep := range list {
@@ -139,4 +144,28 @@ func (r *Result) Last() event.Event {
 
 func (r *Result) fail(e *k6x.Error) {
 	r.Kind, r.Error, r.Hint = e.Kind.String(), e.Message, e.Hint
+	r.Extension = r.atFault(e)
+}
+
+// atFault returns the extension that an error is about: the first that it names; "" if that cannot be told. As errors of builds say which module
+// does what, it is the subject.
+func (r *Result) atFault(e *k6x.Error) (name string) {
+	if e.Kind != k6x.BuildFailed && e.Kind != k6x.Conflict && e.Kind != k6x.NotFound && e.Kind != k6x.Forbidden {
+		return ""
+	}
+	first := len(e.Message)
+	for _, m := range r.Modules {
+		if found := named(m.Name).FindStringIndex(e.Message); m.Name != k6x.K6 && found != nil && found[0] < first {
+			name, first = m.Name, found[0]
+		}
+	}
+	if name == "" && len(r.Modules) == 2 && e.Kind == k6x.BuildFailed { // k6 alone builds
+		return r.Modules[1].Name
+	}
+	return name
+}
+
+// named matches a name that is no part of a longer one.
+func named(name string) *regexp.Regexp {
+	return regexp.MustCompile(`(^|[^\w./:-])` + regexp.QuoteMeta(name) + `($|[^\w/-])`)
 }

@@ -34,7 +34,8 @@ type Builds struct {
 	Recorder *history.Recorder
 	Live     *history.Live // of other services on the bucket; nil: there are none
 	Events   *event.Stream
-	Public   bool // to be seen without a token, where tokens are needed to build
+	Versions func() map[string][]string // of extensions, as far as they are known; nil: none are
+	Public   bool                       // to be seen without a token, where tokens are needed to build
 }
 
 // joiner is a builder that says which build a job joins.
@@ -253,12 +254,19 @@ func (s *Service) start(w *response, r *http.Request, want resolved, job builder
 	return writeStatus(w, http.StatusAccepted, map[string]string{"id": id, "path": want.canonical})
 }
 
-// matrix answers GET of /matrix.
+// matrix answers GET of /matrix. It asks nobody for versions: those are there that are known.
 func (s *Service) matrix(w *response, r *http.Request) error {
-	q := r.URL.Query()
-	return writeStatus(w, http.StatusOK, struct {
+	known := history.Known{Extensions: s.cfg.Resolver.Extensions(), Platforms: s.cfg.Version.Platforms}
+	if s.cfg.Builds.Versions != nil {
+		known.Versions = s.cfg.Builds.Versions()
+	}
+	var body struct {
 		Cells []history.Cell `json:"cells"`
-	}{s.cfg.Builds.History.Matrix(q.Get("k6"), q.Get("platform"))})
+		More  bool           `json:"more,omitempty"` // cells are left out, as there are too many
+	}
+	q := r.URL.Query()
+	body.Cells, body.More = s.cfg.Builds.History.Matrix(q.Get("extension"), q.Get("k6"), q.Get("platform"), known)
+	return writeStatus(w, http.StatusOK, body)
 }
 
 // joined names the build that the request waits for.

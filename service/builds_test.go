@@ -34,7 +34,7 @@ func newHistoryServer(t testing.TB, bucket *mem.Bucket, p parts) *httptest.Serve
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	h := history.New(journal.New(journal.Config{Bucket: bucket, Poll: 10 * time.Millisecond}), 100, log)
-	recorder := history.NewRecorder(h, &mem.Bucket{}, log)
+	recorder := history.NewRecorder(h, &mem.Bucket{}, "me", log)
 	stream := cmp.Or(p.config.Builds.Events, new(event.Stream))
 	inner := p.builder
 	p.config.Builds.History, p.config.Builds.Recorder, p.config.Builds.Events = h, recorder, stream

@@ -41,8 +41,8 @@ func (w *Watcher) pending() []*wish {
 	now := w.cfg.Clock()
 	w.wishes = slices.DeleteFunc(w.wishes, func(wish *wish) bool { return now.Sub(wish.since) > w.cfg.Life })
 	return slices.DeleteFunc(slices.Clone(w.wishes), func(wish *wish) bool {
-		versions, ok := w.published[wish.module]
-		return now.Before(wish.next) || ok && !slices.Contains(versions, wish.version) // retracted meanwhile
+		p, ok := w.published[wish.module]
+		return now.Before(wish.next) || ok && !slices.Contains(p.Versions, wish.version) // retracted meanwhile
 	})
 }
 
@@ -108,6 +108,7 @@ func (w *Watcher) build(ctx context.Context, wish *wish, platform k6x.Platform) 
 		Begun: begun, Ended: w.cfg.Clock().UTC(), Outcome: history.Failed, Kind: e.Kind.String(), Error: e.Message, Hint: e.Hint}
 	if wish.name != k6x.K6 {
 		result.Modules = append(result.Modules, history.Module{Name: k6x.K6}) // there is none that it goes with
+		result.Extension = wish.name
 	}
 	result.Modules = append(result.Modules, history.Module{Name: wish.name, Version: wish.version})
 	_, err = w.cfg.History.AppendUnless(ctx, history.Entry{Type: history.Build, Result: result}, func() bool { return w.tried(wish, platform) })

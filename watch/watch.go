@@ -63,8 +63,8 @@ type Watcher struct {
 	settled   bool       // what was there at the very first look is noted
 	modules   map[string]*module
 	wishes    []*wish
-	published map[string][]string // by module: versions at the last look
-	failing   string              // the error of the last look; "": it went well
+	published map[string]resolver.Published // by module: what the last look found
+	failing   string                        // the error of the last look; "": it went well
 }
 
 // New returns a watcher. An error says that a pattern is malformed.
@@ -81,7 +81,7 @@ func New(cfg Config) (*Watcher, error) {
 			return nil, fmt.Errorf("the pattern %q is malformed", pattern)
 		}
 	}
-	return &Watcher{cfg: cfg, fresh: make(chan struct{}, 1), modules: make(map[string]*module), published: make(map[string][]string)}, nil
+	return &Watcher{cfg: cfg, fresh: make(chan struct{}, 1), modules: make(map[string]*module), published: make(map[string]resolver.Published)}, nil
 }
 
 // Run looks and sweeps until ctx ends.
@@ -170,6 +170,19 @@ func (w *Watcher) Look(ctx context.Context) error {
 	return unknown
 }
 
+// Versions returns the versions that the last look found, by the name of the extension, or k6. A nil watcher knows none.
+func (w *Watcher) Versions() map[string][]string {
+	versions := make(map[string][]string)
+	if w != nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, p := range w.published {
+			versions[p.Name] = p.Versions
+		}
+	}
+	return versions
+}
+
 // look notes what is new of one module, at most left versions, of which it takes off those.
 func (w *Watcher) look(ctx context.Context, p resolver.Published, settled bool, left *int) error {
 	known := w.knows(p.Module)
@@ -183,7 +196,8 @@ func (w *Watcher) look(ctx context.Context, p resolver.Published, settled bool, 
 	all := versions[:min(len(versions), maxKnown)] // those that come to be among the newest, as others are retracted, are not new
 	versions = versions[:min(len(versions), maxVersions)]
 	w.mu.Lock()
-	w.published[p.Module] = versions
+	p.Versions = versions
+	w.published[p.Module] = p
 	w.mu.Unlock()
 	if known != read {
 		count := w.cfg.Backfill

@@ -1,8 +1,12 @@
 package app
 
 import (
+	"context"
 	"path/filepath"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"k6x/cache/blob"
 	"k6x/cache/blob/dir"
@@ -30,7 +34,10 @@ func (a *App) openHistory() error {
 	}
 	a.entries = entries
 	h := history.New(a.openJournal("history/", a.options.NewsKeep), maxResults, a.logger)
-	a.builds = service.Builds{History: h, Recorder: history.NewRecorder(h, pending, a.logger), Events: &a.events, Public: a.options.PublicHistory}
+	a.builds = service.Builds{
+		History: h, Recorder: history.NewRecorder(h, pending, serviceID(pending), a.logger), Events: &a.events, Public: a.options.PublicHistory,
+		Versions: func() map[string][]string { return a.watcher.Versions() },
+	}
 	if a.store.bucket != nil {
 		a.logs.Share(blob.Prefixed(entries, "logs/"))
 		a.builds.Live = history.NewLive(history.LiveConfig{
@@ -38,6 +45,19 @@ func (a *App) openHistory() error {
 		})
 	}
 	return nil
+}
+
+// serviceID returns the id of a service, which it has kept since its first start.
+func serviceID(kept blob.Bucket) string {
+	const name = "service-id"
+	ctx := context.Background()
+	text, err := blob.ReadAll(ctx, kept, name, 100)
+	id := strings.TrimSpace(string(text))
+	if err != nil || uuid.Validate(id) != nil {
+		id = uuid.NewString()
+		_ = blob.PutBytes(ctx, kept, name, []byte(id+"\n"), blob.PutOptions{}) // on a full disk the next start has another one
+	}
+	return id
 }
 
 // openJournal opens a journal beside the history; keep is 0 for ever.
