@@ -27,7 +27,7 @@ func TestABuildWithoutTheGoCommandReportsTheLink(t *testing.T) {
 	for _, at := range *seen {
 		steps = append(steps, at.Step)
 	}
-	if !slices.Equal(steps, []event.Step{event.Preparing, event.Linking}) {
+	if !slices.Equal(steps, []event.Step{event.Preparing, event.Linking, event.Checking}) {
 		t.Errorf("steps %v", steps)
 	}
 }

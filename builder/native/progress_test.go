@@ -49,7 +49,7 @@ func TestWatchedBuildTellsItsStepsAndMakesTheSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantForward(t, *seen)
-	if got := steps(*seen); !slices.Equal(got, []event.Step{event.Preparing, event.Fetching, event.Compiling, event.Linking}) {
+	if got := steps(*seen); !slices.Equal(got, []event.Step{event.Preparing, event.Fetching, event.Compiling, event.Linking, event.Checking}) {
 		t.Errorf("steps %v", got)
 	}
 	said := fmt.Sprint(*seen)
