@@ -101,14 +101,8 @@ func goEnv(image []string, more []string) []string {
 	return env
 }
 
-// dirs returns the directories of a container and what stands for them in messages.
-func (b *build) dirs() []string {
-	var dirs []string
-	for _, dir := range []struct{ path, as string }{
-		{modCache + "/", ""}, {b.workDir + "/", ""}, {tempDir + "/", "tmp/"}, {cacheDir + "/", gobuild.Outside + "/"}, {b.image.root + "/", "GOROOT/"},
-	} {
-		// The go command writes a path relative to workDir where that is shorter.
-		dirs = append(dirs, "../.."+dir.path, dir.as, dir.path, dir.as)
-	}
-	return append(dirs, "../tmp/", "tmp/")
+// clean returns what a container has printed without its directories.
+func (b *build) clean(text string, progress *gobuild.Progress) string {
+	return gobuild.Clean(progress.Without(text), b.workDir, gobuild.Place{Dir: modCache}, gobuild.Place{Dir: b.workDir}, gobuild.Place{Dir: tempDir, As: "tmp"},
+		gobuild.Place{Dir: cacheDir, As: gobuild.Outside}, gobuild.Place{Dir: b.image.root, As: "GOROOT"})
 }

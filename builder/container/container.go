@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/client"
@@ -47,7 +48,6 @@ type Config struct {
 	Image   string // with go, sh and timeout; "": [DefaultImage]
 	Volume  string // "": [DefaultVolume]
 	Network string // such as host; "": the daemon's default
-	Memory  int64  // bytes that a build may use, where the daemon can limit that; 0: no limit
 
 	// Env are KEY=VALUE for the go command, such as GOPROXY. Those that change what is compiled
 	// become part of the recipes; what is set for each build cannot be chosen. Files that they
@@ -68,9 +68,10 @@ type Engine struct {
 	fetch   []string // of cfg.Env
 	codegen []string // of cfg.Env
 
-	mu     sync.Mutex // guards what is below
+	lax atomic.Bool // the daemon cannot limit what a container uses
+
+	mu     sync.Mutex // guards images
 	images map[string]goImage
-	lax    bool // the daemon cannot limit what a container uses
 }
 
 var _ builder.Engine = (*Engine)(nil)
@@ -167,7 +168,7 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 	progress := gobuild.Watch(b.report)
 	var live *gobuild.Live
 	if b.report != nil {
-		live = &gobuild.Live{Sink: b.report, Clean: func(line string) string { return gobuild.Clean(progress.Without(line), b.dirs()...) }}
+		live = &gobuild.Live{Sink: b.report, Clean: func(line string) string { return b.clean(line, progress) }}
 	}
 	job := b.job(buildScript, gobuild.Arguments(b.recipe, b.locked, progress.Flags()...)...)
 	job.live = func(line string) (kill bool) {
@@ -177,7 +178,7 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 		return unpinned
 	}
 	result, err := b.e.run(running, job)
-	text := gobuild.Clean(progress.Without(result.output), b.dirs()...)
+	text := b.clean(result.output, progress)
 	switch {
 	case ctx.Err() != nil:
 		return k6x.Build{}, gobuild.Stopped(ctx, err)

@@ -36,11 +36,11 @@ func (e *Engine) sendFiles(ctx context.Context, id string, j job) error {
 	if len(j.files) == 0 {
 		return nil
 	}
-	all := map[string]string{homeDir + "/.config/go/telemetry/mode": "off"} // for which there is no variable
+	all := map[string]string{tempDir + "/": "", homeDir + "/.config/go/telemetry/mode": "off"} // for which there is no variable
 	for name, text := range j.files {
 		all[path.Join(j.dir, name)] = text
 	}
-	tarball, err := pack(all, tempDir)
+	tarball, err := pack(all)
 	if err != nil {
 		return gobuild.FileError("packing the main module", err)
 	}
@@ -50,32 +50,25 @@ func (e *Engine) sendFiles(ctx context.Context, id string, j job) error {
 	})
 }
 
-// pack returns a tar of files, by absolute path, and empty directories.
-func pack(files map[string]string, dirs ...string) (io.Reader, error) {
-	parents := make(map[string]bool)
-	add := func(dir string) {
-		for ; dir != "/"; dir = path.Dir(dir) {
-			parents[dir] = true
-		}
-	}
+// pack returns a tar of files, by absolute path, and of their directories. A name with a slash at its end is that of an empty directory.
+func pack(files map[string]string) (io.Reader, error) {
+	all := maps.Clone(files)
 	for name := range files {
-		add(path.Dir(name))
-	}
-	for _, dir := range dirs {
-		add(dir)
+		for dir := path.Dir(name); dir != "/"; dir = path.Dir(dir) {
+			all[dir+"/"] = ""
+		}
 	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	for _, dir := range slices.Sorted(maps.Keys(parents)) {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir[1:] + "/", Mode: 0o755}); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(all)) { // each directory comes before what is in it
+		header := &tar.Header{Typeflag: tar.TypeReg, Name: name[1:], Mode: 0o644, Size: int64(len(all[name]))}
+		if strings.HasSuffix(name, "/") {
+			header.Typeflag, header.Mode = tar.TypeDir, 0o755
+		}
+		if err := w.WriteHeader(header); err != nil {
 			return nil, err
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name[1:], Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
-			return nil, err
-		}
-		if _, err := io.WriteString(w, files[name]); err != nil {
+		if _, err := io.WriteString(w, all[name]); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +95,7 @@ func (e *Engine) fetchFiles(ctx context.Context, id string, j job) (map[string]s
 // expected are read, as far as they have a sensible size, and none of their names is used.
 func unpack(r io.Reader, from, into string) (map[string]string, error) {
 	text := make(map[string]string)
-	binary := false
+	seen := make(map[string]bool)
 	t := tar.NewReader(r)
 	for n := 0; ; n++ {
 		h, err := t.Next()
@@ -119,39 +112,29 @@ func unpack(r io.Reader, from, into string) (map[string]string, error) {
 		if h.Typeflag == tar.TypeDir && (name == "" || !inside && name == from) {
 			continue
 		}
-		_, seen := text[name]
+		binary := name == gobuild.OutputName
+		known := binary || slices.Contains([]string{"main.go", goModName, goSumName, graphName, importsName}, name)
 		switch {
-		case !inside, h.Typeflag != tar.TypeReg, seen, binary && name == gobuild.OutputName:
+		case !inside, h.Typeflag != tar.TypeReg, seen[name], !known:
 			return nil, badAnswer("there is something else with it").WithCause(errors.New(h.Name))
-		case name == gobuild.OutputName:
-			binary = true
-			err = unpackBinary(filepath.Join(into, gobuild.OutputName), t, h.Size)
-		case slices.Contains([]string{"main.go", goModName, goSumName, graphName, importsName}, name):
-			text[name], err = unpackText(t, h.Size)
+		case h.Size > maxBinary, !binary && h.Size > maxText:
+			return nil, badAnswer("it is too large")
+		case binary:
+			err = unpackBinary(filepath.Join(into, gobuild.OutputName), t)
 		default:
-			err = badAnswer("there is something else with it").WithCause(errors.New(h.Name))
+			data, readErr := io.ReadAll(t)
+			if text[name] = string(data); readErr != nil {
+				err = badAnswer("it broke off").WithCause(readErr)
+			}
 		}
 		if err != nil {
 			return nil, err
 		}
+		seen[name] = true
 	}
 }
 
-func unpackText(r io.Reader, size int64) (string, error) {
-	if size > maxText {
-		return "", badAnswer("it is too large")
-	}
-	var b strings.Builder
-	if _, err := io.Copy(&b, r); err != nil {
-		return "", badAnswer("it broke off").WithCause(err)
-	}
-	return b.String(), nil
-}
-
-func unpackBinary(file string, r io.Reader, size int64) error {
-	if size > maxBinary {
-		return badAnswer("it is too large")
-	}
+func unpackBinary(file string, r io.Reader) error {
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return gobuild.FileError("keeping the binary", err)

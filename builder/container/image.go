@@ -9,6 +9,7 @@ import (
 	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
 
 	"k6x"
 	"k6x/builder/internal/gobuild"
@@ -27,31 +28,24 @@ type goImage struct {
 // image returns the image, which is pulled if it is not there. What is in an image is asked
 // once.
 func (e *Engine) image(ctx context.Context, report event.Sink) (goImage, error) {
-	inspect := func() (goImage, error) {
-		timed, stop := context.WithTimeoutCause(ctx, callTime, errSilent)
-		defer stop()
-		found, err := e.client.ImageInspect(timed, e.cfg.Image)
-		if err != nil {
-			return goImage{}, e.daemonError(timed, "looking for the image", err)
-		}
-		image := goImage{id: found.ID}
-		if found.Config != nil {
-			image.env = found.Config.Env
-		}
-		return image, nil
+	var found client.ImageInspectResult
+	inspect := func(ctx context.Context) (err error) {
+		found, err = e.client.ImageInspect(ctx, e.cfg.Image)
+		return err
 	}
-	image, err := inspect()
+	err := e.call(ctx, "looking for the image", inspect)
 	if cerrdefs.IsNotFound(err) {
 		if err := e.pull(ctx, report); err != nil {
 			return goImage{}, err
 		}
-		image, err = inspect()
+		err = e.call(ctx, "looking for the image", inspect)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return goImage{}, gobuild.Stopped(ctx, err)
-		}
 		return goImage{}, err
+	}
+	image := goImage{id: found.ID}
+	if found.Config != nil {
+		image.env = found.Config.Env
 	}
 	e.mu.Lock()
 	seen, ok := e.images[image.id]

@@ -46,8 +46,9 @@ type result struct {
 // run runs a job. If it has files, those that it leaves next to them are fetched. Once run has
 // returned, the container is gone.
 func (e *Engine) run(ctx context.Context, j job) (result, error) {
-	r, refused, err := e.runOnce(ctx, j, e.strict())
-	if !refused || !e.strict() {
+	strict := !e.lax.Load()
+	r, refused, err := e.runOnce(ctx, j, strict)
+	if !refused || !strict {
 		return r, err
 	}
 	// Some daemons may not limit what a container uses, and say so only now.
@@ -56,17 +57,8 @@ func (e *Engine) run(ctx context.Context, j job) (result, error) {
 		return r, err
 	}
 	e.log.Warn("builds run without limits, as the container engine refuses them", "err", err)
-	e.mu.Lock()
-	e.lax = true
-	e.mu.Unlock()
+	e.lax.Store(true)
 	return r, again
-}
-
-// strict reports whether the daemon is asked to limit what a container uses.
-func (e *Engine) strict() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return !e.lax
 }
 
 // runOnce runs a job. Refused says that the daemon did not make or start the container, so that nothing has run.
@@ -125,7 +117,7 @@ func (e *Engine) create(ctx context.Context, j job, strict bool) (id string, err
 	}
 	if strict {
 		pids := int64(maxPids)
-		host.PidsLimit, host.Memory = &pids, e.cfg.Memory
+		host.PidsLimit = &pids
 	}
 	if j.volume != "" {
 		host.Mounts = []mount.Mount{{Type: mount.TypeVolume, Source: j.volume, Target: cacheDir}}

@@ -1,7 +1,6 @@
 package fast
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -35,7 +34,7 @@ func check(ctx context.Context, b *build, c checked, modules []module.Version) e
 	if err != nil {
 		return err
 	}
-	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+	for dec := json.NewDecoder(strings.NewReader(out)); ; {
 		var m struct{ Path, Version, Sum, GoModSum string }
 		if err := dec.Decode(&m); err == io.EOF {
 			return nil
@@ -53,15 +52,15 @@ func check(ctx context.Context, b *build, c checked, modules []module.Version) e
 func compileMissing(ctx context.Context, b *build, p *plan) error {
 	for i, pkg := range p.compiles {
 		imports := make(map[string]string)
-		for _, path := range slices.Concat(pkg.source.std, pkg.source.imports) {
+		for _, path := range slices.Concat(pkg.std, pkg.imports) {
 			imports[path] = p.files[path]
 		}
 		var files []string
-		for _, file := range pkg.source.files {
-			files = append(files, filepath.Join(pkg.source.dir, file))
+		for _, file := range pkg.files {
+			files = append(files, filepath.Join(pkg.dir, file))
 		}
 		dir := pkg.module.String() + strings.TrimPrefix(pkg.path, pkg.module.Path) // as it stands in the binary
-		archive, err := compile(ctx, b, fmt.Sprintf("package%d.a", i), pkg.path, pkg.source.dir+"=>"+dir, pkg.source.lang, imports, files...)
+		archive, err := compile(ctx, b, fmt.Sprintf("package%d.a", i), pkg.path, pkg.dir+"=>"+dir, pkg.lang, imports, files...)
 		if err != nil {
 			return err
 		}

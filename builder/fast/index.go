@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
 	"path/filepath"
@@ -153,22 +154,17 @@ func (x *indexes) remove(i *index) {
 // openIndex reads an index. One that is not there, or damaged, is empty.
 func openIndex(file string) *index {
 	i := &index{file: file}
-	if data, err := disk.ReadFile(file, maxIndexFile); err == nil && json.Unmarshal(data, &i.indexData) != nil {
-		i.indexData = indexData{}
+	data, err := disk.ReadFile(file, maxIndexFile)
+	if err != nil || json.Unmarshal(data, &i.indexData) != nil || i.Info == nil || i.Std == nil || i.Packages == nil || i.Archives == nil || i.Sums == nil {
+		i.indexData = newIndexData()
 	}
-	i.makeMaps()
 	return i
 }
 
-// makeMaps empties an index that has grown too large, and one whose file lacked something.
-func (i *index) makeMaps() {
-	if i.Info == nil || i.Std == nil || i.Packages == nil || i.Archives == nil || i.Sums == nil ||
-		len(i.Packages) > maxPackages || len(i.Archives) > maxPackages {
-		i.indexData = indexData{
-			Tags: i.Tags, Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
-			Archives: make(map[string]archive), Sums: make(map[string]string),
-		}
-	}
+// newIndexData returns that of an empty index.
+func newIndexData() indexData {
+	return indexData{Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
+		Archives: make(map[string]archive), Sums: make(map[string]string)}
 }
 
 // name is what the index is called among the refuted.
@@ -181,8 +177,8 @@ func (i *index) isProven() bool {
 }
 
 // unknown returns those of modules, path@version, of which the index knows nothing. The caller holds i.mu.
-func (i *index) unknown(modules map[string]bool) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(modules)), func(m string) bool { return i.Sums[m] != "" })
+func (i *index) unknown(modules iter.Seq[string]) []string {
+	return slices.DeleteFunc(slices.Sorted(modules), func(m string) bool { return i.Sums[m] != "" })
 }
 
 // save writes the index to its file. The caller holds i.mu.
@@ -198,31 +194,15 @@ func (i *index) save() error {
 	return disk.FS{}.WriteAtomic(disk.Atomic{Name: i.file, Temp: filepath.Dir(i.file)}, data)
 }
 
-// add puts into the index what go list, the build info and the go.sum say about a program. The caller holds i.mu.
-func (i *index) add(list *listing, info, goSum string) error {
-	i.makeMaps()
-	i.Info[list.goVersion] = info
-	maps.Copy(i.Std, list.std)
-	ids := make(map[string]string, len(list.packages))
-	for _, p := range list.packages { // each comes after its imports
-		var imports, imported []string
-		for _, path := range p.imports {
-			if _, ok := list.std[path]; ok || path == "unsafe" || path == "C" {
-				continue
-			}
-			id, ok := ids[path]
-			if !ok {
-				return fmt.Errorf("%s imports %s, which was not listed", p.path, path)
-			}
-			imports, imported = append(imports, path), append(imported, id)
-		}
-		key := packageKey(p.path, p.module)
-		id := identity(key, imported)
-		ids[p.path] = id
-		i.Packages[key] = imports
-		i.Archives[id] = p.archive
-		i.Sums[p.module.String()] = p.sum
+// add adds what was compiled for a program. An index that has grown too large begins anew. The caller holds i.mu.
+func (i *index) add(compiled indexData) {
+	if len(i.Packages) > maxPackages || len(i.Archives) > maxPackages {
+		i.indexData = newIndexData()
 	}
-	i.GoSum = gomod.JoinSums(i.GoSum, goSum, maxSums)
-	return nil
+	maps.Copy(i.Info, compiled.Info)
+	maps.Copy(i.Std, compiled.Std)
+	maps.Copy(i.Packages, compiled.Packages)
+	maps.Copy(i.Archives, compiled.Archives)
+	maps.Copy(i.Sums, compiled.Sums)
+	i.GoSum, i.Tags = gomod.JoinSums(i.GoSum, compiled.GoSum, maxSums), compiled.Tags
 }

@@ -25,15 +25,8 @@ type plan struct {
 	files     map[string]string // file of each package that may be linked
 	info      string            // build info to link in
 	goSum     string            // of the index, and lines that it does not have
-	compiles  []newPackage      // what has to be compiled for it, in that order
+	compiles  []*source         // what has to be compiled for it, in that order
 	suspects  []string          // modules, path@version, that are at fault if the go command makes something else
-}
-
-// newPackage is a package that the index does not have.
-type newPackage struct {
-	path   string
-	module module.Version
-	source *source
 }
 
 var errUnknown = errors.New("not all of it was compiled before")
@@ -95,7 +88,7 @@ func (p *plan) findFiles(s *selection, cache string) error {
 		pkg := s.packages[path]
 		a, ok := s.index.Archives[pkg.id]
 		if src := s.sources[packageKey(path, pkg.module)]; !ok && src != nil && len(p.compiles) < maxCompiles {
-			p.compiles = append(p.compiles, newPackage{path, pkg.module, src})
+			p.compiles = append(p.compiles, src)
 			continue
 		}
 		if !ok {
@@ -108,7 +101,7 @@ func (p *plan) findFiles(s *selection, cache string) error {
 		p.files[path] = file
 	}
 	for _, pkg := range p.compiles {
-		for _, path := range pkg.source.std {
+		for _, path := range pkg.std {
 			if _, ok := p.files[path]; !ok {
 				return fmt.Errorf("%s: %w", path, errUnknown)
 			}
@@ -144,12 +137,12 @@ func (p *plan) describe(s *selection) error {
 
 // suspects returns the modules, path@version, that are at fault if the go command does not make the same with new packages: those that
 // these are of, but none that the index knows if there are others. The caller holds x.mu.
-func suspects(x *index, compiles []newPackage) []string {
+func suspects(x *index, compiles []*source) []string {
 	modules := make(map[string]bool)
 	for _, pkg := range compiles {
 		modules[pkg.module.String()] = true
 	}
-	if unknown := x.unknown(modules); len(unknown) > 0 {
+	if unknown := x.unknown(maps.Keys(modules)); len(unknown) > 0 {
 		return unknown
 	}
 	return slices.Sorted(maps.Keys(modules))

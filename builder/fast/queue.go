@@ -31,8 +31,8 @@ type queue struct {
 	stop          context.CancelFunc
 	interruptible bool // what runs
 	closed        bool
-	working       bool          // run is
-	changed       chan struct{} // closed at a change of any of that
+	working       bool       // run is
+	changed       *sync.Cond // of any of that; its lock is mu
 }
 
 // task is something to be done in the background.
@@ -52,22 +52,21 @@ func (t *task) context() (context.Context, context.CancelFunc) {
 	return context.WithCancel(context.Background())
 }
 
-func newQueue(log *slog.Logger) *queue { return &queue{log: log, changed: make(chan struct{})} }
-
-// signal wakes all that wait for a change. The caller holds q.mu.
-func (q *queue) signal() {
-	close(q.changed)
-	q.changed = make(chan struct{})
+func newQueue(log *slog.Logger) *queue {
+	q := &queue{log: log}
+	q.changed = sync.NewCond(&q.mu)
+	return q
 }
 
 // await waits for a change, or until ctx ends. The caller holds q.mu, but not meanwhile.
 func (q *queue) await(ctx context.Context) error {
-	changed := q.changed
-	q.mu.Unlock()
-	defer q.mu.Lock()
-	select {
-	case <-changed:
-	case <-ctx.Done():
+	defer context.AfterFunc(ctx, func() {
+		q.mu.Lock() // which it has given up to wait
+		defer q.mu.Unlock()
+		q.changed.Broadcast()
+	})()
+	if ctx.Err() == nil {
+		q.changed.Wait()
 	}
 	return ctx.Err()
 }
@@ -96,7 +95,7 @@ func (q *queue) enter(ctx context.Context) error {
 		if err := q.await(ctx); err != nil {
 			if counted {
 				q.builds--
-				q.signal()
+				q.changed.Broadcast()
 			}
 			return err
 		}
@@ -107,7 +106,7 @@ func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.builds--
-	q.signal()
+	q.changed.Broadcast()
 }
 
 // reserve keeps a place for a task, if there is one; add or release takes it.
@@ -134,7 +133,7 @@ func (q *queue) add(do func(context.Context), end func()) {
 	defer q.mu.Unlock()
 	q.reserved--
 	q.tasks = append(q.tasks, &task{do: do, end: end})
-	q.signal()
+	q.changed.Broadcast()
 	if !q.working {
 		q.working = true
 		go q.run()
@@ -146,7 +145,7 @@ func (q *queue) run() {
 	defer q.mu.Unlock()
 	defer func() {
 		q.working = false
-		q.signal()
+		q.changed.Broadcast()
 	}()
 	for len(q.tasks) > 0 {
 		if q.builds > 0 && !q.closed {
@@ -173,7 +172,7 @@ func (q *queue) run() {
 			t.end()
 			q.mu.Lock()
 		}
-		q.signal()
+		q.changed.Broadcast()
 	}
 }
 
@@ -205,7 +204,7 @@ func (q *queue) Close() {
 	if q.stop != nil {
 		q.stop()
 	}
-	q.signal()
+	q.changed.Broadcast()
 	q.mu.Unlock()
 	q.Settle(context.Background())
 }

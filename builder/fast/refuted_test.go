@@ -105,11 +105,11 @@ func (e engine) wantReason(t *testing.T, reason string) {
 // A module that the index knows is not at fault if there is another.
 func TestWhoIsAtFaultIsUnknown(t *testing.T) {
 	x := &index{indexData: indexData{Sums: map[string]string{"example.com/k6@v1.0.0": "h1:"}}}
-	packageOf := func(path, version string) newPackage {
-		return newPackage{module: module.Version{Path: path, Version: version}}
+	packageOf := func(path, version string) *source {
+		return &source{module: module.Version{Path: path, Version: version}}
 	}
 	k6, new, newer := packageOf("example.com/k6", "v1.0.0"), packageOf("example.com/new", "v1.0.0"), packageOf("example.com/k6", "v1.1.0")
-	for want, list := range map[string][]newPackage{
+	for want, list := range map[string][]*source{
 		"":                      nil,
 		"example.com/k6@v1.0.0": {k6, k6},
 		"example.com/k6@v1.1.0 example.com/new@v1.0.0": {k6, newer, new, new},

@@ -24,6 +24,8 @@ const maxCompiles = 16
 
 // source is a package that nothing but the compiler is needed for, and that no index has.
 type source struct {
+	path    string
+	module  module.Version
 	dir     string
 	files   []string
 	std     []string // imports of the standard library
@@ -62,7 +64,7 @@ func scan(root, pkg string, m module.Version, lang string, platform k6x.Platform
 	if err := checkFiles(c, dir); err != nil {
 		return nil, err
 	}
-	s := &source{dir: dir, files: p.GoFiles, lang: lang}
+	s := &source{path: pkg, module: m, dir: dir, files: p.GoFiles, lang: lang}
 	for _, path := range p.Imports {
 		first, _, _ := strings.Cut(path, "/")
 		switch {

@@ -5,7 +5,6 @@ import (
 	"os/exec"
 
 	"k6x"
-	"k6x/builder/internal/gobuild"
 	"k6x/internal/cage"
 )
 
@@ -43,25 +42,4 @@ func (e *Engine) shareCache(ctx context.Context, ws *Workspace, share bool) {
 		return
 	}
 	ws.cache = session
-}
-
-// runIn runs a go command that compiles in ws, where it may use the shared build cache.
-func (e *Engine) runIn(ws *Workspace, cmd *exec.Cmd) error {
-	p := e.compiling(ws)
-	release, err := ws.cache.Attach(cmd, &p)
-	if err != nil {
-		e.Log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
-	} else {
-		defer release()
-	}
-	return e.Cage.Run(cmd, p)
-}
-
-// notKept returns the error of a build that failed as its build cache could not be written, for which
-// the go command blames others; nil if that is not so.
-func (ws *Workspace) notKept() error {
-	if err := ws.cache.Err(); err != nil {
-		return gobuild.FileError("keeping what was compiled", err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,11 +77,7 @@ func (s *includes) add(lines []string) error {
 func (e *Engine) checkLinked(ws *Workspace, b *gobuild.Blame, linked []*debug.Module) error {
 	sums := make(map[module.Version]string, len(linked))
 	for _, m := range linked {
-		by := m
-		if m.Replace != nil {
-			by = m.Replace
-		}
-		sums[module.Version{Path: m.Path, Version: m.Version}] = by.Sum
+		sums[module.Version{Path: m.Path, Version: m.Version}] = cmp.Or(m.Replace, m).Sum
 	}
 	return e.checkIncludes(ws, b, sums, true)
 }
@@ -115,26 +112,24 @@ func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.
 	modules := slices.Collect(maps.Keys(sums))
 	module.Sort(modules)
 	for _, m := range modules {
-		sum := sums[m]
-		line := fmt.Sprintf("%s %s", m, sum)
+		line := fmt.Sprintf("%s %s", m, sums[m])
 		if ws.recipe.Cgo {
 			line += " cgo"
 		}
-		if sum != "" && e.includes.has(line) || ws.replaced.Dir(m) != "" { // a directory is its owner's
+		if sums[m] != "" && e.includes.has(line) || ws.replaced.Dir(m) != "" { // a directory is its owner's
 			continue
 		}
 		root, err := e.mods.Extracted(ws.replaced.Module(m))
-		switch {
-		case err == nil:
-		case here:
-			return gobuild.FileError("reading the files of a module", err)
-		default:
+		if err != nil && !here {
 			continue
 		}
-		if err := b.CheckIncludes(m, root); err != nil {
-			return err
+		if err == nil {
+			err = b.CheckIncludes(m, root)
 		}
-		if sum != "" {
+		if err != nil {
+			return gobuild.FileError("reading the files of a module", err)
+		}
+		if sums[m] != "" {
 			checked = append(checked, line)
 		}
 	}

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"maps"
@@ -88,10 +89,7 @@ func (e *Engine) inspectReplaced(ws *Workspace) (ReplacedBuild, error) {
 	linked := make(map[string]string)
 	for _, dep := range info.Deps {
 		linked[dep.Path] = dep.Version
-		from := dep
-		if dep.Replace != nil {
-			from = dep.Replace
-		}
+		from := cmp.Or(dep.Replace, dep)
 		build.BuildList = append(build.BuildList, k6x.Linked{Path: dep.Path, Version: from.Version, Sum: from.Sum})
 	}
 	for _, path := range slices.Sorted(maps.Keys(ws.replaced)) {

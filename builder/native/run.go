@@ -34,7 +34,7 @@ var errTimeout = errors.New("the build's time is up")
 func (e *Engine) compile(ctx context.Context, ws *Workspace) error {
 	timed, stop := context.WithTimeoutCause(ctx, e.cfg.Timeout, errTimeout)
 	defer stop()
-	if e.hasPins(ws) {
+	if _, _, missing := e.missing(ws); !missing { // so it is worth while to build without fetching anything
 		if done := e.goBuild(timed, ws); !done.unloaded() {
 			return e.explain(ctx, ws, done)
 		}
@@ -68,14 +68,11 @@ func (e *Engine) goBuild(ctx context.Context, ws *Workspace) outcome {
 	if ws.live != nil {
 		ws.live.All = ws.replaced != nil // the user's own
 	}
-	return e.run(ctx, ws, ws.live, func(ctx context.Context) (*exec.Cmd, func() error) {
-		cmd := e.program(ctx, ws, e.Tool.Path, gobuild.Arguments(ws.recipe, ws.locked, ws.progress.Flags()...)...)
-		return cmd, func() error { return e.runIn(ws, cmd) }
-	})
+	return e.run(ctx, ws, compiles, ws.live, gobuild.Arguments(ws.recipe, ws.locked, ws.progress.Flags()...))
 }
 
-// run runs the go command that prepare returns, of which live tells. It kills it as soon as it looks for a module that is in no go.mod.
-func (e *Engine) run(ctx context.Context, ws *Workspace, live *gobuild.Live, prepare func(context.Context) (cmd *exec.Cmd, run func() error)) outcome {
+// run runs a go command, of which live tells. It kills it as soon as it looks for a module that is in no go.mod.
+func (e *Engine) run(ctx context.Context, ws *Workspace, does purpose, live *gobuild.Live, args []string) outcome {
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &cage.Output{Max: maxOutput, Line: func(line string) {
@@ -85,10 +82,10 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, live *gobuild.Live, pre
 		ws.progress.Line(line)
 		live.Line(line)
 	}}
-	cmd, run := prepare(running)
+	cmd := ws.command(running, does, e.Tool.Path, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	stopCounting := e.count(running, ws)
-	err := run()
+	err := ws.run(cmd, does)
 	stopCounting()
 	done := outcome{text: out.String(), err: err}
 	if running.Err() != nil {
@@ -97,56 +94,46 @@ func (e *Engine) run(ctx context.Context, ws *Workspace, live *gobuild.Live, pre
 	return done
 }
 
-// hasPins reports whether the modules that were asked for are in the module cache, so that it is worth while to
-// build without fetching anything.
-func (e *Engine) hasPins(ws *Workspace) bool {
+// missing returns the first of the modules that were asked for which is not in the module cache, if there is one, and where it would be.
+func (e *Engine) missing(ws *Workspace) (m module.Version, root string, missing bool) {
 	for _, m := range gobuild.Pins(ws.recipe) {
 		root, err := ws.replaced.Root(e.mods, m)
-		if err != nil {
-			return false
+		if err == nil {
+			_, err = os.Stat(root)
 		}
-		if _, err := os.Stat(root); err != nil {
-			return false
+		if err != nil {
+			return m, root, true
 		}
 	}
-	return true
+	return module.Version{}, "", false
 }
 
 // offline returns err, the error of a go command that printed text. If it did not fetch because of GOPROXY=off, the error names the first
 // of the modules that were asked for which is not in the module cache, and the versions that are.
 func (e *Engine) offline(ws *Workspace, text string, err error) error {
 	failure, ok := errors.AsType[*k6x.Error](err)
-	if !ok || !strings.Contains(text, "disabled by GOPROXY=off") {
+	m, root, missing := e.missing(ws)
+	if !ok || !missing || !strings.Contains(text, "disabled by GOPROXY=off") {
 		return err
 	}
-	for _, m := range gobuild.Pins(ws.recipe) {
-		root, rootErr := ws.replaced.Root(e.mods, m)
-		if _, statErr := os.Stat(root); rootErr != nil || statErr == nil {
-			continue
+	name, _, _ := strings.Cut(filepath.Base(root), "@")
+	entries, _ := os.ReadDir(filepath.Dir(root)) // there may be none
+	var had []string
+	for _, entry := range entries {
+		if other, version, ok := strings.Cut(entry.Name(), "@"); ok && other == name {
+			had = append(had, version)
 		}
-		name, _, _ := strings.Cut(filepath.Base(root), "@")
-		entries, _ := os.ReadDir(filepath.Dir(root)) // there may be none
-		var had []string
-		for _, entry := range entries {
-			if other, version, ok := strings.Cut(entry.Name(), "@"); ok && other == name {
-				had = append(had, version)
-			}
-		}
-		gomod.SortVersions(had)
-		failure.Message = fmt.Sprintf("%s is not at hand, and nothing is fetched: GOPROXY is off", m)
-		failure.Hint = fmt.Sprintf("At hand: %s. %s", cmp.Or(strings.Join(had[:min(len(had), 5)], ", "), "no version of it"), failure.Hint)
-		break
 	}
+	gomod.SortVersions(had)
+	failure.Message = fmt.Sprintf("%s is not at hand, and nothing is fetched: GOPROXY is off", m)
+	failure.Hint = fmt.Sprintf("At hand: %s. %s", cmp.Or(strings.Join(had[:min(len(had), 5)], ", "), "no version of it"), failure.Hint)
 	return err
 }
 
 // fetch has the go command load the packages of the workspace, which fetches the modules that they need and checks their
 // sums, and compiles nothing.
 func (e *Engine) fetch(ctx context.Context, ws *Workspace) outcome {
-	return e.run(ctx, ws, nil, func(ctx context.Context) (*exec.Cmd, func() error) {
-		cmd := e.command(ctx, ws, e.Tool.Path, gobuild.LoadArguments(ws.recipe, ws.locked)...)
-		return cmd, func() error { return e.Cage.Run(cmd, e.fetching(ws)) }
-	})
+	return e.run(ctx, ws, fetches, nil, gobuild.LoadArguments(ws.recipe, ws.locked))
 }
 
 // explain returns the error of a go command that failed, nil if it did not. Ctx is that of the build.
@@ -169,8 +156,8 @@ func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error
 	case exceeded != nil:
 		return e.newBlame(ws).TooMuch(exceeded, text)
 	}
-	if err := ws.notKept(); err != nil {
-		return err
+	if err := ws.cache.Err(); err != nil { // for which the go command blames others
+		return gobuild.FileError("keeping what was compiled", err)
 	}
 	if exceeded := e.Cage.Limits().Met(done.text); exceeded != nil {
 		return e.newBlame(ws).TooMuch(exceeded, text)
@@ -182,30 +169,40 @@ func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error
 	return e.newBlame(ws).Explain(used, text, done.err, cage.Killed(done.err))
 }
 
-// program returns a command in the workspace, with the environment of the recipe. It has no network, and what it lacks
-// it does not look for.
-func (e *Engine) program(ctx context.Context, ws *Workspace, path string, args ...string) *exec.Cmd {
-	cmd := e.command(ctx, ws, path, args...)
-	cmd.Env = append(cmd.Env, "GOPROXY=off")
+// purpose is what a command in a workspace may do.
+type purpose int
+
+const (
+	compiles purpose = iota // it compiles and links; it has no network, and what it lacks it does not look for
+	fetches                 // it fetches modules, and runs no compiler
+)
+
+// command returns a command in the workspace, with the environment of the recipe, for [Workspace.run].
+func (ws *Workspace) command(ctx context.Context, does purpose, path string, args ...string) *exec.Cmd {
+	cmd := ws.engine.Command(ctx, ws.dir, ws.Temp(), path, args, gobuild.Env(ws.recipe))
+	if does == compiles {
+		cmd.Env = append(cmd.Env, "GOPROXY=off")
+	}
 	return cmd
 }
 
-func (e *Engine) command(ctx context.Context, ws *Workspace, path string, args ...string) *exec.Cmd {
-	return e.Command(ctx, ws.dir, ws.Temp(), path, args, gobuild.Env(ws.recipe))
-}
-
-// compiling is the policy for what compiles and links in ws.
-func (e *Engine) compiling(ws *Workspace) cage.Policy {
+// run runs a command. A go command that compiles may use the shared build cache.
+func (ws *Workspace) run(cmd *exec.Cmd, does purpose) error {
+	e := ws.engine
 	p := e.Tool.CompilePolicy(e.Dirs, ws.dir)
+	if does == fetches {
+		p = e.FetchPolicy(ws.dir)
+	}
 	p.Read = append(p.Read, ws.replaced.Dirs()...)
-	return p
-}
-
-// fetching is the policy for what fetches modules in ws.
-func (e *Engine) fetching(ws *Workspace) cage.Policy {
-	p := e.FetchPolicy(ws.dir)
-	p.Read = append(p.Read, ws.replaced.Dirs()...)
-	return p
+	if does == compiles && cmd.Path == e.Tool.Path {
+		release, err := ws.cache.Attach(cmd, &p)
+		if err != nil {
+			e.Log.Warn("a build goes without the shared build cache", "path", ws.recipe.Path(), "error", err)
+		} else {
+			defer release()
+		}
+	}
+	return e.Cage.Run(cmd, p)
 }
 
 // maxStale bounds the names of all packages to compile.
@@ -231,7 +228,7 @@ func (e *Engine) count(ctx context.Context, ws *Workspace) (stop func()) {
 			e.Log.Debug("it is not known how many packages there are to compile", "path", ws.recipe.Path(), "reason", err)
 			return
 		}
-		ws.progress.Count(strings.Fields(string(out)))
+		ws.progress.Count(strings.Fields(out))
 	})
 	return func() {
 		cancel()

@@ -1,7 +1,6 @@
 package native
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -227,15 +226,13 @@ func (ws *Workspace) Lock() (k6x.Lock, error) {
 }
 
 // Go runs a go command that fetches nothing, and returns what it prints, which is an error if it is more than most bytes.
-func (ws *Workspace) Go(ctx context.Context, most int, args ...string) ([]byte, error) {
-	cmd := ws.engine.program(ctx, ws, ws.engine.Tool.Path, args...)
-	return output(cmd, most, func() error { return ws.engine.runIn(ws, cmd) })
+func (ws *Workspace) Go(ctx context.Context, most int, args ...string) (string, error) {
+	return ws.output(ws.command(ctx, compiles, ws.engine.Tool.Path, args...), compiles, most)
 }
 
 // GoFetching is Go for a go command that may fetch modules.
-func (ws *Workspace) GoFetching(ctx context.Context, most int, args ...string) ([]byte, error) {
-	cmd := ws.engine.command(ctx, ws, ws.engine.Tool.Path, args...)
-	return output(cmd, most, func() error { return ws.engine.Cage.Run(cmd, ws.engine.fetching(ws)) })
+func (ws *Workspace) GoFetching(ctx context.Context, most int, args ...string) (string, error) {
+	return ws.output(ws.command(ctx, fetches, ws.engine.Tool.Path, args...), fetches, most)
 }
 
 // Tool runs a program of the toolchain, such as the compiler, with more variables, KEY=VALUE.
@@ -243,35 +240,25 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
-	e := ws.engine
-	cmd := e.program(ctx, ws, filepath.Join(e.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name), args...)
+	cmd := ws.command(ctx, compiles, filepath.Join(ws.engine.Tool.Root, "pkg", "tool", runtime.GOOS+"_"+runtime.GOARCH, name), args...)
 	cmd.Env = append(cmd.Env, env...)
-	_, err := output(cmd, maxOutput, func() error { return e.Cage.Run(cmd, e.compiling(ws)) })
+	_, err := ws.output(cmd, compiles, maxOutput)
 	return err
 }
 
 // output runs a command and returns what it prints. What it complains about is in the error, for the log.
-func output(cmd *exec.Cmd, most int, run func() error) ([]byte, error) {
-	var out bytes.Buffer
-	complaints := &cage.Output{Max: 64 << 10}
-	cmd.Stdout, cmd.Stderr = &limitedWriter{w: &out, left: most}, complaints
-	if err := run(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(out.String()+complaints.String()))
+func (ws *Workspace) output(cmd *exec.Cmd, does purpose, most int) (string, error) {
+	out, complaints := &cage.Output{Max: 2 * most}, &cage.Output{Max: 64 << 10}
+	cmd.Stdout, cmd.Stderr = out, complaints
+	err := ws.run(cmd, does)
+	text := out.String()
+	if err == nil && len(text) > most {
+		err = errors.New("too much output")
 	}
-	return out.Bytes(), nil
-}
-
-// limitedWriter fails when it has been given more than it may take.
-type limitedWriter struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limitedWriter) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
-		return 0, errors.New("too much output")
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(text+complaints.String()))
 	}
-	return l.w.Write(p)
+	return text, nil
 }
 
 // tailOf returns the end of a text for the log.

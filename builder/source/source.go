@@ -4,7 +4,8 @@
 package source
 
 import (
-	"io"
+	"errors"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -16,6 +17,8 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/disk"
+	"k6x/internal/gomod"
 )
 
 // Source is where the code that replaces a module comes from. One of Dir, Module and Remote
@@ -161,8 +164,6 @@ func parseRemote(text string) (Source, error) {
 	return Source{Remote: u.String(), Ref: ref}, nil
 }
 
-const maxGoMod = 1 << 20 // bytes
-
 // ModulePath returns the path of the module in dir, as its go.mod says. The error is of kind
 // [k6x.Invalid] if there is no module.
 func ModulePath(dir string) (string, error) {
@@ -173,13 +174,10 @@ func ModulePath(dir string) (string, error) {
 	if !info.IsDir() {
 		return "", k6x.Errorf(k6x.Invalid, "%s is not a directory", dir)
 	}
-	file, err := os.Open(filepath.Join(dir, "go.mod"))
-	if err != nil {
+	data, err := disk.ReadFile(filepath.Join(dir, "go.mod"), gomod.MaxFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", noModule(dir, "it has no go.mod").WithCause(err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxGoMod))
-	if err != nil {
+	} else if err != nil {
 		return "", noModule(dir, "its go.mod cannot be read").WithCause(err)
 	}
 	name := modfile.ModulePath(data)

@@ -208,16 +208,8 @@ func telling(text string) string {
 
 // clean returns the output without the directories of this machine.
 func (e *Engine) clean(text, dir string) string {
-	sep := string(filepath.Separator)
-	goRoot := "GOROOT" + sep
-	pairs := []string{e.Dirs.ModCache + sep, "", dir + sep, "", e.Dir + sep, gobuild.Outside + sep, e.Tool.Root + sep, goRoot}
-	// The go command writes a path relative to where xk6 runs it, a directory in dir, where that is shorter.
-	relative := func(path, as string) {
-		if rel, err := filepath.Rel(filepath.Join(dir, "main"), path); err == nil {
-			pairs = append(pairs, rel+sep, as)
-		}
-	}
-	relative(e.Dirs.ModCache, "")
-	relative(e.Tool.Root, goRoot)
-	return gobuild.Clean(text, pairs...)
+	// Where xk6 runs the go command is a directory in dir. A path from there may begin outside.
+	text = strings.ReplaceAll(text, dir+string(filepath.Separator), "")
+	return gobuild.Clean(text, filepath.Join(dir, "main"), gobuild.Place{Dir: e.Dirs.ModCache},
+		gobuild.Place{Dir: e.Dir, As: gobuild.Outside}, gobuild.Place{Dir: e.Tool.Root, As: "GOROOT"})
 }

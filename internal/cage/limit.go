@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,6 +66,7 @@ type watch struct {
 	limits  Limits
 	stop    chan struct{} // closed when the program has ended
 	looking sync.WaitGroup
+	printed atomic.Int64 // bytes
 
 	mu       sync.Mutex // guards what follows
 	exceeded *Exceeded
@@ -75,16 +77,15 @@ func newWatch(cmd *exec.Cmd, limits Limits) *watch {
 	if limits.Output == 0 {
 		return w
 	}
-	left := &counter{most: limits.Output, over: func() { w.exceed(Printed, limits.Output) }}
 	same := sameWriter(cmd.Stdout, cmd.Stderr)
 	if cmd.Stdout != nil {
-		cmd.Stdout = &counted{cmd.Stdout, left}
+		cmd.Stdout = &counted{cmd.Stdout, w}
 	}
 	switch {
 	case same:
 		cmd.Stderr = cmd.Stdout // for which there is one pipe then
 	case cmd.Stderr != nil:
-		cmd.Stderr = &counted{cmd.Stderr, left}
+		cmd.Stderr = &counted{cmd.Stderr, w}
 	}
 	return w
 }
@@ -146,32 +147,15 @@ func (w *watch) exceed(name string, value int64) {
 	}
 }
 
-// counter counts bytes and calls over once when there are too many.
-type counter struct {
-	most int64
-	over func()
-
-	mu sync.Mutex // guards n
-	n  int64
-}
-
-func (c *counter) add(n int) {
-	c.mu.Lock()
-	before := c.n
-	c.n += int64(n)
-	over := before <= c.most && c.n > c.most
-	c.mu.Unlock()
-	if over {
-		c.over()
-	}
-}
-
+// counted is a writer of which the watch counts the bytes.
 type counted struct {
 	io.Writer
-	counter *counter
+	watch *watch
 }
 
 func (c *counted) Write(p []byte) (int, error) {
-	c.counter.add(len(p))
+	if most := c.watch.limits.Output; c.watch.printed.Add(int64(len(p))) > most {
+		c.watch.exceed(Printed, most)
+	}
 	return c.Writer.Write(p)
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"k6x/internal/cage"
 )
 
@@ -26,8 +28,8 @@ const (
 // direct fetches from where modules are developed, by running the go command.
 type direct struct {
 	ProxyConfig
-	running      chan struct{} // holds one for each go command that runs; nil: no limit
-	asConfigured bool          // keep GOPROXY as it is
+	running      *semaphore.Weighted
+	asConfigured bool // keep GOPROXY as it is
 }
 
 // listed is what go list -m -json prints.
@@ -71,14 +73,10 @@ func (d *direct) list(ctx context.Context, args ...string) (listed, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, directTime)
 	defer cancel()
-	if d.running != nil {
-		select {
-		case d.running <- struct{}{}:
-			defer func() { <-d.running }()
-		case <-ctx.Done():
-			return listed{}, ctx.Err()
-		}
+	if err := d.running.Acquire(ctx, 1); err != nil {
+		return listed{}, err
 	}
+	defer d.running.Release(1)
 	if err := os.MkdirAll(d.Dir, 0o755); err != nil {
 		return listed{}, err
 	}

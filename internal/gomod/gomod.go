@@ -11,8 +11,6 @@ package gomod
 import (
 	"fmt"
 	"go/version"
-	"io"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +20,7 @@ import (
 	"golang.org/x/mod/semver"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Bounds on what is read of go.mod files.
@@ -83,22 +82,19 @@ func (f *File) addReplaces(syntax *modfile.FileSyntax) {
 		if i < 1 || i > 2 || len(words) < i+2 || len(words) > i+3 || len(f.Replace) == maxReplace {
 			return
 		}
-		var text [4]string // path and version, twice
+		words = slices.Clone(words)
 		for j, word := range words {
 			if unquoted, err := strconv.Unquote(word); err == nil {
 				word = unquoted
 			}
-			if word = strings.Clone(word); word != k6x.Printable(word) || len(word) > maxWord { // it is for a person
+			if words[j] = strings.Clone(word); word != k6x.Printable(word) || len(word) > maxWord { // it is for a person
 				return
 			}
-			switch {
-			case j < i:
-				text[j] = word
-			case j > i:
-				text[j-i+1] = word
-			}
 		}
-		f.Replace = append(f.Replace, modfile.Replace{Old: module.Version{Path: text[0], Version: text[1]}, New: module.Version{Path: text[2], Version: text[3]}})
+		side := func(words []string) module.Version {
+			return module.Version{Path: words[0], Version: strings.Join(words[1:], "")}
+		}
+		f.Replace = append(f.Replace, modfile.Replace{Old: side(words[:i]), New: side(words[i+1:])})
 	}
 	for _, statement := range syntax.Stmt {
 		switch s := statement.(type) {
@@ -150,12 +146,7 @@ func (*Useless) Unwrap() error { return ErrAbsent }
 
 // Read is [Parse] of what a file has.
 func Read(name string) (*File, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, MaxFile+1))
+	data, err := disk.ReadFile(name, MaxFile)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package gomod
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,17 +42,13 @@ func Definite(err error) bool {
 
 // hop is one element of GOPROXY.
 type hop struct {
-	url      *url.URL // nil for direct and off
-	direct   bool
+	origin        // nil for off
 	anyError bool // whether any error leads on to the next hop, not only ErrAbsent
 }
 
-// parseProxies reads GOPROXY.
-func parseProxies(list string) ([]hop, error) {
-	if list == "" {
-		list = "https://proxy.golang.org" // what is fetched directly, the operator says
-	}
-	var hops []hop
+// parseHops reads GOPROXY.
+func (p *Proxy) parseHops(list string) (hops []hop, err error) {
+	list = cmp.Or(list, "https://proxy.golang.org") // what is fetched directly, the operator says
 	for list != "" {
 		element, anyError := list, false
 		if i := strings.IndexAny(list, ",|"); i >= 0 {
@@ -65,7 +62,7 @@ func parseProxies(list string) ([]hop, error) {
 		case "off":
 			return append(hops, hop{}), nil
 		case "direct":
-			return append(hops, hop{direct: true}), nil
+			return append(hops, hop{origin: p.direct}), nil
 		}
 		if strings.ContainsAny(element, ".:/") && !strings.Contains(element, ":/") && !filepath.IsAbs(element) && !path.IsAbs(element) {
 			element = "https://" + element
@@ -79,7 +76,7 @@ func parseProxies(list string) ([]hop, error) {
 		default:
 			return nil, k6x.Errorf(k6x.Invalid, "GOPROXY has an element that is neither an http, https or file URL nor direct or off")
 		}
-		hops = append(hops, hop{url: u, anyError: anyError})
+		hops = append(hops, hop{&mirror{p, u}, anyError})
 	}
 	if len(hops) == 0 {
 		return nil, k6x.Errorf(k6x.Invalid, "GOPROXY names no proxy")
@@ -98,19 +95,14 @@ type origin interface {
 func try[T any](ctx context.Context, p *Proxy, modulePath string, ask func(origin) (T, error)) (T, error) {
 	hops := p.hops
 	if p.noProxy != "none" && module.MatchPrefixPatterns(p.noProxy, modulePath) {
-		hops = []hop{{direct: true}}
+		hops = []hop{{origin: p.direct}}
 	}
 	var none T
 	var telling error // the error that says most
 	for _, h := range hops {
 		value, err := none, error(&Refusal{})
-		switch {
-		case h.direct:
-			if value, err = ask(p.direct); err != nil {
-				err = fmt.Errorf("%w: %w", ErrDirect, err)
-			}
-		case h.url != nil:
-			value, err = ask(&mirror{p, h.url})
+		if h.origin != nil {
+			value, err = ask(h.origin)
 		}
 		if err == nil {
 			return value, nil
@@ -122,7 +114,11 @@ func try[T any](ctx context.Context, p *Proxy, modulePath string, ask func(origi
 		// A failure says more than "not there" from a later proxy. But the go command cannot
 		// tell "not there" from a failure, unless we know why it failed: if a proxy could, that counts.
 		_, explained := errors.AsType[*k6x.Error](err)
-		if telling == nil || !absent && (h.url != nil || explained || !errors.Is(telling, ErrAbsent)) {
+		_, mirrored := h.origin.(*mirror)
+		if h.origin != nil && !mirrored {
+			err = fmt.Errorf("%w: %w", ErrDirect, err)
+		}
+		if telling == nil || !absent && (mirrored || explained || !errors.Is(telling, ErrAbsent)) {
 			telling = err
 		}
 		if !absent && !h.anyError {

@@ -1,6 +1,7 @@
 package gomod
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/mod/module"
 	"golang.org/x/mod/semver"
+	"golang.org/x/sync/semaphore"
 
 	"k6x/internal/cage"
 	"k6x/internal/egress"
@@ -57,10 +59,8 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 	if cfg.Run == nil {
 		cfg.Run = func(cmd *exec.Cmd, _ string) error { return cage.Run(cmd) }
 	}
-	p := &Proxy{client: cfg.Client, noProxy: env["GONOPROXY"], direct: &direct{ProxyConfig: cfg, running: make(chan struct{}, directRuns)}}
-	if p.noProxy == "" {
-		p.noProxy = env["GOPRIVATE"]
-	}
+	p := &Proxy{client: cfg.Client, noProxy: cmp.Or(env["GONOPROXY"], env["GOPRIVATE"]),
+		direct: &direct{ProxyConfig: cfg, running: semaphore.NewWeighted(directRuns)}}
 	var err error
 	switch env["GOAUTH"] {
 	case "", "netrc":
@@ -69,12 +69,12 @@ func NewProxy(cfg ProxyConfig) (*Proxy, error) {
 		}
 	case "off":
 	default: // only the go command knows how to ask for credentials
-		p.hops = []hop{{direct: true}}
+		p.hops = []hop{{origin: p.direct}}
 		p.noProxy = ""
 		p.direct.asConfigured = true
 		return p, nil
 	}
-	p.hops, err = parseProxies(env["GOPROXY"])
+	p.hops, err = p.parseHops(env["GOPROXY"])
 	return p, err
 }
 
@@ -103,12 +103,7 @@ func Tagged(modulePath string, versions []string) []string {
 
 // SortVersions puts the newest first.
 func SortVersions(versions []string) {
-	slices.SortFunc(versions, func(a, b string) int {
-		if c := semver.Compare(b, a); c != 0 {
-			return c
-		}
-		return strings.Compare(b, a)
-	})
+	slices.SortFunc(versions, func(a, b string) int { return cmp.Or(semver.Compare(b, a), strings.Compare(b, a)) })
 }
 
 // GoMod returns the go.mod file of a module version.

@@ -8,15 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/moby/moby/client"
 )
 
 // Image is the name of the image.
@@ -126,54 +125,47 @@ func (s *Service) start() error {
 			}
 		}
 	}
+	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer stop()
+	if err := s.importImage(ctx); err != nil {
+		return err
+	}
 	s.cmd = s.command(context.Background(), "system", "service", "--time", "0", s.host())
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	ctx, stop := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer stop()
-	cli, err := client.New(client.WithHost(s.host()))
-	if err != nil {
-		return err
-	}
-	defer cli.Close()
-	if err := answer(ctx, cli); err != nil {
-		return err
-	}
-	return importImage(ctx, cli)
-}
-
-// answer waits until the service answers.
-func answer(ctx context.Context, cli *client.Client) error {
-	ticks := time.NewTicker(50 * time.Millisecond)
-	defer ticks.Stop()
-	for {
-		_, err := cli.Ping(ctx, client.PingOptions{})
+	for ; ; time.Sleep(50 * time.Millisecond) { // until it listens
+		conn, err := net.Dial("unix", strings.TrimPrefix(s.host(), "unix://"))
 		if err == nil {
-			return nil
+			return conn.Close()
 		}
-		select {
-		case <-ticks.C:
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
 // importImage makes the image. It has settings that a build has to do without.
-func importImage(ctx context.Context, cli *client.Client) error {
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(writeRoot(ctx, w)) }()
-	defer r.Close()
-	done, err := cli.ImageImport(ctx, client.ImageImportSource{Source: r, SourceName: "-"}, Image, client.ImageImportOptions{Changes: []string{
-		"ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOFLAGS=-race", "ENV GOAMD64=v3", "ENV GOTOOLCHAIN=local", "ENV GOPROXY=off",
-		`ENTRYPOINT ["/nowhere"]`, "USER 1000",
-	}})
+func (s *Service) importImage(ctx context.Context) error {
+	tar, err := packRoot(ctx)
 	if err != nil {
 		return err
 	}
-	defer done.Close()
-	_, err = io.Copy(io.Discard, done)
-	return err
+	args := []string{"import"}
+	for _, change := range []string{
+		"ENV PATH=/usr/local/go/bin:/usr/bin:/bin", "ENV GOFLAGS=-race", "ENV GOAMD64=v3", "ENV GOTOOLCHAIN=local", "ENV GOPROXY=off",
+		`ENTRYPOINT ["/nowhere"]`, "USER 1000",
+	} {
+		args = append(args, "--change", change)
+	}
+	load := s.command(ctx, append(args, "-", Image)...)
+	load.Stdout, load.Stderr, tar.Stderr = &s.log, &s.log, &s.log
+	if load.Stdin, err = tar.StdoutPipe(); err != nil {
+		return err
+	}
+	if err := tar.Start(); err != nil {
+		return err
+	}
+	return errors.Join(load.Run(), tar.Wait())
 }

@@ -52,8 +52,11 @@ type rule struct {
 	explain func(b *Blame, match []string) *k6x.Error
 }
 
-// machine has the rules for failures that are of this machine, whatever was built.
-func machine() []rule {
+// machineRules are the first of [rules]: for failures that are of this machine, whatever was built.
+const machineRules = 3
+
+// rules has, besides these, those for failures before anything is compiled, in the order of how much they tell.
+func rules() []rule {
 	return []rule{
 		{regexp.MustCompile(`no space left on device|[Dd]isk quota exceeded|not enough space on the disk`),
 			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
@@ -62,13 +65,6 @@ func machine() []rule {
 			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
 		{regexp.MustCompile(`(?m): signal: killed$`),
 			func(*Blame, []string) *k6x.Error { return outOfMemory() }},
-	}
-}
-
-// loading has the rules for failures before anything is compiled, in the order of
-// how much they tell.
-func loading() []rule {
-	return []rule{
 		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: (?:verifying (?:module|go\.mod): )?checksum mismatch`), badChecksum},
 		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: verifying (?:module|go\.mod): `), unverified},
 		{regexp.MustCompile(`(?:(\S+@\S+) )?requires go >= (\S+) \(running go`), newerGo},
@@ -88,10 +84,9 @@ func loading() []rule {
 // classify returns the error for a go command that printed text, of which some may be shown;
 // killed says that it was killed, and not by us.
 func (b *Blame) classify(text, shown string, killed bool) *k6x.Error {
-	rules := machine()
-	compiled := Compiled(text)
-	if !compiled {
-		rules = append(rules, loading()...)
+	rules, compiled := rules(), Compiled(text)
+	if compiled {
+		rules = rules[:machineRules]
 	}
 	for _, r := range rules {
 		if match := r.pattern.FindStringSubmatch(text); match != nil {

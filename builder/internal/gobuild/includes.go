@@ -3,7 +3,7 @@ package gobuild
 import (
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/module"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Bounds on what is read of one module to find its includes.
@@ -56,12 +57,28 @@ type includes struct {
 	cgo   bool
 	files int // still to be looked at
 	bytes int64
-	seen  map[[2]string]bool // package directory and file
+	seen  map[[2]string]bool // by, such as a package's directory, and file
 }
 
 func checkIncludes(root string, cgo bool) error {
 	c := &includes{root: root, cgo: cgo, files: maxIncludeFiles, bytes: maxIncludeBytes, seen: make(map[[2]string]bool)}
-	return c.directory(root)
+	return filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		c.files--
+		switch {
+		case err != nil:
+			return err
+		case c.files < 0:
+			return c.refuse(filepath.Dir(file), "has, with what was looked at before, more than %d files", maxIncludeFiles)
+		case !entry.Type().IsRegular():
+			return nil
+		case filepath.Ext(file) == ".s":
+			err = c.assembly(filepath.Dir(file), file)
+		}
+		if err == nil && c.cgo {
+			err = c.forCgo(file)
+		}
+		return err
+	})
 }
 
 func (c *includes) refuse(file, format string, args ...any) error {
@@ -71,49 +88,18 @@ func (c *includes) refuse(file, format string, args ...any) error {
 	return &inclusion{strings.Trim(clipped(file), `"`), fmt.Sprintf(format, args...)}
 }
 
-// directory checks the files of dir and of all below it.
-func (c *includes) directory(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return err
+// read returns the text of a file, once for those that are read by a name, such as a package's directory; "" if it was read.
+func (c *includes) read(by, file string) (string, error) {
+	if c.seen[[2]string{by, file}] {
+		return "", nil
 	}
-	if c.files -= len(entries); c.files < 0 {
-		return c.refuse(dir, "has, with what was looked at before, more than %d files", maxIncludeFiles)
-	}
-	for _, entry := range entries {
-		file := filepath.Join(dir, entry.Name())
-		switch {
-		case entry.IsDir():
-			err = c.directory(file)
-		case !entry.Type().IsRegular():
-		case filepath.Ext(file) == ".s":
-			err = c.assembly(dir, file)
-		}
-		if err == nil && c.cgo && entry.Type().IsRegular() {
-			err = c.forCgo(file)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// read returns the text of a file.
-func (c *includes) read(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, c.bytes+1))
-	if err != nil {
-		return "", err
-	}
-	if c.bytes -= int64(len(data)); c.bytes < 0 {
+	c.seen[[2]string{by, file}] = true
+	data, err := disk.ReadFile(file, c.bytes)
+	if _, tooLarge := errors.AsType[*disk.TooLargeError](err); tooLarge {
 		return "", c.refuse(file, "and what was read before it are larger than can be checked")
 	}
-	return string(data), nil
+	c.bytes -= int64(len(data))
+	return string(data), err
 }
 
 // macroText is what the assembler does to the tokens of a macro.
@@ -123,11 +109,7 @@ var macroText = strings.NewReplacer("\u00b7", ".", "\u2215", "/")
 // sees (cmd/asm/internal/lex). Macros may put together an include of tokens from several places, but not the
 // word itself: so that is allowed in #include "name" only.
 func (c *includes) assembly(dir, file string) error {
-	if c.seen[[2]string{dir, file}] {
-		return nil
-	}
-	c.seen[[2]string{dir, file}] = true
-	text, err := c.read(file)
+	text, err := c.read(dir, file)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (c *includes) goSource(file string) error {
 	if cgo, err := importsC(file); !cgo || strings.HasSuffix(file, "_test.go") {
 		return err
 	}
-	text, err := c.read(file)
+	text, err := c.read("go", file)
 	if err != nil {
 		return err
 	}
@@ -86,11 +86,7 @@ func importsC(file string) (bool, error) {
 
 // cSource checks a file for the C compiler.
 func (c *includes) cSource(file string) error {
-	if c.seen[[2]string{"", file}] {
-		return nil
-	}
-	c.seen[[2]string{"", file}] = true
-	text, err := c.read(file)
+	text, err := c.read("c", file)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 // tell returns what a build that prints text tells meanwhile.
 func tell(l *Live, text string) (lines []string) {
 	l.Sink = func(e event.Event) { lines = append(lines, e.Output) }
-	l.Clean = func(line string) string { return Clean(line, "/mod/", "") }
+	l.Clean = func(line string) string { return Clean(line, "/work", Place{"/mod", ""}) }
 	for line := range strings.Lines(text) {
 		l.Line(strings.TrimSuffix(line, "\n"))
 	}

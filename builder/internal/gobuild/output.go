@@ -3,7 +3,9 @@ package gobuild
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k6x"
@@ -18,12 +20,36 @@ var (
 // Outside stands in clean output for directories with files that are not of the build.
 const Outside = "…"
 
-// Clean returns the output of a build without the directories of the machine, credentials,
+// Place is a directory of the machine that builds.
+type Place struct {
+	Dir string // absolute; "": none
+	As  string // what stands for it in clean output
+}
+
+// Clean returns the output of a go command that ran in a directory without the places of the machine, credentials,
 // control characters and news of downloads, so that positions read as
-// path@version/file.go:line:column. Dirs are pairs of a directory, with a separator
-// at its end, and what stands for it. Which of its lines strangers may read, [WithOutput] says.
-func Clean(text string, dirs ...string) string {
-	text = strings.NewReplacer(dirs...).Replace(strings.ToValidUTF8(text, "?"))
+// path@version/file.go:line:column. Which of its lines strangers may read, [WithOutput] says.
+func Clean(text, dir string, places ...Place) string {
+	sep := string(filepath.Separator)
+	if strings.HasPrefix(dir, "/") { // as in a container, wherever this runs
+		sep = "/"
+	}
+	slices.SortFunc(places, func(a, b Place) int { return len(b.Dir) - len(a.Dir) }) // one may be in another
+	var pairs []string
+	for _, p := range places {
+		if p.Dir == "" {
+			continue
+		}
+		if p.As != "" {
+			p.As += sep
+		}
+		// The go command writes a path relative to its directory where that is shorter.
+		if rel, err := filepath.Rel(dir, p.Dir); err == nil && rel != "." {
+			pairs = append(pairs, strings.ReplaceAll(rel, string(filepath.Separator), sep)+sep, p.As)
+		}
+		pairs = append(pairs, p.Dir+sep, p.As)
+	}
+	text = strings.NewReplacer(pairs...).Replace(strings.ToValidUTF8(text, "?"))
 	text = credentials.ReplaceAllString(text, "://")
 	text = escapedPath.ReplaceAllStringFunc(text, func(path string) string {
 		return escape.ReplaceAllStringFunc(path, func(s string) string { return strings.ToUpper(s[1:]) })

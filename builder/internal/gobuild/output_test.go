@@ -19,7 +19,7 @@ func TestCleanLeavesNothingOfTheMachine(t *testing.T) {
 		"go: downloading a v1.0.0\nerror\ngo: downloading b v1.0.0\n":  "error\n",
 		"\x1b[31mred\x1b[0m\tand\x00 \xff":                             "[31mred[0m\tand ?",
 	} {
-		if got := Clean(in, "../../modcache/", "", "/d/modcache/", "", "/d/work/", "", "/opt/go/", "GOROOT/"); got != want {
+		if got := Clean(in, "/d/run/1", Place{"/d/modcache", ""}, Place{"/d/work", ""}, Place{"/opt/go", "GOROOT"}); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}
 	}

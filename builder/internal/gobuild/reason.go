@@ -124,10 +124,7 @@ func (b *Blame) selection(roots []module.Version) map[string]string {
 
 // mentions reports whether what a compiler says may be about a package of a module: about name.Something.
 func mentions(text, modulePath string) bool {
-	prefix, _, ok := module.SplitPathVersion(modulePath)
-	if !ok {
-		prefix = modulePath
-	}
+	prefix := majorless(modulePath)
 	name := strings.TrimSuffix(path.Base(prefix), "-go")
 	var names []string // that the package may have
 	for _, n := range []string{name, strings.ReplaceAll(name, "-", ""), name[strings.LastIndexByte(name, '-')+1:]} {

@@ -82,14 +82,17 @@ func LoadArguments(recipe k6x.Recipe, locked bool) []string {
 
 // Env returns the variables of the go command that the recipe decides.
 func Env(recipe k6x.Recipe) []string {
-	cgo := "0"
-	if recipe.Cgo {
-		cgo = "1"
-	}
 	return append([]string{
 		"GOOS=" + recipe.Platform.OS,
 		"GOARCH=" + recipe.Platform.Arch,
-		"CGO_ENABLED=" + cgo,
+		"CGO_ENABLED=" + cgoEnabled(recipe),
 		"GOTOOLCHAIN=" + recipe.Toolchain,
 	}, recipe.Env...)
+}
+
+func cgoEnabled(recipe k6x.Recipe) string {
+	if recipe.Cgo {
+		return "1"
+	}
+	return "0"
 }

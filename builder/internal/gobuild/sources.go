@@ -85,9 +85,9 @@ type packageKey struct {
 // sources are what the files of a package say.
 type sources struct {
 	imports    []string
-	registered map[registration]calls
-	with       []string // Go files that are compiled only with cgo
-	without    []string // and those that are only without
+	registered map[registration]int // how often it is registered whenever the program starts
+	with       []string             // Go files that are compiled only with cgo
+	without    []string             // and those that are only without
 }
 
 // read returns what the files of a package say that is in a directory of m.
@@ -175,8 +175,8 @@ func (b *Blame) Warnings() []string {
 		if !b.requiresK6(m) {
 			continue
 		}
-		for r, calls := range s.registered {
-			for range max(calls.sure, 1) {
+		for r, sure := range s.registered {
+			for range max(sure, 1) {
 				registered[r] = append(registered[r], pkg)
 			}
 		}
@@ -218,11 +218,8 @@ func (b *Blame) requiresK6(m module.Version) bool {
 // registration is a name that a package registers, by the function of k6 with that name, such as go.k6.io/k6/js/modules.Register.
 type registration struct{ by, name string }
 
-// calls counts calls of a function: all, and those that are made whenever the program starts.
-type calls struct{ all, sure int }
-
-// registrations returns what a package registers with literal names.
-func registrations(p *build.Package, k6 string) map[registration]calls {
+// registrations returns what a package registers with literal names, and how many calls are made for it whenever the program starts.
+func registrations(p *build.Package, k6 string) map[registration]int {
 	var files []string
 	for imported, positions := range p.ImportPos {
 		for _, at := range positions {
@@ -231,7 +228,7 @@ func registrations(p *build.Package, k6 string) map[registration]calls {
 			}
 		}
 	}
-	found := make(map[registration]calls)
+	found := make(map[registration]int)
 	for _, name := range files[:min(len(files), maxFiles)] {
 		data, err := disk.ReadFile(name, maxSource)
 		if err != nil {
@@ -245,7 +242,7 @@ func registrations(p *build.Package, k6 string) map[registration]calls {
 }
 
 // addRegistrations adds what a file registers.
-func addRegistrations(found map[registration]calls, file *ast.File, k6 string) {
+func addRegistrations(found map[registration]int, file *ast.File, k6 string) {
 	packages := make(map[string]string) // path by the name in this file
 	for _, spec := range file.Imports {
 		imported, err := strconv.Unquote(spec.Path.Value)
@@ -307,12 +304,9 @@ func addRegistrations(found map[registration]calls, file *ast.File, k6 string) {
 			return true
 		}
 		r := registration{packages[in.Name] + "." + function.Sel.Name, text}
-		times := found[r]
-		times.all++
-		if sure[call] {
-			times.sure++
+		if found[r] += 0; sure[call] { // it is there also if it is not sure
+			found[r]++
 		}
-		found[r] = times
 		return true
 	})
 }

@@ -50,12 +50,8 @@ func checkProgram(info *debug.BuildInfo, recipe k6x.Recipe) error {
 	if version, _, _ := strings.Cut(info.GoVersion, " "); version != recipe.Toolchain {
 		return wrongBinary("it was built with %s instead of %s", info.GoVersion, recipe.Toolchain)
 	}
-	cgo := "0"
-	if recipe.Cgo {
-		cgo = "1"
-	}
 	want := map[string]string{
-		"GOOS": recipe.Platform.OS, "GOARCH": recipe.Platform.Arch, "CGO_ENABLED": cgo, "-trimpath": "true", "-buildmode": "exe",
+		"GOOS": recipe.Platform.OS, "GOARCH": recipe.Platform.Arch, "CGO_ENABLED": cgoEnabled(recipe), "-trimpath": "true", "-buildmode": "exe",
 	}
 	for _, s := range info.Settings {
 		if value, ok := want[s.Key]; ok && value != s.Value {

@@ -8,9 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"github.com/gofrs/flock"
+	"golang.org/x/sync/semaphore"
+
+	"k6x"
 	"k6x/builder/internal/gobuild"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/disk"
 )
 
 // Host is where an engine has the go command run on this machine. Several processes may share its directory.
@@ -23,8 +28,11 @@ type Host struct {
 	Dir  string      // absolute: has work/, gocache/, modcache/ and home/, or home-own/ with the files of Personal
 	Dirs gotool.Dirs // below Dir; Temp is that of each build
 	Work *Dir
-	gate *gate
+	gate *semaphore.Weighted // builds use the caches together, or one other use has them; across processes a lock on build.lock
 }
+
+// exclusively is the weight of an exclusive use.
+const exclusively = 1 << 30
 
 // Open makes what h has below dir, and removes what processes that died have left in its work directory. H has a Tool.
 func (h *Host) Open(ctx context.Context, dir string) (err error) {
@@ -53,7 +61,7 @@ func (h *Host) Open(ctx context.Context, dir string) (err error) {
 	if h.Work, err = Open(ctx, h.Dir, h.Log); err != nil {
 		return gobuild.FileError("preparing the work directory", err)
 	}
-	h.gate = newGate(filepath.Join(h.Dir, "build.lock"))
+	h.gate = semaphore.NewWeighted(exclusively)
 	return nil
 }
 
@@ -72,10 +80,30 @@ func (h *Host) Remove(dir string) {
 
 // Enter waits until the caches are not being trimmed, and keeps it so until leave is called.
 func (h *Host) Enter(ctx context.Context) (leave func(), err error) {
-	if leave, err = h.gate.shared(ctx); err != nil {
+	leave, err = h.enter(ctx, 1, func(file string) (*flock.Flock, error) { return disk.Lock(ctx, file, true) })
+	if err != nil {
 		return nil, gobuild.Stopped(ctx, gobuild.FileError("waiting for the caches", err))
 	}
 	return leave, nil
+}
+
+// enter waits for a use of the caches in this process, and takes the lock for it.
+func (h *Host) enter(ctx context.Context, weight int64, take func(file string) (*flock.Flock, error)) (leave func(), err error) {
+	if err := h.gate.Acquire(ctx, weight); err != nil {
+		return nil, err
+	}
+	lock, err := take(filepath.Join(h.Dir, "build.lock"))
+	if err == nil && lock == nil {
+		err = k6x.Errorf(k6x.Busy, "another process is building in the same directory")
+	}
+	if err != nil {
+		h.gate.Release(weight)
+		return nil, err
+	}
+	return func() {
+		_ = lock.Close()
+		h.gate.Release(weight)
+	}, nil
 }
 
 // Exclusive runs f while no build runs, for trimming the caches. It waits for the
@@ -83,7 +111,8 @@ func (h *Host) Enter(ctx context.Context) (leave func(), err error) {
 // another process is building in the directory, it returns an error of kind Busy at
 // once and does not run f.
 func (h *Host) Exclusive(ctx context.Context, f func() error) error {
-	leave, err := h.gate.exclusive(ctx)
+	// Builds here would have to wait with it for another process.
+	leave, err := h.enter(ctx, exclusively, func(file string) (*flock.Flock, error) { return disk.TryLock(file, false) })
 	if err != nil {
 		return err
 	}
