@@ -24,17 +24,18 @@ const SSHCommand = "ssh -o ControlMaster=no -o BatchMode=yes -o ConnectTimeout=3
 // [k6x.Invalid].
 func Fetching(env, direct []string, more ...string) ([]string, error) {
 	env = slices.Clip(env)
-	get := func(keys ...string) string {
+	get := func(keys ...string) (value string) {
 		for _, key := range keys {
-			for _, kv := range slices.Backward(env) {
-				if k, value, _ := strings.Cut(kv, "="); k == key && value != "" {
-					return value
-				} else if k == key {
-					break
+			for _, kv := range env {
+				if v, ok := strings.CutPrefix(kv, key+"="); ok {
+					value = v
 				}
 			}
+			if value != "" {
+				break
+			}
 		}
-		return ""
+		return value
 	}
 	if get("GOPROXY") == "" {
 		env = append(env, "GOPROXY="+defaultProxy)
@@ -96,14 +97,11 @@ func setsProxy(env []string) bool {
 	})
 }
 
-// goEnvFile returns the lines of the user's file of settings for the go command; none if there is no such file.
+// goEnvFile returns the lines of the user's file of settings for the go command, if there is such a file.
 func goEnvFile(name string) []string {
 	if name == "off" {
 		return nil
 	}
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return nil
-	}
+	data, _ := os.ReadFile(name)
 	return strings.Split(string(data), "\n")
 }

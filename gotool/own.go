@@ -1,6 +1,7 @@
 package gotool
 
 import (
+	"cmp"
 	"net/url"
 	"os"
 	"os/exec"
@@ -45,10 +46,7 @@ func ReadOwn() Own {
 		}
 	}
 	if home, err := os.UserHomeDir(); err == nil {
-		config := os.Getenv("XDG_CONFIG_HOME")
-		if config == "" {
-			config = filepath.Join(home, ".config")
-		}
+		config := cmp.Or(os.Getenv("XDG_CONFIG_HOME"), filepath.Join(home, ".config"))
 		includes, _ := filepath.Glob(filepath.Join(home, ".gitconfig*"))
 		own.Files = slices.Concat(own.Files, includes, []string{filepath.Join(config, "git"), filepath.Join(home, ".git-credentials"),
 			filepath.Join(home, ".netrc"), filepath.Join(config, "gh"), filepath.Join(home, ".ssh")})

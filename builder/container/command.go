@@ -49,9 +49,9 @@ code=$?
 go mod graph >` + graphName + ` 2>/dev/null
 exit $code`
 
-// importsScript asks for all packages that are not of the standard library and what they import.
+// importsScript runs the go command with its arguments, which says what packages import.
 const importsScript = `go mod graph >` + graphName + ` 2>/dev/null
-go list -e -deps -mod=mod -f '{{if not .Standard}}{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{end}}' . >` + importsName + ` 2>/dev/null
+go "$@" >` + importsName + ` 2>/dev/null
 exit 0`
 
 // limited returns a command that ends by itself some time after limit, for when no process is

@@ -226,7 +226,7 @@ func (b *build) judge(result result, text string) (k6x.Build, error) {
 // explainUnpinned returns the error for an import of pkg that no go.mod provides. Who
 // imports it is asked in another container, which fetches nothing.
 func (b *build) explainUnpinned(ctx context.Context, pkg, text string) error {
-	job := b.job(importsScript)
+	job := b.job(importsScript, gobuild.ImportsArguments...)
 	job.env = append(job.env, "GOPROXY=off", "GOSUMDB=off")
 	result, err := b.e.run(ctx, job)
 	if err != nil {
@@ -237,7 +237,7 @@ func (b *build) explainUnpinned(ctx context.Context, pkg, text string) error {
 		return badAnswer("it sent no module graph that makes sense").WithCause(err)
 	}
 	blame := gobuild.NewBlame(b.recipe, graph)
-	blame.Imports = result.importers(pkg)
+	blame.Imports = result.text[importsName]
 	return blame.ExplainUnpinned(pkg, text)
 }
 

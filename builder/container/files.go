@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/module"
-
 	"github.com/moby/moby/client"
 
 	"k6x"
@@ -155,19 +153,4 @@ func unpackBinary(file string, r io.Reader) error {
 // graph returns what go.mod files require; without edges if the go command did not say.
 func (r result) graph(recipe k6x.Recipe) (*gomod.Graph, error) {
 	return gomod.ParseGraph(gobuild.Pins(recipe), strings.NewReader(r.text[graphName]))
-}
-
-// importers returns what reports whether a package of a module imports pkg.
-func (r result) importers(pkg string) func(module.Version, string) bool {
-	var importers []string
-	for line := range strings.Lines(r.text[importsName]) {
-		if words := strings.Fields(line); len(words) > 0 && slices.Contains(words[1:], pkg) {
-			importers = append(importers, words[0])
-		}
-	}
-	return func(m module.Version, _ string) bool {
-		return slices.ContainsFunc(importers, func(importer string) bool {
-			return importer == m.Path || strings.HasPrefix(importer, m.Path+"/")
-		})
-	}
 }

@@ -19,7 +19,11 @@ import (
 	"k6x/internal/gomod"
 )
 
-const maxOutput = 1 << 20 // bytes kept of what the go command prints
+// Bounds on what the go command prints, in bytes.
+const (
+	maxOutput  = 1 << 20 // that is kept
+	maxImports = 16 << 20
+)
 
 // unpinned says that the go command had to look for a module with a package that no
 // go.mod provides.
@@ -148,7 +152,9 @@ func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error
 	}
 	switch exceeded, _ := errors.AsType[*cage.Exceeded](done.err); {
 	case unpinned:
-		return e.newBlame(ws).ExplainUnpinned(missing.pkg, text)
+		b := e.newBlame(ws)
+		b.Imports, _ = ws.Go(ctx, maxImports, gobuild.ImportsArguments...) // what it printed before it failed is of use
+		return b.ExplainUnpinned(missing.pkg, text)
 	case ctx.Err() != nil:
 		return gobuild.Stopped(ctx, done.err)
 	case errors.Is(done.cause, errTimeout):

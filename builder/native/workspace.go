@@ -246,7 +246,7 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 	return err
 }
 
-// output runs a command and returns what it prints. What it complains about is in the error, for the log.
+// output runs a command and returns what it prints, also if it fails. What it complains about is in the error, for the log.
 func (ws *Workspace) output(cmd *exec.Cmd, does purpose, most int) (string, error) {
 	out, complaints := &cage.Output{Max: 2 * most}, &cage.Output{Max: 64 << 10}
 	cmd.Stdout, cmd.Stderr = out, complaints
@@ -256,9 +256,9 @@ func (ws *Workspace) output(cmd *exec.Cmd, does purpose, most int) (string, erro
 		err = errors.New("too much output")
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(text+complaints.String()))
+		err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(text+complaints.String()))
 	}
-	return text, nil
+	return text, err
 }
 
 // tailOf returns the end of a text for the log.

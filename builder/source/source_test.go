@@ -139,7 +139,7 @@ func TestModulePathIsWhatGoModSays(t *testing.T) {
 	for text, want := range map[string]string{
 		"go 1.21\n":                        "does not say what the module is called",
 		"module ../evil\n":                 "no module can have",
-		long("// x\n", 1<<20) + "x":     "does not say",
+		long("// x\n", 1<<20) + "x":        "does not say",
 		"module example.com/a\" // \"evil": "no module can have",
 	} {
 		write(text)

@@ -1,11 +1,10 @@
 package gomod
 
 import (
+	"cmp"
 	"errors"
 	"net/url"
 	"strings"
-
-	netrcfile "github.com/jdx/go-netrc"
 
 	"k6x"
 )
@@ -14,7 +13,7 @@ import (
 type netrc map[string][2]string
 
 // readNetrc reads a netrc file; "" and a file that is not there hold none.
-func readNetrc(name string) (n netrc, err error) {
+func readNetrc(name string) (netrc, error) {
 	if name == "" {
 		return nil, nil
 	}
@@ -25,28 +24,42 @@ func readNetrc(name string) (n netrc, err error) {
 	if err != nil {
 		return nil, k6x.Errorf(k6x.Invalid, "the netrc file cannot be read: %w", err)
 	}
-	defer func() { // the parser reads past the end of a file that ends after a keyword
-		if recover() != nil {
-			n, err = nil, k6x.Errorf(k6x.Invalid, "the netrc file %s is malformed", name)
-		}
-	}()
-	// A comment would shift the words that the parser counts.
-	var lines []string
+	var words []string
 	for line := range strings.Lines(string(data)) {
-		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			lines = append(lines, line)
+		for _, word := range strings.Fields(line) {
+			if strings.HasPrefix(word, "#") { // a comment
+				break
+			}
+			words = append(words, word)
 		}
 	}
-	parsed, err := netrcfile.ParseString(strings.Join(lines, ""))
-	if err != nil {
-		return nil, k6x.Errorf(k6x.Invalid, "the netrc file %s is malformed", name)
-	}
-	n = netrc{}
-	for _, m := range parsed.Machines() {
-		if _, again := n[m.Name]; !again && !m.IsDefault {
-			n[m.Name] = [2]string{m.Get("login"), m.Get("password")}
+	n := netrc{}
+	host := "" // "": what follows is of none, or of one that was there before
+	for ; len(words) > 0; words = words[1:] {
+		if words[0] == "default" {
+			host = ""
+			continue
 		}
+		key := words[0]
+		if words = words[1:]; len(words) == 0 {
+			return nil, k6x.Errorf(k6x.Invalid, "the netrc file %s is malformed", name)
+		}
+		credentials := n[host]
+		switch key {
+		case "machine":
+			host = words[0]
+			if _, again := n[host]; again {
+				host = ""
+			}
+			credentials = n[host]
+		case "login":
+			credentials[0] = cmp.Or(credentials[0], words[0])
+		case "password":
+			credentials[1] = cmp.Or(credentials[1], words[0])
+		}
+		n[host] = credentials
 	}
+	delete(n, "")
 	return n, nil
 }
 

@@ -1,6 +1,7 @@
 package gomod
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,5 +21,18 @@ func TestNetrcThatIsTornOrNotThere(t *testing.T) {
 	}
 	if n, err := readNetrc(filepath.Join(t.TempDir(), "none")); n != nil || err != nil {
 		t.Errorf("no netrc file: %v, %v", n, err)
+	}
+}
+
+func TestNetrc(t *testing.T) {
+	file := filepath.Join(t.TempDir(), ".netrc")
+	text := "# machine no.test login no\nmachine a.test login me password s#cret # and more\nmachine b.test\n\taccount x\n\tpassword p\n\tlogin l\n" +
+		"machine a.test login other password other\ndefault login all password all\nmachine c.test login c"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := netrc{"a.test": {"me", "s#cret"}, "b.test": {"l", "p"}, "c.test": {"c", ""}}
+	if got, err := readNetrc(file); err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }

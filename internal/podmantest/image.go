@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +26,7 @@ func packRoot(ctx context.Context) (*exec.Cmd, error) {
 	for _, name := range []string{"test", "doc", "api", "misc", "src/cmd"} {
 		args = append(args, "--exclude="+goroot+"/"+name)
 	}
-	args = append(args, goroot)
+	files := []string{goroot}
 	for _, name := range []string{"sh", "timeout"} {
 		file, err := exec.LookPath(name)
 		if err != nil {
@@ -37,12 +38,13 @@ func packRoot(ctx context.Context) (*exec.Cmd, error) {
 		}
 		for _, word := range append(strings.Fields(string(libraries)), file) {
 			if filepath.IsAbs(word) {
-				args = append(args, word[1:])
+				files = append(files, word[1:])
 			}
 		}
 	}
 	if _, err := os.Stat(certificates); err == nil {
-		args = append(args, certificates[1:])
+		files = append(files, certificates[1:])
 	}
-	return exec.CommandContext(ctx, "tar", args...), nil
+	slices.Sort(files)
+	return exec.CommandContext(ctx, "tar", append(args, slices.Compact(files)...)...), nil
 }

@@ -1,7 +1,6 @@
 package gobuild
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -13,8 +12,8 @@ import (
 
 // Blame finds out which module of a recipe is at fault.
 type Blame struct {
-	// Imports reports whether a file of m, but for its tests, imports pkg. Nil: it is not known.
-	Imports func(m module.Version, pkg string) bool
+	// Imports is what a go command with [ImportsArguments] prints; "": it is not known.
+	Imports string
 
 	// Root returns the directory with the files of a module, which may not be there. Nil: there are none here.
 	Root func(m module.Version) (string, error)
@@ -138,20 +137,24 @@ func (b *Blame) mixed(other string) *k6x.Error {
 		WithHint("Ask for a k6 of the major version that the extension is made for, or for another version of the extension.")
 }
 
-// importer returns a module with a file that imports pkg: an extension if there is
+// ImportsArguments are those of the go command that prints a line for each package that is not of the standard library: its path and what
+// it imports.
+var ImportsArguments = []string{"list", "-e", "-deps", "-mod=mod", "-f", "{{if not .Standard}}{{.ImportPath}}{{range .Imports}} {{.}}{{end}}{{end}}", "."}
+
+// importer returns a module with a package that imports pkg: k6 or an extension if there is
 // one, else any of the build.
 func (b *Blame) importer(pkg string) (module.Version, bool) {
-	if b.Imports == nil {
-		return module.Version{}, false
-	}
-	list := slices.Clone(b.graph.Roots)
-	for _, path := range slices.Sorted(maps.Keys(b.selected)) {
-		if m := (module.Version{Path: path, Version: b.selected[path]}); !slices.Contains(list, m) {
-			list = append(list, m)
+	var found []module.Version
+	for line := range strings.Lines(b.Imports) {
+		if words := strings.Fields(line); len(words) > 0 && slices.Contains(words[1:], pkg) {
+			if m, ok := b.owner(words[0]); ok {
+				found = append(found, m)
+			}
 		}
 	}
-	for _, m := range list {
-		if b.Imports(m, pkg) {
+	module.Sort(found)
+	for _, m := range slices.Concat(b.graph.Roots, found) {
+		if slices.Contains(found, m) {
 			return m, true
 		}
 	}

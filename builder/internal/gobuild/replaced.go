@@ -19,7 +19,7 @@ import (
 type Replacement struct {
 	Path    string         // of the module that is replaced
 	Dir     string         // absolute, with a go.mod; "" if there is With
-	With    module.Version // if there is no Dir
+	With    module.Version // if there is no Dir; of Replacements also a Dir, as its path without a version
 	Fetched bool           // Dir is not the user's: what its go.mod has to say of other directories does not count
 
 	// Of what the go.mod in the Dir of another one replaces, which counts as if that was the main module's:
@@ -28,14 +28,7 @@ type Replacement struct {
 }
 
 // String returns module => what replaces it.
-func (r Replacement) String() string { return r.Path + " => " + r.by() }
-
-func (r Replacement) by() string {
-	if r.Dir != "" {
-		return r.Dir
-	}
-	return r.With.String()
-}
+func (r Replacement) String() string { return r.Path + " => " + r.With.String() }
 
 // label returns the words for a person: the names that the module was asked for as, too.
 func (r Replacement) label(recipe k6x.Recipe) string {
@@ -87,9 +80,10 @@ func (rs Replacements) add(r Replacement) (*gomod.File, error) {
 	}
 	if r.Dir != "" {
 		r.Dir = filepath.Clean(r.Dir)
+		r.With = module.Version{Path: r.Dir}
 	}
-	if first, again := rs[r.Path]; again && first.by() != r.by() {
-		return nil, k6x.Errorf(k6x.Invalid, "%s is replaced twice, by %s and by %s", r.Path, first.by(), r.by())
+	if first, again := rs[r.Path]; again && first.With != r.With {
+		return nil, k6x.Errorf(k6x.Invalid, "%s is replaced twice, by %s and by %s", r.Path, first.With, r.With)
 	} else if !again {
 		rs[r.Path] = r
 	}
@@ -119,7 +113,7 @@ func (r Replacement) implied(file *gomod.File) []Replacement {
 	for _, own := range file.Replace {
 		also := Replacement{Path: own.Old.Path, Version: own.Old.Version, With: own.New, By: r.Dir, Fetched: r.Fetched}
 		if own.New.Version == "" {
-			also.With, also.Dir = module.Version{}, filepath.FromSlash(own.New.Path)
+			also.Dir = filepath.FromSlash(own.New.Path)
 			if r.Fetched && !filepath.IsLocal(also.Dir) {
 				continue
 			}
@@ -165,11 +159,7 @@ func (rs Replacements) GoMod(recipe k6x.Recipe) (string, error) {
 	}
 	for _, path := range slices.Sorted(maps.Keys(rs)) {
 		r := rs[path]
-		to := r.With
-		if r.Dir != "" {
-			to = module.Version{Path: r.Dir}
-		}
-		if err := f.AddReplace(path, r.Version, to.Path, to.Version); err != nil {
+		if err := f.AddReplace(path, r.Version, r.With.Path, r.With.Version); err != nil {
 			return "", err
 		}
 	}
@@ -202,7 +192,7 @@ func (rs Replacements) Dirs() []string {
 	return list
 }
 
-// Module returns the module whose files stand for those of m, unless that is a directory.
+// Module returns the module whose files stand for those of m, unless it is a directory that does.
 func (rs Replacements) Module(m module.Version) module.Version {
 	if r := rs.of(m); r != nil {
 		return r.With
@@ -232,11 +222,8 @@ func (rs Replacements) Root(mods *gomod.Cache, m module.Version) (string, error)
 // holds reports whether a linked module is replaced if, and only if, it was to be, and by what.
 func (rs Replacements) holds(dep *debug.Module) bool {
 	r := rs.of(module.Version{Path: dep.Path, Version: dep.Version})
-	switch {
-	case r == nil || dep.Replace == nil:
+	if r == nil || dep.Replace == nil {
 		return r == nil && dep.Replace == nil
-	case r.Dir != "":
-		return dep.Replace.Path == r.Dir
 	}
-	return dep.Replace.Path == r.With.Path && dep.Replace.Version == r.With.Version
+	return dep.Replace.Path == r.With.Path && (r.Dir != "" || dep.Replace.Version == r.With.Version)
 }
