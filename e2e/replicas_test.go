@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +89,7 @@ func drain(url string) (tag string, err error) {
 }
 
 // A service is killed in the middle of a build that it has the lease of. Another one, where
-// somebody waits for the same, takes over.
+// somebody waits for the same, takes over; and where that build is followed, it ends.
 func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
@@ -99,9 +101,24 @@ func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
 			asked <- err
 		}()
 		eventually(t, "the first one builds", func() bool { return holder.metric(t, "k6x_builds_running") == 1 })
-		lease := objects(t, endpoint, "leases/")
-		if len(lease) != 1 || !strings.HasSuffix(lease[0], "/1") {
-			t.Fatalf("the leases are %v", lease)
+		var shown []string
+		eventually(t, "the other one is shown that", func() bool {
+			shown = objects(t, endpoint, "running/builds/")
+			return len(shown) == 1 && len(objects(t, endpoint, "running/events/")) > 0
+		})
+		id := strings.TrimPrefix(shown[0], "running/builds/")
+		var build struct{ Key, Outcome, Error string }
+		if err := json.Unmarshal(get(t, other.url+"/builds/"+id).body, &build); err != nil || build.Outcome != "running" {
+			t.Fatalf("%v: %+v", err, build)
+		}
+		events, err := http.Get(other.url + "/builds/" + id + "/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer events.Body.Close()
+		lease := "leases/" + build.Key + "/"
+		if all := objects(t, endpoint, lease); !slices.Equal(all, []string{lease + "1"}) {
+			t.Fatalf("the leases are %v", all)
 		}
 		got := make(chan error, 1)
 		go func() {
@@ -113,13 +130,15 @@ func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
 			t.Fatal("the killed one has answered")
 		}
 		eventually(t, "the other one takes the lease", func() bool {
-			for _, name := range objects(t, endpoint, "leases/") {
-				if name == strings.TrimSuffix(lease[0], "1")+"2" {
-					return true
-				}
-			}
-			return false
+			return slices.Contains(objects(t, endpoint, lease), lease+"2")
 		})
+		told, err := io.ReadAll(events.Body)
+		if err != nil || !strings.Contains(string(told), `"type":"started"`) || !strings.Contains(string(told), `"error":"the service ended before the build did"`) {
+			t.Errorf("%v: the events are\n%s", err, told)
+		}
+		if aborted := get(t, other.url+"/builds?outcome=aborted").text(); strings.Count(aborted, id) != 1 {
+			t.Errorf("of the build that was killed there is %s", aborted)
+		}
 		open()
 		if err := <-got; err != nil {
 			t.Error(err)
@@ -128,7 +147,9 @@ func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
 		if builds := other.metric(t, "k6x_builds_total"); builds != 1 {
 			t.Errorf("%v builds", builds)
 		}
-		eventually(t, "no lease is left", func() bool { return len(objects(t, endpoint, "leases/")) == 0 })
+		eventually(t, "nothing of it is left", func() bool {
+			return len(objects(t, endpoint, "leases/")) == 0 && len(objects(t, endpoint, "running/")) == 0
+		})
 	})
 }
 

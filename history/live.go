@@ -154,7 +154,7 @@ func (l *Live) Close(ctx context.Context) error {
 func (l *Live) show(ctx context.Context) error {
 	now, running := time.Now(), make(map[string]bool)
 	for _, r := range l.cfg.Recorder.Running() {
-		running[r.ID] = true
+		running[r.ID] = r.Outcome == Running
 		if l.shown[r.ID] == nil && r.Outcome == Running && now.Sub(r.Begun) >= l.cfg.Every {
 			l.shown[r.ID] = &shown{result: r}
 		}
