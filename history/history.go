@@ -8,8 +8,6 @@ package history
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"log/slog"
 	"maps"
 	"slices"
@@ -53,6 +51,7 @@ type Numbered struct {
 // History is a view of a journal, which it follows. All methods may be called at once.
 type History struct {
 	journal *journal.Journal
+	view    *journal.View
 	max     int
 	logger  *slog.Logger
 
@@ -60,64 +59,26 @@ type History struct {
 	entries []Numbered   // the last, oldest first
 	byID    map[string]*Result
 	seen    map[string]bool // module@version of entries of type Version
-	read    int64           // number of the last entry that was read
 }
 
 // New returns a view with the last entries, at most max.
 func New(j *journal.Journal, max int, logger *slog.Logger) *History {
-	return &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
-}
-
-// Run follows the journal until ctx ends.
-func (h *History) Run(ctx context.Context) {
-	for {
-		if err := h.catchUp(ctx); err != nil && ctx.Err() == nil {
-			h.logger.Warn("the history of builds cannot be read; it is tried again", "error", err)
-			select {
-			case <-time.After(10 * time.Second):
-				continue
-			case <-ctx.Done():
-			}
-		}
-		if h.journal.Wait(ctx, h.last()) != nil {
-			return
-		}
-	}
-}
-
-func (h *History) last() int64 {
-	h.mu.RLock()
-	defer h.mu.RUnlock()
-	return h.read
-}
-
-// catchUp reads what is new.
-func (h *History) catchUp(ctx context.Context) error {
-	for {
-		entries, err := h.journal.Read(ctx, h.last(), 256)
-		if gone, ok := errors.AsType[*journal.GoneError](err); ok {
-			h.mu.Lock()
-			h.read = gone.First - 1
-			h.mu.Unlock()
-			continue
-		}
-		if err != nil || len(entries) == 0 {
-			return err
-		}
+	h := &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
+	h.view = journal.NewView(j, func(entries []journal.Entry) {
 		h.mu.Lock()
+		defer h.mu.Unlock()
 		for _, e := range entries {
 			h.add(e)
 		}
-		h.mu.Unlock()
-	}
+	})
+	return h
 }
+
+// Run follows the journal until ctx ends.
+func (h *History) Run(ctx context.Context) { h.view.Run(ctx) }
 
 // add takes an entry into the view. The caller holds the lock.
 func (h *History) add(e journal.Entry) {
-	if e.Number <= h.read {
-		return
-	}
-	h.read = e.Number
 	n, err := numbered(e)
 	if err != nil {
 		h.logger.Error("an entry of the history cannot be read", "number", e.Number, "error", err)
@@ -149,32 +110,19 @@ func numbered(e journal.Entry) (Numbered, error) {
 
 // Append adds an entry to the journal, and to the view.
 func (h *History) Append(ctx context.Context, e Entry) error {
-	_, err := h.journal.Append(ctx, e)
-	if err != nil {
-		return err
-	}
-	return h.catchUp(ctx)
+	_, err := h.view.Append(ctx, func() any { return e })
+	return err
 }
 
 // AppendUnless is Append unless found reports that the view, which then has all that comes before the entry, has something like it already.
 // It returns whether it appended.
 func (h *History) AppendUnless(ctx context.Context, e Entry, found func() bool) (bool, error) {
-	for range 1000 { // entries that others append meanwhile
-		if err := h.catchUp(ctx); err != nil {
-			return false, err
-		}
-		last := h.last()
+	return h.view.Append(ctx, func() any {
 		if found() {
-			return false, nil
+			return nil
 		}
-		switch _, err := h.journal.AppendBehind(ctx, last, e); {
-		case err == nil:
-			return true, h.catchUp(ctx)
-		case !errors.Is(err, fs.ErrExist):
-			return false, err
-		}
-	}
-	return false, k6x.Errorf(k6x.Unavailable, "too many services write to the history at once")
+		return e
+	})
 }
 
 // Result returns the result of an attempt; nil if it is not known.

@@ -26,7 +26,7 @@ const redis = "/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6"
 func open(t testing.TB, b blob.Bucket, max int) *History {
 	t.Helper()
 	h := New(journal.New(journal.Config{Bucket: b, Prefix: "news/"}), max, slog.New(slog.DiscardHandler))
-	if err := h.catchUp(t.Context()); err != nil {
+	if err := h.view.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return h

@@ -183,7 +183,7 @@ func (r *Recorder) forget(id string) {
 
 // recover appends results that could not be written or are on the disk, and reports whether some are left.
 func (r *Recorder) recover(ctx context.Context) (left bool) {
-	if err := r.history.catchUp(ctx); err != nil { // what is there already is not to come twice
+	if err := r.history.view.CatchUp(ctx); err != nil { // what is there already is not to come twice
 		return true
 	}
 	for _, result := range r.lost() {

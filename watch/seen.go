@@ -3,12 +3,11 @@ package watch
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"slices"
 	"time"
 
 	"k6x"
+	"k6x/cache/journal"
 )
 
 // note is an entry of the journal of versions that were seen.
@@ -49,27 +48,17 @@ type wish struct {
 // maxWishes bounds the versions that wait to be built.
 const maxWishes = 2000
 
-// catchUp reads what is new in the journal.
-func (w *Watcher) catchUp(ctx context.Context) error {
-	for {
-		entries, err := w.cfg.Seen.Read(ctx, w.last(), 256)
-		if err != nil || len(entries) == 0 {
-			return err
+// take takes entries into the view.
+func (w *Watcher) take(entries []journal.Entry) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range entries {
+		var n note
+		if err := json.Unmarshal(e.Data, &n); err != nil {
+			w.cfg.Logger.Error("an entry of the journal of versions cannot be read", "number", e.Number, "error", err)
+			continue
 		}
-		w.mu.Lock()
-		for _, e := range entries {
-			var n note
-			if e.Number != w.read+1 {
-				continue // another call read it
-			}
-			w.read = e.Number
-			if err := json.Unmarshal(e.Data, &n); err != nil {
-				w.cfg.Logger.Error("an entry of the journal of versions cannot be read", "number", e.Number, "error", err)
-				continue
-			}
-			w.add(n, e.Time)
-		}
-		w.mu.Unlock()
+		w.add(n, e.Time)
 	}
 }
 
@@ -96,32 +85,16 @@ func (w *Watcher) add(n note, at time.Time) {
 
 // note appends an entry, without versions that were seen meanwhile, unless it says nothing that the journal does not have.
 func (w *Watcher) note(ctx context.Context, n note) error {
-	for range 1000 { // entries that others append meanwhile
-		last := w.last() // before the view is asked, which may know more by then, but not less
+	_, err := w.seen.Append(ctx, func() any {
 		rest := n
 		rest.Versions = w.unseen(n.Module, n.Versions)
 		known := w.knows(n.Module)
-		switch {
-		case len(rest.Versions) > 0:
-		case n.Settled && !w.isSettled(), n.Unread && known == never, !n.New && !n.Unread && !n.Settled && known != read:
-		default:
-			return nil
+		if len(rest.Versions) > 0 || n.Settled && !w.isSettled() || n.Unread && known == never || !n.New && !n.Unread && !n.Settled && known != read {
+			return rest
 		}
-		_, err := w.cfg.Seen.AppendBehind(ctx, last, rest)
-		if err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if caught := w.catchUp(ctx); caught != nil || err == nil {
-			return caught
-		}
-	}
-	return k6x.Errorf(k6x.Unavailable, "too many services note versions at once")
-}
-
-func (w *Watcher) last() int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.read
+		return nil
+	})
+	return err
 }
 
 func (w *Watcher) isSettled() bool {

@@ -12,7 +12,7 @@ import (
 
 // Sweep tells the history of what is new and has it built, one after another, as far as that was not done.
 func (w *Watcher) Sweep(ctx context.Context) {
-	if err := w.catchUp(ctx); err != nil {
+	if err := w.seen.CatchUp(ctx); err != nil {
 		w.tell(err)
 		return
 	}

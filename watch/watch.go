@@ -57,9 +57,9 @@ type Config struct {
 type Watcher struct {
 	cfg   Config
 	fresh chan struct{} // there may be something to sweep
+	seen  *journal.View // of Config.Seen
 
 	mu        sync.Mutex // guards what follows
-	read      int64      // number of the last entry of the journal that was read
 	settled   bool       // what was there at the very first look is noted
 	modules   map[string]*module
 	wishes    []*wish
@@ -81,7 +81,9 @@ func New(cfg Config) (*Watcher, error) {
 			return nil, fmt.Errorf("the pattern %q is malformed", pattern)
 		}
 	}
-	return &Watcher{cfg: cfg, fresh: make(chan struct{}, 1), modules: make(map[string]*module), published: make(map[string]resolver.Published)}, nil
+	w := &Watcher{cfg: cfg, fresh: make(chan struct{}, 1), modules: make(map[string]*module), published: make(map[string]resolver.Published)}
+	w.seen = journal.NewView(cfg.Seen, w.take)
+	return w, nil
 }
 
 // Run looks and sweeps until ctx ends.
@@ -149,7 +151,7 @@ func (w *Watcher) Look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.catchUp(ctx); err != nil {
+	if err := w.seen.CatchUp(ctx); err != nil {
 		return err
 	}
 	settled, left := w.isSettled(), maxNew

@@ -9,7 +9,7 @@
 // the single blobs go. A service that slept meanwhile and writes such an entry anew finds the segment afterwards, and takes its entry
 // back: the segment is what counts.
 //
-// Files: journal.go appends and reads, maintain.go compacts and forgets.
+// Files: journal.go appends and reads, view.go follows, maintain.go compacts and forgets.
 package journal
 
 import (
@@ -38,6 +38,7 @@ const (
 	maxEntry   = 64 << 10 // bytes of one
 	segments   = 16       // that are kept in memory
 	recent     = 1024     // single entries that are kept in memory
+	maxTries   = 1000     // to append, while others do
 )
 
 // Config says where a journal is and how long it keeps.
@@ -167,7 +168,7 @@ func (j *Journal) Bounds() (first, last int64) {
 func (j *Journal) Append(ctx context.Context, data any) (Entry, error) {
 	j.appending.Lock()
 	defer j.appending.Unlock()
-	for range 1000 { // entries that others append meanwhile
+	for range maxTries {
 		if err := j.catchUp(ctx); err != nil {
 			return Entry{}, err
 		}
