@@ -36,7 +36,7 @@ const (
 	maxChunk = 1 << 20     // bytes of one
 	maxShown = 8 << 20     // bytes of one build; from there on without output and progress
 	graceful = 10          // looks after its end for which those who follow a build have time to read it
-	listed   = 5           // looks from one listing of all builds to the next
+	listed   = 10          // looks from one listing of all builds to the next
 	liveTime = time.Minute // that one thing may take
 )
 
@@ -135,19 +135,27 @@ func (l *Live) each(ctx context.Context, every time.Duration, what string, do fu
 	}
 }
 
-// Close removes what this service shows, as its results are in the history. Run has ended.
-func (l *Live) Close(ctx context.Context) error {
-	if l == nil {
-		return nil
+// Close removes what this service shows, as its results are in the history. Run has ended. What cannot be removed another service removes.
+func (l *Live) Close(ctx context.Context) {
+	if l == nil || l.release == nil {
+		return
 	}
-	var errs []error
+	var failed error
 	for id := range l.shown {
-		errs = append(errs, l.remove(ctx, id))
+		failed = errors.Join(failed, l.remove(ctx, id))
 	}
-	if l.release != nil {
+	if failed != nil {
+		l.cfg.Logger.Warn("builds that other services are shown cannot be removed", "error", failed)
+	}
+	released := make(chan struct{})
+	go func() {
 		l.release(nil)
+		close(released)
+	}()
+	select {
+	case <-released:
+	case <-ctx.Done(): // the bucket is away
 	}
-	return errors.Join(errs...)
 }
 
 // show writes what is new of the builds of this service, and removes those that have ended.

@@ -137,9 +137,7 @@ func (r *replica) kill() {
 // end ends a service as a signal does.
 func (r *replica) end(t *testing.T) {
 	r.stop()
-	if err := r.live.Close(context.Background()); err != nil {
-		t.Error(err)
-	}
+	r.live.Close(t.Context())
 }
 
 // known waits until a build of another service is known.

@@ -130,7 +130,8 @@ func TestABuildCanBeStartedWatchedAndRemembered(t *testing.T) {
 	if n := len(rest); n == 0 || rest[0]["number"].(float64) <= events[2]["number"].(float64) || rest[n-1]["number"] != events[len(events)-1]["number"] {
 		t.Errorf("behind the third of %v: %v", events, rest)
 	}
-	if r := result(t, server, url); r.Outcome != history.Built || r.Path != helloPath || r.Digest != events[len(events)-1]["digest"] || len(r.Steps) == 0 {
+	if r := result(t, server, url); r.Outcome != history.Built || r.Path != helloPath || r.Digest != events[len(events)-1]["digest"] || len(r.Steps) == 0 ||
+		!strings.HasPrefix(r.Toolchain, "go1.") || r.Service != "me" {
 		t.Errorf("result: %+v", r)
 	}
 	if resp, _ := start(t, server, helloPath); resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != helloPath {
@@ -148,7 +149,7 @@ func TestABuildCanBeStartedWatchedAndRemembered(t *testing.T) {
 		}
 	}
 	_, matrix := do(t, http.MethodGet, other.URL+"/matrix?k6=v1.1.0")
-	if !strings.Contains(string(matrix), `"extension": "k6/x/hello"`) {
+	if !strings.Contains(string(matrix), `"extension": "k6/x/hello"`) || !strings.Contains(string(matrix), `"outcome": "untried"`) {
 		t.Errorf("matrix: %s", matrix)
 	}
 }

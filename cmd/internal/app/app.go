@@ -281,7 +281,7 @@ func (a *App) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), buildsEnd)
 		defer cancel()
 		a.builds.Recorder.Flush(ctx)
-		errs = append(errs, a.builds.Live.Close(ctx))
+		a.builds.Live.Close(ctx)
 	}
 	sending, cancel := context.WithTimeout(context.Background(), sendEnd)
 	defer cancel()

@@ -62,6 +62,7 @@ func stored(path, id string) []event.Event {
 	var all []event.Event
 	for _, e := range []event.Event{
 		{Type: event.Resolved, Request: "/linux/amd64/k6", Duration: 2 * time.Second}, {Type: event.Started}, {Type: event.StepBegun, Step: event.Linking}, {Type: event.StepEnded, Step: event.Linking},
+		{Type: event.StepBegun, Step: event.Checking}, {Type: event.StepEnded, Step: event.Checking},
 		{Type: event.Output, Output: "a note\n"}, {Type: event.Finished}, {Type: event.Stored, Digest: strings.Repeat("0", 64), Size: 6, Requests: 3},
 	} {
 		e.Job, e.Path, e.Time = id, path, time.Now()
@@ -215,7 +216,7 @@ func TestEachBuildOfAServiceIsAStream(t *testing.T) {
 		}
 		for _, want := range []string{
 			`"uuid":"` + id + `"`, `"uri":"https://builds.example.com` + path + `"`, `"uri":"https://builds.example.com/builds/` + id + `/log"`,
-			`"request":"https://builds.example.com/linux/amd64/k6"`, `"analysisPhaseTimeInMs":"2`, `"toolchain":"go1.26.8"`, `{"name":"request","count":3}`,
+			`"request":"https://builds.example.com/linux/amd64/k6"`, `"analysisPhaseTimeInMs":"2`, `"type":"check"`, `"toolchain":"go1.26.8"`, `{"name":"request","count":3}`,
 		} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s is not in\n%s", want, text.String())
