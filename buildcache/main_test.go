@@ -70,7 +70,7 @@ func start(t *testing.T, c *Cache, label string) *Session {
 
 func openStore(t *testing.T, url string) Store {
 	t.Helper()
-	s, err := OpenStore(t.Context(), StoreConfig{URL: url})
+	s, err := OpenStore(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,8 +49,8 @@ type registry struct {
 
 var _ Store = (*registry)(nil)
 
-func openRegistry(cfg StoreConfig) (Store, error) {
-	reference, options, err := parseRegistry(cfg.URL)
+func openRegistry(url string) (Store, error) {
+	reference, options, err := parseRegistry(url)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func openRegistry(cfg StoreConfig) (Store, error) {
 	if err != nil {
 		return nil, notARegistry(err.Error())
 	}
-	return &registry{repo: repo, options: registryOptions(cfg.Timeout)}, nil
+	return &registry{repo: repo, options: registryOptions(patience)}, nil
 }
 
 // parseRegistry splits the URL of a repository or a tag.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -47,25 +46,18 @@ func listNames(ctx context.Context, remote Store, prefix string) (names []string
 	return names, nil
 }
 
-// StoreConfig says where a remote level is.
-type StoreConfig struct {
-	// URL of a bucket, as for the binaries of a service, such as s3://name?region=eu-west-1&prefix=go, gs://name,
-	// azblob://name, file:///dir or mem://; or oci://host/repository of a registry, with ?insecure=true for one without
-	// TLS. Credentials come from the environment: those of the provider, or those of docker login.
-	URL     string
-	Timeout time.Duration // for one request; 0: 30 s
-	Logger  *slog.Logger  // nil discards
-}
+// patience is how long a remote level may take for one answer.
+const patience = 30 * time.Second
 
-// OpenStore opens a remote level; nothing is sent yet. A URL that means nothing is an error of kind Invalid.
-func OpenStore(ctx context.Context, cfg StoreConfig) (Store, error) {
-	if cfg.Timeout == 0 {
-		cfg.Timeout = 30 * time.Second
+// OpenStore opens a remote level; nothing is sent yet. Its URL is that of a bucket, as for the binaries of a service, such as
+// s3://name?region=eu-west-1&prefix=go, gs://name, azblob://name, file:///dir or mem://; or oci://host/repository of a registry, with
+// ?insecure=true for one without TLS. Credentials come from the environment: those of the provider, or those of docker login. A URL that means
+// nothing is an error of kind Invalid.
+func OpenStore(ctx context.Context, url string) (Store, error) {
+	if strings.HasPrefix(url, "oci://") {
+		return openRegistry(url)
 	}
-	if strings.HasPrefix(cfg.URL, "oci://") {
-		return openRegistry(cfg)
-	}
-	b, err := bucket.Dial(ctx, bucket.Config{URL: cfg.URL, Logger: cfg.Logger, Patience: cfg.Timeout})
+	b, err := bucket.Dial(ctx, url, patience)
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func TestURLsThatMeanNothingAreRefused(t *testing.T) {
 		"", "nothing", "ftp://host/dir", "oci://", "oci://host", "oci://host/UPPER", "oci://user:secret@host/repo", "oci://host/repo?tls=no", "oci://host/repo#x",
 		"oci://host/repo:tag", "oci://host/repo?insecure=maybe", "s3://user:secret@bucket",
 	} {
-		s, err := OpenStore(t.Context(), StoreConfig{URL: url})
+		s, err := OpenStore(t.Context(), url)
 		if err == nil {
 			s.Close()
 			t.Errorf("%q was opened", url)

@@ -142,7 +142,7 @@ func (o *Objects) download(w *response, r *http.Request) error {
 	h.Set("Cache-Control", yearLong)
 	h.Set("Etag", `"`+object.Checksum+`"`)
 	h.Set("Repr-Digest", "sha-256=:"+base64.StdEncoding.EncodeToString(digest)+":")
-	if verify := o.cfg.Store.Verify(object, body); verify != nil && r.Method == http.MethodGet {
+	if verify := o.cfg.Store.Verify(object); verify != nil && r.Method == http.MethodGet {
 		w.verify = func() error { return verify(r.Context()) }
 	}
 	http.ServeContent(w, r, "", object.Stored, body)

@@ -95,6 +95,15 @@ type State struct {
 	Changed int64  // when the file was changed in any way, in nanoseconds; 0: not known
 }
 
+// Version tells one blob from another one, and from itself with other bytes.
+type Version struct {
+	ETag  string
+	State State
+}
+
+// Version returns that of the blob.
+func (i Info) Version() Version { return Version{i.ETag, i.State} }
+
 // PutOptions say how a blob is written. The zero value is ready.
 type PutOptions struct {
 	IfAbsent    bool   // only if there is no such blob

@@ -10,6 +10,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
+	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/cache/internal/ledger"
 	"k6x/cache/internal/reading"
@@ -29,7 +30,7 @@ type account struct {
 	unlinked  int64              // bytes of binaries that were removed while they were open
 	full      string             // why the last write failed, if the disk was full; else ""
 
-	verified map[string]version // by key: the binary that was last found to have the digest of its record
+	verified map[string]blob.Version // by key: the binary that was last found to have the digest of its record
 
 	hot   *lru.Cache[string, *info]  // by key
 	paths *lru.Cache[string, string] // path to key
@@ -47,19 +48,15 @@ const (
 
 // info is what a hit needs of a record.
 type info struct {
-	digest   string
-	size     int64
-	stored   time.Time
-	platform k6x.Platform
-	warnings []string
-	version  version      // of the binary that the record was read for
-	touched  atomic.Int64 // Unix time of the last Touch
+	entry   cache.Entry  // without a body
+	version blob.Version // of the binary that the record was read for
+	touched atomic.Int64 // Unix time of the last Touch
 }
 
 // NewIn returns the store in a place, which it keeps within the Size of cfg: it takes stock of what is there.
 func NewIn(ctx context.Context, place Place, cfg Config) (*Store, error) {
 	s := New(place, cfg)
-	s.own = &account{place: place, ledger: ledger.New(cfg.Size), opened: map[string]*opened{}, verified: map[string]version{}}
+	s.own = &account{place: place, ledger: ledger.New(cfg.Size), opened: map[string]*opened{}, verified: map[string]blob.Version{}}
 	s.own.ledger.Last = func(key string) bool { return s.own.opened[key] != nil }
 	s.own.hot, _ = lru.New[string, *info](hotArtifacts) // fails for a size below 1 only
 	s.own.paths, _ = lru.New[string, string](hotPaths)
@@ -152,7 +149,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		if err == nil && !recorded {
 			// Left by a killed process.
 			s.logger.Error("artifact without a record removed", "key", key)
-			err = s.discard(ctx, home(key))
+			err = s.discard(ctx, s.home(key))
 		}
 		if err != nil {
 			return fmt.Errorf("read the store: %w", err)
@@ -243,7 +240,7 @@ func (s *Store) entered(ctx context.Context, artifact k6x.Artifact, recordSize i
 	defer s.own.mu.Unlock()
 	s.own.ledger.Set(key, ledger.Item{Record: recordSize, Binary: artifact.Size, Used: now})
 	if err == nil {
-		s.own.verified[key] = versionOf(binary)
+		s.own.verified[key] = binary.Version()
 	}
 }
 

@@ -85,7 +85,7 @@ var _ cache.Limited = (*Store)(nil)
 // Open opens the store in a bucket, and tries what it will do there ([Store.Probe]). A URL that means nothing, and what does not work until somebody
 // mends it, are errors of kind Invalid. A bucket that does not answer is none, as it may do so later.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	b, err := Dial(ctx, cfg)
+	b, err := Dial(ctx, cfg.URL, cfg.withDefaults().Patience)
 	if err != nil {
 		return nil, err
 	}
@@ -203,37 +203,35 @@ const (
 	recordTag = "record.json"
 )
 
-func recordName(key string) string         { return artifacts + key + "/" + recordTag }
-func binaryName(key, digest string) string { return artifacts + key + "/" + digest }
-func bindingName(path string) string       { return paths + hashOf(path) }
-
-func hashOf(path string) string {
-	sum := sha256.Sum256([]byte(path))
-	return hex.EncodeToString(sum[:])
+// home returns what the names of an artifact begin with.
+func (s *Store) home(key string) string {
+	if s.own != nil {
+		return artifacts + key[:2] + "/" + key
+	}
+	return artifacts + key
 }
-
-// home returns what the names of an artifact in a [Place] begin with.
-func home(key string) string { return artifacts + key[:2] + "/" + key }
 
 func (s *Store) record(key string) string {
 	if s.own != nil {
-		return home(key) + "/artifact.json"
+		return s.home(key) + "/artifact.json"
 	}
-	return recordName(key)
+	return s.home(key) + "/" + recordTag
 }
 
 func (s *Store) binary(key, digest string) string {
 	if s.own != nil {
-		return artifacts + key[:2] + "/" + key + "/binary"
+		return s.home(key) + "/binary"
 	}
-	return binaryName(key, digest)
+	return s.home(key) + "/" + digest
 }
 
 func (s *Store) binding(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	hash := hex.EncodeToString(sum[:])
 	if s.own != nil {
-		return paths + hashOf(path)[:2] + "/" + hashOf(path)
+		return paths + hash[:2] + "/" + hash
 	}
-	return bindingName(path)
+	return paths + hash
 }
 
 // check returns an error unless a method can begin with a key.

@@ -28,7 +28,7 @@ func onEachDriver(t *testing.T, test func(t *testing.T, s *Store, faults *blobte
 		"S3": func(t *testing.T) string { return newS3(t).url("") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, err := Dial(t.Context(), Config{URL: open(t)})
+			b, err := Dial(t.Context(), open(t), time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,11 +171,11 @@ func TestNewBinaryTakesFewQuestions(t *testing.T) {
 		artifact := mustPut(t, s, 1, 1000)
 		var asked []string
 		for _, c := range faults.Calls() {
-			if c.Name != binaryName(key(1), artifact.Digest) { // that is no small one
+			if c.Name != s.binary(key(1), artifact.Digest) { // that is no small one
 				asked = append(asked, c.Method+" "+c.Name)
 			}
 		}
-		record, path := recordName(key(1)), bindingName(artifact.Path)
+		record, path := s.record(key(1)), s.binding(artifact.Path)
 		want := []string{"open " + record, "put " + record, "put " + path}
 		if strings.Join(asked, "\n") != strings.Join(want, "\n") {
 			t.Errorf("asked\n%s\nwant\n%s", strings.Join(asked, "\n"), strings.Join(want, "\n"))

@@ -145,7 +145,7 @@ func (s *Store) forgetAll(ctx context.Context, key string) (remove func(), err e
 	if s.own.ledger.Held(key) {
 		return nil, nil
 	}
-	if remove, err = s.own.place.Discard(ctx, home(key)); err == nil {
+	if remove, err = s.own.place.Discard(ctx, s.home(key)); err == nil {
 		s.own.unlink(key)
 		s.drop(key)
 		s.own.forgotten++

@@ -274,7 +274,7 @@ func TestBytesThatVanishWhileReadAreAnError(t *testing.T) {
 	if _, err := io.ReadFull(entry.Body, make([]byte, 1000)); err != nil {
 		t.Fatal(err)
 	}
-	if err := direct.remove(t.Context(), binaryName(key(1), artifact.Digest)); err != nil {
+	if err := direct.remove(t.Context(), s.binary(key(1), artifact.Digest)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, entry.Body); err == nil {

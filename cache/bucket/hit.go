@@ -19,14 +19,6 @@ const (
 	notVerified = "the binary could not be checked"
 )
 
-// version tells one binary from another one, and from itself with other bytes.
-type version struct {
-	etag  string
-	state blob.State
-}
-
-func versionOf(binary blob.Info) version { return version{binary.ETag, binary.State} }
-
 // open is Open in a place. The body is what the place gives: in a directory an *os.File.
 func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 	closed := s.opening(key)
@@ -35,7 +27,7 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 		closed()
 		return nil, s.mend(ctx, key, err)
 	}
-	entry := in.entry(key)
+	entry := in.entry
 	entry.Body, entry.Release = body, func() {
 		body.Close()
 		closed()
@@ -43,11 +35,7 @@ func (s *Store) open(ctx context.Context, key string) (*cache.Entry, error) {
 	if !s.use(ctx, key, in) {
 		entry.Verify = func(ctx context.Context) error { return s.verifyOnce(ctx, key, in.version) }
 	}
-	return entry, nil
-}
-
-func (in *info) entry(key string) *cache.Entry {
-	return &cache.Entry{Key: key, Digest: in.digest, Size: in.size, Stored: in.stored, Platform: in.platform, Warnings: in.warnings}
+	return &entry, nil
 }
 
 // Describe implements [cache.Limited].
@@ -66,11 +54,12 @@ func (s *Store) Describe(ctx context.Context, key string) *cache.Entry {
 		return nil
 	}
 	s.use(ctx, key, in)
-	return in.entry(key)
+	entry := in.entry
+	return &entry
 }
 
 // verifyOnce returns nil once the binary with that version was read and has the digest of its record.
-func (s *Store) verifyOnce(ctx context.Context, key string, opened version) error {
+func (s *Store) verifyOnce(ctx context.Context, key string, opened blob.Version) error {
 	err := s.own.readings.Do(ctx, key, func() error {
 		_, err := s.verify(context.Background(), key)
 		return err
@@ -96,7 +85,7 @@ func (s *Store) Verify(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	return explain(ctx, s.readBack(ctx, binaryName(key, artifact.Digest), artifact))
+	return explain(ctx, s.readBack(ctx, s.binary(key, artifact.Digest), artifact))
 }
 
 // verify reads the binary of key in a place and returns how many bytes it has. One that does not have the digest of its record
@@ -112,13 +101,13 @@ func (s *Store) verify(ctx context.Context, key string) (size int64, err error) 
 	switch {
 	case err != nil: // of the disk, which may be there again soon
 		return size, err
-	case digest == in.digest:
+	case digest == in.entry.Digest:
 		s.own.mu.Lock()
 		defer s.own.mu.Unlock()
 		s.own.verified[key] = in.version
 		return size, nil
 	}
-	s.logger.Error("binary does not have the digest of its record; it has to be built again", "key", key, "digest", digest, "want", in.digest)
+	s.logger.Error("binary does not have the digest of its record; it has to be built again", "key", key, "digest", digest, "want", in.entry.Digest)
 	if err := s.setAside(ctx, key, in.version); err != nil {
 		return size, err
 	}
@@ -154,7 +143,7 @@ func (s *Store) openBinary(ctx context.Context, key string) (*info, io.ReadSeekC
 // describe returns what the record says of the binary that was opened.
 func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info, error) {
 	// Another process may have replaced the artifact since: then the binary is another one.
-	if in, ok := s.own.hot.Get(key); ok && in.version == versionOf(now) {
+	if in, ok := s.own.hot.Get(key); ok && in.version == now.Version() {
 		return in, nil
 	}
 	artifact, err := s.readRecord(ctx, key)
@@ -164,7 +153,7 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 	if artifact.Size != now.Size {
 		s.logger.Error("binary does not have the size of its record; it has to be built again",
 			"key", key, "size", now.Size, "want", artifact.Size)
-		if err := s.setAside(ctx, key, versionOf(now)); err != nil {
+		if err := s.setAside(ctx, key, now.Version()); err != nil {
 			return nil, err
 		}
 		return nil, errRemoved
@@ -172,7 +161,7 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 	if _, err := s.look(ctx, key); err != nil { // it may be back after another process evicted it
 		return nil, err
 	}
-	in := &info{digest: artifact.Digest, size: artifact.Size, stored: artifact.Stored, platform: artifact.Recipe.Platform, warnings: artifact.Build.Warnings, version: versionOf(now)}
+	in := &info{entry: entryOf(key, artifact), version: now.Version()}
 	s.own.mu.Lock()
 	item, _ := s.own.ledger.Get(key)
 	s.own.mu.Unlock()
@@ -182,10 +171,10 @@ func (s *Store) describe(ctx context.Context, key string, now blob.Info) (*info,
 }
 
 // setAside removes a damaged binary, unless it was replaced meanwhile.
-func (s *Store) setAside(ctx context.Context, key string, damaged version) error {
+func (s *Store) setAside(ctx context.Context, key string, damaged blob.Version) error {
 	return s.exclusive(func() error {
 		now, err := s.bucket.Stat(ctx, s.binary(key, ""))
-		if isAbsent(err) || err == nil && versionOf(now) != damaged {
+		if isAbsent(err) || err == nil && now.Version() != damaged {
 			return nil
 		}
 		if err == nil {
@@ -214,7 +203,7 @@ func (s *Store) mend(ctx context.Context, key string, err error) error {
 			return err
 		}
 		s.logger.Error("artifact with a damaged record removed", "key", key, "error", err)
-		if err := s.discard(ctx, home(key)); err != nil {
+		if err := s.discard(ctx, s.home(key)); err != nil {
 			return err
 		}
 		if _, err := s.look(ctx, key); err != nil {

@@ -49,7 +49,7 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, bo
 	if err != nil {
 		return k6x.Artifact{}, "", k6x.Errorf(k6x.Internal, notStored).WithCause(err)
 	}
-	name := binaryName(key, artifact.Digest)
+	name := s.binary(key, artifact.Digest)
 	if err := s.upload(ctx, name, artifact, body); err != nil {
 		s.takeBack(ctx, key, artifact.Digest, err)
 		return k6x.Artifact{}, "", err
@@ -67,7 +67,7 @@ func (s *Store) Import(ctx context.Context, artifact k6x.Artifact, bind bool, bo
 func (s *Store) takeBack(ctx context.Context, key, digest string, failed error) {
 	first, err := s.Record(context.WithoutCancel(ctx), key)
 	if errors.Is(failed, errDamaged) || errors.Is(err, cache.ErrNotFound) || err == nil && first.Digest != digest {
-		s.tidy(ctx, binaryName(key, digest))
+		s.tidy(ctx, s.binary(key, digest))
 	}
 }
 
@@ -90,7 +90,7 @@ func (s *Store) settled(ctx context.Context, key string, first, artifact k6x.Art
 func (s *Store) commit(ctx context.Context, key string, artifact k6x.Artifact, encoded []byte) (k6x.Artifact, error) {
 	err := ctx.Err()
 	if err == nil {
-		err = s.putOnce(ctx, recordName(key), encoded)
+		err = s.putOnce(ctx, s.record(key), encoded)
 	}
 	if err == nil {
 		return artifact, nil
@@ -101,7 +101,7 @@ func (s *Store) commit(ctx context.Context, key string, artifact k6x.Artifact, e
 	first, lookErr := s.Record(look, key)
 	switch {
 	case errors.Is(lookErr, cache.ErrNotFound) || lookErr == nil && first.Digest != artifact.Digest:
-		s.tidy(ctx, binaryName(key, artifact.Digest))
+		s.tidy(ctx, s.binary(key, artifact.Digest))
 	case lookErr != nil && isTaken(err):
 		return k6x.Artifact{}, lookErr
 	}

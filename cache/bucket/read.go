@@ -93,11 +93,17 @@ func (s *Store) Open(ctx context.Context, key string) (*cache.Entry, error) {
 		return nil, err
 	}
 	// The entry is good until it is closed, whatever ctx was for.
-	body := s.newBody(context.WithoutCancel(ctx), binaryName(key, artifact.Digest), artifact.Size)
-	return &cache.Entry{
-		Key: key, Digest: artifact.Digest, Size: artifact.Size, Stored: artifact.Stored, Platform: artifact.Recipe.Platform,
-		Warnings: artifact.Build.Warnings, Body: body, Release: body.close,
-	}, nil
+	body := s.newBody(context.WithoutCancel(ctx), s.binary(key, artifact.Digest), artifact.Size)
+	entry := entryOf(key, artifact)
+	entry.Body, entry.Release = body, body.close
+	return &entry, nil
+}
+
+// entryOf returns an entry without a body.
+func entryOf(key string, artifact k6x.Artifact) cache.Entry {
+	return cache.Entry{
+		Key: key, Digest: artifact.Digest, Size: artifact.Size, Stored: artifact.Stored, Platform: artifact.Recipe.Platform, Warnings: artifact.Build.Warnings,
+	}
 }
 
 // signedLife is how long the URL of [Store.SignedURL] works.
@@ -114,7 +120,7 @@ func (s *Store) SignedURL(ctx context.Context, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	signed, err := s.bucket.SignedURL(ctx, binaryName(key, artifact.Digest), signedLife)
+	signed, err := s.bucket.SignedURL(ctx, s.binary(key, artifact.Digest), signedLife)
 	if err == nil || errors.Is(err, errors.ErrUnsupported) {
 		return signed, err
 	}

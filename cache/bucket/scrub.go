@@ -37,7 +37,17 @@ func (s *Store) Scrub(ctx context.Context) (ScrubReport, error) {
 	}
 	s.own.mu.Unlock()
 	for _, key := range keys {
-		err := s.scrubBinary(ctx, key, &report)
+		size, err := int64(0), ctx.Err()
+		if err == nil {
+			size, err = s.verify(ctx, key)
+		}
+		if size > 0 {
+			report.Checked++
+			report.Bytes += size
+		}
+		if errors.Is(err, errRemoved) {
+			report.Damaged = append(report.Damaged, key)
+		}
 		if err != nil && !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
 			return report, fault("a binary could not be checked", err)
 		}
@@ -94,21 +104,6 @@ func (s *Store) boundAliases(ctx context.Context) {
 	var report ScrubReport
 	err := s.scrubBindings(context.WithoutCancel(ctx), &report)
 	s.logger.Info("bindings bounded", "removed", report.Aliases, "error", err)
-}
-
-func (s *Store) scrubBinary(ctx context.Context, key string, report *ScrubReport) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	size, err := s.verify(ctx, key)
-	if size > 0 {
-		report.Checked++
-		report.Bytes += size
-	}
-	if errors.Is(err, errRemoved) {
-		report.Damaged = append(report.Damaged, key)
-	}
-	return err
 }
 
 // scrubBinding removes a blob below paths that binds nothing, and returns the binding of another one.

@@ -215,7 +215,7 @@ func (s *Store) create(ctx context.Context, d Draft, artifact k6x.Artifact, enco
 	defer func() {
 		// What is in place may not outlast a power cut: better nothing than perhaps.
 		if err != nil {
-			err = errors.Join(err, s.discard(ctx, home(key)))
+			err = errors.Join(err, s.discard(ctx, s.home(key)))
 		}
 		if err != nil && wrote {
 			err = errors.Join(err, s.discard(ctx, s.binding(artifact.Path)))

@@ -82,8 +82,9 @@ func TestStoresOnOneBucketAgree(t *testing.T) {
 					t.Errorf("two stores do not agree: bound to %s and %s, records:\n%s", bound[0], bound[n], diff)
 				}
 			}
-			want := []string{binaryName(key(1), records[0].Digest), recordName(key(1))}
-			if diff := cmp.Diff(want, names(t, mustOpen(t, Config{URL: url}), artifacts+key(1)+"/")); diff != "" {
+			s := mustOpen(t, Config{URL: url})
+			want := []string{s.binary(key(1), records[0].Digest), s.record(key(1))}
+			if diff := cmp.Diff(want, names(t, s, artifacts+key(1)+"/")); diff != "" {
 				t.Errorf("in the bucket (-want +got):\n%s", diff)
 			}
 		})
@@ -98,12 +99,12 @@ func TestDamageIsAnErrorAndChangesNothing(t *testing.T) {
 	if _, err := s.Bind(t.Context(), path, key(1)); err != nil {
 		t.Fatal(err)
 	}
-	other, err := s.get(t.Context(), recordName(key(2)), 1<<20)
+	other, err := s.get(t.Context(), s.record(key(2)), 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, damage := range []string{"", "<html>sign in</html>", "{}", `{"path":"/x/y/z","key":"x"}`, string(other), strings.Repeat("x", maxBinding+1)} {
-		for _, name := range []string{recordName(key(1)), bindingName(path)} {
+		for _, name := range []string{s.record(key(1)), s.binding(path)} {
 			if err := s.put(t.Context(), name, []byte(damage)); err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +124,7 @@ func TestDamageIsAnErrorAndChangesNothing(t *testing.T) {
 func TestBinaryOfAnotherSizeIsMadeAgain(t *testing.T) {
 	s := mustOpen(t, Config{URL: "mem://"})
 	artifact := mustPut(t, s, 1, 1000)
-	if err := s.put(t.Context(), binaryName(key(1), artifact.Digest), []byte("half")); err != nil {
+	if err := s.put(t.Context(), s.binary(key(1), artifact.Digest), []byte("half")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Open(t.Context(), key(1)); !errors.Is(err, cache.ErrEvicted) {
@@ -191,7 +192,7 @@ func TestTrimSweepsWhatNothingNames(t *testing.T) {
 	s := mustOpen(t, Config{URL: "mem://", Clock: func() time.Time { return now }})
 	mustPut(t, s, 1, 1000)
 	want := names(t, s, "")
-	for _, name := range []string{binaryName(key(1), strings.Repeat("a", 64)), binaryName(key(2), strings.Repeat("b", 64)), leaseName(key(3), 1), noteName(key(3), 2)} {
+	for _, name := range []string{s.binary(key(1), strings.Repeat("a", 64)), s.binary(key(2), strings.Repeat("b", 64)), leaseName(key(3), 1), noteName(key(3), 2)} {
 		if err := s.put(t.Context(), name, []byte("left")); err != nil {
 			t.Fatal(err)
 		}

@@ -36,8 +36,7 @@ import (
 const (
 	perSegment = 256
 	maxEntry   = 64 << 10 // bytes of one
-	segments   = 16       // that are kept in memory
-	recent     = 1024     // single entries that are kept in memory
+	recent     = 5120     // entries that are kept in memory
 	maxTries   = 1000     // to append, while others do
 )
 
@@ -79,13 +78,12 @@ type Journal struct {
 	tried   time.Time     // when the last one began
 	failed  error         // what came of it
 
-	mu       sync.Mutex // guards what follows
-	first    int64      // number of the first entry that is kept
-	last     int64      // number of the last entry
-	entries  *simplelru.LRU[int64, Entry]
-	segments *simplelru.LRU[int64, []Entry]
-	looked   time.Time     // when the end was known for certain
-	changed  chan struct{} // closed when last has become higher
+	mu      sync.Mutex // guards what follows
+	first   int64      // number of the first entry that is kept
+	last    int64      // number of the last entry
+	entries *simplelru.LRU[int64, Entry]
+	looked  time.Time     // when the end was known for certain
+	changed chan struct{} // closed when last has become higher
 }
 
 // New returns the journal in a bucket, which is asked when there is something to read or to write.
@@ -98,8 +96,7 @@ func New(cfg Config) *Journal {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	j := &Journal{cfg: cfg, first: 1, changed: make(chan struct{}), looking: make(chan struct{}, 1)}
-	j.entries, _ = simplelru.NewLRU[int64, Entry](recent, nil)      // errors are those of
-	j.segments, _ = simplelru.NewLRU[int64, []Entry](segments, nil) // a size below 1
+	j.entries, _ = simplelru.NewLRU[int64, Entry](recent, nil) // fails for a size below 1 only
 	return j
 }
 
@@ -389,29 +386,27 @@ func (j *Journal) Last(ctx context.Context) (Entry, error) {
 	return e, nil
 }
 
-// entry returns an entry from memory, its segment, or its own blob.
+// entry returns an entry from memory, its own blob, or its segment.
 func (j *Journal) entry(ctx context.Context, number int64) (Entry, error) {
-	first := firstOf(number)
 	j.mu.Lock()
 	e, ok := j.entries.Get(number)
-	segment, inSegment := j.segments.Get(first)
 	j.mu.Unlock()
 	if ok {
 		return e, nil
 	}
-	if !inSegment {
-		if e, err := j.read(ctx, number); !errors.Is(err, fs.ErrNotExist) {
-			if err == nil {
-				j.keep(e)
-			}
-			return e, err
-		}
-		var err error
-		if segment, err = j.readSegment(ctx, first); err != nil {
+	e, err := j.read(ctx, number)
+	if errors.Is(err, fs.ErrNotExist) {
+		first := firstOf(number)
+		segment, err := j.readSegment(ctx, first)
+		if err != nil {
 			return Entry{}, err
 		}
+		return segment[number-first], nil
 	}
-	return segment[number-first], nil
+	if err == nil {
+		j.keep(e)
+	}
+	return e, err
 }
 
 // readSegment reads the segment that begins with a number.
@@ -433,7 +428,9 @@ func (j *Journal) readSegment(ctx context.Context, first int64) ([]Entry, error)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.segments.Add(first, entries)
+	for _, e := range entries {
+		j.entries.Add(e.Number, e)
+	}
 	return entries, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"k6x"
 	"k6x/cache/blob"
@@ -48,21 +47,20 @@ func (s *Store) Open(ctx context.Context, id string) (*os.File, Object, error) {
 	if err != nil {
 		return nil, Object{}, err
 	}
-	body, err := s.openBody(ctx, object)
+	body, opened, err := s.openBody(ctx, object)
 	if errors.Is(err, errDamaged) {
 		return nil, Object{}, damaged(err)
 	}
+	object.opened = opened
 	return body, object, fault("the object cannot be opened", err)
 }
 
 // Verify returns what returns nil once all bytes of an object that is open are known to be right; else the last of them must not be sent. Nil: that is
 // known already. What is damaged is moved aside then.
-func (s *Store) Verify(object Object, body *os.File) func(ctx context.Context) error {
+func (s *Store) Verify(object Object) func(ctx context.Context) error {
 	home := s.home(object.ID)
-	if opened, err := versionOf(body); err == nil {
-		if known, ok := s.verified.Get(home); ok && known == opened {
-			return nil
-		}
+	if known, ok := s.verified.Get(home); ok && known == object.opened {
+		return nil
 	}
 	return func(ctx context.Context) error {
 		return s.readings.Do(ctx, home, func() error { return s.verify(context.Background(), object) })
@@ -73,42 +71,26 @@ func damaged(err error) error {
 	return k6x.Errorf(k6x.Internal, "the object is damaged").WithCause(err)
 }
 
-func (s *Store) openBody(ctx context.Context, object Object) (*os.File, error) {
+func (s *Store) openBody(ctx context.Context, object Object) (*os.File, blob.Version, error) {
 	body, info, err := s.files.Open(ctx, s.home(object.ID)+bodyName, 0)
 	if err != nil {
-		return nil, err
+		return nil, blob.Version{}, err
 	}
 	if info.Size != object.Size {
-		return nil, errors.Join(fmt.Errorf("%w: %s has %d bytes, its record says %d", errDamaged, info.Name, info.Size, object.Size), body.Close())
+		err := fmt.Errorf("%w: %s has %d bytes, its record says %d", errDamaged, info.Name, info.Size, object.Size)
+		return nil, blob.Version{}, errors.Join(err, body.Close())
 	}
-	return body.(*os.File), nil
-}
-
-// version tells one body from another one, and from itself with other bytes.
-type version struct {
-	modified time.Time
-	state    blob.State
-}
-
-func versionOf(body *os.File) (version, error) {
-	info, err := body.Stat()
-	if err != nil {
-		return version{}, err
-	}
-	inode, changed := disk.State(info)
-	return version{info.ModTime(), blob.State{Inode: inode, Changed: changed}}, nil
+	return body.(*os.File), info.Version(), nil
 }
 
 // digest reads a body.
-func (s *Store) digest(ctx context.Context, object Object) (digest string, of version, err error) {
-	body, err := s.openBody(ctx, object)
+func (s *Store) digest(ctx context.Context, object Object) (digest string, of blob.Version, err error) {
+	body, of, err := s.openBody(ctx, object)
 	if err != nil {
-		return "", version{}, err
+		return "", of, err
 	}
 	defer body.Close()
-	if of, err = versionOf(body); err == nil {
-		digest, _, err = disk.Digest(body)
-	}
+	digest, _, err = disk.Digest(body)
 	return digest, of, err
 }
 

@@ -30,6 +30,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"k6x"
+	"k6x/cache/blob"
 	"k6x/cache/blob/dir"
 	"k6x/cache/internal/reading"
 	"k6x/internal/disk"
@@ -62,6 +63,8 @@ type Object struct {
 	Checksum string    `json:"checksum"` // hex SHA-256 of the bytes
 	Size     int64     `json:"size"`     // bytes
 	Stored   time.Time `json:"stored"`   // UTC, whole seconds
+
+	opened blob.Version // of the bytes, if they are open
 }
 
 // Store keeps objects. All methods may be called at once. An id that is not one
@@ -75,8 +78,8 @@ type Store struct {
 	used    atomic.Int64 // bytes of all objects, those on their way in included
 	count   atomic.Int64 // objects
 
-	verified *lru.Cache[string, version] // by home: the body that was last found to have the checksum of its record
-	readings reading.Group               // of bodies, by home
+	verified *lru.Cache[string, blob.Version] // by home: the body that was last found to have the checksum of its record
+	readings reading.Group                    // of bodies, by home
 }
 
 const keptVerified = 1 << 16 // of more bodies than that, those that were sent longest ago are read again
@@ -117,7 +120,7 @@ func open(cfg Config, fs disk.FS) (*Store, error) {
 	cfg.Dir = root
 	tmp := filepath.Join(root, "tmp")
 	s := &Store{cfg: cfg, files: dir.In(root, tmp, fs), lock: flock.New(filepath.Join(root, "lock"))}
-	s.verified, _ = lru.New[string, version](keptVerified) // fails for a size below 1 only
+	s.verified, _ = lru.New[string, blob.Version](keptVerified) // fails for a size below 1 only
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return nil, fault("the directory of the store cannot be made", err)
 	}
@@ -196,7 +199,7 @@ func (s *Store) takeStock() error {
 		}
 		var body *os.File
 		if err == nil {
-			body, err = s.openBody(ctx, object)
+			body, _, err = s.openBody(ctx, object)
 		}
 		switch {
 		case err == nil:

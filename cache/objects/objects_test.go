@@ -51,7 +51,7 @@ func wantBody(t testing.TB, s *Store, id, want string) {
 	}
 	defer file.Close()
 	got, err := io.ReadAll(file)
-	if verify := s.Verify(object, file); verify != nil {
+	if verify := s.Verify(object); verify != nil {
 		err = errors.Join(err, verify(t.Context()))
 	}
 	digest, size, _ := disk.Digest(strings.NewReader(want))
@@ -375,7 +375,7 @@ func TestABodyIsVerifiedOnceAndAfterEachChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		verify := s.Verify(object, file)
+		verify := s.Verify(object)
 		if verify == nil {
 			return false, nil
 		}

@@ -165,7 +165,7 @@ func (o *cacheOptions) pruneShared(cmd *cobra.Command, location string) (err err
 			return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory %s", dial.Path(u)).WithHint("Check the URL of the shared build cache."))
 		}
 	}
-	shared, err := buildcache.OpenStore(cmd.Context(), buildcache.StoreConfig{URL: location})
+	shared, err := buildcache.OpenStore(cmd.Context(), location)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}

@@ -19,7 +19,7 @@ import (
 
 // BuildCacheConfig says which build cache is shared, and with what right.
 type BuildCacheConfig struct {
-	URL      string // as buildcache.StoreConfig has it
+	URL      string // as that of buildcache.OpenStore
 	ReadOnly bool
 	Fill     bool   // it gets what was compiled here before, too, and closing it is an error unless it has got all
 	CacheDir string // of the engine that uses it
@@ -43,7 +43,7 @@ func GoCache(cacheDir string) string { return filepath.Join(GoDir(cacheDir), "go
 
 // OpenBuildCache opens a shared build cache; nothing is asked of it yet.
 func OpenBuildCache(ctx context.Context, cfg BuildCacheConfig) (*BuildCache, error) {
-	remote, err := buildcache.OpenStore(ctx, buildcache.StoreConfig{URL: cfg.URL, Logger: cfg.Logger})
+	remote, err := buildcache.OpenStore(ctx, cfg.URL)
 	if err != nil {
 		return nil, err
 	}
