@@ -14,13 +14,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/internal/workdir"
 	"k6x/internal/cage"
 	"k6x/internal/testmod"
-	"k6x/internal/warmcache"
 )
 
 // hostile is the module of an extension, by the names of its files but go.mod.
@@ -86,10 +87,10 @@ func add(archive *zip.Writer, name string, text io.Reader) error {
 func hostileEngine(t *testing.T, proxy string, cfg Config) *Engine {
 	t.Helper()
 	cfg.Tool = standinTool(t, proxy)
-	cfg.Dir = emptyDir(t)
-	if err := warmcache.CopyStandard(filepath.Join(cfg.Dir, "gocache")); err != nil {
-		t.Fatal(err)
+	if cfg.Dir == "" {
+		cfg.Dir = emptyDir(t)
 	}
+	share(t, cfg.Dir)
 	return newEngine(t, cfg)
 }
 
@@ -301,7 +302,12 @@ func TestArchivesThatAreLargerThanTheyLook(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := hostileEngine(t, serveHostile(t, goMod, test.write), Config{})
+			dir := t.TempDir() // in memory where that can be had: to make so many files on a disk takes most of the time
+			if syscall.Mount("none", dir, "tmpfs", 0, "size=2g") == nil {
+				t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+			}
+			e := hostileEngine(t, serveHostile(t, goMod, test.write), Config{Dir: dir})
+			t.Cleanup(func() { _ = workdir.RemoveAll(e.Dirs.ModCache) })
 			_, err := e.Build(t.Context(), builder.Job{Recipe: e.recipe("v1.0.0", "hostile@v0.1.0")}, nil, io.Discard)
 			e.Settle(t.Context())
 			test.check(t, e, err)

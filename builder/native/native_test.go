@@ -92,14 +92,23 @@ func emptyDir(t *testing.T) string {
 	return dir
 }
 
-// warmDir is emptyDir with the standard library compiled.
+// warmDir is emptyDir with the build cache of all tests, where links can be made: the standard library is compiled.
 func warmDir(t *testing.T) string {
 	t.Helper()
 	dir := emptyDir(t)
+	share(t, dir)
+	return dir
+}
+
+// share gives dir the build cache of all tests.
+func share(t *testing.T, dir string) {
+	t.Helper()
+	if os.Symlink(filepath.Join(cacheDir, "gocache"), filepath.Join(dir, "gocache")) == nil {
+		return
+	}
 	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
 		t.Fatal(err)
 	}
-	return dir
 }
 
 // leftovers returns what is in the engine's work directory but for its lock.
@@ -227,17 +236,29 @@ func TestBuildForAnotherPlatform(t *testing.T) {
 	}
 }
 
-func TestBuildGivesTheSameBytesElsewhereAndFromALock(t *testing.T) {
+func TestBuildGivesTheSameBytesElsewhereWatchedAndFromALock(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t, Config{})
+	modules := testmod.ServeFiles(t, map[string]string{
+		"go.k6.io/k6@v1.0.0":           testmod.Bare,
+		"example.com/xk6-hello@v0.1.0": "-- x.go --\npackage x\n\nfunc init() { println(1) }\n",
+		"example.com/xk6-world@v0.1.0": "-- go.mod --\nmodule example.com/xk6-world\n\ngo 1.21\n\nrequire example.com/greeting v1.0.0\n" +
+			"-- x.go --\npackage x\n\nimport _ \"example.com/greeting\"\n",
+	}, "../../testdata/standin/example.com_greeting_v1.0.0.txtar") // which need little of the standard library, as that is compiled, too
+	e := newEngine(t, Config{Dir: warmDir(t), Tool: standinTool(t, modules)})
 	recipe := e.recipe("v1.0.0", "hello@v0.1.0", "world@v0.1.0")
 	want, first := build(t, e, recipe, nil)
 
 	elsewhere := filepath.Join(emptyDir(t), "a longer", "path")
-	other := newEngine(t, Config{Dir: elsewhere, Tool: standinTool(t, testmod.Serve(t, "../../testdata/standin"), "GOGC=50")})
-	fresh, second := build(t, other, recipe, nil)
-	if !bytes.Equal(fresh, want) {
-		t.Error("other bytes from empty caches in another directory")
+	other := newEngine(t, Config{Dir: elsewhere, Tool: standinTool(t, modules, "GOGC=50")})
+	sink, seen := watched()
+	var fresh bytes.Buffer
+	second, err := other.Build(t.Context(), builder.Job{Recipe: recipe}, sink, &fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantSteps(t, *seen)
+	if !bytes.Equal(fresh.Bytes(), want) {
+		t.Error("other bytes from empty caches in another directory, watched")
 	}
 	if second.Lock != first.Lock {
 		t.Errorf("other lock:\n%s\nwas\n%s", second.Lock, first.Lock)
@@ -246,7 +267,7 @@ func TestBuildGivesTheSameBytesElsewhereAndFromALock(t *testing.T) {
 	if !bytes.Equal(locked, want) || third.Lock != first.Lock {
 		t.Error("other bytes or another lock from the lock")
 	}
-	if bytes.Contains(want, []byte(cacheDir)) || bytes.Contains(want, []byte(e.Tool.Root)) {
+	if bytes.Contains(want, []byte(e.Dir)) || bytes.Contains(want, []byte(e.Tool.Root)) {
 		t.Error("a path of this machine is in the binary")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/internal/testmod"
+	"k6x/internal/warmcache"
 )
 
 // TestFullDisk fills a small file system at different steps of a build, and makes room.
@@ -37,6 +38,9 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_REMOUNT, "size=500m"); err != nil {
+		t.Fatal(err)
+	}
+	if err := warmcache.CopyStandard(e.Dirs.Cache); err != nil { // there is room for what comes of a build
 		t.Fatal(err)
 	}
 	build(t, e, e.recipe("v1.0.0"), nil)

@@ -31,8 +31,8 @@ func TestKnownSumsDoNotLeakIntoLocks(t *testing.T) {
 
 func TestKnownSumsAreBounded(t *testing.T) {
 	var s sums
-	for i := range maxSums>>16 + 2 {
-		line := fmt.Sprintf("%d %s\n", i, strings.Repeat("x", 1<<16))
+	for i := range maxSums>>20 + 2 {
+		line := fmt.Sprintf("%d %s\n", i, strings.Repeat("x", 1<<20))
 		if s.learn(line); !strings.Contains(s.lines(), line) || len(s.lines()) > maxSums {
 			t.Fatalf("after %d: %d bytes", i, len(s.lines()))
 		}

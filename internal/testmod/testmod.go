@@ -24,6 +24,9 @@ func Serve(t testing.TB, dir string) (url string) {
 	return goproxytest.NewTestServer(t, dir, "127.0.0.1:0").URL
 }
 
+// Bare is the text of a module go.k6.io/k6 for [ServeFiles], which needs least of the standard library: for tests that compile that, too.
+const Bare = "-- cmd/cmd.go --\npackage cmd\n\nfunc Execute() {}\n"
+
 // ServeFiles serves modules of some files each until the test ends: a txtar archive by path@version. What has no go.mod gets a
 // plain one. With them are served the archives in files, as [Serve] has them.
 func ServeFiles(t testing.TB, modules map[string]string, files ...string) (url string) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -44,7 +45,33 @@ func Copy(dir, name, version string, fill func(shared string) error) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.CopyFS(dir, os.DirFS(shared)), release())
+	return errors.Join(copyAll(dir, shared), release())
+}
+
+// copyAll copies the directory from to to. Outputs in the go command's build cache, whose names are their hashes, are links where
+// there can be some: nothing writes to them again, and they are nearly all that there is to copy.
+func copyAll(to, from string) error {
+	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(to, strings.TrimPrefix(path, from))
+		if entry.IsDir() {
+			return os.MkdirAll(name, 0o755)
+		}
+		if now := time.Now(); strings.HasSuffix(name, "-d") && os.Link(path, name) == nil {
+			return os.Chtimes(name, now, now) // the go command removes what was not used for days
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(name, data, info.Mode().Perm()|0o666)
+	})
 }
 
 // ensure returns the shared directory, which stays until release is called.

@@ -15,7 +15,8 @@ func TestItIsMadeOnceAndEachHasACopy(t *testing.T) {
 	fill := func(text string) func(string) error {
 		return func(shared string) error {
 			made.Add(1)
-			return errors.Join(os.MkdirAll(filepath.Join(shared, "sub"), 0o755), os.WriteFile(filepath.Join(shared, "sub", "file"), []byte(text), 0o644))
+			return errors.Join(os.MkdirAll(filepath.Join(shared, "sub"), 0o755), os.WriteFile(filepath.Join(shared, "sub", "file"), []byte(text), 0o644),
+				os.WriteFile(filepath.Join(shared, "sub", "output-d"), []byte(text), 0o444))
 		}
 	}
 	check := func(version, want string) {
@@ -28,7 +29,11 @@ func TestItIsMadeOnceAndEachHasACopy(t *testing.T) {
 		if got, err := os.ReadFile(file); err != nil || string(got) != want {
 			t.Errorf("%q, %v, want %q", got, err, want)
 		}
-		if err := os.WriteFile(file, []byte("spoilt"), 0o644); err != nil { // which no other test may see
+		output := filepath.Join(dir, "sub", "output-d")
+		if got, err := os.ReadFile(output); err != nil || string(got) != want {
+			t.Errorf("output: %q, %v, want %q", got, err, want)
+		}
+		if err := errors.Join(os.WriteFile(file, []byte("spoilt"), 0o644), os.Remove(output)); err != nil { // which no other test may see
 			t.Error(err)
 		}
 	}
