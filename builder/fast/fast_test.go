@@ -2,8 +2,10 @@ package fast
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -121,14 +123,23 @@ func emptyDir(t *testing.T) string {
 	return dir
 }
 
-// warmDir is emptyDir with the standard library compiled.
+// warmDir is emptyDir with the build cache of all tests, where links can be made: the standard library is compiled.
 func warmDir(t *testing.T) string {
 	t.Helper()
 	dir := emptyDir(t)
-	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
-		t.Fatal(err)
-	}
+	share(t, dir)
 	return dir
+}
+
+// share gives dir the build cache of all tests.
+func share(t *testing.T, dir string) {
+	t.Helper()
+	shared, own := filepath.Join(sharedDir, "gocache"), filepath.Join(dir, "gocache")
+	if err := os.Symlink(shared, own); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.CopyFS(own, os.DirFS(shared)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // recipeOf returns the recipe of a k6, "v1.0.0", and extensions, "hello@v0.1.0", for this machine.

@@ -39,15 +39,11 @@ var graphModules = []string{
 	"example.com/xk6-e@v0.1.0 1.21 example.com/mid@v1.0.0 example.com/shed@v1.0.0 example.com/lift@v1.0.0 | example.com/extra@v1.0.0",
 }
 
-// serveGraph serves graphModules and the stand-in k6.
+// serveGraph serves graphModules and a bare k6.
 func serveGraph(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	k6, err := os.ReadFile("../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{"go.k6.io_k6_v1.0.0.txtar": string(k6)}
+	files := map[string]string{"go.k6.io_k6_v1.0.0.txtar": "-- go.mod --\nmodule go.k6.io/k6\n\ngo 1.21\n" + testmod.Bare}
 	for _, line := range graphModules {
 		words := strings.Fields(line)
 		path, version, _ := strings.Cut(words[0], "@")
@@ -136,9 +132,7 @@ func TestAssembledBinaryIsThatOfGoBuild(t *testing.T) {
 // What cannot be planned, as versions are selected on the way that nobody compiled, is learned
 // all the same.
 func TestPackagesOfWhatCannotBePlannedAreKnown(t *testing.T) {
-	e := newEngine(t, serveGraph(t), sharedDir, builder.Batch)
-	e.indexes.forget()
-	defer e.indexes.forget()
+	e := newEngine(t, serveGraph(t), warmDir(t), builder.Batch)
 	recipe := e.recipe("v1.0.0", "e@v0.1.0")
 	makeBinary(t, e, recipe, nil)
 	if x := openIndex(e.indexes.of(recipe).file); x.Proven || len(x.Archives) == 0 || strings.Contains(e.log.String(), "level=WARN") {

@@ -2,8 +2,7 @@ package fast
 
 import (
 	"bytes"
-	"errors"
-	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,21 +14,18 @@ import (
 	"k6x/internal/testmod"
 )
 
-// serveModules serves the stand-in k6 v1.0.0 and modules of some files each, as [testmod.ServeFiles] has them.
+// serveModules serves a bare k6 v1.0.0 and modules of some files each, as [testmod.ServeFiles] has them.
 func serveModules(t *testing.T, modules map[string]string) (url string) {
 	t.Helper()
-	return testmod.ServeFiles(t, modules, "../../testdata/standin/go.k6.io_k6_v1.0.0.txtar")
+	modules = maps.Clone(modules)
+	modules["go.k6.io/k6@v1.0.0"] = testmod.Bare
+	return testmod.ServeFiles(t, modules)
 }
 
-// newCompiling returns an engine that compiles packages which it has no index for. Its build cache is that of all tests, where links can be made.
+// newCompiling returns an engine that compiles packages which it has no index for. Its build cache is that of all tests.
 func newCompiling(t *testing.T, url, dir string) engine {
 	t.Helper()
-	shared, own := filepath.Join(sharedDir, "gocache"), filepath.Join(dir, "gocache")
-	if err := os.Symlink(shared, own); err != nil && !errors.Is(err, fs.ErrExist) {
-		if err := os.CopyFS(own, os.DirFS(shared)); err != nil {
-			t.Fatal(err)
-		}
-	}
+	share(t, dir)
 	return newEngine(t, url, dir, builder.Resident)
 }
 

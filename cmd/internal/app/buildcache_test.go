@@ -43,7 +43,9 @@ type machine struct {
 
 func newMachine(t *testing.T, dir, url string, readOnly bool) *machine {
 	t.Helper()
-	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, nil)
+	// They need little of the standard library, which is compiled, too.
+	modules := map[string]string{"go.k6.io/k6@v1.0.0": testmod.Bare, "example.com/xk6-hello@v0.1.0": "-- x.go --\npackage x\n"}
+	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + testmod.ServeFiles(t, modules), "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +98,16 @@ func emptyDir(t *testing.T) string {
 	return dir
 }
 
+// warmDir is emptyDir with the standard library compiled.
+func warmDir(t *testing.T) string {
+	t.Helper()
+	dir := emptyDir(t)
+	if err := warmcache.CopyStandard(GoCache(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestASecondMachineCompilesNothing(t *testing.T) {
 	if os.Getenv("K6X_TEST_FULL") == "" {
 		t.Skip("SKIPPED: the standard library is compiled twice; left to K6X_TEST_FULL=1")
@@ -114,7 +126,7 @@ func TestASecondMachineCompilesNothing(t *testing.T) {
 			t.Error("other bytes")
 		}
 		// What the go command notes of the directories of its modules is no use elsewhere.
-		if n := second.builds.cache.Stats(); n.RemoteHits < 100 || n.Misses > 5 || n.OutputsSent != 0 {
+		if n := second.builds.cache.Stats(); n.RemoteHits < 30 || n.Misses > 5 || n.OutputsSent != 0 {
 			t.Errorf("%+v", n)
 		}
 	})
@@ -144,10 +156,7 @@ func TestABuildCacheThatCannotBeWrittenIsNoFaultOfAnExtension(t *testing.T) {
 	if os.Getuid() == 0 && runtime.GOOS != "linux" || runtime.GOOS == "windows" {
 		t.Skip("SKIPPED: a directory cannot be made read-only for this user")
 	}
-	dir := emptyDir(t)
-	if err := warmcache.CopyStandard(GoCache(dir)); err != nil {
-		t.Fatal(err)
-	}
+	dir := warmDir(t)
 	m := newMachine(t, dir, "file://"+t.TempDir(), false)
 	// In the way of the temporary files is what is no directory.
 	temp := filepath.Join(GoCache(dir), "k6x-temp")

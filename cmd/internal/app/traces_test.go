@@ -46,7 +46,7 @@ func TestARequestAndItsBuildAreOneTrace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base, _ := run(t, Options{Wrap: sender.Wrap, Events: sender.Sink()})
+	base, _ := run(t, Options{CacheDir: warmDir(t), Wrap: sender.Wrap, Events: sender.Sink()})
 	if status, body, _ := get(t, base+"/linux/amd64/k6@v1.1.0"); status != http.StatusOK {
 		t.Fatalf("%d %s", status, body)
 	}

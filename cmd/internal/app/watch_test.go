@@ -23,7 +23,6 @@ import (
 	"k6x/cache/blob/blobtest"
 	"k6x/history"
 	"k6x/internal/testmod"
-	"k6x/internal/warmcache"
 )
 
 const standin = "../../../testdata/standin/"
@@ -125,10 +124,7 @@ func newVersions(t *testing.T, store string, services int) {
 	var base string
 	var logged *log
 	for range services {
-		cacheDir := t.TempDir()
-		if err := warmcache.CopyStandard(GoCache(cacheDir)); err != nil {
-			t.Fatal(err)
-		}
+		cacheDir := warmDir(t)
 		base, logged = run(t, Options{
 			Store: store, CacheDir: cacheDir, Registries: []string{registry}, GoOptions: GoOptions{Env: []string{"GOPROXY=" + at, "GOSUMDB=off"}},
 			Watch:    WatchOptions{On: true, Interval: time.Second, Backfill: 1, Extensions: []string{"k6/x/*"}},
