@@ -163,7 +163,46 @@ func AsError(err error) *Error {
 	return &Error{Kind: kind, Message: message, Err: err}
 }
 
+// CanceledBy returns the error for a context that ended.
+func CanceledBy(ctx context.Context) *Error {
+	return Errorf(Canceled, "interrupted").WithCause(ctx.Err())
+}
+
+// Detailed returns the message of an error, with the cause of one that is a fault of this machine: for a user who looks after it.
+func Detailed(err error) string {
+	text := err.Error()
+	if e, ok := errors.AsType[*Error](err); ok && (e.Kind == Internal || e.Kind == NoSpace) && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
 // Interrupted reports whether err comes of a context that ended.
 func Interrupted(err error) bool {
 	return KindOf(err) == Canceled || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// Names of limits on what a build may take.
+const (
+	LimitMemory   = "memory"    // bytes
+	LimitCPU      = "cpu"       // seconds of processor time
+	LimitFiles    = "files"     // how many
+	LimitFileSize = "file-size" // bytes of one file
+	LimitOutput   = "output"    // bytes of what its programs print
+)
+
+// Limit is a bound that a build ran into. A service with a higher one may build the same. The zero
+// value is none.
+type Limit struct {
+	Name  string `json:"name"`
+	Value int64  `json:"value"` // in the unit that goes with the name
+}
+
+// Limits are the bounds that builds have here, by name. What is not among them is not limited.
+type Limits map[string]int64
+
+// Exceed reports whether a build that ran into the limit elsewhere has more here.
+func (l Limits) Exceed(limit Limit) bool {
+	here, limited := l[limit.Name]
+	return limit != Limit{} && (!limited || here > limit.Value)
 }

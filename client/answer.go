@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -49,13 +50,10 @@ func refused(resp *http.Response) error {
 	var kind k6x.Kind
 	known := kind.UnmarshalText([]byte(p.Kind)) == nil
 	if !known {
-		var listed bool
-		if kind, listed = kinds[resp.StatusCode]; !listed {
-			kind = k6x.Unavailable
-		}
+		kind = kinds[resp.StatusCode]
 	}
 	switch kind {
-	case k6x.Internal: // a fault of the service, not of this program
+	case k6x.Internal: // a fault of the service, not of this program; or it is not told
 		kind = k6x.Unavailable
 	case k6x.Canceled: // by the service
 		kind = k6x.Busy
@@ -87,13 +85,8 @@ func refused(resp *http.Response) error {
 // isTemporary reports whether a failure may be gone the next time. One that took as long as the
 // service lets it take comes again after as long.
 func isTemporary(status int, kind k6x.Kind) bool {
-	switch status {
-	case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable:
-		return true
-	case http.StatusGatewayTimeout:
-		return kind != k6x.Timeout
-	}
-	return false
+	return status == http.StatusTooManyRequests || status == http.StatusInternalServerError || status == http.StatusBadGateway ||
+		status == http.StatusServiceUnavailable || status == http.StatusGatewayTimeout && kind != k6x.Timeout
 }
 
 // parseProblem reads the document, or the lines, that an answer explains itself with.
@@ -105,9 +98,7 @@ func parseProblem(resp *http.Response, body []byte) problem {
 		if json.Unmarshal(body, &p) != nil {
 			return problem{}
 		}
-		if p.Detail == "" {
-			p.Detail = p.Title
-		}
+		p.Detail = cmp.Or(p.Detail, p.Title)
 	case "text/plain":
 		first, rest, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 		p.Detail, p.Hint = first, rest

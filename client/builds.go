@@ -174,17 +174,13 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 	u := withPath(c.Base, strings.TrimRight(c.Base.EscapedPath(), "/")+path)
 	u.RawQuery = query.Encode()
 	send := func(u *url.URL) (*http.Response, error) { return c.once(ctx, method, u, nil) }
-	resp, err := (*http.Response)(nil), error(nil)
-	if method == http.MethodGet {
-		resp, err = follow(u, send)
-	} else {
-		resp, err = send(u)
+	get := follow
+	if method != http.MethodGet {
+		get = func(u *url.URL, send func(*url.URL) (*http.Response, error)) (*http.Response, error) { return send(u) }
 	}
-	switch {
-	case err != nil:
-		return nil, err
-	case resp.StatusCode == want:
-		return resp, nil
+	resp, err := get(u, send)
+	if err != nil || resp.StatusCode == want {
+		return resp, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < http.StatusBadRequest {

@@ -9,14 +9,13 @@
 //
 // Whatever a service says is checked before it is used or shown.
 //
-//	client.go    Client, events      retry.go  tries and pauses     request.go   one request, redirects
-//	fetch.go     Resolve, Fetch      wait.go   while it builds      download.go  bytes, resumed and verified
-//	answer.go    errors, digests     url.go    URLs of binaries     builds.go    what came of builds, logs, news
+//	client.go   Client, events      request.go  one request, redirects, tries     fetch.go     Resolve, Fetch, URLs of binaries
+//	answer.go   errors, digests     wait.go     while it builds                   download.go  bytes, resumed and verified
+//	builds.go   what came of builds, logs, news
 package client
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"time"
@@ -29,7 +28,6 @@ type Client struct {
 	Base     *url.URL                                         // of the service; a path of its own is kept, with or without a slash at its end
 	HTTP     *http.Client                                     // nil: one with the default transport; redirects are followed here
 	Token    string                                           // sent to the host of Base only; "": none
-	Logger   *slog.Logger                                     // nil: discard
 	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: a service is not asked for the steps of a build
 	Retrying func(err error, after time.Duration)             // called before a request is tried again; nil: that is not reported
 	Tries    int                                              // of a request that fails in a way that may pass; 0: 4

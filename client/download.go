@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -37,9 +36,7 @@ func (c *Client) Download(ctx context.Context, location, digest string, file Fil
 	}
 	anonymous := *c
 	anonymous.Base, anonymous.Token = nil, ""
-	d := anonymous.newDownload(file)
-	d.url, d.binary = u, Binary{URL: location, Digest: digest}
-	return d.run(ctx)
+	return (&download{client: &anonymous, file: file, url: u, binary: Binary{URL: location, Digest: digest}}).run(ctx)
 }
 
 // download is one binary on its way into a file, over as many requests as that takes.
@@ -55,20 +52,18 @@ type download struct {
 	canonical bool     // the last request was for the canonical URL
 	binary    Binary   // as far as it is known
 
-	began bool // something has come
-	size  int64
-	hash  hash.Hash // of the bytes that have come
-	etag  string    // by which they can be resumed; "": they cannot
-}
-
-func (c *Client) newDownload(file File) *download {
-	return &download{client: c, file: file, limit: cmp.Or(c.MaxSize, 1<<30), hash: sha256.New()}
+	began  bool  // something has come
+	failed error // of the file, or of what was to be written to it: there is no use in another try
+	size   int64
+	hash   hash.Hash // of the bytes that have come
+	etag   string    // by which they can be resumed; "": they cannot
 }
 
 // run requests the binary until all of it has come, and checks it.
 func (d *download) run(ctx context.Context) (Binary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	d.limit, d.hash = cmp.Or(d.client.MaxSize, 1<<30), sha256.New()
 	d.late = time.AfterFunc(cmp.Or(d.client.MaxWait, defaultWait), func() { cancel(context.DeadlineExceeded) })
 	defer d.late.Stop()
 	err := d.client.retry(ctx, func() int64 { return d.size }, func() error { return d.fetch(ctx) })
@@ -85,35 +80,23 @@ func (d *download) run(ctx context.Context) (Binary, error) {
 	return Binary{}, err
 }
 
-// fileError is an error of the file, so that there is no use in another try.
-type fileError struct{ err error }
-
-func (e *fileError) Error() string { return e.err.Error() }
-func (e *fileError) Unwrap() error { return e.err }
-
-func (d *download) Write(p []byte) (int, error) {
-	if d.size+int64(len(p)) > d.limit {
-		return 0, &fileError{k6x.Errorf(k6x.Unavailable, "the binary is larger than %d MiB", d.limit>>20)}
+func (d *download) Write(p []byte) (n int, err error) {
+	switch size := d.size + int64(len(p)); {
+	case size > d.limit:
+		err = k6x.Errorf(k6x.Unavailable, "the binary is larger than %d MiB", d.limit>>20)
+	case d.binary.Size > 0 && size > d.binary.Size:
+		err = k6x.Errorf(k6x.Unavailable, "the binary is larger than the %d bytes that it should have", d.binary.Size)
+	default:
+		n, err = d.file.Write(p)
+		d.hash.Write(p[:n])
+		d.size += int64(n)
+		d.began = true
+		d.late.Stop()
+		d.touch()
+		d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
 	}
-	if d.binary.Size > 0 && d.size+int64(len(p)) > d.binary.Size {
-		return 0, &fileError{k6x.Errorf(k6x.Unavailable, "the binary is larger than the %d bytes that it should have", d.binary.Size)}
-	}
-	n, err := d.file.Write(p)
-	d.hash.Write(p[:n])
-	d.size += int64(n)
-	d.progress()
-	if err != nil {
-		err = &fileError{err}
-	}
+	d.failed = err
 	return n, err
-}
-
-// progress notes that bytes have come.
-func (d *download) progress() {
-	d.late.Stop()
-	d.began = true
-	d.touch()
-	d.client.report(Event{Step: Downloading, URL: d.binary.URL, Done: d.size, Total: d.binary.Size})
 }
 
 // restart empties the file.
@@ -217,17 +200,16 @@ func (d *download) expect(ctx context.Context, resp *http.Response) error {
 		return err
 	}
 	if d.binary.Digest == "" {
+		announced := digest
 		if d.binary.List != nil && !d.canonical { // a bucket knows nothing of digests, nor would it be asked for one
-			if d.binary.Digest, err = d.client.announced(ctx, d.url); err != nil {
+			if announced, err = d.client.announced(ctx, d.url); err != nil {
 				return err
 			}
-		} else {
-			d.binary.Digest = digest
 		}
-		if d.binary.List == nil || d.binary.Digest == "" || resp.ContentLength == 0 {
-			d.binary.Digest = ""
+		if d.binary.List == nil || announced == "" || resp.ContentLength == 0 {
 			return notAService(resp.Request.URL.Host)
 		}
+		d.binary.Digest = announced
 	}
 	if resp.Header.Get("Repr-Digest") != "" && digest != d.binary.Digest {
 		return k6x.Errorf(k6x.Unavailable, "%s announces a binary with the digest %s, but it should have %s", resp.Request.URL.Host, digest, d.binary.Digest).
@@ -258,13 +240,12 @@ func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, err
 func (d *download) receive(resp *http.Response) error {
 	host := resp.Request.URL.Host
 	_, err := io.CopyBuffer(d, struct{ io.Reader }{resp.Body}, make([]byte, 256<<10))
-	if failed, ok := errors.AsType[*fileError](err); ok {
-		return failed.err
-	}
-	if err != nil {
+	switch {
+	case d.failed != nil:
+		return d.failed
+	case err != nil:
 		return &temporary{err: k6x.Errorf(k6x.Unavailable, "the download from %s broke off: %w", host, err)}
-	}
-	if d.binary.Size > d.size { // an answer without a length can end too early
+	case d.binary.Size > d.size: // an answer without a length can end too early
 		return &temporary{err: k6x.Errorf(k6x.Unavailable, "the download from %s broke off after %d of %d bytes", host, d.size, d.binary.Size)}
 	}
 	return nil

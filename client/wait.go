@@ -79,17 +79,16 @@ func (c *Client) watch(ctx context.Context, e Event, progress *url.URL, giveUp c
 		case <-ticker.C:
 		}
 		step, known, err := c.progress(ctx, progress, silence)
+		if err == nil {
+			answered = time.Now()
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
-		case err == nil:
-			answered = time.Now()
-		case time.Since(answered) >= silence:
+		case err != nil && time.Since(answered) >= silence:
 			giveUp(k6x.Errorf(k6x.Unavailable, "%s does not answer", progress.Host).
 				WithHint("The service hangs, or the network loses what it sends."))
 			return
-		}
-		switch {
 		case err != nil:
 		case !known:
 			ticker.Reset(silence)
@@ -128,9 +127,7 @@ func (c *Client) followBuild(ctx context.Context, e Event, u *url.URL, limit tim
 			c.reportStep(e, step)
 		}
 	}
-	if err := lines.Err(); err != nil && ctx.Err() == nil && c.Logger != nil {
-		c.Logger.Debug("the events of a build broke off", "error", err)
-	}
+	_ = lines.Err() // if they break off, its progress will do
 }
 
 func (c *Client) reportStep(e Event, step buildStep) {
@@ -159,15 +156,9 @@ func (c *Client) progress(ctx context.Context, u *url.URL, limit time.Duration) 
 	}
 	defer resp.Body.Close()
 	media, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	switch {
-	case resp.StatusCode == http.StatusNoContent:
-		return buildStep{}, true, nil
-	case resp.StatusCode != http.StatusOK || media != "application/json":
-		return buildStep{}, false, nil
+	if resp.StatusCode == http.StatusOK && media == "application/json" &&
+		json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&step) == nil && step.valid() {
+		return step, true, nil
 	}
-	bad := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&step)
-	if bad != nil || !step.valid() {
-		return buildStep{}, false, nil
-	}
-	return step, true, nil
+	return buildStep{}, resp.StatusCode == http.StatusNoContent, nil
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ import (
 	"k6x/launcher/binaries"
 )
 
-// Launcher gets binaries. Dir and Platform are needed.
+// Launcher gets binaries. Dir, Platform and Print are needed.
 type Launcher struct {
 	Dir      *binaries.Dir
 	Sources  []Source // in the order in which they are tried
@@ -43,7 +44,7 @@ type Launcher struct {
 	// had after all, those of another one follow. Nil: they are not wanted.
 	Resolved func(pinned k6x.List)
 
-	// Print prints a line of progress; details are for a verbose mode. Nil: nothing is printed.
+	// Print prints a line of progress; details are for a verbose mode.
 	Print func(detail bool, text string)
 }
 
@@ -57,7 +58,7 @@ const tries = 100
 // answers, a kept binary that has more, or lacks what is optional, will do.
 func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
 	release = func() {}
-	err = Without(needs, l.Optional, l.printText, func(list k6x.List) error {
+	err = Without(needs, l.Optional, l.Print, func(list k6x.List) error {
 		found, held, err := l.get(ctx, list)
 		if err == nil {
 			release()
@@ -143,7 +144,7 @@ func (l *Launcher) starts(ctx context.Context, b binaries.Binary) bool {
 
 // Resolve returns the versions that list has now, and the source that says so.
 func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List, by string, err error) {
-	err = Without(list, l.Optional, l.printText, func(list k6x.List) error {
+	err = Without(list, l.Optional, l.Print, func(list k6x.List) error {
 		_, err := l.try(ctx, func(name string, from Builder) error {
 			found, err := from.Resolve(ctx, l.Platform, list)
 			if err == nil {
@@ -225,14 +226,7 @@ func (e *ownError) Unwrap() error { return e.error }
 // isAnswer reports whether an error is the answer of a source, rather than a failure to answer: that of others
 // would be the same, or should be.
 func isAnswer(err error) bool {
-	if err == nil {
-		return false
-	}
-	switch k6x.KindOf(err) {
-	case k6x.Invalid, k6x.NotFound, k6x.Forbidden, k6x.Conflict, k6x.BuildFailed:
-		return true
-	}
-	return false
+	return k6x.KindOf(err) == k6x.Invalid || k6x.KindOf(err).Lasting()
 }
 
 // try calls f with one source after the other until one has answered, or no other can help.
@@ -245,7 +239,7 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 		case isAnswer(err): // a mistake in a flag or file
 			return true, err
 		case err != nil:
-			l.print(true, "%s is passed over: %s", s.Name, reason(err))
+			l.print(true, "%s is passed over: %s", s.Name, k6x.Detailed(err))
 			if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint != "" {
 				hints = append(hints, e.Hint)
 			}
@@ -256,7 +250,7 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 			l.print(true, "asking %s", s.Name)
 			err = f(s.Name, from)
 			if closeErr := from.Close(); closeErr != nil { // a binary that it gave is as good
-				l.print(true, "%s: %s", s.Name, reason(closeErr))
+				l.print(true, "%s: %s", s.Name, k6x.Detailed(closeErr))
 			}
 			own, isOwn := errors.AsType[*ownError](err)
 			if isOwn {
@@ -267,7 +261,7 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 			}
 			failed = err
 		}
-		why = append(why, s.Name+": "+reason(err))
+		why = append(why, s.Name+": "+k6x.Detailed(err))
 	}
 	all := "\n  " + strings.Join(why, "\n  ")
 	switch {
@@ -283,22 +277,66 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 	return false, none
 }
 
-// reason returns the message of an error, with the cause of one that is a fault of this machine, which the user
-// of a launcher looks after.
-func reason(err error) string {
-	text := err.Error()
-	if e, ok := errors.AsType[*k6x.Error](err); ok && (e.Kind == k6x.Internal || e.Kind == k6x.NoSpace) && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
-		text += ": " + e.Err.Error()
-	}
-	return text
-}
-
 func (l *Launcher) print(detail bool, format string, args ...any) {
-	l.printText(detail, fmt.Sprintf(format, args...))
+	l.Print(detail, fmt.Sprintf(format, args...))
 }
 
-func (l *Launcher) printText(detail bool, text string) {
-	if l.Print != nil {
-		l.Print(detail, text)
+// mostTries is how often something is tried for want of which a build failed, before all that is optional is left out.
+const mostTries = 3
+
+// Without calls get with needs. If that cannot be had for good ([k6x.Kind.Lasting]), get is called without those of the optional ones that the error
+// names, or without any if it names none, until it does not fail; they are printed then. Builds that fail are few, however many are optional.
+func Without(needs k6x.List, optional []string, print func(detail bool, text string), get func(k6x.List) error) error {
+	list, err := WithK6(needs)
+	if err != nil {
+		return err
 	}
+	type left struct {
+		name string
+		why  error
+	}
+	var out []left
+	for builds := 0; ; {
+		failed := get(list)
+		rest := required(list, optional)
+		if failed != nil && (!k6x.KindOf(failed).Lasting() || len(rest) == len(list)) {
+			return failed
+		}
+		if failed == nil {
+			break
+		}
+		if k6x.KindOf(failed) == k6x.BuildFailed {
+			builds++
+		}
+		if fewer := required(list, namedBy(failed, optional)); builds < mostTries && len(fewer) < len(list) {
+			rest = fewer
+		}
+		for _, dep := range list {
+			if _, stays := rest.Lookup(dep.Name); !stays {
+				out = append(out, left{dep.Name, failed})
+			}
+		}
+		list = rest
+	}
+	for _, l := range out {
+		text, rest, _ := strings.Cut(k6x.Detailed(l.why), "\n")
+		print(false, l.name+" is left out, as the script may do without it: "+text)
+		if rest != "" {
+			print(true, rest)
+		}
+	}
+	return nil
+}
+
+// namedBy returns the names that are in the words of an error.
+func namedBy(err error, names []string) []string {
+	words := k6x.AsError(err).Message
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !regexp.MustCompile(`(^|[^\w/.-])` + regexp.QuoteMeta(name) + `($|[^\w/-])`).MatchString(words)
+	})
+}
+
+// required returns the needs that are not optional.
+func required(needs k6x.List, optional []string) k6x.List {
+	return slices.DeleteFunc(slices.Clone(needs), func(dep k6x.Dependency) bool { return slices.Contains(optional, dep.Name) })
 }

@@ -353,7 +353,7 @@ func TestAFullDiskIsNoFaultOfASource(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := &shop{name: "second"}
-	l := Launcher{Dir: dir, Platform: host, Sources: []Source{(&shop{name: "first"}).source(), second.source()}}
+	l := Launcher{Dir: dir, Platform: host, Print: func(bool, string) {}, Sources: []Source{(&shop{name: "first"}).source(), second.source()}}
 	if _, _, err := l.Get(t.Context(), nil); err == nil || len(second.asked) > 0 {
 		t.Errorf("%v; the second was asked for %q", err, second.asked)
 	}

@@ -83,7 +83,8 @@ func (r *Resolver) resolveCommits(ctx context.Context, t *target) error {
 // pin returns the exact version that the list asks for, "" if there may be several.
 func (t *target) pin() (string, error) {
 	var first k6x.Dependency
-	for _, ask := range t.asks {
+	asked := t.constraints()
+	for _, ask := range asked {
 		switch pin := ask.Constraint.Version(); {
 		case pin == "":
 		case first.Name == "":
@@ -94,8 +95,8 @@ func (t *target) pin() (string, error) {
 		}
 	}
 	pin := first.Constraint.Version()
-	for _, ask := range t.asks {
-		if pin != "" && commitHash(pin) == "" && !ask.Constraint.Any() && !ask.Constraint.Allows(pin) {
+	for _, ask := range asked {
+		if pin != "" && commitHash(pin) == "" && !ask.Constraint.Allows(pin) {
 			return "", k6x.Errorf(k6x.Conflict, "%s and %s are one module (%s), and that version does not satisfy that constraint",
 				first, ask, t.path)
 		}
@@ -187,33 +188,31 @@ func (r *Resolver) released(ctx context.Context, t *target, available []string) 
 	case len(old) > 0 || !t.preReleases || slices.ContainsFunc(available, k6x.Constraint{}.Allows):
 		return old, nil
 	}
-	return slices.DeleteFunc(slices.Clone(available), func(v string) bool { return !t.open() || retracted(v) }), nil
+	return slices.DeleteFunc(slices.Clone(available), func(v string) bool { return len(t.constraints()) > 0 || retracted(v) }), nil
 }
 
-// open reports whether the list allows any version of t.
-func (t *target) open() bool {
-	return !slices.ContainsFunc(t.asks, func(ask k6x.Dependency) bool { return !ask.Constraint.Any() })
+// constraints returns what the list says of the versions of t.
+func (t *target) constraints() []k6x.Dependency {
+	return slices.DeleteFunc(slices.Clone(t.asks), func(ask k6x.Dependency) bool { return ask.Constraint.Any() })
+}
+
+// and joins dependencies in a sentence.
+func and(deps []k6x.Dependency) string {
+	words := make([]string, len(deps))
+	for i, dep := range deps {
+		words[i] = dep.String()
+	}
+	return strings.Join(words, " and ")
 }
 
 // incompatible reports whether a version is of the time before modules.
 func incompatible(version string) bool { return modsemver.Build(version) != "" }
 
-// allows reports whether all that the list says of t allows a version.
+// allows reports whether all that the list says of t allows a version. Of several names one may well allow a pre-release while another says nothing.
 func (t *target) allows(version string) bool {
-	if len(t.asks) == 0 {
-		return k6x.Constraint{}.Allows(version)
-	}
-	// Of several names one may well allow a pre-release while another says nothing.
-	asked := false
-	for _, ask := range t.asks {
-		if ask.Constraint.Any() {
-			continue
-		}
-		if asked = true; !ask.Constraint.Allows(version) {
-			return false
-		}
-	}
-	return asked || k6x.Constraint{}.Allows(version)
+	asked := t.constraints()
+	return len(asked) == 0 && k6x.Constraint{}.Allows(version) ||
+		len(asked) > 0 && !slices.ContainsFunc(asked, func(ask k6x.Dependency) bool { return !ask.Constraint.Allows(version) })
 }
 
 // retractions returns what reports which versions of a module are retracted: its highest release says
@@ -249,29 +248,23 @@ func (r *Resolver) retractions(ctx context.Context, t *target) (func(string) boo
 
 // unsatisfied is the error for a target that no version satisfies.
 func (t *target) unsatisfied(available []string) error {
-	var constraints []string
-	for _, ask := range t.asks {
-		if ask.Constraint.Any() {
-			continue
-		}
-		constraints = append(constraints, ask.String())
+	asked := t.constraints()
+	for _, ask := range asked {
 		if !slices.ContainsFunc(available, ask.Constraint.Allows) {
 			return unsatisfiedBy(ask, available)
 		}
 	}
-	if len(constraints) > 1 {
-		return k6x.Errorf(k6x.Conflict, "%s are one module (%s), and no version satisfies them all",
-			strings.Join(constraints, " and "), t.path).WithHint("%s", thereAre(available, ""))
+	switch len(asked) {
+	case 0:
+		return k6x.Errorf(k6x.NotFound, "%s has no released version", t.label()).
+			WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
+	case 1: // what it allows is there, but retracted
+		e := unsatisfiedBy(asked[0], slices.DeleteFunc(slices.Clone(available), asked[0].Constraint.Allows))
+		e.Message += " and is not retracted"
+		return e
 	}
-	for _, ask := range t.asks {
-		if !ask.Constraint.Any() { // what it allows is there, but retracted
-			e := unsatisfiedBy(ask, slices.DeleteFunc(slices.Clone(available), ask.Constraint.Allows))
-			e.Message += " and is not retracted"
-			return e
-		}
-	}
-	return k6x.Errorf(k6x.NotFound, "%s has no released version", t.label()).
-		WithCause(errUnsatisfied).WithHint("%s", thereAre(available, ""))
+	return k6x.Errorf(k6x.Conflict, "%s are one module (%s), and no version satisfies them all", and(asked), t.path).
+		WithHint("%s", thereAre(available, ""))
 }
 
 // unsatisfiedBy is the error for a constraint that no version satisfies.
@@ -284,14 +277,13 @@ func unsatisfiedBy(ask k6x.Dependency, available []string) *k6x.Error {
 // they are known.
 func (r *Resolver) noVersion(ctx context.Context, t *target, pin string) error {
 	e := k6x.Errorf(k6x.NotFound, "there is no %s %s", t.label(), pin).WithCause(errUnsatisfied)
-	available, err := r.available(ctx, t)
-	if err != nil {
-		return e
+	if available, err := r.available(ctx, t); err == nil {
+		e.Hint = thereAre(available, pin)
+		if t.entry != nil && t.entry.constraint != nil {
+			e.Hint = "The registry allows " + t.entry.narrowed + ". " + e.Hint
+		}
 	}
-	if t.entry != nil && t.entry.constraint != nil {
-		return e.WithHint("The registry allows %s. %s", t.entry.narrowed, thereAre(available, pin))
-	}
-	return e.WithHint("%s", thereAre(available, pin))
+	return e
 }
 
 // thereAre names a few versions: all of them, or the newest and those next to around.

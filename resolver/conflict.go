@@ -24,12 +24,7 @@ const (
 // diagnose finds out why the solver found nothing: it notes what is wrong with the best
 // versions, then with those around other versions of k6.
 func (f *failure) diagnose(ctx context.Context) error {
-	type about struct {
-		reason reason
-		by, on *target
-	}
 	s := f.solver
-	said := map[about]bool{}
 	s.steps = 0
 	k6 := s.targets[0].versions
 	for i := range k6[:min(mostK6, len(k6))] {
@@ -41,11 +36,12 @@ func (f *failure) diagnose(ctx context.Context) error {
 			f.set = set
 		}
 		for _, c := range s.clashes(set) {
-			key := about{c.reason, c.by.target, c.on.target}
-			if said[key] || len(f.clashes) == mostClashes {
+			same := func(other clash) bool {
+				return other.reason == c.reason && other.by.target == c.by.target && other.on.target == c.on.target
+			}
+			if len(f.clashes) == mostClashes || slices.ContainsFunc(f.clashes, same) {
 				continue
 			}
-			said[key] = true
 			f.clashes = append(f.clashes, c)
 			if c.reason == otherMajor {
 				f.stage = mixed
@@ -140,16 +136,10 @@ func (c clash) sentence(toolchain string) string {
 
 // but names what the request says of the other side; if that is nothing, it returns otherwise.
 func (c clash) but(otherwise string) string {
-	var said []string
-	for _, ask := range c.on.asks {
-		if !ask.Constraint.Any() {
-			said = append(said, ask.String())
-		}
+	if asked := c.on.constraints(); len(asked) > 0 {
+		return "but the request says " + and(asked)
 	}
-	if said == nil {
-		return otherwise
-	}
-	return "but the request says " + strings.Join(said, " and ")
+	return otherwise
 }
 
 // everyK6 returns the versions of k6 that there are in all major versions, newest first.
@@ -179,15 +169,22 @@ func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *fai
 			sets = append(sets, text)
 		}
 	}
-	open := func(names ...string) {
-		set, failed, err := r.search(ctx, idx, without(list, names))
-		if err == nil && failed == nil {
+	open := func(names ...string) { // any version of them will do; none: of all
+		list := slices.Clone(list)
+		for i := range list {
+			if len(names) == 0 || slices.Contains(names, list[i].Name) {
+				list[i].Constraint = k6x.Constraint{}
+			}
+		}
+		if set, failed, err := r.search(ctx, idx, list); err == nil && failed == nil {
 			add(set)
 		}
 	}
 	add(r.raised(ctx, f))
 	for _, c := range f.clashes {
-		open(c.by.names()...)
+		if names := c.by.names(); names != nil {
+			open(names...)
+		}
 		if c.reason == otherMajor {
 			open(k6x.K6)
 		}
@@ -196,24 +193,9 @@ func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *fai
 		open(k6x.K6)
 	}
 	if len(sets) == 0 {
-		var all []string
-		for _, dep := range list {
-			all = append(all, dep.Name)
-		}
-		open(all...)
+		open()
 	}
 	return sets
-}
-
-// without returns the list with any version allowed for names.
-func without(list k6x.List, names []string) k6x.List {
-	list = slices.Clone(list)
-	for i := range list {
-		if slices.Contains(names, list[i].Name) {
-			list[i].Constraint = k6x.Constraint{}
-		}
-	}
-	return list
 }
 
 // raised returns the set of a failure with what is too low raised until it agrees, nil if

@@ -48,12 +48,6 @@ type value[V any] struct {
 
 func (v value[V]) isDue() bool { return !v.due.IsZero() && !time.Now().Before(v.due) }
 
-// keep returns f with room for size values in memory.
-func (f *fetched[K, V]) keep(size int) *fetched[K, V] {
-	f.values, _ = lru.New[K, value[V]](size) // fails for a size below one only
-	return f
-}
-
 // get returns the value of a key. It fetches that even if ctx ends, when it returns the error of ctx.
 func (f *fetched[K, V]) get(ctx context.Context, key K) (V, error) {
 	v, ok := f.values.Get(key)

@@ -109,7 +109,7 @@ func (p *moduleProxy) file(name string) (string, bool) {
 // writeTo writes the universe as a directory that is a module proxy.
 func (p *moduleProxy) writeTo(t testing.TB) string {
 	t.Helper()
-	dir, d := t.TempDir(), newFiles(t.TempDir())
+	dir, temp := t.TempDir(), t.TempDir()
 	for mod := range p.mods {
 		path, version, _ := strings.Cut(mod, "@")
 		escaped, err := module.EscapePath(path)
@@ -118,12 +118,12 @@ func (p *moduleProxy) writeTo(t testing.TB) string {
 		}
 		for _, name := range []string{"list", version + ".mod"} {
 			data, _ := p.file(escaped + "/@v/" + name)
-			if err := d.write(filepath.Join(dir, filepath.FromSlash(escaped), "@v", name), []byte(data)); err != nil {
+			if err := keep(temp, filepath.Join(dir, filepath.FromSlash(escaped), "@v", name), []byte(data)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		info := `{"Version": "` + version + `"}`
-		if err := d.write(filepath.Join(dir, filepath.FromSlash(escaped), "@v", version+".info"), []byte(info)); err != nil {
+		if err := keep(temp, filepath.Join(dir, filepath.FromSlash(escaped), "@v", version+".info"), []byte(info)); err != nil {
 			t.Fatal(err)
 		}
 	}

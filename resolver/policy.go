@@ -198,7 +198,7 @@ func (idx *index) notLoaded(name string) error {
 func (r *Resolver) unknown(idx *index, name string) error {
 	hint := ""
 	for _, s := range slices.Backward(r.sources) {
-		if s.document() != nil || s.explicit {
+		if s.now().doc != nil || s.explicit {
 			continue
 		}
 		hint = " The registry " + s.location + " could not be reached, so only what is built in is known."

@@ -1,3 +1,20 @@
+// Package resolver turns a [k6x.List] into exact modules: versions of k6
+// and of extension modules that agree with each other.
+//
+//	list ─► index ─► candidates ─► solve ─► Resolution
+//	        names    versions      go.mod files
+//
+// Registries, files or URLs, say which module a name stands for; they overlay each
+// other, a filter refuses entries, and together they are an index that is swapped as
+// a whole when one of them changes. Version lists and go.mod files come from a module
+// proxy by the go command's own rules and are kept on disk. The solver looks for the
+// highest versions whose go.mod files agree, so that what it names is what minimal
+// version selection selects when the main module requires exactly these versions.
+//
+// The files: source.go reads registries, a file or a URL, again and again; registry.go parses them, index.go puts them together, and
+// policy.go says what of that may be had. resolve.go tries the major versions of k6: candidates.go finds the versions that may be
+// chosen, solve.go chooses, and conflict.go explains why there is no choice. published.go says which extensions, and which versions of
+// all, there are. modules.go has what the module proxy says, which fetched.go keeps.
 package resolver
 
 import (
@@ -6,6 +23,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +65,6 @@ type Config struct {
 // Resolver turns dependency lists into modules. All methods may be called at once.
 type Resolver struct {
 	cfg     Config
-	log     *slog.Logger
 	filter  *jmespath.JMESPath
 	sources []*source // lowest first
 	rebuild sync.Mutex
@@ -78,22 +95,21 @@ func New(ctx context.Context, cfg Config) (*Resolver, error) {
 	if cfg.AllowModules, err = cleanPatterns(cfg.AllowModules); err != nil {
 		return nil, err
 	}
-	r := &Resolver{cfg: cfg, log: cfg.Logger}
+	r := &Resolver{cfg: cfg}
 	if r.filter, err = compileFilter(cfg.Filter); err != nil {
 		return nil, err
 	}
-	d := newFiles(cfg.Dir)
 	proxy, err := gomod.NewProxy(gomod.ProxyConfig{
-		Env: cfg.Env, Client: cfg.Client, Go: cfg.Go, Dir: d.temp, Run: cfg.Run, Egress: cfg.Egress,
+		Env: cfg.Env, Client: cfg.Client, Go: cfg.Go, Dir: filepath.Join(cfg.Dir, "tmp"), Run: cfg.Run, Egress: cfg.Egress,
 	})
 	if err != nil {
 		return nil, err
 	}
-	r.mods = newModules(cfg.Dir, d, cfg.VersionsMaxAge, proxy, r.log, func(path string) bool { return r.index.Load().has(path) })
-	if err := r.openSources(ctx); err != nil {
-		return nil, err
+	r.mods = newModules(cfg, proxy, func(path string) bool { return r.index.Load().has(path) })
+	if err = r.openSources(ctx); err == nil {
+		err = r.reindex()
 	}
-	if err := r.reindex(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -110,7 +126,7 @@ func (cfg Config) Check() error {
 
 // openSources loads what the configuration names, beneath it what k6 itself is.
 func (r *Resolver) openSources(ctx context.Context) error {
-	base, err := embeddedSource(false, r.log)
+	base, err := embeddedSource(false, r.cfg.Logger)
 	if err != nil {
 		return err
 	}
@@ -120,7 +136,7 @@ func (r *Resolver) openSources(ctx context.Context) error {
 	}
 	r.sources = []*source{base}
 	for _, location := range locations {
-		s, err := openSource(ctx, location, r.cfg, r.parse)
+		s, err := r.openSource(ctx, location)
 		if err != nil {
 			return err
 		}
@@ -138,7 +154,7 @@ func (r *Resolver) reindex() error {
 	var docs []*document
 	missing := ""
 	for _, s := range r.sources {
-		if doc := s.document(); doc != nil {
+		if doc := s.now().doc; doc != nil {
 			docs = append(docs, doc)
 		} else if s.explicit {
 			docs, missing = append(docs, &document{missing: true}), s.location
@@ -150,7 +166,7 @@ func (r *Resolver) reindex() error {
 	}
 	idx.missing = missing
 	if idx.nothingLeft() {
-		r.log.Warn("the filter selects none of the extensions that the registries have", "filter", r.cfg.Filter)
+		r.cfg.Logger.Warn("the filter selects none of the extensions that the registries have", "filter", r.cfg.Filter)
 	}
 	r.index.Store(idx)
 	return nil
@@ -160,19 +176,36 @@ func (r *Resolver) reindex() error {
 func (r *Resolver) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range r.sources {
-		if s.read == nil {
-			continue
+		if s.read != nil {
+			wg.Go(func() { r.watch(ctx, s) })
 		}
-		wg.Go(func() {
-			s.watch(ctx, func() {
-				if err := r.reindex(); err != nil {
-					r.log.Error("a changed registry does not go with the filter; the one before stays in use",
-						"registry", s.location, "error", err)
-				}
-			})
-		})
 	}
 	wg.Wait()
+}
+
+// watch reads a source again and again until ctx ends.
+func (r *Resolver) watch(ctx context.Context, s *source) {
+	timer := time.NewTimer(s.firstWait())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		changed, err := s.refresh(ctx)
+		if changed {
+			if err := r.reindex(); err != nil {
+				r.cfg.Logger.Error("a changed registry does not go with the filter; the one before stays in use",
+					"registry", s.location, "error", err)
+			}
+		}
+		wait := s.interval
+		if err != nil {
+			wait = s.retry
+		}
+		timer.Reset(wait)
+	}
 }
 
 // Refresh revalidates, for a few seconds at most, the registries whose copies are older than
@@ -204,7 +237,12 @@ const refreshTime = 10 * time.Second
 func (r *Resolver) Sources() []SourceStatus {
 	var list []SourceStatus
 	for _, s := range r.sources[1:] {
-		list = append(list, s.status())
+		now := s.now()
+		status := SourceStatus{Location: s.location, Loaded: now.doc != nil, Stale: now.err != nil, Since: now.since}
+		if now.err != nil {
+			status.Error = now.err.Error()
+		}
+		list = append(list, status)
 	}
 	return list
 }

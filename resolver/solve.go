@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"go/version"
 	"slices"
@@ -82,36 +83,30 @@ type clash struct {
 	version string
 }
 
-// alone returns why a pick does not work, with the toolchain or at all, if so.
-func (s *solver) alone(p pick) (clash, bool) {
+// alone returns why a pick does not work, with the toolchain or at all; nil if it does.
+func (s *solver) alone(p pick) *clash {
 	if lowest, ok := p.needs.lowest[p.path]; ok && modsemver.Compare(lowest, p.version) > 0 { // what it needs needs a newer one
-		return clash{reason: tooLow, by: p, on: p, version: lowest}, true
+		return &clash{reason: tooLow, by: p, on: p, version: lowest}
 	}
 	toolchain, _, _ := strings.Cut(s.toolchain, " ")
 	if version.IsValid(toolchain) && version.Compare("go"+p.needs.goLine, toolchain) > 0 {
-		return clash{reason: goTooOld, by: p, version: p.needs.goLine}, true
+		return &clash{reason: goTooOld, by: p, version: p.needs.goLine}
 	}
-	return clash{}, false
+	return nil
 }
 
-// between returns why by does not allow on, if so.
-func between(by, on pick) (clash, bool) {
+// between returns why by does not allow on; nil if it does.
+func between(by, on pick) *clash {
 	if lowest, ok := by.needs.lowest[on.path]; ok {
 		if modsemver.Compare(lowest, on.version) > 0 {
-			return clash{reason: tooLow, by: by, on: on, version: lowest}, true
+			return &clash{reason: tooLow, by: by, on: on, version: lowest}
 		}
-		return clash{}, false
+		return nil
 	}
-	if k6Major(on.path) == 0 || k6Major(by.path) != 0 {
-		return clash{}, false
+	if paths := by.needs.k6(); k6Major(on.path) != 0 && k6Major(by.path) == 0 && len(paths) > 0 {
+		return &clash{reason: otherMajor, by: by, on: on, version: slices.Min(paths)}
 	}
-	other := ""
-	for p := range by.needs.lowest {
-		if k6Major(p) != 0 && (other == "" || p < other) {
-			other = p
-		}
-	}
-	return clash{reason: otherMajor, by: by, on: on, version: other}, other != ""
+	return nil
 }
 
 // solver looks for versions that agree. It is for one search.
@@ -158,51 +153,42 @@ func (s *solver) place(ctx context.Context) (bool, error) {
 			continue
 		}
 		s.set = append(s.set, p)
-		fit := fitting
+		fits, ever := true, true
 		if n == 0 {
-			fit, err = s.fit(ctx)
+			fits, ever, err = s.fit(ctx)
 		}
-		found := false
-		if fit == fitting && err == nil {
-			found, err = s.place(ctx)
+		if fits && err == nil {
+			fits, err = s.place(ctx)
 		}
-		if found || err != nil {
-			return found, err
+		if fits || err != nil {
+			return fits, err
 		}
 		s.set = s.set[:n]
-		if fit == neverFitting {
+		if !ever {
 			break
 		}
 	}
 	return false, nil
 }
 
-// What the extensions say of a k6 that was chosen.
-const (
-	fitting      = iota // each has a version that goes with it
-	unfitting           // one has none
-	neverFitting        // one has none, whatever the version of k6
-)
-
-// fit looks at each extension alone. It saves trying all combinations of the others.
-func (s *solver) fit(ctx context.Context) (int, error) {
+// fit reports whether each extension, looked at alone, has a version that goes with the k6 that was chosen, and whether it ever can have
+// one with another k6. It saves trying all combinations of the others.
+func (s *solver) fit(ctx context.Context) (fits, ever bool, err error) {
 	for _, t := range s.targets[1:] {
-		some, fit := false, neverFitting
-		for i := 0; i < len(t.versions) && !some; i++ {
+		fits, ever = false, false
+		for i := 0; i < len(t.versions) && !fits; i++ {
 			_, bad, err := s.try(ctx, t, i)
 			if err != nil {
-				return unfitting, err
+				return false, true, err
 			}
-			some = bad == nil
-			if bad != nil && bad.reason == tooLow && bad.by.target != bad.on.target {
-				fit = unfitting
-			}
+			fits = bad == nil
+			ever = ever || fits || bad.reason == tooLow && bad.by.target != bad.on.target
 		}
-		if !some {
-			return fit, nil
+		if !fits {
+			return false, ever, nil
 		}
 	}
-	return fitting, nil
+	return true, true, nil
 }
 
 // try reports what is bad about the i-th version of t next to what was chosen so far.
@@ -225,27 +211,18 @@ func (s *solver) try(ctx context.Context, t *target, i int) (pick, *clash, error
 	if err != nil {
 		return p, nil, err
 	}
-	if c, bad := s.alone(p); bad {
-		return p, &c, nil
+	c := s.alone(p)
+	for i := 0; i < len(s.set) && c == nil; i++ {
+		c = cmp.Or(between(p, s.set[i]), between(s.set[i], p))
 	}
-	for _, q := range s.set {
-		if c, bad := between(p, q); bad {
-			return p, &c, nil
-		}
-		if c, bad := between(q, p); bad {
-			return p, &c, nil
-		}
-	}
-	return p, nil, nil
+	return p, c, nil
 }
 
 // look finds out what a version needs.
 func (s *solver) look(ctx context.Context, t *target, version string) (pick, error) {
 	mod := module.Version{Path: t.path, Version: version}
-	if !s.looks[mod] {
-		if s.looks[mod] = true; len(s.looks) > maxLooks {
-			return pick{}, errTooMany()
-		}
+	if s.looks[mod] = true; len(s.looks) > maxLooks {
+		return pick{}, errTooMany()
 	}
 	n, err := s.needs(ctx, mod)
 	if err != nil {
@@ -288,15 +265,15 @@ func errTooMany() error {
 func (s *solver) clashes(set []pick) []clash {
 	var list []clash
 	for i, p := range set {
-		if c, bad := s.alone(p); bad {
-			list = append(list, c)
-		}
+		found := []*clash{s.alone(p)}
 		for j, q := range set {
-			if i == j {
-				continue
+			if i != j {
+				found = append(found, between(p, q))
 			}
-			if c, bad := between(p, q); bad {
-				list = append(list, c)
+		}
+		for _, c := range found {
+			if c != nil {
+				list = append(list, *c)
 			}
 		}
 	}

@@ -265,7 +265,7 @@ func TestRegistryThatTheFilterFailsOnIsNotTaken(t *testing.T) {
 }
 
 func TestCopyFromTheFutureIsLookedAfter(t *testing.T) {
-	s := &source{interval: time.Minute, since: time.Now().Add(1000 * time.Hour)}
+	s := &source{interval: time.Minute, state: state{since: time.Now().Add(1000 * time.Hour)}}
 	if wait := s.firstWait(); wait != time.Minute {
 		t.Errorf("waits %s", wait)
 	}
@@ -364,18 +364,18 @@ func TestLocationThatIsNoURL(t *testing.T) {
 
 func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 	dir := t.TempDir()
-	d := newFiles(dir)
-	if err := d.write(filepath.Join(dir, "sub", "name"), []byte("data")); err != nil {
+	temp := temporary(dir)
+	if err := keep(temp, filepath.Join(dir, "sub", "name"), []byte("data")); err != nil {
 		t.Fatal(err)
 	}
-	old, recent := filepath.Join(d.temp, "old"), filepath.Join(d.temp, "recent")
+	old, recent := filepath.Join(temp, "old"), filepath.Join(temp, "recent")
 	for _, name := range []string{old, recent} {
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	long := time.Now().Add(-2 * time.Hour)
-	oldDir := filepath.Join(d.temp, "go-1")
+	oldDir := filepath.Join(temp, "go-1")
 	if err := os.MkdirAll(filepath.Join(oldDir, "sub"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -384,11 +384,11 @@ func TestUnfinishedFilesAreSweptOnceTheyAreOld(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	newFiles(dir)
+	temporary(dir)
 	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("an old one is left: %v", err)
 	}
-	if left, _ := os.ReadDir(d.temp); len(left) != 1 {
+	if left, _ := os.ReadDir(temp); len(left) != 1 {
 		t.Errorf("left: %v", left)
 	}
 }

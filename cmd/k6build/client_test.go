@@ -284,8 +284,7 @@ func FuzzAnswer(f *testing.F) {
 		}
 		_ = k6x.Printable(answer.Error.innermost())
 		var out bytes.Buffer
-		a := answer.Artifact
-		if err := (details{id: a.ID, dependencies: a.Dependencies, checksum: a.Checksum}).print(&out); err != nil || bytes.ContainsAny(out.Bytes(), "\x1b\x07\r") {
+		if err := answer.Artifact.print(&out); err != nil || bytes.ContainsAny(out.Bytes(), "\x1b\x07\r") {
 			t.Errorf("%q, %v", out.String(), err)
 		}
 	})

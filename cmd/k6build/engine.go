@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/url"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -76,20 +74,4 @@ func (e *engineOptions) set(o *app.Options) (err error) {
 		o.Env = slices.Concat(goDefaults, o.Env)
 	}
 	return err
-}
-
-// directoryURL returns the URL of a directory, "" of "".
-func directoryURL(dir string) (string, error) {
-	if dir == "" {
-		return "", nil
-	}
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return "", err
-	}
-	path := filepath.ToSlash(dir)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // that of a drive
-	}
-	return (&url.URL{Scheme: "file", Path: path}).String(), nil
 }

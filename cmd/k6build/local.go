@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ are fetched without a module proxy. Go's own caches are not used: it has its own
 		Example: `  k6build local -k v1.8.1 -d k6/x/redis:v0.3.6 -o k6
   k6build local -c ./catalog.json -d k6/x/mine -e GOPROXY=https://proxy.example.com`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runLocal(cmd, o) },
+		RunE: o.run,
 	}
 	f := cmd.Flags()
 	o.requestOptions.addFlags(f, "k6")
@@ -49,7 +50,7 @@ are fetched without a module proxy. Go's own caches are not used: it has its own
 	return cmd
 }
 
-func runLocal(cmd *cobra.Command, o localOptions) (err error) {
+func (o *localOptions) run(cmd *cobra.Command, _ []string) (err error) {
 	ctx, stderr := cmd.Context(), cmd.ErrOrStderr()
 	defer func() {
 		if words := service.K6buildWords(err); words != "" {
@@ -114,20 +115,23 @@ func runLocal(cmd *cobra.Command, o localOptions) (err error) {
 	for _, dep := range pinned {
 		versions[dep.Name] = dep.Constraint.Version()
 	}
-	return details{platform: platform.String(), dependencies: versions, checksum: made.Digest}.print(cmd.OutOrStdout())
+	return artifact{Platform: platform.String(), Dependencies: versions, Checksum: made.Digest}.print(cmd.OutOrStdout())
 }
 
 // appOptions returns the options of a service in this process, for one build.
 func (o *localOptions) appOptions() (app.Options, error) {
-	store, err := directoryURL(o.storeDir)
-	if err != nil {
-		return app.Options{}, err
-	}
 	options := app.Options{
-		Platforms: []string{o.platform}, CacheDir: o.cacheDir, Store: store,
+		Platforms: []string{o.platform}, CacheDir: o.cacheDir,
 		StoreSize: 20 << 30, GoCacheSize: 10 << 30, MaxBuilds: 1, BuildTimeout: 15 * time.Minute,
 	}
-	err = o.set(&options)
+	if o.storeDir != "" {
+		dir, err := filepath.Abs(o.storeDir)
+		if err != nil {
+			return options, err
+		}
+		options.Store = cli.FileURL(dir)
+	}
+	err := o.set(&options)
 	return options, err
 }
 

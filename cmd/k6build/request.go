@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
+	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -56,15 +60,12 @@ func (o *requestOptions) list() (k6x.List, error) {
 	for _, dep := range deps {
 		made, err := k6x.NewDependency(dep.Name, dep.Constraints)
 		if err != nil {
-			return nil, &cli.UsageError{Err: err}
+			return nil, cli.Usage(err)
 		}
 		parsed = append(parsed, made)
 	}
 	list, err := k6x.NewList(parsed...)
-	if err != nil {
-		return nil, &cli.UsageError{Err: err}
-	}
-	return list, nil
+	return list, cli.Usage(err)
 }
 
 // major returns the major version of k6 that its module path stands for.
@@ -76,4 +77,23 @@ func (o *requestOptions) major() (int, error) {
 		return 2, nil
 	}
 	return 0, &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "--k6modpath is go.k6.io/k6 or go.k6.io/k6/v2, not %q", o.k6ModPath)}
+}
+
+// print writes what is known of a binary; only one that a service made has an id and a URL.
+func (a artifact) print(w io.Writer) error {
+	var b strings.Builder
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(&b, "%s: %s\n", k6x.Printable(name), k6x.Printable(value))
+		}
+	}
+	line("id", a.ID)
+	line("platform", a.Platform)
+	for _, name := range slices.SortedFunc(maps.Keys(a.Dependencies), k6x.CompareNames) {
+		line(name, a.Dependencies[name])
+	}
+	line("checksum", a.Checksum)
+	line("url", a.URL)
+	_, err := io.WriteString(w, b.String())
+	return err
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
@@ -37,9 +39,7 @@ answers name them there; its token, if it wants one, is in the variable ` + toke
 		Example: `  k6build server -c ./catalog.json
   k6build server -p 8000 --store-bucket k6 --s3-endpoint http://localhost:9000 --build-lock s3`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runServer(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE: o.run,
 	}
 	f := cmd.Flags()
 	o.engineOptions.addFlags(f, false)
@@ -53,11 +53,11 @@ answers name them there; its token, if it wants one, is in the variable ` + toke
 	return cmd
 }
 
-func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) error {
+func (o *serverOptions) run(cmd *cobra.Command, _ []string) error {
 	if o.verbose {
 		o.level = min(o.level, slog.LevelDebug)
 	}
-	logger := cli.TextLogger(stderr, o.level)
+	ctx, logger := cmd.Context(), cli.TextLogger(cmd.ErrOrStderr(), o.level)
 	options, err := o.appOptions()
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func runServer(ctx context.Context, o serverOptions, stdout, stderr io.Writer) e
 	}
 	defer traces.Close()
 	options.Wrap, options.Events = traces.Wrap, traces.Sink()
-	return app.Run(ctx, options, logger, stdout)
+	return app.Run(ctx, options, logger, cmd.OutOrStdout())
 }
 
 func (o *serverOptions) appOptions() (app.Options, error) {
@@ -96,4 +96,44 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		options.Publish = newPublisher(u, token).publish
 	}
 	return options, nil
+}
+
+// bucketOptions say in which S3 bucket binaries are kept, if in one.
+type bucketOptions struct {
+	bucket, endpoint, region string
+	lock                     string
+	lease                    time.Duration
+}
+
+func (b *bucketOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&b.bucket, "store-bucket", "", "`name` of an S3 bucket to keep binaries in (default the cache directory)")
+	f.StringVar(&b.bucket, "s3-bucket", "", "the same as --store-bucket")
+	f.StringVar(&b.endpoint, "s3-endpoint", "", "`URL` of the S3 server (default that of AWS)")
+	f.StringVar(&b.region, "s3-region", "", "`region` of the bucket (default as the environment says)")
+	f.StringVar(&b.lock, "build-lock", "local", "what builds are shared by: local, this process; or s3, all servers on the bucket")
+	f.DurationVar(&b.lease, "s3-lock-lease", 0, "accepted for k6build's sake; leases are renewed while a build lives")
+	for _, name := range []string{"backoff", "grace", "max-lease"} {
+		f.Duration("s3-lock-"+name, 0, "accepted for k6build's sake")
+	}
+}
+
+// url returns the URL of the bucket; "" if there is none.
+func (b *bucketOptions) url() (string, error) {
+	switch {
+	case b.lock != "local" && b.lock != "s3":
+		return "", &cli.UsageError{Err: fmt.Errorf("--build-lock is local or s3, not %q", b.lock)}
+	case b.bucket == "" && (b.endpoint != "" || b.region != "" || b.lock == "s3"):
+		return "", &cli.UsageError{Err: errors.New("--s3-endpoint, --s3-region and --build-lock s3 need a --store-bucket")}
+	case b.bucket == "":
+		return "", nil
+	}
+	query := url.Values{}
+	if b.region != "" {
+		query.Set("region", b.region)
+	}
+	if b.endpoint != "" {
+		query.Set("endpoint", b.endpoint)
+		query.Set("s3ForcePathStyle", "true")
+	}
+	return (&url.URL{Scheme: "s3", Host: b.bucket, RawQuery: query.Encode()}).String(), nil
 }

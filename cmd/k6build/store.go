@@ -1,9 +1,8 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -19,9 +18,8 @@ import (
 
 type storeOptions struct {
 	port            uint16
-	dir             string
+	objects         objects.Config
 	downloadURL     string
-	maxObject, size cli.ByteSize
 	tokenFile       string
 	otelEndpoint    string
 	level           slog.Level
@@ -29,7 +27,7 @@ type storeOptions struct {
 }
 
 func newStoreCommand() *cobra.Command {
-	o := storeOptions{maxObject: 1 << 30}
+	o := storeOptions{objects: objects.Config{MaxObject: 1 << 30}}
 	cmd := &cobra.Command{
 		Use:   "store",
 		Short: "Serve a store of objects",
@@ -38,16 +36,14 @@ it, GET /store/ID/download sends it. An id is stored once: another upload is ans
 "duplicate object", as a status 200 with an error. Nothing is ever removed. What a store of
 the original k6build has left in the directory is taken over at start.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return runStore(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE: o.run,
 	}
 	f := cmd.Flags()
 	f.Uint16VarP(&o.port, "port", "p", 9000, "`port` to listen on; 0 is any that is free")
-	f.StringVarP(&o.dir, "store-dir", "c", cache.DefaultDir("objects"), "`directory` to keep objects in")
+	f.StringVarP(&o.objects.Dir, "store-dir", "c", cache.DefaultDir("objects"), "`directory` to keep objects in")
 	f.StringVarP(&o.downloadURL, "download-url", "d", "", "base `URL` that clients see, in front of /store (default as they ask)")
-	f.Var(&o.maxObject, "max-object", "`bytes` that one object may have")
-	f.Var(&o.size, "store-size", "`bytes` that all objects may have; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.objects.MaxObject), "max-object", "`bytes` that one object may have")
+	f.Var((*cli.ByteSize)(&o.objects.Size), "store-size", "`bytes` that all objects may have; 0 is no limit")
 	f.StringVar(&o.tokenFile, "auth-token-file", "", "`file` with tokens, one a line, that allow storing (default everybody may)")
 	f.TextVarP(&o.level, "log-level", "l", slog.LevelInfo, "`level` of the log: debug, info, warn or error")
 	tracing.AddFlag(f, &o.otelEndpoint)
@@ -55,27 +51,27 @@ the original k6build has left in the directory is taken over at start.`,
 	return cmd
 }
 
-func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (err error) {
-	logger := cli.TextLogger(stderr, o.level)
+func (o *storeOptions) run(cmd *cobra.Command, _ []string) (err error) {
+	ctx, logger := cmd.Context(), cli.TextLogger(cmd.ErrOrStderr(), o.level)
 	cfg := service.ObjectsConfig{Metrics: service.NewMetrics(), Logger: logger}
 	if o.downloadURL != "" {
 		if cfg.DownloadURL, err = cli.ParseURL("download-url", o.downloadURL, "a base URL such as https://store.example.com"); err != nil {
 			return err
 		}
 	}
-	if o.dir == "" {
+	if o.objects.Dir == "" {
 		return cli.NoHome("store-dir")
 	}
-	if o.maxObject < 1 {
-		return &cli.UsageError{Err: fmt.Errorf("--max-object is at least 1")}
+	if o.objects.MaxObject < 1 {
+		return cli.Usage(errors.New("--max-object is at least 1"))
 	}
 	if o.tokenFile != "" {
 		if cfg.Tokens, err = service.LoadTokens(o.tokenFile); err != nil {
 			return err
 		}
 	}
-	cfg.Store, err = objects.Open(objects.Config{Dir: o.dir, MaxObject: int64(o.maxObject), Size: int64(o.size), Logger: logger})
-	if err != nil {
+	o.objects.Logger = logger
+	if cfg.Store, err = objects.Open(o.objects); err != nil {
 		return err
 	}
 	defer cfg.Store.Close()
@@ -90,8 +86,8 @@ func runStore(ctx context.Context, o storeOptions, stdout, stderr io.Writer) (er
 	return cli.Serve(ctx, cli.Server{
 		Addr: fmt.Sprintf(":%d", o.port), AddrFlag: "port", Handler: traces.Wrap(service.NewObjects(cfg)), Timeout: o.shutdownTimeout, Logger: logger,
 		Listening: func(addr net.Addr) {
-			fmt.Fprintf(stdout, "k6build store listens on %s\n", cli.LocalURL(addr))
-			logger.Info("listening", "addr", addr.String(), "dir", o.dir)
+			fmt.Fprintf(cmd.OutOrStdout(), "k6build store listens on %s\n", cli.LocalURL(addr))
+			logger.Info("listening", "addr", addr.String(), "dir", o.objects.Dir)
 		},
 	})
 }

@@ -2,55 +2,25 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"k6x"
 	"k6x/builder"
 	"k6x/cmd/internal/cli"
+	"k6x/launcher"
 	"k6x/launcher/binaries"
 	"k6x/launcher/script"
 )
 
-// scriptOptions are the flags of commands that look at a script and run nothing.
-type scriptOptions struct {
-	needOptions
-	displayOptions
-	outputs []string
-}
-
-func (o *scriptOptions) addFlags(f *pflag.FlagSet) {
-	f.StringArrayVarP(&o.outputs, "out", "o", nil, "`OUTPUT` that the test writes to, as for k6 run; may be repeated")
-	o.needOptions.addFlags(f)
-	o.displayOptions.addFlags(f, "print no more than what was asked for")
-}
-
-// input returns the command line of a script, if there is one. Replaced are the names of --replace.
-func (o *scriptOptions) input(args, replaced []string, stdin io.Reader) script.Input {
-	in := script.Input{Stdin: stdin, Env: os.LookupEnv, Outputs: o.outputs, With: o.with, Replaced: replaced}
-	if len(args) > 0 {
-		in.Path = args[0]
-	}
-	return in
-}
-
-// buildOptions are the flags of k6x build.
-type buildOptions struct {
-	scriptOptions
-	builderOptions
-	replaceOptions
-	keep     keepOptions
-	platform string
-	binDir   string
-}
-
 func newBuildCommand() *cobra.Command {
-	var o buildOptions
+	var o options
 	cmd := &cobra.Command{
 		Use:   "build [flags] [script]",
 		Short: "Make a k6 with what a script needs, and write it to a directory",
@@ -61,63 +31,54 @@ Extensions are those of the registry; a Go module is built only if --with, K6_DE
 		Example: `  k6x build script.js
   k6x build --with k6/x/redis --with 'k6 >=1.8' --platform windows/amd64 --bin-dir dist`,
 		Args: atMostOneScript,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd, args)
-		},
+		RunE: o.shown(o.build),
 	}
 	f := cmd.Flags()
-	o.scriptOptions.addFlags(f)
+	o.addScript(f)
 	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` to make it for")
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to")
-	o.replaceOptions.addFlags(f)
-	o.builderOptions.addFlags(f)
+	o.addReplace(f)
+	o.addBuilders(f)
 	o.events.AddCommandFlags(f)
 	o.lifetime = builder.Batch
-	o.keep.addSize(f)
+	o.addSize(f)
 	return cmd
 }
 
 func atMostOneScript(_ *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return &cli.UsageError{Err: fmt.Errorf("one script at a time, not %d", len(args))}
+		return fmt.Errorf("one script at a time, not %d", len(args))
 	}
 	return nil
 }
 
-func (o *buildOptions) run(cmd *cobra.Command, args []string) error {
+func (o *options) build(cmd *cobra.Command, args []string, shown *screen) error {
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
-		return &cli.UsageError{Err: err}
+		return cli.Usage(err)
 	}
-	shown := o.screen(cmd.ErrOrStderr())
-	defer shown.close()
 	if err := shown.open(&o.events, cmd, cmd.Name(), args); err != nil {
 		return err
 	}
-	made, name, err := o.make(cmd.Context(), platform, o.input(args, o.names(), cmd.InOrStdin()), shown)
-	if err := shown.command.Finish(cmd.Context(), err); err != nil {
+	made, name, err := o.make(cmd.Context(), platform, o.script(cmd, args), shown)
+	if err := shown.command.Finish(cmd.Context(), err); err != nil || o.quiet {
 		return err
 	}
 	shown.close()
-	if o.quiet {
-		return nil
-	}
-	stdout := cmd.OutOrStdout()
-	_, err = fmt.Fprintf(stdout, "%s: %s for %s\n", name, made.Versions, platform)
-	for _, text := range made.Replaced {
-		fmt.Fprintf(stdout, "  replaced: %s\n", text)
-	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s for %s\n%s", name, made.Versions, platform, made.Replaced)
 	return err
 }
 
 // make makes a k6 and copies it to the file that it returns.
-func (o *buildOptions) make(ctx context.Context, platform k6x.Platform, in script.Input, shown *screen) (made program, name string, err error) {
+func (o *options) make(ctx context.Context, platform k6x.Platform, in script.Input, shown *screen) (made program, name string, err error) {
 	_, needs, err := o.analyze(ctx, in, shown)
 	if err != nil {
 		return program{}, "", err
 	}
 	shown.command.Start(needs.String())
-	made, release, err := o.get(ctx, platform, needs, shown)
+	// Not among those of .k6x: it is --bin-dir here that says where a k6 goes.
+	keep := binaries.Config{Dir: filepath.Join(o.cacheDir, "bin"), Size: int64(o.binSize)}
+	made, release, err := o.get(ctx, keep, true, platform, needs, shown)
 	if err != nil {
 		return program{}, "", err
 	}
@@ -129,15 +90,6 @@ func (o *buildOptions) make(ctx context.Context, platform k6x.Platform, in scrip
 		shown.command.Stored(ctx, made.Target, name)
 	}
 	return made, name, err
-}
-
-func (o *buildOptions) get(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
-	if len(o.replace) > 0 {
-		return o.getReplaced(ctx, o.replaceOptions, platform, needs, shown)
-	}
-	// Not among those of .k6x: it is --bin-dir here that says where a k6 goes.
-	keep := binaries.Config{Dir: filepath.Join(o.cacheDir, "bin"), Size: int64(o.keep.size)}
-	return o.builderOptions.get(ctx, keep, true, platform, needs, shown)
 }
 
 // copyProgram writes a copy that comes to its name as a whole, or not at all.
@@ -156,4 +108,77 @@ func copyProgram(from, to string) error {
 		return out.NotWritten(err)
 	}
 	return out.Commit()
+}
+
+func newDepsCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "deps [flags] [script]",
+		Short: "Print what a script needs",
+		Long: `Print what a script needs: the names of extensions, with the versions of them and of k6 that will
+do. With --resolve, exact versions are printed: the newest that go together.`,
+		Example: `  k6x deps script.js
+  k6x deps --resolve --json script.js`,
+		Args: atMostOneScript,
+		RunE: o.shown(o.deps),
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.json, "json", false, "print a JSON object of names and versions")
+	f.BoolVar(&o.resolve, "resolve", false, "print exact versions, which a builder is asked for")
+	o.addScript(f)
+	o.addBuilders(f)
+	return cmd
+}
+
+func (o *options) deps(cmd *cobra.Command, args []string, shown *screen) error {
+	ctx, stdout := cmd.Context(), cmd.OutOrStdout()
+	report, needs, err := o.analyze(ctx, o.script(cmd, args), shown)
+	if err != nil {
+		return err
+	}
+	for _, need := range report.Needs {
+		for _, source := range need.Sources {
+			shown.print(true, fmt.Sprintf("%s %s is asked for by %s", need.Name, source.Constraint, source.Where))
+		}
+		if need.Optional {
+			shown.print(true, need.Name+" is optional: it is loaded in code only")
+		}
+	}
+	list, err := o.list(ctx, needs, shown)
+	if err != nil {
+		return err
+	}
+	shown.close()
+	if o.json {
+		object := make(map[string]string, len(list))
+		for _, dep := range list {
+			object[dep.Name] = dep.Constraint.String()
+		}
+		out := json.NewEncoder(stdout)
+		out.SetEscapeHTML(false) // of >=
+		return out.Encode(object)
+	}
+	table := tabwriter.NewWriter(stdout, 0, 0, 1, ' ', 0)
+	for _, dep := range list {
+		fmt.Fprintf(table, "%s\t%s\n", dep.Name, dep.Constraint)
+	}
+	return table.Flush()
+}
+
+// list returns the dependencies, resolved with --resolve.
+func (o *options) list(ctx context.Context, needs k6x.List, shown *screen) (k6x.List, error) {
+	list, err := launcher.WithK6(needs)
+	if err != nil || !o.resolve {
+		return list, err
+	}
+	sources, err := o.sources(shown)
+	if err != nil {
+		return nil, err
+	}
+	l := launcher.Launcher{Sources: sources, Platform: hostPlatform(), Print: shown.print, Optional: o.optional}
+	pinned, by, err := l.Resolve(ctx, list)
+	if err == nil {
+		shown.print(true, "resolved by "+by)
+	}
+	return pinned, err
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -18,6 +20,7 @@ import (
 	"k6x"
 	"k6x/client"
 	"k6x/cmd/internal/cli"
+	"k6x/internal/disk"
 )
 
 const (
@@ -51,10 +54,9 @@ func (o filterOptions) query() url.Values {
 }
 
 func newBuildsCommand() *cobra.Command {
-	var o remoteOptions
+	var o options
 	filter := make(filterOptions)
 	var limit int
-	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "builds [flags] [URL]",
 		Short: "List what came of builds at a service",
@@ -64,32 +66,30 @@ builds are meant.`,
 		Example: `  k6x builds --outcome failed --since 24h
   k6x builds https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
+		RunE: o.shown(func(cmd *cobra.Command, args []string, shown *screen) error {
 			if limit < 1 {
 				return cli.Usage(errors.New("--limit is a number from 1 up"))
 			}
-			shown := o.screen(cmd.ErrOrStderr())
-			defer shown.close()
 			query := filter.query()
 			service, err := o.of(cmd.Context(), args, query, shown)
 			if err != nil {
 				return err
 			}
 			query.Set("limit", strconv.Itoa(min(limit, buildsPage)))
-			return printBuilds(cmd.Context(), cmd.OutOrStdout(), service, query, limit, asJSON)
-		},
+			return printBuilds(cmd.Context(), cmd.OutOrStdout(), service, query, limit, o.json)
+		}),
 	}
 	f := cmd.Flags()
 	filter.addFlags(f)
 	filter["outcome"] = f.String("outcome", "", "`word`: running, built, failed, differs or aborted")
 	f.IntVar(&limit, "limit", 100, "`number` of builds to list at most")
-	f.BoolVar(&asJSON, "json", false, "print all that is known of each, as a line of JSON")
-	o.addFlags(f)
+	f.BoolVar(&o.json, "json", false, "print all that is known of each, as a line of JSON")
+	o.addService(f)
 	return cmd
 }
 
 // of returns a client of the service that a URL names, or the flags. The URL of a binary becomes a part of the query.
-func (o *remoteOptions) of(ctx context.Context, args []string, query url.Values, shown *screen) (*client.Client, error) {
+func (o *options) of(ctx context.Context, args []string, query url.Values, shown *screen) (*client.Client, error) {
 	if len(args) == 0 {
 		return o.dial(shown)
 	}
@@ -144,7 +144,7 @@ func printBuilds(ctx context.Context, w io.Writer, service *client.Client, query
 func cell(text string) string { return k6x.ClipTo(strings.Join(strings.Fields(text), " "), 300) }
 
 func newLogCommand() *cobra.Command {
-	var o remoteOptions
+	var o options
 	cmd := &cobra.Command{
 		Use:   "log [flags] URL|LIST|ID",
 		Short: "Print what the tools of a build at a service print",
@@ -152,24 +152,22 @@ func newLogCommand() *cobra.Command {
 build is named by its id or URL, or is the last one of a binary.`,
 		Example: `  k6x log https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6`,
 		Args:    cli.OneArg("the URL or list of a binary, or the id of a build"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			shown := o.screen(cmd.ErrOrStderr())
-			defer shown.close()
-			service, id, err := o.build(cmd.Context(), args[0], shown)
+		RunE: o.shown(func(cmd *cobra.Command, args []string, shown *screen) error {
+			service, id, err := o.lastBuild(cmd.Context(), args[0], shown)
 			if err != nil {
 				return err
 			}
 			shown.close()
 			return service.Log(cmd.Context(), id, cmd.OutOrStdout())
-		},
+		}),
 	}
-	o.addPlatformFlag(cmd.Flags())
-	o.addFlags(cmd.Flags())
+	o.addPlatform(cmd.Flags())
+	o.addService(cmd.Flags())
 	return cmd
 }
 
 func newRetryCommand() *cobra.Command {
-	var o remoteOptions
+	var o options
 	filter := make(filterOptions)
 	var failed bool
 	cmd := &cobra.Command{
@@ -187,39 +185,36 @@ the new build are compared with it.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			shown := o.screen(cmd.ErrOrStderr())
-			defer shown.close()
+		RunE: o.shown(func(cmd *cobra.Command, args []string, shown *screen) error {
 			o.platform = cmp.Or(*filter["platform"], hostPlatform().String())
 			if failed {
 				return o.retryFailed(cmd, filter.query(), shown)
 			}
 			var errs []error
 			for _, argument := range args {
-				service, id, err := o.build(cmd.Context(), argument, shown)
+				service, id, err := o.lastBuild(cmd.Context(), argument, shown)
 				if err == nil {
 					err = retry(cmd, service, id)
 				}
 				errs = append(errs, err)
 			}
 			return errors.Join(errs...)
-		},
+		}),
 	}
 	f := cmd.Flags()
 	f.BoolVar(&failed, "failed", false, "all binaries whose last build failed")
 	filter.addFlags(f)
-	o.addFlags(f)
+	o.addService(f)
 	return cmd
 }
 
 // retryFailed retries the last build of each binary for which that failed.
-func (o *remoteOptions) retryFailed(cmd *cobra.Command, query url.Values, shown *screen) error {
+func (o *options) retryFailed(cmd *cobra.Command, query url.Values, shown *screen) error {
 	service, err := o.dial(shown)
 	if err != nil {
 		return err
 	}
 	query.Set("limit", strconv.Itoa(buildsPage))
-	var errs []error
 	var again []string
 	last := make(map[string]bool) // paths
 	for b, err := range service.Builds(cmd.Context(), query) {
@@ -234,9 +229,9 @@ func (o *remoteOptions) retryFailed(cmd *cobra.Command, query url.Values, shown 
 		}
 	}
 	for _, id := range again {
-		errs = append(errs, retry(cmd, service, id))
+		err = errors.Join(err, retry(cmd, service, id))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // retry has one build made again, and prints the new one.
@@ -246,4 +241,132 @@ func retry(cmd *cobra.Command, service *client.Client, id string) error {
 		_, err = fmt.Fprintln(cmd.OutOrStdout(), again.ID, cell(again.Path))
 	}
 	return err
+}
+
+const (
+	followWait  = 30 * time.Second // that a service waits for news before it answers
+	followPause = 10 * time.Second // until a service that went away is asked again
+)
+
+// follower are the flags of k6x follow.
+type follower struct {
+	options
+	state string
+	since int64
+	once  bool
+}
+
+func newFollowCommand() *cobra.Command {
+	var o follower
+	cmd := &cobra.Command{
+		Use:   "follow [flags] [URL]",
+		Short: "Print what happens at a service, as it happens",
+		Long: `Print what happens at a builder service, as it happens, from the first entry that it keeps, each as a
+line of JSON with a number: builds that ended, and versions that were seen. With --state it goes on
+where it was when it ended; what was printed in the moment of an end by force may come once more, and
+nothing is left out: if the service does not keep the next entry any more, or has fewer entries, that
+is an error. The URL is that of the service.`,
+		Example: `  k6x follow --state builds.state https://builds.example.com >> builds.jsonl`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE:    o.shown(o.follow),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.state, "state", "", "`file` that has the number of the last entry that was printed")
+	f.Int64Var(&o.since, "since", 0, "`number` of an entry: print those behind it; a file of --state says better")
+	f.BoolVar(&o.once, "once", false, "print what there is, and end")
+	o.addService(f)
+	return cmd
+}
+
+func (o *follower) follow(cmd *cobra.Command, args []string, shown *screen) error {
+	ctx := cmd.Context()
+	service, err := o.of(ctx, args, nil, shown)
+	if err != nil {
+		return err
+	}
+	since, err := o.start()
+	if err == nil {
+		err = o.save(since) // it is told before anything is printed that this cannot be done
+	}
+	if err != nil {
+		return err
+	}
+	wait := time.Duration(0) // until it is known that the service has entries up to there
+	for heard := false; ; {
+		asked := time.Now()
+		last, err := service.Changes(ctx, since, wait, func(line string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), line)
+			return err
+		})
+		news := last > since
+		if since = last; news {
+			if err := o.save(since); err != nil {
+				return err
+			}
+		}
+		pause := time.Duration(0)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && (!heard || !passing(err)):
+			return err
+		case err != nil:
+			pause = followPause
+			shown.retrying(err, pause)
+		case o.once && !news:
+			return nil
+		case !news && time.Since(asked) < time.Second: // a service that is about to stop waits for nothing
+			pause = time.Second
+		}
+		if heard = true; !o.once {
+			wait = followWait
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// passing reports whether an error of a service that has answered before may be gone some time.
+func passing(err error) bool {
+	kind := k6x.KindOf(err)
+	return kind == k6x.Unavailable || kind == k6x.Busy || kind == k6x.Quota
+}
+
+// start returns the number of the entry to begin behind.
+func (o *follower) start() (int64, error) {
+	if o.state == "" {
+		return o.since, nil
+	}
+	file, err := os.Open(o.state)
+	if errors.Is(err, fs.ErrNotExist) {
+		return o.since, nil
+	}
+	var text []byte
+	if err == nil {
+		defer file.Close()
+		text, err = io.ReadAll(io.LimitReader(file, 64))
+	}
+	if err != nil {
+		return 0, k6x.Errorf(k6x.Invalid, "the file of --state cannot be read: %w", err)
+	}
+	number, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil || number < 0 {
+		return 0, k6x.Errorf(k6x.Invalid, "%s is not a file that k6x follow --state has written", o.state).WithHint("Name another one, or remove it to begin at --since.")
+	}
+	return number, nil
+}
+
+// save writes the number of the last entry that was printed.
+func (o *follower) save(number int64) error {
+	if o.state == "" {
+		return nil
+	}
+	err := disk.FS{}.WriteAtomic(disk.Atomic{Name: o.state, Mode: 0o644, Sync: true}, fmt.Appendln(nil, number))
+	if err != nil {
+		return k6x.Errorf(k6x.Invalid, "the file of --state cannot be written: %w", err)
+	}
+	return nil
 }

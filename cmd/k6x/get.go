@@ -4,23 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"net/url"
+	"regexp"
+	"strings"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/client"
 	"k6x/cmd/internal/cli"
 )
 
-// getOptions are the flags of k6x get.
-type getOptions struct {
-	remoteOptions
-	binDir string
-	output string
-}
-
 func newGetCommand() *cobra.Command {
-	var o getOptions
+	var o options
 	cmd := &cobra.Command{
 		Use:   "get [flags] URL|LIST",
 		Short: "Download a k6 from a builder service, and verify it",
@@ -31,27 +29,23 @@ that is set, a token goes to no other service, whatever the URL says.`,
   K6X_BUILDER_SERVICE=https://builds.example.com k6x get 'k6@^1.8,k6/x/redis' --output k6-redis`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return &cli.UsageError{Err: fmt.Errorf("one URL or list is wanted, not %d", len(args))}
+				return fmt.Errorf("one URL or list is wanted, not %d", len(args))
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd.Context(), args[0], cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
+		RunE: o.shown(o.download),
 	}
 	f := cmd.Flags()
-	o.addPlatformFlag(f)
+	o.addPlatform(f)
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
 	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
-	o.remoteOptions.addFlags(f)
-	o.displayOptions.addFlags(f, "print nothing but errors")
+	o.addService(f)
+	o.addDisplay(f, "print nothing but errors")
 	return cmd
 }
 
-func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io.Writer) error {
-	shown := o.screen(stderr)
-	defer shown.close()
-	platform, list, err := o.target(argument)
+func (o *options) download(cmd *cobra.Command, args []string, shown *screen) error {
+	platform, list, err := o.target(args[0])
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
@@ -70,14 +64,14 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 		return err
 	}
 	defer file.Discard()
-	made, err := service.Fetch(ctx, platform, list, file)
+	made, err := service.Fetch(cmd.Context(), platform, list, file)
 	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Build != "" && o.named {
 		e.Build = o.service + "/builds/" + e.Build
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = file.Commit()
 	}
-	if err := file.Commit(); err != nil {
+	if err != nil {
 		return err
 	}
 	shown.close()
@@ -85,7 +79,73 @@ func (o *getOptions) run(ctx context.Context, argument string, stdout, stderr io
 		shown.warn(warning)
 	}
 	if !o.quiet {
-		fmt.Fprintf(stdout, "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
+		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
 	}
 	return nil
+}
+
+// addService adds the flags of commands that ask a service for what their arguments name.
+func (o *options) addService(f *pflag.FlagSet) {
+	f.StringVar(&o.service, "builder-service", "", "`URL` of the builder service, unless it is in the argument")
+	o.addToken(f)
+}
+
+func (o *options) addPlatform(f *pflag.FlagSet) {
+	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` of a list; a URL says it itself")
+}
+
+// at has the service at a URL asked. The token goes to the one of --builder-service only, if that is set.
+func (o *options) at(service string) {
+	o.noToken = o.service != "" && !client.SameHost(o.service, service)
+	o.service, o.named = service, true
+}
+
+// target returns the platform and list that a URL or list names. A URL says where the service is as well.
+func (o *options) target(argument string) (k6x.Platform, k6x.List, error) {
+	if service, platform, list, ok, err := client.ParseURL(argument); ok {
+		o.at(service)
+		return platform, list, err
+	}
+	platform, err := k6x.ParsePlatform(o.platform)
+	if err != nil {
+		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
+	}
+	if strings.Contains(argument, "://") {
+		return platform, nil, k6x.Errorf(k6x.Invalid, "%q is neither an http or https URL nor a list", argument)
+	}
+	list, err := k6x.ParseList(argument)
+	return platform, list, err
+}
+
+// buildURL matches the URL of a build, or of what there is below it.
+var buildURL = regexp.MustCompile(`^(https?://.+)/builds/([0-9a-f-]{36})(/[a-z]+)?$`)
+
+// lastBuild returns the id of the build that an argument names, by its id or URL, or as the last one of a binary, and a client of its service.
+func (o options) lastBuild(ctx context.Context, argument string, shown *screen) (service *client.Client, id string, err error) {
+	match := buildURL.FindStringSubmatch(argument)
+	if match != nil {
+		o.at(match[1])
+		id = match[2]
+	} else if uuid.Validate(argument) == nil {
+		id = argument
+	}
+	if id != "" {
+		service, err = o.dial(shown)
+		return service, id, err
+	}
+	platform, list, err := o.target(argument)
+	if err != nil {
+		return nil, "", cli.WrongUsage(err)
+	}
+	if service, err = o.dial(shown); err != nil {
+		return nil, "", err
+	}
+	if list, err = service.Resolve(ctx, platform, list); err != nil {
+		return nil, "", err
+	}
+	for b, err := range service.Builds(ctx, url.Values{"path": {list.Path(platform)}, "limit": {"1"}}) {
+		return service, b.ID, err
+	}
+	return nil, "", k6x.Errorf(k6x.NotFound, "%s knows of no build of %s", service.Base.Host, list.Path(platform)).
+		WithHint("What came of builds is kept for a while only.")
 }

@@ -2,11 +2,16 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 
+	"k6x"
 	"k6x/cmd/internal/cli"
 	"k6x/launcher/command"
 )
@@ -29,7 +34,7 @@ A variable for a flag that may be repeated holds one value a line.
 Exit codes: those of k6 where it was run; else 0 done, 1 failed, 2 wrong usage.`
 
 func newRoot() *cobra.Command {
-	var o runOptions
+	var o options
 	root := &cobra.Command{
 		Use:   "k6x COMMAND [flags]",
 		Short: "k6 with the extensions that a script needs",
@@ -47,9 +52,101 @@ func newRoot() *cobra.Command {
 		},
 	}
 	root.RunE = func(cmd *cobra.Command, args []string) error { return runK6(cmd, &o, args) }
-	o.addFlags(root.Flags())
+	o.addRun(root.Flags())
 	root.SetHelpCommand(newHelpCommand(&o))
 	root.AddCommand(newBuildCommand(), newDepsCommand(), newGetCommand(), newBuildsCommand(), newLogCommand(), newRetryCommand(), newFollowCommand(), newPreloadCommand(), newCacheCommand(),
 		newManCommand(), newServiceCommand(), newCacheProgCommand())
 	return root
+}
+
+// help writes the help of k6x, and that of k6 if there is one without getting it first.
+func (o *options) help(root *cobra.Command, shown *screen) error {
+	if err := root.Help(); err != nil {
+		return err
+	}
+	fmt.Fprintln(root.OutOrStdout())
+	return o.becomeKept(root, []string{"help"}, shown)
+}
+
+// helpOfK6 writes the flags of k6x, and the help that a command line of k6 asks for.
+func (o *options) helpOfK6(root *cobra.Command, args []string, shown *screen) error {
+	fmt.Fprintf(root.OutOrStdout(), "Flags of k6x, for every command of k6:\n%s\n", ownFlags(root.Flags()).FlagUsages())
+	return o.becomeKept(root, args, shown)
+}
+
+// becomeKept has a kept k6 help, if there is one: for its help none is made.
+func (o *options) becomeKept(root *cobra.Command, args []string, shown *screen) error {
+	out := root.OutOrStdout()
+	if dir, b, ok := o.bare(root.Context()); ok {
+		if release, err := dir.Use(root.Context(), b); err == nil {
+			shown.close()
+			fmt.Fprintf(out, "The help of k6 itself:\n\n")
+			return become(root.Context(), b.Path, args, nil, release)
+		}
+	}
+	fmt.Fprintf(out, "The help of k6 itself comes with the first k6, which k6x version gets.\n")
+	return nil
+}
+
+// newHelpCommand returns help for the commands of k6x; others may be those of k6.
+func newHelpCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:                "help [COMMAND]",
+		Short:              "Help about k6x, or about a command of k6x or k6",
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root := cmd.Root()
+			if len(args) > 0 {
+				if found, _, err := root.Find(args); err == nil && found != root {
+					return found.Help()
+				}
+				return runK6(root, o, append(args, "--help"))
+			}
+			return runK6(root, o, nil)
+		},
+	}
+}
+
+// ownFlags returns flags without those that cobra adds.
+func ownFlags(flags *pflag.FlagSet) *pflag.FlagSet {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name != "help" {
+			own.AddFlag(f)
+		}
+	})
+	return own
+}
+
+func newManCommand() *cobra.Command {
+	dir := "."
+	cmd := &cobra.Command{
+		Use:     "man",
+		Short:   "Write the manual pages of k6x to a directory that is there",
+		Example: "  k6x man --dir /usr/local/share/man/man1",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return cli.Usage(k6x.Errorf(k6x.Invalid, "there is no directory %s", dir).WithHint("Name one that is there with --dir."))
+			}
+			root := cmd.Root()
+			root.DisableAutoGenTag = true // the same pages from the same program
+			withoutHome(root)
+			return doc.GenManTree(root, &doc.GenManHeader{Section: "1", Source: "k6x"}, dir)
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", dir, "`directory` to write them to")
+	return cmd
+}
+
+// withoutHome takes the home directory of the user out of the pages.
+func withoutHome(cmd *cobra.Command) {
+	for _, flags := range []*pflag.FlagSet{cmd.Flags(), cmd.PersistentFlags()} {
+		if f := flags.Lookup("cache-dir"); f != nil {
+			f.DefValue = "k6x in the user's cache directory"
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		withoutHome(sub)
+	}
 }

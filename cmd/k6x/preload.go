@@ -16,19 +16,18 @@ import (
 	"k6x/cmd/internal/cli"
 	"k6x/launcher"
 	"k6x/launcher/script"
+	"k6x/resolver"
 )
 
-// preloadOptions are the flags of k6x preload.
-type preloadOptions struct {
-	builderOptions
-	needOptions
-	displayOptions
+// preloading are the flags of k6x preload.
+type preloading struct {
+	options
 	platforms []string
 	stars     int
 }
 
 func newPreloadCommand() *cobra.Command {
-	var o preloadOptions
+	var o preloading
 	cmd := &cobra.Command{
 		Use:   "preload [flags]",
 		Short: "Fetch and compile extensions ahead, so that later builds are quick",
@@ -40,16 +39,19 @@ now, and with what was compiled here before.`,
 		Example: `  k6x preload --stars 100
   k6x preload --platform linux/amd64,windows/amd64 --with k6/x/redis --filter "[?tier=='official']"`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return o.run(cmd)
-		},
+		RunE: o.shown(func(cmd *cobra.Command, _ []string, shown *screen) error {
+			if err := shown.open(&o.events, cmd, cmd.Name(), nil); err != nil {
+				return err
+			}
+			return shown.command.Finish(cmd.Context(), o.preload(cmd.Context(), shown, cmd.OutOrStdout()))
+		}),
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.platforms, "platform", []string{hostPlatform().String()}, "`list` of OS/ARCH to compile for")
 	f.IntVar(&o.stars, "stars", 5, "`number` of stars that an extension of the registry has at least")
-	o.needOptions.addFlags(f)
-	o.displayOptions.addFlags(f, "print nothing but errors")
-	o.builderOptions.addFlags(f)
+	o.addNeeds(f)
+	o.addDisplay(f, "print nothing but errors")
+	o.addBuilders(f)
 	o.events.AddCommandFlags(f)
 	o.lifetime = builder.Batch
 	f.Lookup("builder").DefValue = "native,docker"
@@ -63,27 +65,18 @@ type preloaded struct {
 	named bool // by --with
 }
 
-func (o *preloadOptions) run(cmd *cobra.Command) error {
-	shown := o.screen(cmd.ErrOrStderr())
-	defer shown.close()
-	if err := shown.open(&o.events, cmd, cmd.Name(), nil); err != nil {
-		return err
-	}
-	return shown.command.Finish(cmd.Context(), o.preload(cmd.Context(), shown, cmd.OutOrStdout()))
-}
-
-func (o *preloadOptions) preload(ctx context.Context, shown *screen, stdout io.Writer) error {
+func (o *preloading) preload(ctx context.Context, shown *screen, stdout io.Writer) error {
 	var platforms []k6x.Platform
 	for _, name := range o.platforms {
 		p, err := k6x.ParsePlatform(name)
 		if err != nil {
-			return &cli.UsageError{Err: err}
+			return cli.Usage(err)
 		}
 		platforms = append(platforms, p)
 	}
 	o.builders = slices.DeleteFunc(o.builders, func(name string) bool { return name == "service" })
 	if len(o.builders) == 0 {
-		return &cli.UsageError{Err: errors.New("a service is preloaded where it runs, by k6x service --preload")}
+		return cli.Usage(errors.New("a service is preloaded where it runs, by k6x service --preload"))
 	}
 	o.filling = o.buildCache != "" && !o.reading
 	lists, err := o.lists(ctx, shown)
@@ -120,10 +113,10 @@ func (o *preloadOptions) preload(ctx context.Context, shown *screen, stdout io.W
 }
 
 // lists returns k6 alone, and k6 with each extension of the registry that has the stars or that was named.
-func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded, error) {
-	starred := o.builderOptions // extensions that were named need no stars
+func (o *preloading) lists(ctx context.Context, shown *screen) ([]preloaded, error) {
+	starred := o.options // extensions that were named need no stars
 	starred.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
-	r, err := starred.resolver(ctx, fetcher{}, shown)
+	r, err := starred.resolver(ctx, resolver.Config{}, shown)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +153,7 @@ func (o *preloadOptions) lists(ctx context.Context, shown *screen) ([]preloaded,
 }
 
 // compile builds each list for each platform, and keeps no binary.
-func (o *preloadOptions) compile(ctx context.Context, local *launcher.Local, platforms []k6x.Platform, lists []preloaded, shown *screen, stdout io.Writer) error {
+func (o *preloading) compile(ctx context.Context, local *launcher.Local, platforms []k6x.Platform, lists []preloaded, shown *screen, stdout io.Writer) error {
 	done, all := 0, len(platforms)*len(lists)
 	var failed error
 	for _, platform := range platforms {

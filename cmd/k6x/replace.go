@@ -24,22 +24,16 @@ import (
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/event"
-	"k6x/launcher"
 	"k6x/resolver"
 )
 
-// replaceOptions are the flags that replace modules.
-type replaceOptions struct {
-	replace []string // NAME=SOURCE
-}
-
-func (o *replaceOptions) addFlags(f *pflag.FlagSet) {
+func (o *options) addReplace(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.replace, "replace", nil,
 		"`NAME=SOURCE` to build NAME from: a directory such as ./xk6-mine, module@version, or a git repository such as https://github.com/me/xk6-mine#branch; built here each time; may be repeated")
 }
 
-// names returns the names that code is given for.
-func (o *replaceOptions) names() []string {
+// replacedNames returns the names that code is given for.
+func (o *options) replacedNames() []string {
 	var names []string
 	for _, text := range o.replace {
 		if name, _, _ := strings.Cut(text, "="); k6x.CheckName(name) == nil {
@@ -56,22 +50,18 @@ type replacement struct {
 	path string // of the module that is replaced
 }
 
-// getReplaced builds a k6 of which some modules are replaced. It is not kept among those that
+// buildReplaced builds a k6 of which some modules are replaced. It is not kept among those that
 // have versions, and is built anew each time, as the code may be different each time.
-func (o *builderOptions) getReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (made program, release func(), err error) {
-	err = launcher.Without(needs, o.optional, shown.print, func(list k6x.List) (err error) {
-		made, err = o.buildReplaced(ctx, replace, platform, list, shown)
-		return err
-	})
-	return made, func() {}, err
-}
-
-func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptions, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, err error) {
-	tools, engine, r, err := o.openNative(ctx, shown)
+func (o *options) buildReplaced(ctx context.Context, platform k6x.Platform, needs k6x.List, shown *screen) (_ program, err error) {
+	tools, err := o.openGo(ctx, shown)
 	if err != nil {
 		return program{}, err
 	}
 	defer func() { err = errors.Join(err, tools.Close()) }()
+	engine, r, err := o.openNative(ctx, tools, shown)
+	if err != nil {
+		return program{}, err
+	}
 	home := filepath.Join(o.cacheDir, replacedDir)
 	if err := os.MkdirAll(home, 0o755); err != nil {
 		return program{}, k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
@@ -81,7 +71,7 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 		return program{}, err
 	}
 	defer func() { err = errors.Join(err, cache.RemoveAll(fetched)) }()
-	replaced, err := replace.replacements(ctx, tools, r, fetched, shown)
+	replaced, err := o.replacements(ctx, tools, r, fetched, shown)
 	if err != nil {
 		return program{}, err
 	}
@@ -138,7 +128,7 @@ func (o *builderOptions) buildReplaced(ctx context.Context, replace replaceOptio
 	app.TrimGoCaches(ctx, engine, int64(o.goCache), shown.logger())
 	made := program{Path: file, Target: target, Source: "native", Versions: versionsOf(recipe)}
 	for _, x := range replaced {
-		made.Replaced = append(made.Replaced, fmt.Sprintf("%s (%s) => %s", x.name, x.path, x.code))
+		made.Replaced += fmt.Sprintf("  replaced: %s (%s) => %s\n", x.name, x.path, x.code)
 	}
 	if err := keepNewest(home, maxReplaced); err != nil { // one of them may be running, which keeps it on Windows
 		shown.print(true, err.Error())
@@ -167,7 +157,7 @@ func replacedID(platform k6x.Platform, recipe k6x.Recipe, replaced []replacement
 }
 
 // replacements reads --replace and fetches what is at a git repository.
-func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
+func (o *options) replacements(ctx context.Context, tools *app.Tools, r *resolver.Resolver, fetched string, shown *screen) ([]replacement, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, err
@@ -176,11 +166,11 @@ func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *
 	for i, text := range o.replace {
 		name, from, ok := strings.Cut(text, "=")
 		if !ok || k6x.CheckName(name) != nil {
-			return nil, &cli.UsageError{Err: fmt.Errorf("--replace %q is not NAME=SOURCE, such as k6/x/mine=./xk6-mine", text)}
+			return nil, cli.Usage(fmt.Errorf("--replace %q is not NAME=SOURCE, such as k6/x/mine=./xk6-mine", text))
 		}
 		src, err := source.Parse(from, dir)
 		if err != nil {
-			return nil, &cli.UsageError{Err: fmt.Errorf("--replace %s: %w", name, err)}
+			return nil, cli.Usage(fmt.Errorf("--replace %s: %w", name, err))
 		}
 		if src.Remote != "" {
 			shown.display.Spin("fetching " + src.String())
@@ -194,7 +184,7 @@ func (o *replaceOptions) replacements(ctx context.Context, tools *app.Tools, r *
 			return nil, err
 		}
 		if slices.ContainsFunc(all, func(other replacement) bool { return other.name == name }) {
-			return nil, &cli.UsageError{Err: fmt.Errorf("--replace names %s twice", name)}
+			return nil, cli.Usage(fmt.Errorf("--replace names %s twice", name))
 		}
 		all = append(all, x)
 	}
@@ -270,9 +260,6 @@ const (
 // keepNewest removes all but the newest binaries in home, and leftovers of killed processes.
 func keepNewest(home string, most int) error {
 	entries, err := os.ReadDir(home)
-	if err != nil {
-		return err
-	}
 	var all []os.FileInfo
 	for _, entry := range entries {
 		info, statErr := entry.Info()

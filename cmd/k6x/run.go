@@ -24,33 +24,22 @@ import (
 	"k6x/launcher/script"
 )
 
-// runOptions are the flags of k6x in front of a command of k6.
-type runOptions struct {
-	builderOptions
-	keepOptions
-	needOptions
-	replaceOptions
-	clean   bool
-	dry     bool
-	explain bool
-}
-
-func (o *runOptions) addFlags(f *pflag.FlagSet) {
-	o.needOptions.addFlags(f)
+func (o *options) addRun(f *pflag.FlagSet) {
+	o.addNeeds(f)
 	f.BoolVar(&o.clean, "clean", false, "look for the newest versions, whatever is kept")
 	f.BoolVar(&o.explain, "explain", false, "say what k6x does, and why; -v does so, too, and has k6 log in detail")
 	f.BoolVar(&o.dry, "dry", false, "do not run k6, print what would be run")
-	o.replaceOptions.addFlags(f)
-	o.builderOptions.addFlags(f)
+	o.addReplace(f)
+	o.addBuilders(f)
 	o.events.AddCommandFlags(f)
-	o.keepOptions.addFlags(f)
+	o.addKept(f)
 }
 
 // runK6 runs a command line of k6.
-func runK6(root *cobra.Command, o *runOptions, args []string) error {
+func runK6(root *cobra.Command, o *options, args []string) error {
 	line, err := command.Parse(args, root.Flags())
 	if err != nil {
-		return &cli.UsageError{Err: err}
+		return cli.Usage(err)
 	}
 	word, _, _ := strings.Cut(line.Name, " ")
 	if own := ownCommand(root, word); own && args[0] != word { // flags came first
@@ -67,9 +56,8 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 		return o.help(root, shown)
 	}
 	if word != "" && !slices.Contains(command.Commands(), word) {
-		if _, _, ok := o.kept(root.Context()); !ok {
-			return &cli.UsageError{Err: k6x.Errorf(k6x.Invalid, "%q is no command of k6x, nor of any k6 that it knows", word).
-				WithHint("See k6x help.")}
+		if _, _, ok := o.bare(root.Context()); !ok {
+			return cli.Usage(k6x.Errorf(k6x.Invalid, "%q is no command of k6x, nor of any k6 that it knows", word).WithHint("See k6x help."))
 		}
 	}
 	if line.Help && line.Name != "x" {
@@ -97,7 +85,7 @@ func runK6(root *cobra.Command, o *runOptions, args []string) error {
 }
 
 // prepare finds the dependencies of a command, and gets a k6 that has them.
-func (o *runOptions) prepare(ctx context.Context, in script.Input, shown *screen) (script.Report, program, func(), error) {
+func (o *options) prepare(ctx context.Context, in script.Input, shown *screen) (script.Report, program, func(), error) {
 	report, needs, err := o.analyze(ctx, in, shown)
 	if err != nil {
 		return report, program{}, nil, err
@@ -106,16 +94,16 @@ func (o *runOptions) prepare(ctx context.Context, in script.Input, shown *screen
 	o.fails = func(ctx context.Context, path string) bool {
 		return process.Fails(ctx, path, environment(os.Environ()))
 	}
-	b, release, err := o.get(ctx, needs, shown)
+	b, release, err := o.get(ctx, o.kept(), o.clean, hostPlatform(), needs, shown)
 	if err == nil {
 		shown.command.Stored(ctx, b.Target, b.Path)
 	}
 	return report, b, release, err
 }
 
-// kept returns a k6 that is kept without extensions, which may have commands and help that are not known here.
-func (o *runOptions) kept(ctx context.Context) (dir *binaries.Dir, b binaries.Binary, ok bool) {
-	dir, err := binaries.New(o.keepOptions.binaries(o.cacheDir))
+// bare returns a k6 that is kept without extensions, which may have commands and help that are not known here.
+func (o *options) bare(ctx context.Context) (dir *binaries.Dir, b binaries.Binary, ok bool) {
+	dir, err := binaries.New(o.kept())
 	if err == nil {
 		b, ok = dir.Find(ctx, hostPlatform(), nil)
 	}
@@ -142,9 +130,9 @@ func ownCommand(root *cobra.Command, name string) bool {
 }
 
 // input returns a command line of k6 as far as it names dependencies.
-func (o *runOptions) input(line command.Command, stdin io.Reader) script.Input {
+func (o *options) input(line command.Command, stdin io.Reader) script.Input {
 	return script.Input{
-		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Replaced: o.names(), Subcommand: line.Subcommand,
+		Path: line.Script, Stdin: stdin, Outputs: line.Outputs, With: o.with, Replaced: o.replacedNames(), Subcommand: line.Subcommand,
 		Env: func(name string) (string, bool) {
 			if name == "K6_OUT" && line.Name != "run" { // the others do not look at it
 				return "", false
@@ -155,7 +143,7 @@ func (o *runOptions) input(line command.Command, stdin io.Reader) script.Input {
 }
 
 // analyze finds the dependencies of a command. Builders may use the Go modules that the user has named.
-func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *screen) (script.Report, k6x.List, error) {
+func (o *options) analyze(ctx context.Context, in script.Input, shown *screen) (script.Report, k6x.List, error) {
 	in.HTTP = web.NewClient(nil)
 	report, err := script.Analyze(ctx, in)
 	for _, line := range report.Unread {
@@ -165,7 +153,7 @@ func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *sc
 		shown.print(true, note)
 	}
 	if _, ok := errors.AsType[*script.InputError](err); ok {
-		err = &cli.UsageError{Err: err}
+		err = cli.Usage(err)
 	}
 	if err != nil {
 		return script.Report{}, nil, err
@@ -178,22 +166,21 @@ func (o *builderOptions) analyze(ctx context.Context, in script.Input, shown *sc
 // program is a k6 that can be run.
 type program struct {
 	Path     string
-	Target   string   // canonical path, of a service that made it
-	Versions string   // of k6 and the extensions, as a list
-	Source   string   // where it came from
-	Replaced []string // "module => path", of modules that were replaced
+	Target   string // canonical path, of a service that made it
+	Versions string // of k6 and the extensions, as a list
+	Source   string // where it came from
+	Replaced string // lines about modules that were replaced
 }
 
-// get returns a k6 that has the dependencies.
-func (o *runOptions) get(ctx context.Context, needs k6x.List, shown *screen) (program, func(), error) {
+// get returns a k6 that has the dependencies and nothing else: one that keep has, unless clean. With --replace it is built anew.
+func (o *options) get(ctx context.Context, keep binaries.Config, clean bool, platform k6x.Platform, needs k6x.List, shown *screen) (made program, release func(), err error) {
 	if len(o.replace) > 0 {
-		return o.getReplaced(ctx, o.replaceOptions, hostPlatform(), needs, shown)
+		err := launcher.Without(needs, o.optional, shown.print, func(list k6x.List) (err error) {
+			made, err = o.buildReplaced(ctx, platform, list, shown)
+			return err
+		})
+		return made, func() {}, err
 	}
-	return o.builderOptions.get(ctx, o.keepOptions.binaries(o.cacheDir), o.clean, hostPlatform(), needs, shown)
-}
-
-// get returns a k6 that has the dependencies and nothing else: one that keep has, unless clean.
-func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bool, platform k6x.Platform, needs k6x.List, shown *screen) (program, func(), error) {
 	keep.Logger = shown.logger()
 	keep.Waiting = func() { shown.waiting("waiting for another k6x, which is getting the same k6") }
 	dir, err := binaries.New(keep)
@@ -230,10 +217,7 @@ func (o *builderOptions) get(ctx context.Context, keep binaries.Config, clean bo
 // describe writes the versions and the source of a k6, before k6 writes its own.
 func describe(w io.Writer, p program) {
 	fmt.Fprintf(w, "k6x %s runs %s\n", cli.Version(), p.Path)
-	fmt.Fprintf(w, "  made by %s: %s\n", p.Source, p.Versions)
-	for _, text := range p.Replaced {
-		fmt.Fprintf(w, "  replaced: %s\n", text)
-	}
+	fmt.Fprintf(w, "  made by %s: %s\n%s", p.Source, p.Versions, p.Replaced)
 }
 
 // become runs k6 in the place of this process.

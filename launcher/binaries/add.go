@@ -95,7 +95,7 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 	digest, size, err := disk.DigestFile(ctx, name)
 	switch {
 	case ctx.Err() != nil:
-		return record{}, interrupted(ctx)
+		return record{}, k6x.CanceledBy(ctx)
 	case err != nil:
 		return record{}, fault(err)
 	case size == 0:

@@ -12,9 +12,8 @@
 // An entry is made below .work/tmp and comes to its place by one rename, so that it is there as a
 // whole or not at all. Names that are not of this form are left alone: they may belong to another program.
 //
-//	binaries.go  Dir, its locks      record.go  records and seals     find.go   the binary for a list
-//	location.go  which directory     limit.go   size limit, prune     use.go    checks before a binary is run
-//	add.go       a new binary
+//	binaries.go  Dir, its locks      record.go  records and seals     find.go   which directory, the binary for a list
+//	add.go       a new binary        limit.go   size limit, prune     use.go    checks before a binary is run
 package binaries
 
 import (
@@ -164,14 +163,9 @@ func (d *Dir) lock(ctx context.Context, name string, waiting func()) (*flock.Flo
 		lock, err = disk.Lock(ctx, name, false, flock.SetPermissions(0o644))
 	}
 	if err != nil && ctx.Err() != nil {
-		err = interrupted(ctx)
+		err = k6x.CanceledBy(ctx)
 	}
 	return lock, fault(err)
-}
-
-// interrupted is the error for a ctx that ended.
-func interrupted(ctx context.Context) error {
-	return k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
 }
 
 // discard removes an entry. Unless it is forced, one that a launcher is about to run stays. It reports whether the entry is

@@ -3,6 +3,7 @@ package binaries
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/mod/semver"
@@ -17,26 +18,12 @@ const maxEntries = 4096
 // those that start the one with the newest versions, of k6 first and then of the others in the order of the list. A list
 // without k6 means any release of it. Entries that cannot be read are passed over.
 func (d *Dir) Find(ctx context.Context, platform k6x.Platform, list k6x.List) (Binary, bool) {
-	return d.best(ctx, platform, list, func(b Binary) bool { return !hasMore(b, list) })
+	return d.FindAny(ctx, platform, list, func(b Binary) bool { return !hasMore(b, list) })
 }
 
 // FindAny is [Dir.Find] among all binaries that have the dependencies of list, whatever else they have. The best one that may be used is
 // returned; of equals, the one used last.
 func (d *Dir) FindAny(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
-	return d.best(ctx, platform, list, may)
-}
-
-// hasMore reports whether a binary has something that list does not name.
-func hasMore(b Binary, list k6x.List) bool {
-	for name := range b.Versions {
-		if _, asked := list.Lookup(name); !asked && name != k6x.K6 {
-			return true
-		}
-	}
-	return false
-}
-
-func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, may func(Binary) bool) (Binary, bool) {
 	all, err := d.Binaries(ctx)
 	if err != nil {
 		d.cfg.Logger.Warn("kept binaries cannot be looked at", "dir", d.cfg.Dir, "error", err)
@@ -64,6 +51,16 @@ func (d *Dir) best(ctx context.Context, platform k6x.Platform, list k6x.List, ma
 		return all[i], true
 	}
 	return Binary{}, false
+}
+
+// hasMore reports whether a binary has something that list does not name.
+func hasMore(b Binary, list k6x.List) bool {
+	for name := range b.Versions {
+		if _, asked := list.Lookup(name); !asked && name != k6x.K6 {
+			return true
+		}
+	}
+	return false
 }
 
 // satisfies reports whether a binary has all dependencies of list.
@@ -95,8 +92,7 @@ func (d *Dir) Binaries(ctx context.Context) ([]Binary, error) {
 // entry is a directory with the name of a binary, readable or not.
 type entry struct {
 	Binary
-	id, home string
-	readable bool // else Binary is the zero value
+	readable bool // else Binary has no more than its id
 }
 
 // entries returns all entries, those used last first and those that cannot be read last; none if there is no directory.
@@ -112,13 +108,11 @@ func (d *Dir) entries(ctx context.Context) ([]entry, error) {
 	var all []entry
 	for _, id := range ids {
 		if ctx.Err() != nil {
-			return nil, interrupted(ctx)
+			return nil, k6x.CanceledBy(ctx)
 		}
 		b, err := d.read(id, secret)
-		if err != nil {
-			d.cfg.Logger.Debug("kept binary passed over", "dir", d.home(id), "error", err)
-		}
-		all = append(all, entry{b, id, d.home(id), err == nil})
+		b.id = id
+		all = append(all, entry{b, err == nil})
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return b.Used.Compare(a.Used) })
 	return all, nil
@@ -136,4 +130,22 @@ func (d *Dir) ids() (ids []string, err error) {
 		}
 	}
 	return ids, fault(err)
+}
+
+// At returns the configuration of a directory, which --bin-dir or K6X_BIN_DIR may name; else it
+// is .k6x in the working directory if that exists ("": that of this process), else one below the cache directory.
+//
+// A .k6x may have come with a project of another author, binaries and records and all.
+// So those in it are used only if this user's launcher added them: their records
+// are sealed with a secret below the cache directory, also if it is named.
+func At(binDir, workDir, cacheDir string) Config {
+	const folder = ".k6x"
+	if binDir != "" && filepath.Clean(binDir) != folder {
+		return Config{Dir: binDir}
+	}
+	local := filepath.Join(workDir, folder)
+	if info, err := os.Stat(local); binDir != "" || err == nil && info.IsDir() {
+		return Config{Dir: local, Secret: filepath.Join(cacheDir, "secret")}
+	}
+	return Config{Dir: filepath.Join(cacheDir, "bin")}
 }

@@ -91,18 +91,18 @@ func TestWhereBinariesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		place  Location
+		place  Config
 		dir    string
 		sealed bool
 	}{
-		{Location{WorkDir: empty, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
-		{Location{WorkDir: file, CacheDir: "/c"}, filepath.Join("/c", "bin"), false},
-		{Location{WorkDir: project, CacheDir: "/c"}, filepath.Join(project, ".k6x"), true},
-		{Location{WorkDir: project, CacheDir: "/c", BinDir: "/b"}, "/b", false},
-		{Location{WorkDir: project, CacheDir: "/c", BinDir: "./.k6x/"}, filepath.Join(project, ".k6x"), true},
+		{At("", empty, "/c"), filepath.Join("/c", "bin"), false},
+		{At("", file, "/c"), filepath.Join("/c", "bin"), false},
+		{At("", project, "/c"), filepath.Join(project, ".k6x"), true},
+		{At("/b", project, "/c"), "/b", false},
+		{At("./.k6x/", project, "/c"), filepath.Join(project, ".k6x"), true},
 	} {
-		if got := c.place.Config(); got.Dir != c.dir || (got.Secret != "") != c.sealed {
-			t.Errorf("%+v: %+v", c.place, got)
+		if c.place.Dir != c.dir || (c.place.Secret != "") != c.sealed {
+			t.Errorf("%+v, want %s", c.place, c.dir)
 		}
 	}
 }

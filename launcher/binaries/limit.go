@@ -12,18 +12,17 @@ import (
 type Stats struct {
 	Binaries int
 	Bytes    int64 // of all files of all entries, damaged ones included
-	Limit    int64 // bytes; 0: none
 }
 
 // Stats counts the binaries that are kept.
 func (d *Dir) Stats(ctx context.Context) (Stats, error) {
-	stats := Stats{Limit: d.cfg.Size}
+	var stats Stats
 	all, err := d.entries(ctx)
 	for _, e := range all {
 		if e.readable {
 			stats.Binaries++
 		}
-		stats.Bytes += e.size()
+		stats.Bytes += d.size(e)
 	}
 	return stats, err
 }
@@ -69,7 +68,7 @@ func (d *Dir) shrink(ctx context.Context, id string, size int64, unwanted func(e
 	}
 	all = slices.DeleteFunc(all, func(e entry) bool { return e.id == id })
 	for _, e := range all {
-		size += e.size()
+		size += d.size(e)
 	}
 	for _, e := range slices.Backward(all) { // those that cannot be read are the first
 		if !unwanted(e) && (d.cfg.Size == 0 || size <= d.cfg.Size) {
@@ -78,11 +77,11 @@ func (d *Dir) shrink(ctx context.Context, id string, size int64, unwanted func(e
 		if err := ctx.Err(); err != nil {
 			return done, errors.Join(failed, err)
 		}
-		bytes := e.size()
+		bytes := d.size(e)
 		gone, err := d.discard(e.id, false)
 		switch {
 		case err != nil:
-			d.cfg.Logger.Warn("binary cannot be removed", "dir", e.home, "error", err)
+			d.cfg.Logger.Warn("binary cannot be removed", "dir", d.home(e.id), "error", err)
 			failed = errors.Join(failed, err)
 		case !gone:
 			done.InUse++
@@ -96,8 +95,8 @@ func (d *Dir) shrink(ctx context.Context, id string, size int64, unwanted func(e
 }
 
 // size returns how many bytes the files of an entry have.
-func (e entry) size() (bytes int64) {
-	files, _ := os.ReadDir(e.home)
+func (d *Dir) size(e entry) (bytes int64) {
+	files, _ := os.ReadDir(d.home(e.id))
 	for _, file := range files {
 		if info, err := file.Info(); err == nil {
 			bytes += info.Size()

@@ -9,11 +9,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"k6x/internal/disk"
-
 	"github.com/gofrs/flock"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // Use checks a binary that is about to be run, notes the time of its use, and keeps it from
@@ -36,14 +35,12 @@ func (d *Dir) Use(ctx context.Context, b Binary) (release func(), err error) {
 	if err := d.check(ctx, b.id, secret); err != nil {
 		release()
 		if ctx.Err() != nil {
-			return nil, interrupted(ctx)
+			return nil, k6x.CanceledBy(ctx)
 		}
 		return nil, d.drop(ctx, b, secret, err)
 	}
 	now := d.cfg.Clock()
-	if err := os.Chtimes(filepath.Join(d.home(b.id), recordName), now, now); err != nil {
-		d.cfg.Logger.Debug("time of use cannot be kept", "path", b.Path, "error", err)
-	}
+	_ = os.Chtimes(filepath.Join(d.home(b.id), recordName), now, now) // not in a directory that is read only
 	return release, nil
 }
 
@@ -111,9 +108,7 @@ func (d *Dir) check(ctx context.Context, id string, secret []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Chtimes(b.Path, added, added); err != nil { // as in a directory that is read only
-		d.cfg.Logger.Debug("modification time cannot be set", "path", b.Path, "error", err)
-	}
+	_ = os.Chtimes(b.Path, added, added) // not in a directory that is read only
 	return nil
 }
 

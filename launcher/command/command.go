@@ -30,7 +30,6 @@ type Command struct {
 
 	Verbose bool // -v, --verbose
 	Quiet   bool // -q, --quiet
-	NoColor bool // --no-color
 	Help    bool // -h, --help; not that of a subcommand of x, which only the extension can give
 	Version bool // --version
 }
@@ -207,20 +206,11 @@ func (p *parser) unknown() error {
 
 // see takes in a flag of k6.
 func (p *parser) see(name, value string) {
-	on, _ := strconv.ParseBool(value) // k6 will complain
-	switch name {
-	case "out":
+	if name == "out" {
 		p.cmd.Outputs = append(p.cmd.Outputs, value)
-	case "verbose":
-		p.cmd.Verbose = on
-	case "quiet":
-		p.cmd.Quiet = on
-	case "no-color":
-		p.cmd.NoColor = on
-	case "help":
-		p.cmd.Help = on
-	case "version":
-		p.cmd.Version = on
+	}
+	if on := map[string]*bool{"verbose": &p.cmd.Verbose, "quiet": &p.cmd.Quiet, "help": &p.cmd.Help, "version": &p.cmd.Version}[name]; on != nil {
+		*on, _ = strconv.ParseBool(value) // k6 will complain
 	}
 }
 

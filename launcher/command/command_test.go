@@ -61,7 +61,7 @@ func TestCommandLines(t *testing.T) {
 		"run --http-debug=full script.js":     {Name: "run", Script: "script.js"},
 		"run -e -v script.js":                 {Name: "run", Script: "script.js"},
 		"run --tag --quiet script.js":         {Name: "run", Script: "script.js"},
-		"run --no-color --verbose=false x.js": {Name: "run", Script: "x.js", NoColor: true},
+		"run --no-color --verbose=false x.js": {Name: "run", Script: "x.js"},
 		"run -v=false x.js":                   {Name: "run", Script: "x.js"},
 		"run x.js -h":                         {Name: "run", Script: "x.js", Help: true},
 		"run -- -v":                           {Name: "run", Script: "-v"},

@@ -3,6 +3,7 @@ package command
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Flag is a flag that k6 has.
@@ -14,9 +15,7 @@ type Flag struct {
 
 // Flags returns the flags that a command of k6 is known to have, which is named as in
 // [Command].Name, those for all commands among them. They are those of k6 v0.52 to v1.8.1.
-func Flags(command string) []Flag {
-	return slices.Concat(append([][]Flag{global}, commands[command].flags...)...)
-}
+func Flags(command string) []Flag { return slices.Concat(global, commands[command].flags) }
 
 // Commands returns the names of the commands that k6 is known to have, sorted.
 func Commands() []string { return slices.Sorted(maps.Keys(commands)) }
@@ -33,109 +32,61 @@ func lookup(command string, wanted func(Flag) bool) (Flag, bool) {
 	return Flag{}, false
 }
 
+// flags reads a table of flags: NAME, or NAME,LETTER; one that takes a value has a = behind it.
+func flags(tables ...string) (list []Flag) {
+	for _, word := range strings.Fields(strings.Join(tables, " ")) {
+		name, value := strings.CutSuffix(word, "=")
+		name, short, _ := strings.Cut(name, ",")
+		list = append(list, Flag{name, short, value})
+	}
+	return list
+}
+
 type spec struct {
 	script bool // takes a script or archive
-	flags  [][]Flag
+	flags  []Flag
 }
 
 // commands are those of k6, by internal/cmd there.
 var commands = map[string]spec{
-	"archive": {true, [][]Flag{options, runtime, {{"archive-out", "O", true}, {"exclude-env-vars", "", false}}}},
-	"cloud":   {true, [][]Flag{options, runtime, cloud}},
-	"cloud run": {true, [][]Flag{options, runtime, cloud, {{"local-execution", "", false}, {"linger", "", false},
-		{"no-usage-report", "", false}, {"no-archive-upload", "", false}}}},
-	"cloud upload": {true, [][]Flag{options, runtime, cloud}},
-	"cloud login":  {false, [][]Flag{login, {{"stack", "", true}}}},
-	"deps":         {true, [][]Flag{runtime, {{"json", "", false}}}},
-	"inspect":      {true, [][]Flag{runtime, {{"execution-requirements", "", false}}}},
-	"run": {true, [][]Flag{options, runtime, {{"out", "o", true}, {"linger", "l", false},
-		{"no-usage-report", "", false}}}},
+	"archive":      {true, flags(options, runtime, "archive-out,O= exclude-env-vars")},
+	"cloud":        {true, flags(options, runtime, cloud)},
+	"cloud run":    {true, flags(options, runtime, cloud, "local-execution linger no-usage-report no-archive-upload")},
+	"cloud upload": {true, flags(options, runtime, cloud)},
+	"cloud login":  {false, flags(login, "stack=")},
+	"deps":         {true, flags(runtime, "json")},
+	"inspect":      {true, flags(runtime, "execution-requirements")},
+	"run":          {true, flags(options, runtime, "out,o= linger,l no-usage-report")},
 
 	"completion":     {},
 	"help":           {},
 	"login":          {},
-	"login cloud":    {false, [][]Flag{login}},
+	"login cloud":    {false, flags(login)},
 	"login influxdb": {},
-	"new":            {false, [][]Flag{{{"force", "f", false}, {"template", "", true}, {"project-id", "", true}}}},
+	"new":            {false, flags("force,f template= project-id=")},
 	"pause":          {},
 	"resume":         {},
-	"scale":          {false, [][]Flag{{{"vus", "u", true}, {"max", "m", true}}}},
+	"scale":          {false, flags("vus,u= max,m=")},
 	"stats":          {},
 	"status":         {},
-	"version":        {false, [][]Flag{{{"json", "", false}}}},
+	"version":        {false, flags("json")},
 	"x":              {},
 }
 
-var global = []Flag{
-	{"address", "a", true},
-	{"config", "c", true},
-	{"help", "h", false},
-	{"log-format", "", true},
-	{"log-output", "", true},
-	{"no-color", "", false},
-	{"profiling-enabled", "", false},
-	{"quiet", "q", false},
-	{"secret-source", "", true},
-	{"verbose", "v", false},
-	{"version", "", false}, // without a command only
-}
+// global are those of all commands; version is one without a command only.
+var global = flags("address,a= config,c= help,h log-format= log-output= no-color profiling-enabled quiet,q secret-source= verbose,v version")
 
-// options are those of a test.
-var options = []Flag{
-	{"batch", "", true},
-	{"batch-per-host", "", true},
-	{"blacklist-ip", "", true},
-	{"block-hostnames", "", true},
-	{"console-output", "", true},
-	{"discard-response-bodies", "", false},
-	{"dns", "", true},
-	{"duration", "d", true},
-	{"execution-segment", "", true},
-	{"execution-segment-sequence", "", true},
-	{"http-debug", "", false}, // its value, if any, is in the same argument
-	{"insecure-skip-tls-verify", "", false},
-	{"iterations", "i", true},
-	{"local-ips", "", true},
-	{"max-redirects", "", true},
-	{"min-iteration-duration", "", true},
-	{"no-connection-reuse", "", false},
-	{"no-setup", "", false},
-	{"no-teardown", "", false},
-	{"no-vu-connection-reuse", "", false},
-	{"paused", "p", false},
-	{"rps", "", true},
-	{"stage", "s", true},
-	{"summary-time-unit", "", true},
-	{"summary-trend-stats", "", true},
-	{"system-tags", "", true},
-	{"tag", "", true},
-	{"throw", "w", false},
-	{"user-agent", "", true},
-	{"vus", "u", true},
-}
+const (
+	// options are those of a test. The value of http-debug, if any, is in the same argument.
+	options = `batch= batch-per-host= blacklist-ip= block-hostnames= console-output= discard-response-bodies dns= duration,d=
+		execution-segment= execution-segment-sequence= http-debug insecure-skip-tls-verify iterations,i= local-ips= max-redirects=
+		min-iteration-duration= no-connection-reuse no-setup no-teardown no-vu-connection-reuse paused,p rps= stage,s=
+		summary-time-unit= summary-trend-stats= system-tags= tag= throw,w user-agent= vus,u=`
 
-// runtime says how a script is read and what is made of its results.
-var runtime = []Flag{
-	{"compatibility-mode", "", true},
-	{"env", "e", true},
-	{"include-system-env-vars", "", false},
-	{"new-machine-readable-summary", "", false},
-	{"no-summary", "", false},
-	{"no-thresholds", "", false},
-	{"summary-export", "", true},
-	{"summary-mode", "", true},
-	{"traces-output", "", true},
-	{"type", "t", true},
-}
+	// runtime says how a script is read and what is made of its results.
+	runtime = `compatibility-mode= env,e= include-system-env-vars new-machine-readable-summary no-summary no-thresholds
+		summary-export= summary-mode= traces-output= type,t=`
 
-var cloud = []Flag{
-	{"exit-on-running", "", false},
-	{"show-logs", "", false},
-	{"upload-only", "", false},
-}
-
-var login = []Flag{
-	{"reset", "r", false},
-	{"show", "s", false},
-	{"token", "t", true},
-}
+	cloud = "exit-on-running show-logs upload-only"
+	login = "reset,r show,s token,t="
+)

@@ -151,7 +151,7 @@ func byCobra(args []string) (read command.Command, ok bool) {
 			ok = true
 			read.Name = name
 			on := func(name string) bool { v, _ := cmd.Flags().GetBool(name); return v }
-			read.Verbose, read.Quiet, read.NoColor, read.Help, read.Version = on("verbose"), on("quiet"), on("no-color"), on("help"), on("version")
+			read.Verbose, read.Quiet, read.Help, read.Version = on("verbose"), on("quiet"), on("help"), on("version")
 			if takesScript {
 				read.Script = args[0]
 				read.Outputs, _ = cmd.Flags().GetStringArray("out") // most have none

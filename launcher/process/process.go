@@ -61,10 +61,6 @@ func Fails(ctx context.Context, path string, env []string) bool {
 	return failed && timed.Err() == nil
 }
 
-func interrupted(ctx context.Context) error {
-	return k6x.Errorf(k6x.Canceled, "interrupted").WithCause(ctx.Err())
-}
-
 // fault says why path could not be started.
 func fault(path string, err error) error {
 	const another = "Try again with --clean, or choose another builder with --builder."

@@ -27,7 +27,7 @@ import (
 func run(ctx context.Context, p Process, argv []string) (int, error) {
 	signal.Reset() // from here on they end this process, as they do with k6 when it starts
 	if ctx.Err() != nil {
-		return 0, interrupted(ctx)
+		return 0, k6x.CanceledBy(ctx)
 	}
 	if p.Stdin != nil {
 		if err := giveAgain(p.Stdin); err != nil {

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+
+	"k6x"
 )
 
 // run has a child p at the same console, and waits for it.
@@ -22,7 +24,7 @@ func run(ctx context.Context, p Process, argv []string) (int, error) {
 	signal.Notify(console, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(console)
 	if ctx.Err() != nil {
-		return 0, interrupted(ctx)
+		return 0, k6x.CanceledBy(ctx)
 	}
 	cmd := exec.Cmd{Path: p.Path, Args: argv, Env: p.Env, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		WaitDelay: time.Second} // for processes that k6 started and left behind with the stdin given below

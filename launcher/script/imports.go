@@ -41,17 +41,15 @@ func parse(name, dir string, text []byte, depth int) source {
 			seen = append(seen, lit)
 		}
 	})
-	var problem string
 	if deepest > depth {
 		// The parser is recursive; a stack that is full would end this process.
-		problem = "its expressions nest too deeply"
-	} else if src.imports, problem = parseImports(name, dir, text); problem == "" {
+		src.problem = "its expressions nest too deeply"
+	} else if src.imports, src.problem = parseImports(name, dir, text); src.problem == "" {
 		for i := range src.imports {
 			src.imports[i].line = lines[src.imports[i].specifier]
 		}
 		return src
 	}
-	src.problem = problem
 	for _, lit := range seen {
 		src.imports = append(src.imports, imported{specifier: lit.text, line: lit.line, must: true})
 	}

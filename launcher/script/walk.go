@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"k6x/internal/disk"
-
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // extension is the prefix of the names of JavaScript extensions.
@@ -78,29 +77,27 @@ func (a *analysis) walk(ctx context.Context, where files, main module) error {
 	a.deadline = time.Now().Add(a.limits.duration)
 	seen := map[string]bool{main.id: true} // id: whether it is needed by import statements alone
 	left := a.limits.total
-	var later, remote []module
-	for queue := []module{main}; len(queue)+len(later)+len(remote) > 0; {
+	queues := [...][]module{{main}, nil, nil}
+	for {
+		first := slices.IndexFunc(queues[:], func(queue []module) bool { return len(queue) > 0 })
+		if first < 0 {
+			return nil
+		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		switch {
-		case len(queue) > 0:
-		case len(later) > 0:
-			queue, later = later, nil
-		default:
-			queue, remote = remote, nil
-		}
-		next := queue[0]
+		next := queues[first][0]
 		if next.text == nil && time.Now().After(a.deadline) {
-			a.note("%d modules or more were not looked into: it took longer than %s", len(queue)+len(later)+len(remote), a.limits.duration)
-			for _, m := range slices.Concat(queue, later, remote) {
+			rest := slices.Concat(queues[:]...)
+			a.note("%d modules or more were not looked into: it took longer than %s", len(rest), a.limits.duration)
+			for _, m := range rest {
 				if isRemote(m.id) {
 					a.unfetched(m, context.DeadlineExceeded)
 				}
 			}
 			return nil
 		}
-		queue = queue[1:]
+		queues[first] = queues[first][1:]
 		if seen[next.id] != next.must { // by an import statement it was read before
 			continue
 		}
@@ -133,24 +130,23 @@ func (a *analysis) walk(ctx context.Context, where files, main module) error {
 			}
 			m := module{id: a.resolve(where, next.id, imp.specifier), from: from, under: imp.specifier, must: next.must && imp.must, hops: next.hops + 1}
 			before, again := seen[m.id]
-			switch {
-			case m.id == "" || again && (before || !m.must):
-			case !again && len(seen) >= a.limits.modules:
+			if m.id == "" || again && (before || !m.must) {
+				continue
+			}
+			if !again && len(seen) >= a.limits.modules {
 				a.note("%s: %q was not looked into: the script has more than %d modules", from, imp.specifier, a.limits.modules)
 				return nil
-			case isRemote(m.id):
-				seen[m.id] = m.must
-				remote = append(remote, m)
-			case m.must:
-				seen[m.id] = true
-				queue = append(queue, m)
-			default:
-				seen[m.id] = false
-				later = append(later, m)
 			}
+			queue := &queues[0]
+			if isRemote(m.id) {
+				queue = &queues[2]
+			} else if !m.must {
+				queue = &queues[1]
+			}
+			seen[m.id] = m.must
+			*queue = append(*queue, m)
 		}
 	}
-	return nil
 }
 
 func (a *analysis) resolve(where files, importer, specifier string) string {

@@ -193,12 +193,10 @@ func (a *App) open(ctx context.Context) (err error) {
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
-	tool := a.tools.Tool
-	a.resolver, err = resolver.New(ctx, resolver.Config{
-		Registries: o.Registries, Filter: o.Filter, AllowModules: o.AllowModules, AllowBuildSemvers: o.AllowBuildSemvers, Cgo: o.Cgo,
-		Toolchain: tool.Version, Dir: filepath.Join(o.CacheDir, "resolver"),
-		Go: tool.Path, Env: a.engine.Env(), Run: a.engine.RunFetching, Egress: tool.Egress, Logger: a.logger,
-	})
+	cfg := a.tools.Resolving(a.engine)
+	cfg.Registries, cfg.Filter, cfg.AllowModules, cfg.AllowBuildSemvers, cfg.Cgo = o.Registries, o.Filter, o.AllowModules, o.AllowBuildSemvers, o.Cgo
+	cfg.Dir = filepath.Join(o.CacheDir, "resolver")
+	a.resolver, err = resolver.New(ctx, cfg)
 	return err
 }
 

@@ -2,7 +2,16 @@ package app
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"k6x/builder/native"
+	"k6x/cache"
+	"k6x/cache/blob"
+	"k6x/internal/disk"
 )
 
 // How often the store is read through for damage, and Go's caches are bounded.
@@ -26,50 +35,30 @@ func (a *App) maintain(ctx context.Context) {
 			return
 		case <-trim.C:
 			a.Trim(ctx)
-			a.trimStore(ctx)
-			if err := a.logs.Maintain(ctx); err != nil && ctx.Err() == nil {
-				a.logger.Warn("the logs in the bucket were not bounded", "error", err)
-			}
+			a.try(ctx, a.store.trim, "the store was not trimmed", "store", withoutSecrets(a.options.Store))
+			a.try(ctx, a.logs.Maintain, "the logs in the bucket were not bounded")
 			for _, j := range a.journals {
-				if err := j.Maintain(ctx); err != nil && ctx.Err() == nil {
-					a.logger.Warn("the history was not compacted", "error", err)
-				}
+				a.try(ctx, j.Maintain, "the history was not compacted")
 			}
 		case <-upload.C:
-			a.upload(ctx)
+			a.try(ctx, a.store.upload, "binaries still wait for the bucket of the store", "store", withoutSecrets(a.options.Store))
 		case <-scrub.C:
-			a.scrub(ctx)
+			if a.store.scrub != nil {
+				report, err := a.store.scrub(ctx)
+				a.logger.Info("store checked", "report", report, "error", err)
+			}
 			scrub.Reset(scrubEvery)
 		}
 	}
 }
 
-// scrub reads through the store, if it is of a kind that wants it.
-func (a *App) scrub(ctx context.Context) {
-	if a.store.scrub == nil {
+// try does what the store may want; nil: it does not. An error is logged.
+func (a *App) try(ctx context.Context, do func(context.Context) error, failed string, attrs ...any) {
+	if do == nil {
 		return
 	}
-	report, err := a.store.scrub(ctx)
-	a.logger.Info("store checked", "report", report, "error", err)
-}
-
-// upload tries again what could not be uploaded.
-func (a *App) upload(ctx context.Context) {
-	if a.store.upload == nil {
-		return
-	}
-	if err := a.store.upload(ctx); err != nil && ctx.Err() == nil {
-		a.logger.Warn("binaries still wait for the bucket of the store", "store", withoutSecrets(a.options.Store), "error", err)
-	}
-}
-
-// trimStore bounds a store that does not do so itself.
-func (a *App) trimStore(ctx context.Context) {
-	if a.store.trim == nil {
-		return
-	}
-	if err := a.store.trim(ctx); err != nil && ctx.Err() == nil {
-		a.logger.Warn("the store was not trimmed", "store", withoutSecrets(a.options.Store), "error", err)
+	if err := do(ctx); err != nil && ctx.Err() == nil {
+		a.logger.Warn(failed, append(attrs, "error", err)...)
 	}
 }
 
@@ -78,4 +67,68 @@ func (a *App) Trim(ctx context.Context) {
 	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
 	a.sizes.builds.Store(builds)
 	a.sizes.modules.Store(modules)
+}
+
+// TrimGoCaches bounds Go's build cache and module cache to limit bytes each; 0 is no limit. It returns what they take then. No
+// build runs meanwhile. What goes wrong is logged.
+func TrimGoCaches(ctx context.Context, engine *native.Engine, limit int64, logger *slog.Logger) (builds, modules int64) {
+	_, moduleDir := engine.Caches()
+	builds, _ = trimBuilds(ctx, engine, limit, logger)
+	// A module is worth nothing in part, so the module cache goes as a whole.
+	modules, _ = trim(ctx, engine, moduleDir, limit, logger, func() (int64, error) {
+		size, err := cache.Size(moduleDir)
+		return size, errors.Join(err, cache.RemoveAll(moduleDir))
+	})
+	return builds, modules
+}
+
+// trimBuilds does so for Go's build cache. It returns how many bytes it freed, too.
+func trimBuilds(ctx context.Context, engine *native.Engine, limit int64, logger *slog.Logger) (size, freed int64) {
+	dir, _ := engine.Caches()
+	return trim(ctx, engine, dir, limit, logger, func() (int64, error) { return cache.Trim(ctx, dir, limit) })
+}
+
+func trim(ctx context.Context, engine *native.Engine, dir string, limit int64, logger *slog.Logger, run func() (int64, error)) (size, freed int64) {
+	size, err := cache.Size(dir)
+	if err == nil && limit > 0 && size > limit {
+		// Builds that come while this waits for one that runs wait too, so not for long.
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err = engine.Exclusive(wait, func() (err error) {
+			freed, err = run()
+			logger.Info("cache trimmed", "directory", dir, "freed", humanize.IBytes(uint64(freed)))
+			return err
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		logger.Warn("a cache was not trimmed", "directory", dir, "error", err)
+	}
+	return size - freed, freed
+}
+
+// makeRoom removes binaries from the disk of the cache directory, those first that were used longest ago, and half of Go's build cache if little
+// is free then, as a build failed for want of room. It reports whether anything was removed.
+func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
+	if errors.Is(full, cache.ErrLimit) || errors.Is(full, blob.ErrFull) { // a disk is not to blame
+		return false
+	}
+	a.making.Lock()
+	defer a.making.Unlock()
+	free, size, err := disk.Free(a.options.CacheDir)
+	_, ofStore, _ := disk.Free(a.store.path)
+	few := min(4*scarce, size/2)
+	for enough := max(few, free+scarce); err == nil && size == ofStore && (!removed || free < enough) && a.store.MakeRoom(ctx, full); {
+		before := free
+		removed = true
+		if free, _, err = disk.Free(a.options.CacheDir); free <= before { // it is being sent
+			break
+		}
+	}
+	if builds, _ := a.engine.Caches(); free < few {
+		if bytes, err := cache.Size(builds); err == nil {
+			_, freed := trimBuilds(ctx, a.engine, max(1, bytes/2), a.logger)
+			removed = removed || freed > 0
+		}
+	}
+	return removed
 }

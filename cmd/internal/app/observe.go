@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/url"
@@ -22,17 +23,14 @@ func (a *App) announce() {
 	if o.Lifetime == builder.OneShot {
 		level = slog.LevelDebug
 	}
-	registries := []string{resolver.DefaultRegistry}
-	if len(o.Registries) > 0 {
-		registries = nil
-		for _, location := range o.Registries {
-			registries = append(registries, withoutSecrets(location))
-		}
+	var registries []string
+	for _, location := range o.Registries {
+		registries = append(registries, withoutSecrets(location))
 	}
-	store := withoutSecrets(o.Store)
-	if store == "" {
-		store = "directory"
+	if registries == nil {
+		registries = []string{resolver.DefaultRegistry}
 	}
+	store := cmp.Or(withoutSecrets(o.Store), "directory")
 	a.logger.Log(context.Background(), level, "starting", "version", cli.Version(), "store", store, "registries", registries, "builds", o.MaxBuilds,
 		"sandbox", report.State, "lacks", report.Lacks, "toolchain", a.tools.Tool.Version, "cache_dir", o.CacheDir)
 }
@@ -104,4 +102,17 @@ func (a *App) observe(metrics *service.Metrics) {
 	count("k6x_registries_stale", "Registries that are out of reach.", func() int {
 		return len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale }))
 	})
+}
+
+// version is what /version tells of this service.
+func (a *App) version() service.Version {
+	report := a.tools.Cage.Report()
+	return service.Version{
+		K6x: cli.Version(), Go: []string{a.tools.Tool.Version}, Engines: []string{"native"},
+		Sandbox: service.Sandbox(report),
+		Limits: service.Limits{
+			MaxBuilds: a.options.MaxBuilds, Queue: a.options.Queue, BuildTimeout: int64(a.options.BuildTimeout.Seconds()),
+			PerBuild: a.options.Sandbox.Limits(),
+		},
+	}
 }

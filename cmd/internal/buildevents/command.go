@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -150,7 +148,7 @@ func (c *Command) Stored(ctx context.Context, path, file string) {
 	e := event.Event{Path: path, Time: time.Now().UTC(), Type: event.Stored}
 	c.inv.Resolved(path)
 	if full, err := filepath.Abs(file); err == nil {
-		c.binary[path] = fileURL(full)
+		c.binary[path] = cli.FileURL(full)
 	}
 	e.Digest, e.Size, _ = disk.DigestFile(ctx, file) // that it cannot be read is said where it is used
 	c.inv.Publish(e)
@@ -191,15 +189,6 @@ func (c *Command) Finish(ctx context.Context, err error) error {
 		c.print(lost.Error())
 	}
 	return err
-}
-
-// fileURL returns the URL of a file with a full name.
-func fileURL(name string) string {
-	name = filepath.ToSlash(name)
-	if !strings.HasPrefix(name, "/") { // a drive
-		name = "/" + name
-	}
-	return (&url.URL{Scheme: "file", Path: name}).String()
 }
 
 func (c *Command) close() (err error) {

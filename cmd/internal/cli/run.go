@@ -77,11 +77,8 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 
 // printError writes an error for the user, which may quote files and services.
 func printError(w io.Writer, program string, err error) {
-	text := program + ": " + err.Error()
+	text := program + ": " + k6x.Detailed(err)
 	if e, ok := errors.AsType[*k6x.Error](err); ok {
-		if (e.Kind == k6x.Internal || e.Kind == k6x.NoSpace) && e.Err != nil && !strings.Contains(text, e.Err.Error()) {
-			text += ": " + e.Err.Error() // the user of a command line looks after this machine
-		}
 		if advice := e.Advice(); advice != "" {
 			text += "\n" + advice
 		}

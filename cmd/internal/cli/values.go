@@ -1,22 +1,26 @@
 // Package cli has the parts that the command lines of k6x and k6build have in common.
 //
-//	run.go     a command line, its variables, errors and exit codes     serve.go   a server until a signal comes
-//	values.go  values of flags, versions, loggers                       output.go  a file that a flag names
-//	crowd.go   connections within the limit of open files
+//	run.go     a command line, its variables, errors and exit codes
+//	values.go  values of flags and the files that they name, versions, loggers
+//	serve.go   a server until a signal comes, with connections within the limit of open files
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 
 	"k6x"
+	"k6x/internal/disk"
 )
 
 // ByteSize is a flag for a number of bytes, as 20GiB, 500MB or 1048576.
@@ -48,6 +52,15 @@ func ParseURL(flag, text, wanted string) (*url.URL, error) {
 		return nil, &UsageError{Err: fmt.Errorf("--%s %q is not %s", flag, text, wanted)}
 	}
 	return u, nil
+}
+
+// FileURL returns the URL of a file with a full name.
+func FileURL(name string) string {
+	name = filepath.ToSlash(name)
+	if !strings.HasPrefix(name, "/") { // a drive
+		name = "/" + name
+	}
+	return (&url.URL{Scheme: "file", Path: name}).String()
 }
 
 // Token returns the token for a service: that in file or, if none is named, that of a variable; "" if there is
@@ -98,4 +111,48 @@ func Version() string {
 		return info.Main.Version
 	}
 	return "(devel)"
+}
+
+// Output is a file that is being written: it comes to its name as a whole, or not at all.
+type Output struct {
+	*disk.Pending
+	name string
+}
+
+// CreateOutput creates a file beside name, which a flag has given.
+func CreateOutput(name, flag string) (*Output, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return nil, k6x.Errorf(k6x.Invalid, "%s is a directory", name).WithHint("Name another place with --%s.", flag)
+	}
+	file, err := disk.FS{}.Begin(disk.Atomic{Name: name, Mode: 0o755, Sync: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, k6x.Errorf(k6x.Invalid, "there is no directory %s to write to", filepath.Dir(name))
+	}
+	o := &Output{file, name}
+	if err != nil {
+		return nil, o.NotWritten(err)
+	}
+	return o, nil
+}
+
+// Write is that of the file, with an error in words for the user.
+func (o *Output) Write(p []byte) (int, error) {
+	n, err := o.Pending.Write(p)
+	if err != nil {
+		err = o.NotWritten(err)
+	}
+	return n, err
+}
+
+// Commit gives the file its name.
+func (o *Output) Commit() error {
+	if err := o.Pending.Commit(); err != nil {
+		return o.NotWritten(err)
+	}
+	return nil
+}
+
+// NotWritten gives an error of writing words for the user.
+func (o *Output) NotWritten(err error) error {
+	return k6x.Errorf(k6x.Internal, "%s cannot be written: %w", o.name, err)
 }

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"maps"
 	"path"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -28,7 +30,8 @@ func newDocument(entries []*entry) *document {
 	majors := map[int]bool{}
 	for _, e := range entries {
 		if e.isK6() {
-			majors[k6Major(e.module)] = true
+			d.major = k6Major(e.module)
+			majors[d.major] = true
 		}
 		d.byPath[e.module] = append(d.byPath[e.module], e)
 		d.byName[e.names[0]] = append(d.byName[e.names[0]], e)
@@ -39,10 +42,8 @@ func newDocument(entries []*entry) *document {
 			d.byName[name] = append(d.byName[name], e)
 		}
 	}
-	if len(majors) == 1 {
-		for major := range majors {
-			d.major = major
-		}
+	if len(majors) > 1 {
+		d.major = 0
 	}
 	return d
 }
@@ -71,10 +72,7 @@ func newIndex(docs []*document, filter *jmespath.JMESPath, expression string) (*
 				majors[k6Major(e.module)] = true
 			}
 		}
-		idx.docs = append(idx.docs, d)
-	}
-	for _, d := range docs {
-		entries = append(entries, d.entries...)
+		idx.docs, entries = append(idx.docs, d), slices.Concat(d.entries, entries)
 	}
 	idx.majors = slices.SortedFunc(maps.Keys(majors), func(a, b int) int { return cmp.Compare(b, a) })
 	idx.every = idx.majors
@@ -151,35 +149,25 @@ func (idx *index) lookup(name string, major int) (e *entry, refused bool) {
 
 // similar returns names that may have been meant by name, at most three.
 func (idx *index) similar(name string) []string {
-	type candidate struct {
-		name     string
-		distance int
-	}
-	var found []candidate
-	seen := map[string]bool{}
+	distances := map[string]int{}
 	for _, d := range idx.docs {
 		for other, entries := range d.byName {
-			if seen[other] || other == k6x.K6 || !slices.ContainsFunc(entries, func(e *entry) bool { return !idx.refused[e] }) {
+			if other == k6x.K6 || !slices.ContainsFunc(entries, func(e *entry) bool { return !idx.refused[e] }) {
 				continue
 			}
-			seen[other] = true
 			distance := editDistance(name, other)
 			if sameLast(name, other) {
 				distance = min(distance, 2)
 			}
 			if distance <= 2 {
-				found = append(found, candidate{other, distance})
+				distances[other] = distance
 			}
 		}
 	}
-	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.distance, b.distance), strings.Compare(a.name, b.name))
+	names := slices.SortedFunc(maps.Keys(distances), func(a, b string) int {
+		return cmp.Or(cmp.Compare(distances[a], distances[b]), strings.Compare(a, b))
 	})
-	var names []string
-	for _, c := range found[:min(3, len(found))] {
-		names = append(names, c.name)
-	}
-	return names
+	return names[:min(3, len(names))]
 }
 
 // sameLast reports whether two names end in the same word: k6/x/redis, redis,
@@ -214,4 +202,137 @@ func editDistance(a, b string) int {
 		}
 	}
 	return row[len(b)]
+}
+
+// compileFilter reads a jmespath expression; "" gives nil, which selects all. A bare
+// true or false is an error: jmespath takes it for the name of a field, so that the
+// filter would refuse everything in silence.
+func compileFilter(expression string) (*jmespath.JMESPath, error) {
+	if strings.TrimSpace(expression) == "" {
+		return nil, nil
+	}
+	if corrected := quoteBooleans(expression); corrected != expression {
+		return nil, k6x.Errorf(k6x.Invalid, "the filter %s compares with a field named true or false, which selects nothing", expression).
+			WithHint("In jmespath a boolean is written in backticks: %s", corrected)
+	}
+	filter, err := jmespath.Compile(expression)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Invalid, "the filter %s is not a jmespath expression: %w", expression, err)
+	}
+	return filter, nil
+}
+
+// wordOrQuoted matches a word, or a text in quotes, in which a backslash takes a quote's meaning away.
+var wordOrQuoted = regexp.MustCompile(`(?s)\w+|'(\\.|[^'\\])*('|\\?$)|"(\\.|[^"\\])*("|\\?$)|` + "`(\\\\.|[^`\\\\])*(`|\\\\?$)")
+
+// quoteBooleans puts backticks around each true and false that stands outside of
+// quotes and backticks.
+func quoteBooleans(expression string) string {
+	return wordOrQuoted.ReplaceAllStringFunc(expression, func(word string) string {
+		if word == "true" || word == "false" {
+			return "`" + word + "`"
+		}
+		return word
+	})
+}
+
+// applyFilter returns the entries that the filter does not select. K6 itself is
+// always selected.
+func applyFilter(filter *jmespath.JMESPath, expression string, entries []*entry) (map[*entry]bool, error) {
+	refused := map[*entry]bool{}
+	if filter == nil {
+		return refused, nil
+	}
+	raw := make([]any, len(entries))
+	byIdentity := make(map[uintptr]*entry, len(entries))
+	for i, e := range entries {
+		raw[i] = e.raw
+		byIdentity[identity(e.raw)] = e
+		if !e.isK6() {
+			refused[e] = true
+		}
+	}
+	result, err := filter.Search(raw)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Invalid, "the filter %s does not work on the registry: %w", expression, err)
+	}
+	selected, ok := result.([]any)
+	for _, item := range selected {
+		m, _ := item.(map[string]any)
+		e := byIdentity[identity(m)]
+		ok = ok && e != nil
+		delete(refused, e)
+	}
+	if !ok {
+		return nil, k6x.Errorf(k6x.Invalid, "the result of the filter %s is not an array of registry entries", expression).
+			WithHint("A filter selects entries, as [?tier=='official'] does.")
+	}
+	return refused, nil
+}
+
+// identity tells apart maps that are equal.
+func identity(m map[string]any) uintptr { return reflect.ValueOf(m).Pointer() }
+
+// maxIssues bounds what is said of one module.
+const maxIssues = 10
+
+// Warnings returns what the registries have against modules, k6 first, in the order of the
+// modules: the issues of their versions, and that a repository is archived. It does no I/O.
+func (r *Resolver) Warnings(modules []k6x.Module) []string {
+	if len(modules) == 0 {
+		return nil
+	}
+	idx := r.index.Load()
+	major := k6Major(modules[0].Path)
+	var warnings []string
+	for _, m := range modules {
+		e := idx.module(m.Path, major)
+		if e == nil {
+			continue
+		}
+		if issues := e.issues(m.Version); len(issues) > 0 {
+			warnings = append(warnings, m.String()+": the registry reports "+strings.Join(issues, ", "))
+		}
+		if e.archived() {
+			warnings = append(warnings, m.String()+": its repository is archived")
+		}
+	}
+	return warnings
+}
+
+// module returns the topmost entry of a module path with a major version of k6, or nil.
+func (idx *index) module(path string, major int) *entry {
+	for _, d := range idx.docs {
+		if d.major != 0 && d.major != major {
+			continue
+		}
+		if found := d.byPath[path]; len(found) > 0 {
+			return found[0]
+		}
+	}
+	return nil
+}
+
+// issues returns what the entry's compliance says of a version. What is not in the form
+// that it should have counts as nothing.
+func (e *entry) issues(version string) []string {
+	compliance, _ := e.raw["compliance"].(map[string]any)
+	of, ok := compliance[version].(map[string]any)
+	if !ok {
+		of, _ = compliance[strings.TrimPrefix(version, "v")].(map[string]any)
+	}
+	list, _ := of["issues"].([]any)
+	var issues []string
+	for _, item := range list[:min(len(list), maxIssues)] {
+		if issue, _ := item.(string); issue != "" && !slices.Contains(issues, clip(issue)) {
+			issues = append(issues, clip(issue))
+		}
+	}
+	return issues
+}
+
+func (e *entry) archived() bool {
+	repo, _ := e.raw["repo"].(map[string]any)
+	archived, _ := repo["archived"].(bool)
+	return archived
 }
