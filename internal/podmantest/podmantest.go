@@ -160,12 +160,15 @@ func (s *Service) importImage(ctx context.Context) error {
 		args = append(args, "--change", change)
 	}
 	load := s.command(ctx, append(args, "-", Image)...)
-	load.Stdout, load.Stderr, tar.Stderr = &s.log, &s.log, &s.log
+	var packing bytes.Buffer // two programs do not write to one buffer
+	load.Stdout, load.Stderr, tar.Stderr = &s.log, &s.log, &packing
 	if load.Stdin, err = tar.StdoutPipe(); err != nil {
 		return err
 	}
 	if err := tar.Start(); err != nil {
 		return err
 	}
-	return errors.Join(load.Run(), tar.Wait())
+	err = errors.Join(load.Run(), tar.Wait())
+	s.log.Write(packing.Bytes())
+	return err
 }
