@@ -1,7 +1,6 @@
 package resolver
 
 import (
-	"cmp"
 	"context"
 	"go/version"
 	"slices"
@@ -103,7 +102,10 @@ func between(by, on pick) *clash {
 		}
 		return nil
 	}
-	if paths := by.needs.k6(); k6Major(on.path) != 0 && k6Major(by.path) == 0 && len(paths) > 0 {
+	if k6Major(on.path) == 0 || k6Major(by.path) != 0 {
+		return nil
+	}
+	if paths := by.needs.k6(); len(paths) > 0 {
 		return &clash{reason: otherMajor, by: by, on: on, version: slices.Min(paths)}
 	}
 	return nil
@@ -213,7 +215,9 @@ func (s *solver) try(ctx context.Context, t *target, i int) (pick, *clash, error
 	}
 	c := s.alone(p)
 	for i := 0; i < len(s.set) && c == nil; i++ {
-		c = cmp.Or(between(p, s.set[i]), between(s.set[i], p))
+		if c = between(p, s.set[i]); c == nil {
+			c = between(s.set[i], p)
+		}
 	}
 	return p, c, nil
 }

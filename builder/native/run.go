@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/module"
 
@@ -24,6 +25,8 @@ const (
 	maxOutput  = 1 << 20 // that is kept
 	maxImports = 16 << 20
 )
+
+const importsTime = time.Minute // for finding which module imports a package that is missing
 
 // unpinned says that the go command had to look for a module with a package that no
 // go.mod provides.
@@ -117,7 +120,7 @@ func (e *Engine) missing(ws *Workspace) (m module.Version, root string, missing 
 func (e *Engine) offline(ws *Workspace, text string, err error) error {
 	failure, ok := errors.AsType[*k6x.Error](err)
 	m, root, missing := e.missing(ws)
-	if !ok || !missing || !strings.Contains(text, "disabled by GOPROXY=off") {
+	if !ok || !missing || root == "" || !strings.Contains(text, "disabled by GOPROXY=off") {
 		return err
 	}
 	name, _, _ := strings.Cut(filepath.Base(root), "@")
@@ -153,6 +156,8 @@ func (e *Engine) explain(ctx context.Context, ws *Workspace, done outcome) error
 	switch exceeded, _ := errors.AsType[*cage.Exceeded](done.err); {
 	case unpinned:
 		b := e.newBlame(ws)
+		ctx, cancel := context.WithTimeout(ctx, importsTime)
+		defer cancel()
 		b.Imports, _ = ws.Go(ctx, maxImports, gobuild.ImportsArguments...) // what it printed before it failed is of use
 		return b.ExplainUnpinned(missing.pkg, text)
 	case ctx.Err() != nil:

@@ -24,40 +24,42 @@ func readNetrc(name string) (netrc, error) {
 	if err != nil {
 		return nil, k6x.Errorf(k6x.Invalid, "the netrc file cannot be read: %w", err)
 	}
-	var words []string
-	for line := range strings.Lines(string(data)) {
-		for _, word := range strings.Fields(line) {
-			if strings.HasPrefix(word, "#") { // a comment
-				break
-			}
-			words = append(words, word)
-		}
-	}
 	n := netrc{}
-	host := "" // "": what follows is of none, or of one that was there before
-	for ; len(words) > 0; words = words[1:] {
-		if words[0] == "default" {
-			host = ""
+	host, key, macro := "", "", false // host is "" where what follows is of none, or of one that was there before
+	for line := range strings.Lines(string(data)) {
+		if macro { // up to an empty line
+			macro = strings.TrimSpace(line) != ""
 			continue
 		}
-		key := words[0]
-		if words = words[1:]; len(words) == 0 {
-			return nil, k6x.Errorf(k6x.Invalid, "the netrc file %s is malformed", name)
-		}
-		credentials := n[host]
-		switch key {
-		case "machine":
-			host = words[0]
-			if _, again := n[host]; again {
-				host = ""
+		for _, word := range strings.Fields(line) {
+			if key == "" && (macro || strings.HasPrefix(word, "#")) { // the name of the macro; a comment
+				break
 			}
-			credentials = n[host]
-		case "login":
-			credentials[0] = cmp.Or(credentials[0], words[0])
-		case "password":
-			credentials[1] = cmp.Or(credentials[1], words[0])
+			credentials := n[host]
+			switch key {
+			case "":
+				switch word {
+				case "machine", "login", "password", "account":
+					key = word
+				case "default":
+					host = ""
+				case "macdef":
+					macro = true
+				}
+				continue
+			case "machine":
+				host = word
+				if _, again := n[host]; again {
+					host = ""
+				}
+				credentials = n[host]
+			case "login":
+				credentials[0] = cmp.Or(credentials[0], word)
+			case "password":
+				credentials[1] = cmp.Or(credentials[1], word)
+			}
+			n[host], key = credentials, ""
 		}
-		n[host] = credentials
 	}
 	delete(n, "")
 	return n, nil

@@ -62,7 +62,7 @@ type includes struct {
 
 func checkIncludes(root string, cgo bool) error {
 	c := &includes{root: root, cgo: cgo, files: maxIncludeFiles, bytes: maxIncludeBytes, seen: make(map[[2]string]bool)}
-	return filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+	return filepath.WalkDir(root+string(filepath.Separator), func(file string, entry fs.DirEntry, err error) error {
 		c.files--
 		switch {
 		case err != nil:

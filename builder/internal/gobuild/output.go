@@ -34,8 +34,7 @@ func Clean(text, dir string, places ...Place) string {
 	if strings.HasPrefix(dir, "/") { // as in a container, wherever this runs
 		sep = "/"
 	}
-	slices.SortFunc(places, func(a, b Place) int { return len(b.Dir) - len(a.Dir) }) // one may be in another
-	var pairs []string
+	var pairs [][2]string // what is replaced, and by what
 	for _, p := range places {
 		if p.Dir == "" {
 			continue
@@ -45,11 +44,16 @@ func Clean(text, dir string, places ...Place) string {
 		}
 		// The go command writes a path relative to its directory where that is shorter.
 		if rel, err := filepath.Rel(dir, p.Dir); err == nil && rel != "." {
-			pairs = append(pairs, strings.ReplaceAll(rel, string(filepath.Separator), sep)+sep, p.As)
+			pairs = append(pairs, [2]string{strings.ReplaceAll(rel, string(filepath.Separator), sep) + sep, p.As})
 		}
-		pairs = append(pairs, p.Dir+sep, p.As)
+		pairs = append(pairs, [2]string{p.Dir + sep, p.As})
 	}
-	text = strings.NewReplacer(pairs...).Replace(strings.ToValidUTF8(text, "?"))
+	slices.SortFunc(pairs, func(a, b [2]string) int { return len(b[0]) - len(a[0]) }) // one may be how another begins
+	var replaced []string
+	for _, pair := range pairs {
+		replaced = append(replaced, pair[:]...)
+	}
+	text = strings.NewReplacer(replaced...).Replace(strings.ToValidUTF8(text, "?"))
 	text = credentials.ReplaceAllString(text, "://")
 	text = escapedPath.ReplaceAllStringFunc(text, func(path string) string {
 		return escape.ReplaceAllStringFunc(path, func(s string) string { return strings.ToUpper(s[1:]) })

@@ -25,6 +25,15 @@ func TestCleanLeavesNothingOfTheMachine(t *testing.T) {
 	}
 }
 
+// TestCleanOfPlacesThatBeginAlike has a directory whose relative path is how that of another one begins.
+func TestCleanOfPlacesThatBeginAlike(t *testing.T) {
+	const cache = "/home/first.last/.cache/k6x"
+	got := Clean("../../../../sdk/go/src/fmt/print.go:1:2: no", cache+"/work/1", Place{cache, Outside}, Place{"/home/first.last/sdk/go", "GOROOT"})
+	if want := "GOROOT/src/fmt/print.go:1:2: no"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // TestOutputIsAboutFilesOfTheBuild has output as it comes from go 1.26, gcc 12 and clang 14, cleaned. Lines that
 // are not for strangers begin with a minus.
 func TestOutputIsAboutFilesOfTheBuild(t *testing.T) {
