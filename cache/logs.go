@@ -77,8 +77,11 @@ func (l *Logs) Share(b blob.Bucket) { l.shared = b }
 
 // Upload copies the text under key to the bucket that is shared. Without a text, or one that can be read, there is nothing to do.
 func (l *Logs) Upload(ctx context.Context, key string) error {
+	if l.shared == nil || k6x.CheckKey(key) != nil {
+		return nil
+	}
 	text, err := blob.ReadAll(ctx, l.files, key+logSuffix, 2*l.maxBytes)
-	if err != nil || l.shared == nil {
+	if err != nil {
 		return nil
 	}
 	return blob.PutBytes(ctx, l.shared, key+logSuffix, text, blob.PutOptions{ContentType: "text/plain; charset=utf-8"})
@@ -92,7 +95,8 @@ func (l *Logs) Maintain(ctx context.Context) error {
 	return prune(ctx, l.shared, sharedFiles*l.maxFiles)
 }
 
-// Open returns the text under key and when it was put, or ErrNotFound. One that is not here is looked for in the bucket that is shared.
+// Open returns the text under key and when it was put, or ErrNotFound. One that is not here is looked for in the bucket that is shared; if that does
+// not answer, the error is of kind Unavailable.
 func (l *Logs) Open(ctx context.Context, key string) (io.ReadSeekCloser, time.Time, error) {
 	if err := k6x.CheckKey(key); err != nil {
 		return nil, time.Time{}, err
@@ -105,6 +109,9 @@ func (l *Logs) Open(ctx context.Context, key string) (io.ReadSeekCloser, time.Ti
 		var text []byte
 		if text, info, err = blob.Read(ctx, l.shared, key+logSuffix, 2*l.maxBytes); err == nil {
 			return memory{bytes.NewReader(text)}, info.ModTime, nil
+		}
+		if blob.IgnoreAbsent(err) != nil && !k6x.Interrupted(err) {
+			err = k6x.Errorf(k6x.Unavailable, "the log could not be read from the bucket").WithRetry(time.Minute).WithCause(err)
 		}
 	}
 	if errors.Is(err, fs.ErrNotExist) {

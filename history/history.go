@@ -88,9 +88,12 @@ func (h *History) add(e journal.Entry) {
 	case n.Type == Version:
 		h.seen[n.Module+"@"+n.Version] = true
 	case n.Type == Retry:
-	case n.Result == nil || h.byID[n.Result.ID] != nil:
+	case n.Result == nil || h.byID[n.Result.ID] != nil && (n.Result.Guessed || !h.byID[n.Result.ID].Guessed):
 		return
 	default:
+		if guess := h.byID[n.Result.ID]; guess != nil {
+			h.entries = slices.DeleteFunc(h.entries, func(n Numbered) bool { return n.Result == guess })
+		}
 		h.byID[n.Result.ID] = n.Result
 	}
 	h.entries = append(h.entries, n)
@@ -130,6 +133,12 @@ func (h *History) Result(id string) *Result {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.byID[id]
+}
+
+// settled reports whether there is a result of an attempt that is not guessed.
+func (h *History) settled(id string) bool {
+	r := h.Result(id)
+	return r != nil && !r.Guessed
 }
 
 // Seen reports whether a version was seen before.

@@ -13,12 +13,14 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 
 	"k6x"
 	"k6x/cache"
@@ -28,16 +30,23 @@ import (
 
 // Where builds that run are in a bucket.
 const (
-	heads  = "running/builds/" // <id>: a [head]
-	chunks = "running/events/" // <id>/<number>: the next events, one a line
+	running = "running/"
+	heads   = running + "builds/" // <id>: a [head]
+	chunks  = running + "events/" // <id>/<number>: the next events, one a line
 )
 
 const (
-	maxChunk = 1 << 20     // bytes of one
-	maxShown = 8 << 20     // bytes of one build; from there on without output and progress
-	graceful = 10          // looks after its end for which those who follow a build have time to read it
-	listed   = 10          // looks from one listing of all builds to the next
-	liveTime = time.Minute // that one thing may take
+	maxHead    = 16 << 10        // bytes of one
+	maxChunk   = 1 << 20         // bytes of one
+	maxChunks  = 10_000          // of one build that are read to end it
+	maxShown   = 8 << 20         // bytes of one build; from there on without output and progress
+	maxWaiting = 100             // clients that wait for builds that are not known
+	graceful   = 10              // looks after its end for which those who follow a build have time to read it
+	listed     = 10              // looks from one listing of all builds to the next
+	fresh      = 25              // looks for which a head that has changed is a sign of life, as a lease that was lost needs time to be renewed
+	orphaned   = 24 * time.Hour  // after which there is no use for what no build has
+	liveTime   = time.Minute     // that one thing may take
+	giveTime   = 5 * time.Second // that giving a lease back is waited for
 )
 
 // Leaser says which services live; *bucket.Leases of package cache/bucket is one.
@@ -67,22 +76,35 @@ type Live struct {
 
 	shown   map[string]*shown // of Run alone, as is what follows
 	release func(*k6x.Error)  // gives the lease back; nil: it is not held
+	tidied  time.Time         // when what no build has was last removed
 
-	mu       sync.Mutex         // guards what follows
-	others   map[string]*Result // builds of other services when they were last listed
+	looks   singleflight.Group // for heads, by id
+	waiting chan struct{}      // has an element for each client that waits for a build
+
+	mu       sync.Mutex          // guards what follows
+	ended    map[string]bool     // builds of this service that are to be removed
+	others   map[string]sighting // heads in the bucket when they were last listed
 	followed map[string]*following
+}
+
+// sighting is a head as it was read.
+type sighting struct {
+	version blob.Version
+	since   time.Time // when that was first seen
+	head              // without a result: it is one of another program
 }
 
 // head says which service works on a build.
 type head struct {
 	Service string  `json:"service"`
-	Result  *Result `json:"result"` // so far
+	Started bool    `json:"started"` // an engine works on it
+	Result  *Result `json:"result"`  // so far
 }
 
 // shown is a build of this service that the others can see.
 type shown struct {
 	result  *Result
-	there   bool      // the head is written
+	head    []byte    // as it is written
 	number  int       // of the last blob of events
 	seen    int       // number of the last event in one
 	bytes   int       // of all
@@ -104,7 +126,8 @@ func NewLive(cfg LiveConfig) *Live {
 	cfg.Every = cmp.Or(cfg.Every, time.Second)
 	name := sha256.Sum256([]byte(rand.Text()))
 	cfg.Recorder.logs = cfg.Logs
-	return &Live{cfg: cfg, service: hex.EncodeToString(name[:]), shown: make(map[string]*shown), followed: make(map[string]*following)}
+	return &Live{cfg: cfg, service: hex.EncodeToString(name[:]), shown: make(map[string]*shown), waiting: make(chan struct{}, maxWaiting),
+		ended: make(map[string]bool), followed: make(map[string]*following)}
 }
 
 // Run shows builds, and ends those of services that have died, until ctx ends.
@@ -112,6 +135,7 @@ func (l *Live) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { l.each(ctx, listed*l.cfg.Every, "builds that other services left cannot be ended", l.sweep) })
+	work.Go(func() { l.each(ctx, l.cfg.Every, "builds that other services were shown cannot be removed", l.clean) })
 	l.each(ctx, l.cfg.Every, "builds that run cannot be shown to other services", l.show)
 }
 
@@ -140,30 +164,41 @@ func (l *Live) Close(ctx context.Context) {
 	if l == nil || l.release == nil {
 		return
 	}
-	var failed error
 	for id := range l.shown {
-		failed = errors.Join(failed, l.remove(ctx, id))
+		l.ended[id] = true
 	}
-	if failed != nil {
-		l.cfg.Logger.Warn("builds that other services are shown cannot be removed", "error", failed)
+	if err := l.clean(ctx); err != nil {
+		l.cfg.Logger.Warn("builds that other services are shown cannot be removed", "error", err)
 	}
+	giveBack(ctx, l.release)
+}
+
+// giveBack gives a lease back, and waits for that unless the bucket is away.
+func giveBack(ctx context.Context, release func(*k6x.Error)) {
+	ctx, cancel := context.WithTimeout(ctx, giveTime)
 	released := make(chan struct{})
 	go func() {
-		l.release(nil)
+		release(nil)
 		close(released)
 	}()
 	select {
 	case <-released:
-	case <-ctx.Done(): // the bucket is away
+	case <-ctx.Done():
 	}
+	cancel()
 }
 
-// show writes what is new of the builds of this service, and removes those that have ended.
+// show writes what is new of the builds of this service, and has those removed that have ended.
 func (l *Live) show(ctx context.Context) error {
 	now, running := time.Now(), make(map[string]bool)
 	for _, r := range l.cfg.Recorder.Running() {
-		running[r.ID] = r.Outcome == Running
-		if l.shown[r.ID] == nil && r.Outcome == Running && now.Sub(r.Begun) >= l.cfg.Every {
+		if r.Outcome != Running {
+			continue
+		}
+		running[r.ID] = true
+		if s := l.shown[r.ID]; s != nil {
+			s.result = r
+		} else if now.Sub(r.Begun) >= l.cfg.Every {
 			l.shown[r.ID] = &shown{result: r}
 		}
 	}
@@ -180,17 +215,37 @@ func (l *Live) show(ctx context.Context) error {
 				return err
 			}
 		} else if now.Sub(s.ended) > graceful*l.cfg.Every {
-			if err := l.remove(ctx, id); err != nil {
-				return err
-			}
+			l.mu.Lock()
+			l.ended[id] = true
+			l.mu.Unlock()
 			delete(l.shown, id)
 		}
 	}
-	if len(l.shown) == 0 && l.release != nil {
-		l.release(nil)
+	if len(l.shown) == 0 && l.release != nil && len(l.toRemove()) == 0 {
+		giveBack(context.WithoutCancel(ctx), l.release)
 		l.release = nil
 	}
 	return nil
+}
+
+// clean removes builds of this service that have ended.
+func (l *Live) clean(ctx context.Context) (failed error) {
+	for _, id := range l.toRemove() {
+		err := l.remove(ctx, id)
+		if err == nil {
+			l.mu.Lock()
+			delete(l.ended, id)
+			l.mu.Unlock()
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+func (l *Live) toRemove() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.ended))
 }
 
 // write writes what is new of one build, unless it was just written, or seldom has to be as the build takes long.
@@ -202,15 +257,14 @@ func (l *Live) write(ctx context.Context, s *shown, running bool) error {
 	if now.Sub(s.wrote) < pause {
 		return nil
 	}
-	if !s.there {
-		text, err := json.Marshal(head{l.service, s.result})
-		if err == nil {
-			err = blob.PutBytes(ctx, l.cfg.Bucket, heads+s.result.ID, text, blob.PutOptions{ContentType: "application/json"})
+	text, err := json.Marshal(head{l.service, s.result.started, s.result})
+	if err == nil && len(text) <= maxHead && !bytes.Equal(text, s.head) {
+		if err = blob.PutBytes(ctx, l.cfg.Bucket, heads+s.result.ID, text, blob.PutOptions{ContentType: "application/json"}); err == nil {
+			s.head = text
 		}
-		if err != nil {
-			return err
-		}
-		s.there = true
+	}
+	if err != nil {
+		return err
 	}
 	if s.pending == nil { // else it may be there, and be read
 		if s.pending = l.encode(s); s.pending == nil {
@@ -220,7 +274,7 @@ func (l *Live) write(ctx context.Context, s *shown, running bool) error {
 			return nil
 		}
 	}
-	err := blob.PutBytes(ctx, l.cfg.Bucket, chunkName(s.result.ID, s.number+1), s.pending, blob.PutOptions{ContentType: "application/x-ndjson"})
+	err = blob.PutBytes(ctx, l.cfg.Bucket, chunkName(s.result.ID, s.number+1), s.pending, blob.PutOptions{ContentType: "application/x-ndjson"})
 	if err != nil {
 		return err
 	}
@@ -266,37 +320,76 @@ func (l *Live) remove(ctx context.Context, id string) error {
 
 // sweep lists the builds of other services, and ends those of which the service is dead.
 func (l *Live) sweep(ctx context.Context) (failed error) {
-	others, dead, lives := make(map[string]*Result), make(map[string][]*Result), make(map[string]bool)
+	others, dead, lives := make(map[string]sighting), make(map[string][]*Result), make(map[string]bool)
+	now, complete := time.Now(), true
 	for info, err := range l.cfg.Bucket.List(ctx, heads) {
-		if err != nil {
-			return err
+		if complete = err == nil; !complete || len(others) == maxRunning {
+			failed = errors.Join(failed, err)
+			break
 		}
-		h, err := l.head(ctx, strings.TrimPrefix(info.Name, heads))
-		if err != nil {
-			failed = errors.Join(failed, blob.IgnoreAbsent(err))
-			continue
+		id := strings.TrimPrefix(info.Name, heads)
+		if l.cfg.Events.Known(id) {
+			continue // it is one of this service
 		}
-		if h.Service == l.service || len(others) == maxRunning {
-			continue
-		}
-		held, known := lives[h.Service]
-		if !known {
-			if held, err = l.cfg.Leases.Held(ctx, h.Service); err != nil {
-				return err
+		s := l.others[id] // which is changed here alone
+		if version := info.Version(); s.version != version || version == (blob.Version{}) {
+			s.version, s.since = version, now
+			if s.head, err = l.head(ctx, id); blob.IgnoreAbsent(err) != nil {
+				failed = errors.Join(failed, err)
+				continue
 			}
-			lives[h.Service] = held
 		}
-		if others[h.Result.ID] = h.Result; !held {
-			dead[h.Service] = append(dead[h.Service], h.Result)
+		others[id] = s
+	}
+	for id, s := range l.others {
+		if _, found := others[id]; !found && !complete && len(others) < maxRunning { // it may still be there
+			others[id] = s
 		}
 	}
 	l.mu.Lock()
 	l.others = others
 	l.mu.Unlock()
+	for _, s := range others {
+		if s.Result == nil || s.Service == l.service {
+			continue
+		}
+		held, known := lives[s.Service]
+		if !known {
+			var err error
+			if held, err = l.cfg.Leases.Held(ctx, s.Service); err != nil {
+				return errors.Join(failed, err)
+			}
+			lives[s.Service] = held
+		}
+		if !held && now.Sub(s.since) > fresh*l.cfg.Every {
+			dead[s.Service] = append(dead[s.Service], s.Result)
+		}
+	}
 	for service, results := range dead {
 		failed = errors.Join(failed, l.bury(ctx, service, results))
 	}
+	if complete && failed == nil && len(others) < maxRunning && time.Since(l.tidied) > orphaned/24 {
+		l.tidied = time.Now()
+		failed = errors.Join(failed, l.tidy(ctx))
+	}
 	return failed
+}
+
+// tidy removes what is old and has no build, as its service was killed between two steps, or as another program put it there.
+func (l *Live) tidy(ctx context.Context) error {
+	for info, err := range l.cfg.Bucket.List(ctx, running) {
+		if err != nil {
+			return err
+		}
+		id, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(info.Name, heads), chunks), "/")
+		if time.Since(info.ModTime) < orphaned || l.others[id].Result != nil || l.cfg.Events.Known(id) {
+			continue
+		}
+		if err := l.cfg.Bucket.Delete(ctx, info.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bury ends the builds of a service that is dead, under its lease: so one of the others does.
@@ -305,25 +398,26 @@ func (l *Live) bury(ctx context.Context, service string, results []*Result) erro
 	if err != nil || release == nil {
 		return err
 	}
-	defer release(nil)
+	defer giveBack(context.WithoutCancel(ctx), release)
 	var failed error
 	for _, r := range results {
-		_, err := l.head(ctx, r.ID)
+		h, err := l.head(ctx, r.ID)
 		if err == nil { // else another one did
 			l.cfg.Logger.Warn("a build is ended, as its service has died", "build", r.ID, "path", r.Path)
-			err = l.end(ctx, r.clone())
+			err = l.end(ctx, h.Result)
 		}
 		failed = errors.Join(failed, blob.IgnoreAbsent(err))
 	}
 	return failed
 }
 
-// end makes a result of what the events of a build tell.
-func (l *Live) end(ctx context.Context, r *Result) error {
+// end makes a result of what the events of a build tell, if an engine came to it, and removes it.
+func (l *Live) end(ctx context.Context, first *Result) error {
 	var output strings.Builder
-	last := r.Begun
-	for number := 1; ; number++ {
-		events, err := l.chunk(ctx, r.ID, number)
+	r, last := first.clone(), first.Begun
+	r.Steps = nil // of which there are events
+	for number, size := 1, 0; number <= maxChunks && size < 2*maxShown; number++ {
+		events, n, err := l.chunk(ctx, r.ID, number)
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -335,8 +429,15 @@ func (l *Live) end(ctx context.Context, r *Result) error {
 			last = e.Time
 			output.WriteString(e.Output)
 		}
+		size += n
 	}
-	if r.Outcome == Running {
+	if !r.started && !first.started {
+		return l.remove(ctx, r.ID)
+	}
+	if text, err := json.Marshal(r); err != nil || len(text) > maxResult/2 { // another program wrote of it
+		r = first
+	}
+	if r.Guessed = r.Outcome == Running; r.Guessed {
 		r.abort(last)
 	}
 	if output.Len() > 0 {
@@ -361,21 +462,26 @@ func (l *Live) head(ctx context.Context, id string) (h head, err error) {
 	if uuid.Validate(id) != nil || strings.Trim(id, "0123456789abcdef-") != "" {
 		return h, fs.ErrNotExist
 	}
-	text, err := blob.ReadAll(ctx, l.cfg.Bucket, heads+id, maxResult)
-	if err != nil {
+	text, info, err := blob.Read(ctx, l.cfg.Bucket, heads+id, maxHead)
+	if err != nil && info.Size <= maxHead {
 		return h, err
 	}
-	if err := json.Unmarshal(text, &h); err != nil || h.Result == nil || h.Result.ID != id || h.Result.Outcome != Running || k6x.CheckKey(h.Service) != nil {
-		return h, fs.ErrNotExist // of another program
+	if err != nil || json.Unmarshal(text, &h) != nil || h.Result == nil || h.Result.ID != id || h.Result.Outcome != Running ||
+		k6x.CheckKey(h.Service) != nil {
+		return head{}, fs.ErrNotExist // of another program
 	}
+	h.Result.started = h.Started
 	return h, nil
 }
 
-// chunk reads one blob of events of a build.
-func (l *Live) chunk(ctx context.Context, id string, number int) (events []event.Numbered, err error) {
-	text, err := blob.ReadAll(ctx, l.cfg.Bucket, chunkName(id, number), maxChunk)
+// chunk reads one blob of events of a build, and returns its size, too. There are none in one that is too long to be ours.
+func (l *Live) chunk(ctx context.Context, id string, number int) (events []event.Numbered, size int, err error) {
+	text, info, err := blob.Read(ctx, l.cfg.Bucket, chunkName(id, number), maxChunk)
+	if info.Size > maxChunk {
+		return nil, maxChunk, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for line := range bytes.Lines(text) {
 		var e event.Numbered
@@ -384,7 +490,7 @@ func (l *Live) chunk(ctx context.Context, id string, number int) (events []event
 			events = append(events, e)
 		}
 	}
-	return events, nil
+	return events, len(text), nil
 }
 
 // Running returns the builds of other services that are not in the history yet, the newest first.
@@ -394,30 +500,60 @@ func (l *Live) Running() (results []*Result) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, r := range l.others {
-		if l.cfg.Recorder.history.Result(r.ID) == nil {
-			results = append(results, r)
+	for id, s := range l.others {
+		if s.Result != nil && s.Service != l.service && !l.cfg.Recorder.history.settled(id) {
+			results = append(results, s.Result)
 		}
 	}
 	slices.SortFunc(results, func(a, b *Result) int { return b.Begun.Compare(a.Begun) })
 	return results
 }
 
-// Result returns the result so far of a build of another service; nil if there is none. One that is too young to be seen is waited for.
-func (l *Live) Result(ctx context.Context, id string) *Result {
+// Result returns the result so far of a build of another service; nil if there is none. One that is too young to be seen is waited for if wait is
+// set, unless too many are.
+//
+// Errors:
+//   - [k6x.Unavailable]: the bucket does not answer
+func (l *Live) Result(ctx context.Context, id string, wait bool) (*Result, error) {
 	if l == nil || uuid.Validate(id) != nil {
-		return nil
+		return nil, nil
 	}
-	for range 3 {
-		h, err := l.head(ctx, id)
-		if err == nil {
-			return h.Result
+	for tries := 1; ; tries++ {
+		looked := l.looks.DoChan(id, func() (any, error) {
+			limited, cancel := context.WithTimeout(context.Background(), liveTime)
+			defer cancel()
+			h, err := l.head(limited, id)
+			return h.Result, err
+		})
+		var look singleflight.Result
+		select {
+		case look = <-looked:
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
-		if r := l.cfg.Recorder.Result(id); r != nil || !errors.Is(err, fs.ErrNotExist) || pause(ctx, l.cfg.Every) != nil {
-			return r
+		if look.Err == nil {
+			return look.Val.(*Result), nil
+		}
+		if r := l.cfg.Recorder.Result(id); r != nil {
+			return r, nil
+		}
+		if !errors.Is(look.Err, fs.ErrNotExist) {
+			return nil, k6x.Errorf(k6x.Unavailable, "the bucket does not say whether there is a build %s", id).WithRetry(time.Minute).WithCause(look.Err)
+		}
+		if !wait || tries == 3 {
+			return nil, nil
+		}
+		select {
+		case l.waiting <- struct{}{}:
+		default:
+			return nil, nil
+		}
+		err := pause(ctx, l.cfg.Every)
+		<-l.waiting
+		if err != nil {
+			return nil, err
 		}
 	}
-	return nil
 }
 
 // Subscribe returns the events of a build of another service, as [event.Stream.Subscribe] does. The bucket is asked once for all that
@@ -478,16 +614,16 @@ func (l *Live) follow(ctx context.Context, id string, f *following) {
 			known++
 		}
 	}
-	for number, absent := 1, 0; ; {
+	for number, absent := 1, 0; ctx.Err() == nil; {
 		limited, cancel := context.WithTimeout(ctx, liveTime)
-		events, err := l.chunk(limited, id, number)
+		events, _, err := l.chunk(limited, id, number)
 		cancel()
 		if err == nil {
 			if copied(events...) {
 				return
 			}
 			number, absent = number+1, 0
-		} else if absent++; errors.Is(err, fs.ErrNotExist) && absent > 3 { // so that the last events come before what the result says
+		} else if absent++; absent > 3 { // so that the last events come before what the result says
 			r := l.cfg.Recorder.history.Result(id)
 			if r == nil && absent%graceful == 0 {
 				if _, err := l.head(ctx, id); errors.Is(err, fs.ErrNotExist) {
@@ -500,7 +636,7 @@ func (l *Live) follow(ctx context.Context, id string, f *following) {
 				return
 			}
 		}
-		if number > known && pause(ctx, l.cfg.Every) != nil {
+		if (err != nil || number > known) && pause(ctx, l.cfg.Every) != nil {
 			return
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k6x"
 	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/cache/blob/blobtest"
@@ -30,6 +31,8 @@ const aBuild = "7b1d9a1e-0000-4000-8000-000000000001"
 type power struct {
 	blob.Bucket
 	off          atomic.Bool
+	readOnly     atomic.Bool // as a network is that lets small answers through
+	cut          atomic.Bool // listings end too early
 	opens, lists atomic.Int64
 }
 
@@ -46,7 +49,7 @@ func (p *power) Open(ctx context.Context, name string, offset int64) (io.ReadClo
 }
 
 func (p *power) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
-	if p.off.Load() {
+	if p.off.Load() || p.readOnly.Load() {
 		return blob.Info{}, errOff
 	}
 	return p.Bucket.Put(ctx, name, body, size, o)
@@ -64,7 +67,16 @@ func (p *power) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, er
 		return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, errOff) }
 	}
 	p.lists.Add(1)
-	return p.Bucket.List(ctx, prefix)
+	return func(yield func(blob.Info, error) bool) {
+		for info, err := range p.Bucket.List(ctx, prefix) {
+			if !yield(info, err) {
+				return
+			}
+		}
+		if p.cut.Load() && prefix == heads {
+			yield(blob.Info{}, errOff)
+		}
+	}
 }
 
 // replica is what shows builds of one service.
@@ -144,7 +156,7 @@ func (r *replica) end(t *testing.T) {
 func (r *replica) known(t *testing.T, id string) *Result {
 	t.Helper()
 	for range 20 { // a slow machine
-		if result := r.live.Result(t.Context(), id); result != nil {
+		if result, err := r.live.Result(t.Context(), id, true); result != nil || err != nil {
 			return result
 		}
 	}
@@ -359,16 +371,18 @@ func TestStrangeThingsInTheBucketAreNoBuilds(t *testing.T) {
 		other := "7b1d9a1e-0000-4000-8000-000000000002"
 		for name, text := range map[string]string{
 			heads + "x": "{}", heads + "../x": `{"service":"` + strings.Repeat("0", 64) + `","result":{"id":"../x","outcome":"running"}}`,
-			heads + other:        strings.Repeat(" ", maxResult+1),
-			heads + aBuild:       `{"service":"` + strings.Repeat("0", 64) + `","result":{"id":"` + aBuild + `","path":"` + redis + `","outcome":"running"}}`,
+			heads + other:        strings.Repeat(" ", maxHead+1),
+			heads + aBuild:       `{"service":"` + strings.Repeat("0", 64) + `","started":true,"result":{"id":"` + aBuild + `","path":"` + redis + `","outcome":"running"}}`,
 			chunkName(aBuild, 1): "nonsense\n{\"number\":1,\"event\":{\"type\":\"failed\"}}\n{\"number\":-1}\n",
 		} {
 			if err := blob.PutBytes(t.Context(), b, name, []byte(text), blob.PutOptions{}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if r.live.Result(t.Context(), other) != nil || r.live.Result(t.Context(), "../x") != nil {
-			t.Error("there is no such build")
+		for _, id := range []string{other, "../x"} {
+			if result, err := r.live.Result(t.Context(), id, true); result != nil || err != nil {
+				t.Errorf("%s: there is no such build: %+v, %v", id, result, err)
+			}
 		}
 		client := r.told(aBuild, 0)
 		time.Sleep(time.Minute)
@@ -377,6 +391,279 @@ func TestStrangeThingsInTheBucketAreNoBuilds(t *testing.T) {
 		}
 		if e := <-client; e.Type != event.Failed {
 			t.Errorf("got %+v", e)
+		}
+		r.end(t)
+	})
+}
+
+// blocked is a bucket of which one blob cannot be read for ever.
+type blocked struct {
+	blob.Bucket
+	name  string
+	opens atomic.Int64
+}
+
+func (b *blocked) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	if name == b.name {
+		<-ctx.Done()
+		return nil, blob.Info{}, ctx.Err()
+	}
+	b.opens.Add(1)
+	return b.Bucket.Open(ctx, name, offset)
+}
+
+// A build is read for as long as a client follows it, and what cannot be read is asked for once a second.
+func TestReadingEndsWhenTheClientLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		for number := 1; number <= 10; number++ {
+			text := fmt.Sprintf(`{"number":%d,"event":{"type":"started"}}`, number)
+			if err := blob.PutBytes(t.Context(), b, chunkName(aBuild, number), []byte(text), blob.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		slow := &blocked{Bucket: b, name: chunkName(aBuild, 3)}
+		r := newReplica(t, slow, &mem.Bucket{}, time.Second)
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan int)
+		go func() {
+			last := 0
+			for last = range r.live.Subscribe(ctx, aBuild, 0) {
+			}
+			done <- last
+		}()
+		synctest.Wait()
+		leave()
+		if last := <-done; last != 2 {
+			t.Errorf("%d events were told", last)
+		}
+		synctest.Wait() // which does not come while something spins
+		ctx, leave = context.WithCancel(t.Context())
+		r.bucket.off.Store(true)
+		before := slow.opens.Load()
+		go func() {
+			for range r.live.Subscribe(ctx, aBuild, 0) {
+			}
+			done <- 0
+		}()
+		time.Sleep(20 * time.Second)
+		if looks := slow.opens.Load() - before; looks > 25 {
+			t.Errorf("%d looks in 20 s", looks)
+		}
+		leave()
+		<-done
+		r.bucket.off.Store(false)
+		r.end(t)
+	})
+}
+
+// A service that lives, but could not tell so for a while, has the last word on its builds.
+func TestTheResultOfAServiceThatLivesReplacesAGuess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, pending := &mem.Bucket{}, &mem.Bucket{}
+		here, there := newReplica(t, b, pending, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+		here.begin(aBuild)
+		there.known(t, aBuild)
+		here.bucket.readOnly.Store(true)
+		time.Sleep(45 * time.Second)
+		if r := there.history.Result(aBuild); r == nil || r.Outcome != Aborted || !r.Guessed {
+			t.Fatalf("the others took it for %+v", r)
+		}
+		if running := here.recorder.Running(); len(running) != 1 || here.recorder.Result(aBuild).Outcome != Running {
+			t.Errorf("where it runs there is %+v", running)
+		}
+		here.bucket.readOnly.Store(false)
+		here.say(aBuild, event.Event{Type: event.StepEnded, Step: event.Compiling})
+		time.Sleep(30 * time.Second) // the lease is renewed, and the head is there again
+		if running := there.live.Running(); len(running) != 1 || len(running[0].Steps) != 1 {
+			t.Errorf("the others are shown %+v", running)
+		}
+		here.say(aBuild, event.Event{Type: event.Stored, Digest: "abc"})
+		time.Sleep(30 * time.Second)
+		late := newReplica(t, b, &mem.Bucket{}, time.Second)
+		synctest.Wait()
+		for _, r := range []*replica{here, there, late} {
+			results, _ := r.history.Results(Filter{})
+			changes, _, err := r.history.Changes(t.Context(), 0, 100)
+			if err != nil || len(changes) != 2 || len(results) != 1 || results[0].Result.Outcome != Built || r.history.PathOf("abc") != redis {
+				t.Errorf("%v: %+v of %d changes", err, results, len(changes))
+			}
+			r.end(t)
+		}
+		if names := left(t, b); len(names) > 0 || count(t, pending) > 0 {
+			t.Errorf("%q are left", names)
+		}
+	})
+}
+
+// What only waited for its turn leaves no result, as after a restart; what is left of it goes, though a listing does not get to its end.
+func TestABuildThatWaitedAtAServiceThatDiedLeavesNoResult(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		here, there := newReplica(t, b, &mem.Bucket{}, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+		here.say(aBuild, event.Event{Type: event.Resolved})
+		there.known(t, aBuild)
+		client := there.told(aBuild, 1)
+		here.kill()
+		there.bucket.cut.Store(true)
+		if e := <-client; e.Type != event.Failed {
+			t.Errorf("got %+v", e)
+		}
+		time.Sleep(time.Minute)
+		results, _ := there.history.Results(Filter{})
+		if names := left(t, b); len(results) > 0 || len(names) > 0 {
+			t.Errorf("got %+v; %q are left", results, names)
+		}
+		there.end(t)
+	})
+}
+
+// An id that is not known costs one look, or a few seconds where that is wanted and few others wait; a bucket that does not answer is no answer.
+func TestBuildsThatAreNotKnownCostLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newReplica(t, &mem.Bucket{}, &mem.Bucket{}, time.Second)
+		synctest.Wait()
+		begun, before := time.Now(), r.bucket.opens.Load()
+		if result, err := r.live.Result(t.Context(), aBuild, false); result != nil || err != nil || time.Since(begun) > 0 {
+			t.Errorf("got %+v, %v after %s", result, err, time.Since(begun))
+		}
+		if looks := r.bucket.opens.Load() - before; looks != 1 {
+			t.Errorf("%d looks", looks)
+		}
+		done := make(chan time.Duration)
+		for range 10 * maxWaiting {
+			go func() {
+				_, _ = r.live.Result(t.Context(), aBuild, true)
+				done <- time.Since(begun)
+			}()
+		}
+		waited := 0
+		for range 10 * maxWaiting {
+			if took := <-done; took > 0 {
+				waited++
+				if took > 2*time.Second {
+					t.Errorf("%s behind the last look", took)
+				}
+			}
+		}
+		if waited != maxWaiting {
+			t.Errorf("%d clients waited", waited)
+		}
+		r.bucket.off.Store(true)
+		if _, err := r.live.Result(t.Context(), aBuild, true); k6x.KindOf(err) != k6x.Unavailable {
+			t.Errorf("got %v", err)
+		}
+		if _, _, err := r.logs.Open(t.Context(), LogKey(aBuild)); k6x.KindOf(err) != k6x.Unavailable {
+			t.Errorf("the log: %v", err)
+		}
+		r.bucket.off.Store(false)
+		r.end(t)
+	})
+}
+
+// A listing reads the heads that are new, and none of its own service; a head tells the steps so far.
+func TestListingsReadWhatIsNew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		here, there := newReplica(t, b, &mem.Bucket{}, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+		for n := range 20 {
+			here.begin(fmt.Sprintf("7b1d9a1e-0000-4000-8000-0000000000%d", n+10))
+		}
+		time.Sleep(5 * time.Minute)
+		if looks := there.bucket.opens.Load(); looks != 20 || here.bucket.opens.Load() > 0 {
+			t.Errorf("%d looks for 20 builds, %d for its own", looks, here.bucket.opens.Load())
+		}
+		here.say("7b1d9a1e-0000-4000-8000-000000000010", event.Event{Type: event.StepEnded, Step: event.Compiling})
+		time.Sleep(time.Minute)
+		if looks := there.bucket.opens.Load(); looks != 21 {
+			t.Errorf("%d looks once there is news of one", looks)
+		}
+		steps := 0
+		for _, r := range there.live.Running() {
+			steps += len(r.Steps)
+		}
+		if steps != 1 {
+			t.Errorf("%d steps", steps)
+		}
+		here.end(t)
+		there.end(t)
+	})
+}
+
+// What has no build goes after a day.
+func TestOrphansAreRemoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		here, there := newReplica(t, b, &mem.Bucket{}, time.Minute), newReplica(t, b, &mem.Bucket{}, time.Minute)
+		other := "7b1d9a1e-0000-4000-8000-000000000002"
+		for _, name := range []string{heads + other, heads + "x", chunkName(other, 7), "running/x"} {
+			if err := blob.PutBytes(t.Context(), b, name, []byte("x"), blob.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		here.begin(aBuild)
+		time.Sleep(23 * time.Hour)
+		if names := left(t, b); len(names) != 7 { // with the head, events and the lease of the build
+			t.Errorf("there are %q", names)
+		}
+		time.Sleep(3 * time.Hour)
+		if names := left(t, b); len(names) != 3 {
+			t.Errorf("there are %q", names)
+		}
+		here.end(t)
+		there.end(t)
+	})
+}
+
+// However much there is of a build, ending it is bounded, and its result is one that the history takes.
+func TestEndingABuildIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		r := newReplica(t, b, &mem.Bucket{}, time.Second)
+		put := func(name, text string) {
+			if err := blob.PutBytes(t.Context(), b, name, []byte(text), blob.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		step := `{"number":1,"event":{"type":"step_ended","step":"compiling","digest":"` + strings.Repeat("x", 1000) + `"}}` + "\n"
+		for number := range 40 {
+			put(chunkName(aBuild, number+1), strings.Repeat(step, 900))
+		}
+		put(chunkName(aBuild, 2), strings.Repeat(" ", maxChunk+1))
+		put(heads+aBuild, `{"service":"`+strings.Repeat("0", 64)+`","started":true,"result":{"id":"`+aBuild+`","path":"`+redis+`","key":"../x","outcome":"running","log":true}}`)
+		time.Sleep(time.Minute)
+		if results, _ := r.history.Results(Filter{}); len(results) != 1 || results[0].Result.Outcome != Aborted || r.bucket.opens.Load() > 25 {
+			t.Errorf("%d blobs were read, and there is %+v", r.bucket.opens.Load(), results)
+		}
+		if names := left(t, b); len(names) > 0 {
+			t.Errorf("%d are left", len(names))
+		}
+		r.end(t)
+	})
+}
+
+// The last log of a recipe is that of a build which failed here.
+func TestLogsThatAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, key := &mem.Bucket{}, strings.Repeat("a", 64)
+		r := newReplica(t, b, &mem.Bucket{}, time.Second)
+		for n, last := range []event.Event{{Type: event.Stored}, {Type: event.Failed, Failure: broken}} {
+			id := fmt.Sprintf("7b1d9a1e-0000-4000-8000-00000000000%d", n)
+			for _, key := range []string{LogKey(id), key} {
+				if err := r.logs.Put(key, "a line"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, e := range []event.Event{{Type: event.Resolved, Key: key}, {Type: event.Started}, {Type: event.Output, Output: "a line"}, last} {
+				r.say(id, e)
+			}
+			synctest.Wait()
+			if _, err := b.Stat(t.Context(), "logs/"+LogKey(id)+".log"); err != nil {
+				t.Error(err)
+			}
+			if _, err := b.Stat(t.Context(), "logs/"+key+".log"); (err == nil) != (last.Type == event.Failed) {
+				t.Errorf("%s: that of the recipe: %v", last.Type, err)
+			}
 		}
 		r.end(t)
 	})

@@ -80,7 +80,7 @@ func (r *Recorder) Running() []*Result {
 	defer r.mu.Unlock()
 	var results []*Result
 	for id, result := range r.running {
-		if r.history.Result(id) == nil {
+		if !r.history.settled(id) {
 			results = append(results, result.clone())
 		}
 	}
@@ -150,16 +150,22 @@ func (r *Recorder) write(ctx context.Context, result *Result) bool {
 	return err == nil
 }
 
-// append adds a result to the history, behind its log, unless there is one of the attempt.
+// append adds a result to the history, behind its log, unless there is one of the attempt. One that is guessed counts for another guess only.
 func (r *Recorder) append(ctx context.Context, result *Result) error {
 	if r.logs != nil && result.Log {
-		for _, key := range []string{LogKey(result.ID), result.Key} {
+		keys := []string{LogKey(result.ID)}
+		if result.Outcome == Failed && result.Service == r.service {
+			keys = append(keys, result.Key)
+		}
+		for _, key := range keys {
 			if err := r.logs.Upload(ctx, key); err != nil {
 				return err
 			}
 		}
 	}
-	_, err := r.history.AppendUnless(ctx, Entry{Type: Build, Result: result}, func() bool { return r.history.Result(result.ID) != nil })
+	_, err := r.history.AppendUnless(ctx, Entry{Type: Build, Result: result}, func() bool {
+		return r.history.settled(result.ID) || result.Guessed && r.history.Result(result.ID) != nil
+	})
 	return err
 }
 
@@ -212,7 +218,7 @@ func (r *Recorder) underWay(id string) bool {
 }
 
 func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
-	if r.history.Result(id) != nil {
+	if r.history.settled(id) {
 		return r.pending.Delete(ctx, name) == nil
 	}
 	text, err := blob.ReadAll(ctx, r.pending, name, maxResult)
@@ -225,6 +231,9 @@ func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
 		return r.pending.Delete(ctx, name) == nil
 	}
 	if result.Outcome == Running {
+		if r.history.Result(id) != nil { // which was guessed right
+			return r.pending.Delete(ctx, name) == nil
+		}
 		result.abort(info(ctx, r.pending, name))
 	}
 	return r.write(ctx, result)

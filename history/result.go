@@ -50,7 +50,8 @@ type Result struct {
 	Digest    string    `json:"digest,omitempty"`
 	Size      int64     `json:"size,omitempty"`
 	Warnings  []string  `json:"warnings,omitempty"`
-	Log       bool      `json:"log,omitempty"` // tools printed something
+	Log       bool      `json:"log,omitempty"`     // tools printed something
+	Guessed   bool      `json:"guessed,omitempty"` // another service took the one that built it for dead; that one may still tell its result
 
 	started bool // an engine worked on it
 }

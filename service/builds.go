@@ -123,7 +123,10 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 		body.Builds = []history.Numbered{}
 	}
 	body.Running = slices.DeleteFunc(body.Running, func(running *history.Result) bool { // that came into the history since
-		return slices.ContainsFunc(results, func(n history.Numbered) bool { return n.Result.ID == running.ID })
+		return slices.ContainsFunc(results, func(n history.Numbered) bool { return n.Result.ID == running.ID && !n.Result.Guessed })
+	})
+	body.Builds = slices.DeleteFunc(body.Builds, func(n history.Numbered) bool { // that are guessed, and run
+		return slices.ContainsFunc(body.Running, func(running *history.Result) bool { return n.Result.ID == running.ID })
 	})
 	if next > 0 {
 		body.Cursor = strconv.FormatInt(next, 36)
@@ -161,22 +164,21 @@ func parseFilter(r *http.Request) (f history.Filter, err error) {
 	return f, nil
 }
 
-// result returns the result of the build that the path of a request names.
-func (s *Service) result(r *http.Request) (*history.Result, error) {
+// result returns the result of the build that the path of a request names. If wait is set, one that may have begun just now is waited for.
+func (s *Service) result(r *http.Request, wait bool) (result *history.Result, err error) {
 	id := chi.URLParam(r, "id")
-	result := s.cfg.Builds.Recorder.Result(id)
-	if result == nil {
-		result = s.cfg.Builds.Live.Result(r.Context(), id)
+	if result = s.cfg.Builds.Recorder.Result(id); result == nil {
+		result, err = s.cfg.Builds.Live.Result(r.Context(), id, wait)
 	}
-	if result != nil {
-		return result, nil
+	if result != nil || err != nil {
+		return result, err
 	}
 	return nil, k6x.Errorf(k6x.NotFound, "there is no build %s", k6x.Clip(id)).WithHint("What came of builds is kept for a while only. /builds has what is known.")
 }
 
 // oneBuild answers GET of /builds/{id}.
 func (s *Service) oneBuild(w *response, r *http.Request) error {
-	result, err := s.result(r)
+	result, err := s.result(r, false)
 	if err != nil {
 		return err
 	}
@@ -214,7 +216,7 @@ func (s *Service) startBuild(w *response, r *http.Request) error {
 // retryBuild answers POST of /builds/{id}/retry: it builds once more what a build was of. Remembered failures are forgotten; a binary that is kept
 // stays, and the bytes are compared.
 func (s *Service) retryBuild(w *response, r *http.Request) error {
-	result, err := s.result(r)
+	result, err := s.result(r, false)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +23,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/cache/blob"
 	"k6x/cache/blob/mem"
 	"k6x/cache/journal"
 	"k6x/event"
@@ -386,4 +390,39 @@ func TestChangesAreFollowed(t *testing.T) {
 		}
 	}
 	t.Errorf("the stream ended: %v", lines.Err())
+}
+
+// away is a bucket that may not answer.
+type away struct {
+	mem.Bucket
+	off atomic.Bool
+}
+
+func (a *away) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	if a.off.Load() {
+		return nil, blob.Info{}, errors.New("403 Forbidden")
+	}
+	return a.Bucket.Open(ctx, name, offset)
+}
+
+// A bucket that does not answer does not say that there is no such build or log.
+func TestBuildsOfOthersWhileTheBucketIsAway(t *testing.T) {
+	shared, log := new(away), slog.New(slog.DiscardHandler)
+	p := parts{logs: shared}
+	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: shared}), 100, log), &mem.Bucket{}, "me", log)
+	p.config.Builds.Live = history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Every: 10 * time.Millisecond, Logger: log})
+	server := newHistoryServer(t, &mem.Bucket{}, p)
+	build := "/builds/" + uuid.NewString()
+	for _, off := range []bool{false, true} {
+		shared.off.Store(off)
+		want := http.StatusNotFound
+		if off {
+			want = http.StatusServiceUnavailable
+		}
+		for _, path := range []string{build, build + "/events", build + "/log", "/logs/" + strings.Repeat("a", 64)} {
+			if resp, body := send(t, http.MethodGet, server.URL+path, nil); resp.StatusCode != want {
+				t.Errorf("away %v: %s: %d %s", off, path, resp.StatusCode, body)
+			}
+		}
+	}
 }

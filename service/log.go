@@ -77,6 +77,9 @@ func (s *Service) buildLog(w *response, r *http.Request) error {
 		return missing
 	}
 	log, modified, err := s.cfg.Logs.Open(r.Context(), strings.TrimPrefix(r.URL.Path, "/logs/"))
+	if k6x.KindOf(err) == k6x.Unavailable {
+		return err
+	}
 	if err != nil {
 		return missing.WithCause(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/cache"
+	"k6x/cache/blob"
 	"k6x/cache/bucket"
 	"k6x/event"
 	"k6x/gotool"
@@ -48,6 +49,7 @@ type parts struct {
 	layout  int      // added to the one of recipes
 	allow   string   // modules that may be asked for by path
 	events  event.Sink
+	logs    blob.Bucket // that logs are shared in; nil: in none
 	sink    *event.Sink // becomes the one that gets the events of engines; nil: it is not wanted
 }
 
@@ -75,6 +77,7 @@ func newServer(t testing.TB, p parts) (*httptest.Server, *service.Service) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	logs.Share(p.logs)
 	c := p.config
 	c.Resolver, c.Logs = r, logs
 	c.Settings = k6x.Settings{Toolchain: tool.Version, Flags: engine.Settings().Flags, Layout: engine.Settings().Layout + p.layout}

@@ -103,7 +103,7 @@ func newBuildEvent(number int, e event.Event) buildEvent {
 // buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends. Of one that ended
 // behind what a client asks for there is the last event at least: to an answer without one an EventSource would come back for ever.
 func (s *Service) buildEvents(w *response, r *http.Request) error {
-	result, err := s.result(r)
+	result, err := s.result(r, true)
 	if err != nil {
 		return err
 	}
@@ -130,7 +130,7 @@ func (s *Service) buildEvents(w *response, r *http.Request) error {
 
 // buildLogByID answers GET of /builds/{id}/log: what the tools print, as it comes.
 func (s *Service) buildLogByID(w *response, r *http.Request) error {
-	result, err := s.result(r)
+	result, err := s.result(r, true)
 	if err != nil {
 		return err
 	}
@@ -139,12 +139,16 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no")
 	if result.Outcome != history.Running { // all of it, of which what was told as it came is a part
-		if log, modified, err := s.cfg.Logs.Open(r.Context(), history.LogKey(result.ID)); err == nil {
+		log, modified, err := s.cfg.Logs.Open(r.Context(), history.LogKey(result.ID))
+		if err == nil {
 			defer log.Close()
 			http.ServeContent(w, r, "", modified, log)
 			return nil
 		}
 		if result.Log && !s.cfg.Builds.Events.Known(result.ID) {
+			if k6x.KindOf(err) == k6x.Unavailable {
+				return err
+			}
 			return k6x.Errorf(k6x.NotFound, "the log of build %s is not kept any more", result.ID)
 		}
 	}

@@ -5,7 +5,7 @@
 //	artifacts/<key>/record.json   the record; it names the digest
 //	artifacts/<key>/<digest>      the bytes; missing if they were evicted
 //	paths/<hash>                  {path, key}; hash is the SHA-256 of the path
-//	leases/<key>/<n>              the right of one service to build key ([Leases])
+//	leases/<key>/<n>              the right of one service to build key, or the sign that the service of that key lives ([Leases])
 //	leases/<key>/<n>.failed       why that build failed, for a minute
 //	probes/<random>               comes and goes when a service starts ([Store.Probe])
 //

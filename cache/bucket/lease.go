@@ -24,13 +24,15 @@ type LeaseConfig struct {
 	Renew    time.Duration // how often a holder changes its lease; 0: a third of TTL
 	Poll     time.Duration // how often the bucket is listed while a build waits; 0: 250 ms
 	NoteLife time.Duration // how long a failure is told to others; 0: 1 minute
+	Of       string        // what the leases are of, for the log; "": a build
+	Lost     string        // what happens if one is not renewed, for the log; "": another service may build the same
 
 	// Limits are those of builds of this service, which differ from service to service. What another
 	// could not build with lower ones is tried here.
 	Limits k6x.Limits
 }
 
-// Leases say which of several services on one bucket may build a key. The lease of a key is the
+// Leases say which of several services on one bucket may build a key, or that the service of a key lives. The lease of a key is the
 // object leases/<key>/<n> with the highest n. It is taken by creating the first one; or the next one, if there is one whose holder
 // is dead. It is given back by removing all of them, or by a note of why the build failed, which is removed with them. Its holder changes it every
 // few seconds; it counts as dead for an observer that saw no change for TTL on its own
@@ -59,6 +61,7 @@ func NewLeases(store *Store, cfg LeaseConfig) *Leases {
 	cfg.Renew = cmp.Or(cfg.Renew, cfg.TTL/3)
 	cfg.Poll = cmp.Or(cfg.Poll, 250*time.Millisecond)
 	cfg.NoteLife = cmp.Or(cfg.NoteLife, time.Minute)
+	cfg.Of, cfg.Lost = cmp.Or(cfg.Of, "a build"), cmp.Or(cfg.Lost, "another service may build the same")
 	l := &Leases{store: store, cfg: cfg, seen: map[string]sighting{}}
 	l.notes, _ = lru.New[string, time.Time](4096) // fails for a size below 1 only
 	return l
@@ -167,7 +170,7 @@ func (l *Leases) hold(key string, n int64, mine claim, dead []string) (release f
 			mine.Count++
 			limited, end := context.WithTimeout(ctx, l.cfg.TTL)
 			if err := l.store.put(limited, name, mine.encode()); err != nil && ctx.Err() == nil {
-				l.store.logger.Warn("lease of a build cannot be renewed; another service may build the same", "key", key, "error", cause(err))
+				l.store.logger.Warn("lease of "+l.cfg.Of+" cannot be renewed; "+l.cfg.Lost, "key", key, "error", cause(err))
 			}
 			end()
 		}
@@ -195,7 +198,7 @@ func (l *Leases) giveBack(name string) {
 	if err == nil {
 		return
 	}
-	l.store.logger.Warn("lease of a build cannot be removed; others wait until it counts as dead", "name", name, "error", cause(err))
+	l.store.logger.Warn("lease of "+l.cfg.Of+" cannot be removed; others wait until it counts as dead", "name", name, "error", cause(err))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen[name] = sighting{given: true, last: time.Now()}

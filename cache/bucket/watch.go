@@ -118,7 +118,7 @@ func (l *Leases) wait(ctx context.Context, key string) error {
 			return ctx.Err()
 		}
 		listed := l.listings.DoChan("", func() (any, error) {
-			if start := time.Now(); start.Sub(l.listed) > l.cfg.Poll/2 {
+			if start := time.Now(); start.Sub(l.listed) > l.cfg.Poll*7/8 { // a tick comes a whole Poll behind a look
 				states, err := l.list(context.Background(), leases)
 				if err != nil {
 					return nil, err

@@ -41,7 +41,10 @@ func (a *App) openHistory() error {
 	if a.store.bucket != nil {
 		a.logs.Share(blob.Prefixed(entries, "logs/"))
 		a.builds.Live = history.NewLive(history.LiveConfig{
-			Bucket: entries, Leases: bucket.NewLeases(a.store.bucket, bucket.LeaseConfig{}), Recorder: a.builds.Recorder, Events: &a.events, Logs: a.logs, Logger: a.logger,
+			Bucket: entries, Recorder: a.builds.Recorder, Events: &a.events, Logs: a.logs, Logger: a.logger,
+			Leases: bucket.NewLeases(a.store.bucket, bucket.LeaseConfig{
+				TTL: time.Minute, Of: "this service", Lost: "others may take it for dead, and its builds for aborted",
+			}),
 		})
 	}
 	return nil
