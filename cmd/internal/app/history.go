@@ -43,7 +43,7 @@ func (a *App) openHistory() error {
 		a.builds.Live = history.NewLive(history.LiveConfig{
 			Bucket: entries, Recorder: a.builds.Recorder, Events: &a.events, Logs: a.logs, Logger: a.logger,
 			Leases: bucket.NewLeases(a.store.bucket, bucket.LeaseConfig{
-				TTL: time.Minute, Of: "this service", Lost: "others may take it for dead, and its builds for aborted",
+				TTL: 30 * time.Second, Of: "this service", Lost: "others may take it for dead, and its builds for aborted",
 			}),
 		})
 	}
