@@ -194,7 +194,9 @@ func (b *build) make(ctx context.Context) (k6x.Build, error) {
 			return k6x.Build{}, b.explainUnpinned(running, pkg, text[:said])
 		}
 	}
-	progress.Checking()
+	if result.exit == 0 { // else there is no binary
+		progress.Checking()
+	}
 	return b.judge(result, text)
 }
 

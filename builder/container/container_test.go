@@ -178,7 +178,12 @@ func TestContainerAndNativeEngineAgree(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			recipe := e.recipe(t, "v1.0.0", items...)
-			_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
+			sink := func(p event.Event) {
+				if p.Step == event.Checking {
+					t.Error("a binary that was not made is checked")
+				}
+			}
+			_, err := e.Build(t.Context(), builder.Job{Recipe: recipe}, sink, io.Discard)
 			_, wantErr := n.Build(t.Context(), builder.Job{Recipe: recipe}, nil, io.Discard)
 			if err == nil || wantErr == nil {
 				t.Fatalf("got %v, native says %v", err, wantErr)

@@ -2,10 +2,8 @@ package fast
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -134,11 +132,8 @@ func warmDir(t *testing.T) string {
 // share gives dir the build cache of all tests.
 func share(t *testing.T, dir string) {
 	t.Helper()
-	shared, own := filepath.Join(sharedDir, "gocache"), filepath.Join(dir, "gocache")
-	if err := os.Symlink(shared, own); err != nil && !errors.Is(err, fs.ErrExist) {
-		if err := os.CopyFS(own, os.DirFS(shared)); err != nil {
-			t.Fatal(err)
-		}
+	if err := warmcache.Share(filepath.Join(dir, "gocache"), filepath.Join(sharedDir, "gocache")); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -103,10 +103,7 @@ func warmDir(t *testing.T) string {
 // share gives dir the build cache of all tests.
 func share(t *testing.T, dir string) {
 	t.Helper()
-	if os.Symlink(filepath.Join(cacheDir, "gocache"), filepath.Join(dir, "gocache")) == nil {
-		return
-	}
-	if err := warmcache.CopyStandard(filepath.Join(dir, "gocache")); err != nil {
+	if err := warmcache.Share(filepath.Join(dir, "gocache"), filepath.Join(cacheDir, "gocache")); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -248,17 +248,28 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 
 // output runs a command and returns what it prints, also if it fails. What it complains about is in the error, for the log.
 func (ws *Workspace) output(cmd *exec.Cmd, does purpose, most int) (string, error) {
-	out, complaints := &cage.Output{Max: 2 * most}, &cage.Output{Max: 64 << 10}
-	cmd.Stdout, cmd.Stderr = out, complaints
+	var out strings.Builder
+	complaints := &cage.Output{Max: 64 << 10}
+	cmd.Stdout, cmd.Stderr = &limitedWriter{w: &out, left: most}, complaints
 	err := ws.run(cmd, does)
 	text := out.String()
-	if err == nil && len(text) > most {
-		err = errors.New("too much output")
-	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, tailOf(text+complaints.String()))
 	}
 	return text, err
+}
+
+// limitedWriter fails when it has been given more than it may take, which ends the command that prints so much.
+type limitedWriter struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limitedWriter) Write(p []byte) (int, error) {
+	if l.left -= len(p); l.left < 0 {
+		return 0, errors.New("too much output")
+	}
+	return l.w.Write(p)
 }
 
 // tailOf returns the end of a text for the log.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k6x/builder/internal/workdir"
 	"k6x/internal/warmcache"
 )
 
@@ -35,8 +36,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	_ = filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error { return os.Chmod(path, 0o700) })
-	_ = os.RemoveAll(dir)
+	_ = workdir.RemoveAll(dir)
 	os.Exit(code)
 }
 

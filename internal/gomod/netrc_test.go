@@ -5,18 +5,16 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"k6x"
 )
 
 func TestNetrcThatIsTornOrNotThere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), ".netrc")
-	for _, data := range []string{"machine", "machine x login"} {
+	for data, want := range map[string]netrc{"": {}, "machine": {}, "machine x login": {"x": {}}, "machine x login me \x00 password": {"x": {"me", ""}}} {
 		if err := os.WriteFile(file, []byte(data), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readNetrc(file); err != nil && k6x.KindOf(err) != k6x.Invalid {
-			t.Errorf("%q: %v", data, err)
+		if got, err := readNetrc(file); err != nil || !maps.Equal(got, want) {
+			t.Errorf("%q: %v, %v, want %v", data, got, err, want)
 		}
 	}
 	if n, err := readNetrc(filepath.Join(t.TempDir(), "none")); n != nil || err != nil {

@@ -135,12 +135,14 @@ func (s *Service) start() error {
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
-	for ; ; time.Sleep(50 * time.Millisecond) { // until it listens
+	for ticks := time.NewTicker(50 * time.Millisecond); ; { // until it listens
 		conn, err := net.Dial("unix", strings.TrimPrefix(s.host(), "unix://"))
 		if err == nil {
 			return conn.Close()
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ticks.C:
+		case <-ctx.Done():
 			return err
 		}
 	}
@@ -162,13 +164,18 @@ func (s *Service) importImage(ctx context.Context) error {
 	load := s.command(ctx, append(args, "-", Image)...)
 	var packing bytes.Buffer // two programs do not write to one buffer
 	load.Stdout, load.Stderr, tar.Stderr = &s.log, &s.log, &packing
-	if load.Stdin, err = tar.StdoutPipe(); err != nil {
+	packed, err := tar.StdoutPipe()
+	if err != nil {
 		return err
 	}
+	load.Stdin = packed
 	if err := tar.Start(); err != nil {
 		return err
 	}
-	err = errors.Join(load.Run(), tar.Wait())
+	if err = load.Run(); err != nil {
+		_ = packed.Close() // it is read no further, which ends the other program
+	}
+	err = errors.Join(err, tar.Wait())
 	s.log.Write(packing.Bytes())
 	return err
 }

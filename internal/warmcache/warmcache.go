@@ -1,6 +1,7 @@
 // Package warmcache gives tests what takes long to compile. It is compiled by whichever test process comes first, and kept in
 // a directory that all of them share: the one that K6X_TEST_CACHE names, or else one below the user's cache directory. Each
-// test gets a copy, so that none can spoil what another one starts from.
+// test gets a copy, so that none can spoil what another one starts from; but outputs in the go command's build cache (*-d) are links: a test may
+// remove them, and never writes to them nor changes their mode.
 package warmcache
 
 import (
@@ -48,6 +49,14 @@ func Copy(dir, name, version string, fill func(shared string) error) error {
 	return errors.Join(copyAll(dir, shared), release())
 }
 
+// Share makes to the directory from: a link where there can be one, else a copy. One that is there stays.
+func Share(to, from string) error {
+	if err := os.Symlink(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return copyAll(to, from)
+}
+
 // copyAll copies the directory from to to. Outputs in the go command's build cache, whose names are their hashes, are links where
 // there can be some: nothing writes to them again, and they are nearly all that there is to copy.
 func copyAll(to, from string) error {
@@ -58,6 +67,9 @@ func copyAll(to, from string) error {
 		name := filepath.Join(to, strings.TrimPrefix(path, from))
 		if entry.IsDir() {
 			return os.MkdirAll(name, 0o755)
+		}
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // never written through, as it may be a link
+			return err
 		}
 		if now := time.Now(); strings.HasSuffix(name, "-d") && os.Link(path, name) == nil {
 			return os.Chtimes(name, now, now) // the go command removes what was not used for days

@@ -52,11 +52,8 @@ type rule struct {
 	explain func(b *Blame, match []string) *k6x.Error
 }
 
-// machineRules are the first of [rules]: for failures that are of this machine, whatever was built.
-const machineRules = 3
-
-// rules has, besides these, those for failures before anything is compiled, in the order of how much they tell.
-func rules() []rule {
+// machineRules are for failures that are of this machine, whatever was built.
+func machineRules() []rule {
 	return []rule{
 		{regexp.MustCompile(`no space left on device|[Dd]isk quota exceeded|not enough space on the disk`),
 			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
@@ -65,6 +62,12 @@ func rules() []rule {
 			func(*Blame, []string) *k6x.Error { return outOfSpace() }},
 		{regexp.MustCompile(`(?m): signal: killed$`),
 			func(*Blame, []string) *k6x.Error { return outOfMemory() }},
+	}
+}
+
+// earlyRules are for failures before anything is compiled, in the order of how much they tell.
+func earlyRules() []rule {
+	return []rule{
 		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: (?:verifying (?:module|go\.mod): )?checksum mismatch`), badChecksum},
 		{regexp.MustCompile(`(\S+@[^\s:/]+)(?:/go\.mod)?: verifying (?:module|go\.mod): `), unverified},
 		{regexp.MustCompile(`(?:(\S+@\S+) )?requires go >= (\S+) \(running go`), newerGo},
@@ -84,9 +87,9 @@ func rules() []rule {
 // classify returns the error for a go command that printed text, of which some may be shown;
 // killed says that it was killed, and not by us.
 func (b *Blame) classify(text, shown string, killed bool) *k6x.Error {
-	rules, compiled := rules(), Compiled(text)
-	if compiled {
-		rules = rules[:machineRules]
+	rules, compiled := machineRules(), Compiled(text)
+	if !compiled {
+		rules = append(rules, earlyRules()...)
 	}
 	for _, r := range rules {
 		if match := r.pattern.FindStringSubmatch(text); match != nil {
