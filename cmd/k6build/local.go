@@ -59,7 +59,7 @@ func (o *localOptions) run(cmd *cobra.Command, _ []string) (err error) {
 	}()
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
-		return &cli.UsageError{Err: err}
+		return cli.Usage(err)
 	}
 	list, err := o.list()
 	if err != nil {

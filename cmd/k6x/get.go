@@ -108,7 +108,7 @@ func (o *options) target(argument string) (k6x.Platform, k6x.List, error) {
 	}
 	platform, err := k6x.ParsePlatform(o.platform)
 	if err != nil {
-		return k6x.Platform{}, nil, &cli.UsageError{Err: err}
+		return k6x.Platform{}, nil, cli.Usage(err)
 	}
 	if strings.Contains(argument, "://") {
 		return platform, nil, k6x.Errorf(k6x.Invalid, "%q is neither an http or https URL nor a list", argument)
