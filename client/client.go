@@ -9,9 +9,9 @@
 //
 // Whatever a service says is checked before it is used or shown.
 //
-//	client.go   Client, events      request.go  one request, redirects, tries     fetch.go     Resolve, Fetch, URLs of binaries
+//	client.go   Client, events      request.go  one request, redirects, tries     fetch.go     Resolve, Fetch
 //	answer.go   errors, digests     wait.go     while it builds                   download.go  bytes, resumed and verified
-//	builds.go   what came of builds, logs, news
+//	builds.go   what came of builds, logs, news                                   url.go       URLs of binaries
 package client
 
 import (

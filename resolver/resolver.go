@@ -11,10 +11,11 @@
 // highest versions whose go.mod files agree, so that what it names is what minimal
 // version selection selects when the main module requires exactly these versions.
 //
-// The files: source.go reads registries, a file or a URL, again and again; registry.go parses them, index.go puts them together, and
-// policy.go says what of that may be had. resolve.go tries the major versions of k6: candidates.go finds the versions that may be
-// chosen, solve.go chooses, and conflict.go explains why there is no choice. published.go says which extensions, and which versions of
-// all, there are. modules.go has what the module proxy says, which fetched.go keeps.
+// The files: source.go reads registries again and again, sourceurl.go those at a URL; registry.go parses them, index.go puts them
+// together, filter.go and policy.go say what of that may be had, and warnings.go what a registry says against a binary. resolve.go tries the
+// major versions of k6: candidates.go finds the versions that may be chosen, solve.go chooses, and conflict.go explains why there is no
+// choice. published.go says which extensions, and which versions of all, there are. modules.go asks the module proxy: versions.go for
+// lists of versions, modfiles.go for go.mod files; unavailable.go explains an error, fetched.go keeps answers in memory, files.go on disk.
 package resolver
 
 import (

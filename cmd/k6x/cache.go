@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,7 +23,6 @@ import (
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 	"k6x/gotool"
-	"k6x/internal/disk"
 	"k6x/launcher/binaries"
 )
 
@@ -50,14 +47,14 @@ Go's build cache). What a service keeps is its own matter.`,
 	p.StringVar(&o.binDir, "bin-dir", "", "`directory` that binaries are kept in (default .k6x if there is one here, else below --cache-dir)")
 	dir := &cobra.Command{
 		Use: "dir", Short: "Print the directory that binaries are kept in", Args: cobra.NoArgs,
-		RunE: o.with(func(cmd *cobra.Command, kept *binaries.Dir) error {
+		RunE: o.onKept(func(cmd *cobra.Command, kept *binaries.Dir) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), kept.Path())
 			return err
 		}),
 	}
 	stats := &cobra.Command{
 		Use: "stats", Short: "Print what is kept, and how large it is", Args: cobra.NoArgs,
-		RunE: o.with(o.stats),
+		RunE: o.onKept(o.stats),
 	}
 	prune := &cobra.Command{
 		Use: "prune [URL]", Short: "Remove what was not used for long, and what is too much, here or in a shared build cache",
@@ -73,7 +70,7 @@ Go's build cache). What a service keeps is its own matter.`,
 			if len(args) > 0 {
 				return o.pruneShared(cmd, args[0])
 			}
-			return o.with(o.prune)(cmd, args)
+			return o.onKept(o.prune)(cmd, args)
 		},
 	}
 	o.addSize(prune.Flags())
@@ -82,15 +79,15 @@ Go's build cache). What a service keeps is its own matter.`,
 	prune.Flags().DurationVar(&o.unused, "unused", 30*24*time.Hour, "how long a binary may go unused; 0 is for ever")
 	clearAll := &cobra.Command{
 		Use: "clear", Short: "Remove all binaries", Args: cobra.NoArgs,
-		RunE: o.with(o.clear),
+		RunE: o.onKept(o.clear),
 	}
 	clearAll.Flags().BoolVar(&o.all, "all", false, "remove modules, Go's build cache, binaries of --replace and what is known of registries as well")
 	cmd.AddCommand(dir, stats, prune, clearAll, o.exportCommand(), o.importCommand())
 	return cmd
 }
 
-// with opens the directory of binaries for a command.
-func (o *cacheOptions) with(run func(*cobra.Command, *binaries.Dir) error) func(*cobra.Command, []string) error {
+// onKept opens the directory of binaries for a command.
+func (o *cacheOptions) onKept(run func(*cobra.Command, *binaries.Dir) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, _ []string) error {
 		kept, err := binaries.New(o.kept())
 		if err != nil {
@@ -200,140 +197,6 @@ func printPruned(cmd *cobra.Command, removed binaries.Pruned) error {
 	return err
 }
 
-func (o *cacheOptions) exportCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "export FILE|oci://HOST/REPOSITORY:TAG", Short: "Write all that building here needs as one file",
-		Long: `Write all that building here needs as one file: Go's build cache, modules, and what is known of registries. On
-a machine that has imported it, the builder native makes what was made here, and other combinations of it,
-without a network but with a Go of the same version. To a registry it goes with the credentials of docker login.`,
-		Example: `  k6x preload --platform linux/amd64 --with k6/x/redis
-  k6x cache export k6x-cache.tar.zst
-  k6x cache export oci://registry.example.com/tests/k6x-cache:v1`,
-		Args: cli.OneArg("FILE, - for stdout, or oci://HOST/REPOSITORY:TAG"),
-		RunE: o.export,
-	}
-}
-
-func (o *cacheOptions) importCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "import FILE|oci://HOST/REPOSITORY:TAG", Short: "Add what another machine has exported",
-		Long: `Add what another machine has exported to what is here. Who wrote the file decides what is built of it: import
-only what you would run.`,
-		Example: `  k6x cache import k6x-cache.tar.zst
-  K6X_BUILD_ENV=GOPROXY=off k6x run --builder native script.js`,
-		Args: cli.OneArg("FILE, - for stdin, or oci://HOST/REPOSITORY:TAG"),
-		RunE: o.importFrom,
-	}
-}
-
-// isRegistry reports whether a location is in a registry of images.
-func isRegistry(location string) bool { return strings.HasPrefix(location, "oci://") }
-
-// files are the caches of builders here that are of use elsewhere.
-func (o *cacheOptions) files() buildcache.Files {
-	dir := o.goDir()
-	return buildcache.Files{Dir: app.GoCache(o.cacheDir), Beside: map[string]string{
-		"modules":  filepath.Join(dir, "modcache", "cache", "download"),
-		"sumdb":    filepath.Join(dir, "home", "go", "pkg", "sumdb"),
-		"resolver": filepath.Join(o.cacheDir, "resolver"),
-	}}
-}
-
-func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
-	location := args[0]
-	if location == "-" {
-		_, err := buildcache.Export(cmd.Context(), o.files(), cmd.OutOrStdout())
-		return err
-	}
-	file := location
-	if isRegistry(location) {
-		disk.Sweep(o.cacheDir, exportPrefix, 6*time.Hour)  // those of killed exports
-		dir, err := os.MkdirTemp(o.cacheDir, exportPrefix) // a registry wants its size and digest before its bytes
-		if errors.Is(err, os.ErrNotExist) {
-			return nothingBuilt()
-		}
-		if err != nil {
-			return k6x.Errorf(k6x.Internal, "the cache directory cannot be written: %w", err).WithHint("Choose another one with --cache-dir.")
-		}
-		defer os.RemoveAll(dir)
-		file = filepath.Join(dir, "file")
-	}
-	totals, size, err := o.exportTo(cmd.Context(), file)
-	if err != nil {
-		return err
-	}
-	if isRegistry(location) {
-		if err := buildcache.PushFile(cmd.Context(), location, file); err != nil {
-			return err
-		}
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s and the modules, %s\n", location, packages(totals), humanize.IBytes(uint64(size)))
-	return err
-}
-
-// exportTo writes an export to a file, as a whole or not at all.
-func (o *cacheOptions) exportTo(ctx context.Context, file string) (totals buildcache.Totals, size int64, err error) {
-	if info, err := os.Stat(file); err == nil && info.IsDir() {
-		return totals, 0, k6x.Errorf(k6x.Invalid, "%s is a directory", file).WithHint("Name a file in it.")
-	}
-	out, err := cli.CreateOutput(file, "")
-	if err != nil {
-		return totals, 0, err
-	}
-	defer out.Discard()
-	totals, err = buildcache.Export(ctx, o.files(), out)
-	if err == nil && totals.Outputs == 0 {
-		err = nothingBuilt()
-	}
-	if err == nil {
-		err = out.Chmod(0o644)
-	}
-	if err != nil {
-		return totals, 0, fmt.Errorf("export to %s: %w", file, err)
-	}
-	info, err := out.Stat()
-	if err != nil {
-		return totals, 0, err
-	}
-	return totals, info.Size(), out.Commit()
-}
-
-func packages(t buildcache.Totals) string {
-	return english.Plural(int(t.Outputs), "compiled package", "")
-}
-
-func nothingBuilt() error {
-	return k6x.Errorf(k6x.NotFound, "nothing was built here yet").WithHint("Build something first, as by k6x preload.")
-}
-
-// exportPrefix begins the names of directories with an export on its way to a registry.
-const exportPrefix = "export-"
-
-func (o *cacheOptions) importFrom(cmd *cobra.Command, args []string) (err error) {
-	var from io.ReadCloser
-	switch location := args[0]; {
-	case location == "-":
-		from = io.NopCloser(cmd.InOrStdin())
-	case isRegistry(location):
-		from, err = buildcache.OpenFile(cmd.Context(), location)
-	default:
-		from, err = os.Open(location)
-		if errors.Is(err, os.ErrNotExist) {
-			err = k6x.Errorf(k6x.NotFound, "there is no file %s", location)
-		}
-	}
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	totals, err := buildcache.Import(cmd.Context(), o.files(), from)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "imported %s (%s) and the modules\n", packages(totals), humanize.IBytes(uint64(totals.Bytes)))
-	return err
-}
-
 // pruneShared bounds a build cache that machines share.
 func (o *cacheOptions) pruneShared(cmd *cobra.Command, location string) (err error) {
 	if u, err := url.Parse(location); err == nil && u.Scheme == "file" {
@@ -356,14 +219,4 @@ func (o *cacheOptions) pruneShared(cmd *cobra.Command, location string) (err err
 	_, err = fmt.Fprintf(cmd.OutOrStdout(), "kept %s (%s), removed %s\n",
 		english.Plural(len(t.Kept), "part", ""), humanize.IBytes(uint64(t.Bytes)), english.Plural(int(t.Orphans), "leftover", ""))
 	return err
-}
-
-// newCacheProgCommand returns the command that go runs to reach the build cache of the k6x that started it.
-func newCacheProgCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "gocacheprog SOCKET ID", Short: "Be the build cache of the go command", Hidden: true, Args: cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return buildcache.Relay(cmd.Context(), args, cmd.InOrStdin(), cmd.OutOrStdout())
-		},
-	}
 }

@@ -9,6 +9,11 @@
 //
 // Nothing of a script is executed. Modules of https URLs are fetched, as k6 will do. A mistake that k6 itself explains better, such as a
 // syntax error, is no error here but a note: k6 may just be run.
+//
+//	script.go    Analyze                 input.go      from a command line to files    walk.go    from file to file
+//	scan.go      pragmas                 imports.go    what esbuild lists              merge.go   what all of them say of a name
+//	disk.go, archive.go, remote.go: files of modules, each in its place                manifest.go  package.json, defaults
+//	dependency.go  variables, flags and pragmas as dependencies
 package script
 
 import (
