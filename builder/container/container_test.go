@@ -179,7 +179,7 @@ func TestContainerAndNativeEngineAgree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			recipe := e.recipe(t, "v1.0.0", items...)
 			sink := func(p event.Event) {
-				if p.Step == event.Checking {
+				if p.Step == event.Checking && strings.Contains(name, "does not compile") {
 					t.Error("a binary that was not made is checked")
 				}
 			}
