@@ -2,10 +2,12 @@
 // a bucket share, as are new versions that were seen: what happened, in the order in which it happened. [Recorder] makes results of events, and
 // [History] is the view of the journal that answers questions.
 //
-// Files: result.go, recorder.go, history.go, live.go.
+// Files: result.go, recorder.go, history.go; of builds that run at several services live.go (what clients ask for), layout.go (where and how it is
+// written), show.go (the builds of this service), bury.go (those of services that have died), follow.go (events of others for clients).
 package history
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -353,7 +355,8 @@ func (h *History) Matrix(extension, k6, platform string, known Known) (matrix []
 		}
 	}
 	slices.SortFunc(matrix, func(a, b Cell) int {
-		return strings.Compare(a.Extension+"\x00"+a.Version+"\x00"+a.K6+"\x00"+a.Platform, b.Extension+"\x00"+b.Version+"\x00"+b.K6+"\x00"+b.Platform)
+		return cmp.Or(strings.Compare(a.Extension, b.Extension), strings.Compare(a.Version, b.Version), strings.Compare(a.K6, b.K6),
+			strings.Compare(a.Platform, b.Platform))
 	})
 	return matrix, more
 }

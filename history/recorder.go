@@ -2,6 +2,8 @@ package history
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"log/slog"
 	"slices"
@@ -243,4 +245,10 @@ func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
 func info(ctx context.Context, b blob.Bucket, name string) time.Time {
 	i, _ := b.Stat(ctx, name) // the zero time if it cannot be said
 	return i.ModTime.UTC()
+}
+
+// LogKey is under what the log of one build is kept, beside the last one of its recipe.
+func LogKey(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
 }
