@@ -84,7 +84,15 @@ func (l *Logs) Upload(ctx context.Context, key string) error {
 	if err != nil {
 		return nil
 	}
-	return blob.PutBytes(ctx, l.shared, key+logSuffix, text, blob.PutOptions{ContentType: "text/plain; charset=utf-8"})
+	return l.PutShared(ctx, key, string(text))
+}
+
+// PutShared is [Logs.Put] to the bucket that is shared alone.
+func (l *Logs) PutShared(ctx context.Context, key, text string) error {
+	if err := k6x.CheckKey(key); err != nil || l.shared == nil {
+		return err
+	}
+	return blob.PutBytes(ctx, l.shared, key+logSuffix, []byte(shorten(text, l.maxBytes)), blob.PutOptions{ContentType: "text/plain; charset=utf-8"})
 }
 
 // Maintain bounds what is in the bucket that is shared: to ten times as many texts as are here.

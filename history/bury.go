@@ -1,92 +1,125 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"k6x/cache"
 	"k6x/cache/blob"
 )
 
-// sighting is a head as it was read.
-type sighting struct {
-	version blob.Version
-	since   time.Time // when that was first seen
-	head              // without a result: it is one of another program
+const (
+	maxChunks = 10_000         // of one build that are read to end it
+	fresh     = 25             // looks for which a head that has changed is a sign of life, as a lease that was lost needs time to be renewed
+	orphaned  = 24 * time.Hour // after which there is no use for what no build has
+)
+
+// others are the builds of other services.
+type others struct {
+	tidied time.Time // when what no build has was last removed; of sweep alone
+
+	mu   sync.Mutex          // guards seen, which sweep alone changes
+	seen map[string]sighting // heads in the bucket when they were last listed
 }
 
-// sweep lists the builds of other services, and ends those of which the service is dead.
+// sighting is a head as it was read.
+type sighting struct {
+	info  blob.Info // as it was listed
+	since time.Time // when it was first seen as it is
+	head            // without a result: it is one of another program
+}
+
+// look reads a head that was listed, unless it was read before, as last.
+func (l *Live) look(ctx context.Context, last sighting, info blob.Info, now time.Time) (sighting, error) {
+	version := info.Version()
+	if last.info.Name != "" && version == last.info.Version() && version != (blob.Version{}) {
+		return last, nil
+	}
+	h, err := l.bucket.head(ctx, strings.TrimPrefix(info.Name, heads))
+	if blob.IgnoreAbsent(err) != nil {
+		return last, err
+	}
+	if !info.ModTime.Equal(last.info.ModTime) || info.Size != last.info.Size || !reflect.DeepEqual(h, last.head) {
+		last.since = now
+	}
+	return sighting{info, last.since, h}, nil
+}
+
+// sweep lists all builds, and ends those of other services that are dead.
 func (l *Live) sweep(ctx context.Context) (failed error) {
-	others, dead, lives := make(map[string]sighting), make(map[string][]*Result), make(map[string]bool)
+	seen, ours, dead, lives := make(map[string]sighting), make(map[string]bool), make(map[string][]*Result), make(map[string]bool)
 	now, complete := time.Now(), true
-	for info, err := range l.cfg.Bucket.List(ctx, heads) {
-		if complete = err == nil; !complete || len(others) == maxRunning {
-			failed = errors.Join(failed, err)
+	for info, err := range l.bucket.List(ctx, heads) {
+		if complete = err == nil && len(seen) < maxRunning; !complete {
+			failed = cmp.Or(failed, err)
 			break
 		}
 		id := strings.TrimPrefix(info.Name, heads)
 		if l.cfg.Events.Known(id) {
-			continue // it is one of this service
-		}
-		s := l.others[id] // which is changed here alone
-		if version := info.Version(); s.version != version || version == (blob.Version{}) {
-			s.version, s.since = version, now
-			if s.head, err = l.head(ctx, id); blob.IgnoreAbsent(err) != nil {
-				failed = errors.Join(failed, err)
-				continue
-			}
-		}
-		others[id] = s
-	}
-	for id, s := range l.others {
-		if _, found := others[id]; !found && !complete && len(others) < maxRunning { // it may still be there
-			others[id] = s
-		}
-	}
-	l.mu.Lock()
-	l.others = others
-	l.mu.Unlock()
-	for _, s := range others {
-		if s.Result == nil || s.Service == l.service {
+			ours[id] = true
 			continue
 		}
-		held, known := lives[s.Service]
+		s, err := l.look(ctx, l.others.seen[id], info, now)
+		failed = cmp.Or(failed, err)
+		if s.info.Name != "" { // else it could not be read
+			seen[id] = s
+		}
+	}
+	for id, s := range l.others.seen {
+		if _, found := seen[id]; !found && !complete && len(seen) < maxRunning { // it may still be there
+			seen[id] = s
+		}
+	}
+	if complete {
+		l.own.listed.Store(&listing{now, ours})
+	}
+	l.others.mu.Lock()
+	l.others.seen = seen
+	l.others.mu.Unlock()
+	for _, s := range seen {
+		if s.Result == nil || s.Lease == l.lease {
+			continue
+		}
+		held, known := lives[s.Lease]
 		if !known {
 			var err error
-			if held, err = l.cfg.Leases.Held(ctx, s.Service); err != nil {
-				return errors.Join(failed, err)
+			if held, err = l.cfg.Leases.Held(ctx, s.Lease); err != nil {
+				return cmp.Or(failed, err)
 			}
-			lives[s.Service] = held
+			lives[s.Lease] = held
 		}
 		if !held && now.Sub(s.since) > fresh*l.cfg.Every {
-			dead[s.Service] = append(dead[s.Service], s.Result)
+			dead[s.Lease] = append(dead[s.Lease], s.Result)
 		}
 	}
-	for service, results := range dead {
-		failed = errors.Join(failed, l.bury(ctx, service, results))
+	for lease, results := range dead {
+		failed = cmp.Or(failed, l.bury(ctx, lease, results))
 	}
-	if complete && failed == nil && len(others) < maxRunning && time.Since(l.tidied) > orphaned/24 {
-		l.tidied = time.Now()
-		failed = errors.Join(failed, l.tidy(ctx))
+	if complete && failed == nil && time.Since(l.others.tidied) > orphaned/24 {
+		l.others.tidied = time.Now()
+		failed = l.tidy(ctx)
 	}
 	return failed
 }
 
 // tidy removes what is old and has no build, as its service was killed between two steps, or as another program put it there.
 func (l *Live) tidy(ctx context.Context) error {
-	for info, err := range l.cfg.Bucket.List(ctx, running) {
+	for info, err := range l.bucket.List(ctx, shownPrefix) {
 		if err != nil {
 			return err
 		}
 		id, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(info.Name, heads), chunks), "/")
-		if time.Since(info.ModTime) < orphaned || l.others[id].Result != nil || l.cfg.Events.Known(id) {
+		if time.Since(info.ModTime) < orphaned || l.others.seen[id].Result != nil || l.cfg.Events.Known(id) {
 			continue
 		}
-		if err := l.cfg.Bucket.Delete(ctx, info.Name); err != nil {
+		if err := l.bucket.Delete(ctx, info.Name); err != nil {
 			return err
 		}
 	}
@@ -94,15 +127,15 @@ func (l *Live) tidy(ctx context.Context) error {
 }
 
 // bury ends the builds of a service that is dead, under its lease: so one of the others does.
-func (l *Live) bury(ctx context.Context, service string, results []*Result) error {
-	_, release, err := l.cfg.Leases.Acquire(ctx, service)
+func (l *Live) bury(ctx context.Context, lease string, results []*Result) error {
+	_, release, err := l.cfg.Leases.Acquire(ctx, lease)
 	if err != nil || release == nil {
 		return err
 	}
 	defer giveBack(context.WithoutCancel(ctx), release)
 	var failed error
 	for _, r := range results {
-		h, err := l.head(ctx, r.ID)
+		h, err := l.bucket.head(ctx, r.ID)
 		if err == nil { // else another one did
 			l.cfg.Logger.Warn("a build is ended, as its service has died", "build", r.ID, "path", r.Path)
 			err = l.end(ctx, h.Result)
@@ -118,7 +151,7 @@ func (l *Live) end(ctx context.Context, first *Result) error {
 	r, last := first.clone(), first.Begun
 	r.Steps = nil // of which there are events
 	for number, size := 1, 0; number <= maxChunks && size < 2*maxShown; number++ {
-		events, n, err := l.chunk(ctx, r.ID, number)
+		events, n, err := l.bucket.chunk(ctx, r.ID, number)
 		if errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -133,7 +166,7 @@ func (l *Live) end(ctx context.Context, first *Result) error {
 		size += n
 	}
 	if !r.started && !first.started {
-		return l.remove(ctx, r.ID)
+		return l.bucket.remove(ctx, r.ID)
 	}
 	if text, err := json.Marshal(r); err != nil || len(text) > maxResult/2 { // another program wrote of it
 		r = first
@@ -141,12 +174,12 @@ func (l *Live) end(ctx context.Context, first *Result) error {
 	if r.Guessed = r.Outcome == Running; r.Guessed {
 		r.abort(last)
 	}
-	if output.Len() > 0 {
-		file, _, err := l.cfg.Logs.Open(ctx, LogKey(r.ID)) // of a service that died later
+	if logs := l.cfg.Recorder.logs; logs != nil && output.Len() > 0 {
+		file, _, err := logs.Open(ctx, LogKey(r.ID)) // of a service that died later
 		if err == nil {
 			err = file.Close()
-		} else if errors.Is(err, cache.ErrNotFound) {
-			err = l.cfg.Logs.Put(LogKey(r.ID), output.String())
+		} else if errors.Is(err, cache.ErrNotFound) { // here it would stay, if the service lives and tells the whole log
+			err = logs.PutShared(ctx, LogKey(r.ID), output.String())
 		}
 		if err != nil {
 			return err
@@ -155,5 +188,5 @@ func (l *Live) end(ctx context.Context, first *Result) error {
 	if err := l.cfg.Recorder.append(ctx, r); err != nil {
 		return err
 	}
-	return l.remove(ctx, r.ID)
+	return l.bucket.remove(ctx, r.ID)
 }

@@ -11,6 +11,15 @@ import (
 	"k6x/event"
 )
 
+// patient is how many looks in a row for the next events of a build are in vain before it is asked for its result, so that those come first.
+const patient = 4
+
+// followed are the builds of other services that clients of this one follow.
+type followed struct {
+	mu     sync.Mutex // guards builds, and the users of each
+	builds map[string]*following
+}
+
 // following is a build of another service that clients of this one follow.
 type following struct {
 	stream event.Stream
@@ -38,13 +47,13 @@ func (l *Live) Subscribe(ctx context.Context, id string, after int) iter.Seq2[in
 }
 
 func (l *Live) join(id string) *following {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f := l.followed[id]
+	l.followed.mu.Lock()
+	defer l.followed.mu.Unlock()
+	f := l.followed.builds[id]
 	if f == nil {
 		ctx, stop := context.WithCancel(context.Background())
 		f = &following{begun: make(chan struct{}), stop: stop}
-		l.followed[id] = f
+		l.followed.builds[id] = f
 		go l.follow(ctx, id, f)
 	}
 	f.users++
@@ -52,11 +61,11 @@ func (l *Live) join(id string) *following {
 }
 
 func (l *Live) leave(id string, f *following) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.followed.mu.Lock()
+	defer l.followed.mu.Unlock()
 	if f.users--; f.users == 0 {
 		f.stop()
-		delete(l.followed, id)
+		delete(l.followed.builds, id)
 	}
 }
 
@@ -72,37 +81,49 @@ func (l *Live) follow(ctx context.Context, id string, f *following) {
 		return ended
 	}
 	known := 0 // blobs that are there
-	for info, err := range l.cfg.Bucket.List(ctx, chunks+id+"/") {
+	limited, cancel := context.WithTimeout(ctx, liveTime)
+	for info, err := range l.bucket.List(limited, chunks+id+"/") {
 		if err == nil && info.Size > 0 {
 			known++
 		}
 	}
-	for number, absent := 1, 0; ctx.Err() == nil; {
+	cancel()
+	for number, absent, round := 1, 0, 0; ctx.Err() == nil; {
 		limited, cancel := context.WithTimeout(ctx, liveTime)
-		events, _, err := l.chunk(limited, id, number)
-		cancel()
+		events, _, err := l.bucket.chunk(limited, id, number)
+		var end *Result
 		if err == nil {
-			if copied(events...) {
-				return
-			}
 			number, absent = number+1, 0
-		} else if absent++; absent > 3 { // so that the last events come before what the result says
-			r := l.cfg.Recorder.history.Result(id)
-			if r == nil && absent%graceful == 0 {
-				if _, err := l.head(ctx, id); errors.Is(err, fs.ErrNotExist) {
-					r = &Result{ID: id}
-					r.abort(time.Now().UTC())
-				}
-			}
-			if r != nil {
-				copied(event.Numbered{Event: r.Last()})
-				return
+		} else if absent++; absent >= patient && l.cfg.Recorder.history.settled(id) {
+			end = l.cfg.Recorder.history.Result(id)
+		} else if absent%graceful == patient {
+			var now int
+			if end, now = l.ending(limited, id); now > round {
+				number, round = 1, now
 			}
 		}
-		if (err != nil || number > known) && pause(ctx, l.cfg.Every) != nil {
+		cancel()
+		if end != nil {
+			events = []event.Numbered{{Event: end.Last()}}
+		}
+		if copied(events...) || (err != nil || number > known) && pause(ctx, l.cfg.Every) != nil {
 			return
 		}
 	}
+}
+
+// ending returns the result of a build that is not shown any more; nil: it is, in the round that is returned, or that cannot be said.
+func (l *Live) ending(ctx context.Context, id string) (end *Result, round int) {
+	h, err := l.bucket.head(ctx, id)
+	history := l.cfg.Recorder.history
+	if !errors.Is(err, fs.ErrNotExist) || history.view.CatchUp(ctx) != nil { // its result may have come while the bucket was away
+		return nil, h.Round
+	}
+	if end = history.Result(id); end == nil {
+		end = &Result{ID: id}
+		end.abort(time.Now().UTC())
+	}
+	return end, 0
 }
 
 // pause waits, and returns the error of ctx if that ends.

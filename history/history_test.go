@@ -54,7 +54,7 @@ func TestResults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, pending := &mem.Bucket{}, &mem.Bucket{}
 		h := open(t, b, 100)
-		r := NewRecorder(h, pending, "me", slog.Default())
+		r := NewRecorder(h, pending, nil, "me", slog.Default())
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -83,7 +83,7 @@ func TestResults(t *testing.T) {
 		<-done
 		// The next process ends what this one did not.
 		h = open(t, b, 100)
-		r = NewRecorder(h, pending, "me", slog.Default())
+		r = NewRecorder(h, pending, nil, "me", slog.Default())
 		ctx, stop = context.WithCancel(t.Context())
 		done = make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
@@ -136,7 +136,7 @@ func TestKilledAtEachStep(t *testing.T) {
 				{&shared{news, kill}, &shared{pending, kill}}, {news, pending},
 			} {
 				h := open(t, b.news, 100)
-				r := NewRecorder(h, b.pending, "me", slog.New(slog.DiscardHandler))
+				r := NewRecorder(h, b.pending, nil, "me", slog.New(slog.DiscardHandler))
 				ctx, stop := context.WithCancel(t.Context())
 				done := make(chan struct{})
 				go func() { r.Run(ctx); close(done) }()
@@ -172,7 +172,7 @@ func TestFullDisk(t *testing.T) {
 				gone.left = 0
 			}
 			h := open(t, &shared{news, gone}, 100)
-			r := NewRecorder(h, &puts{pending, full}, "me", slog.New(slog.DiscardHandler))
+			r := NewRecorder(h, &puts{pending, full}, nil, "me", slog.New(slog.DiscardHandler))
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { r.Run(ctx); close(done) }()
@@ -195,6 +195,33 @@ func TestFullDisk(t *testing.T) {
 			<-done
 		})
 	}
+}
+
+// A result that could not be written is tried again, however many others are written meanwhile.
+func TestRetriesWhileOthersAreWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := &failing{}
+		h := open(t, &shared{&mem.Bucket{}, gone}, 100)
+		r := NewRecorder(h, &mem.Bucket{}, nil, "me", slog.New(slog.DiscardHandler))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { r.Run(ctx); close(done) }()
+		attempt(r.Publish, "a", redis, event.Event{Type: event.Stored})
+		synctest.Wait()
+		gone.mu.Lock()
+		gone.left = 1000
+		gone.mu.Unlock()
+		for n := range 4 {
+			time.Sleep(5 * time.Second)
+			attempt(r.Publish, fmt.Sprint(n), redis, event.Event{Type: event.Stored})
+		}
+		synctest.Wait()
+		if h.Result("a") == nil {
+			t.Error("it was not")
+		}
+		stop()
+		<-done
+	})
 }
 
 // puts is a bucket in which only writes fail.
@@ -341,7 +368,7 @@ func TestAppendUnless(t *testing.T) {
 func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
 	h := open(t, &mem.Bucket{}, 100)
 	for i := range 7 {
-		if _, err := h.journal.Append(t.Context(), "garbage"); err != nil {
+		if _, err := h.view.Append(t.Context(), func() any { return "garbage" }); err != nil {
 			t.Fatal(err)
 		}
 		if i == 4 {

@@ -17,23 +17,14 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"k6x"
-	"k6x/cache"
 	"k6x/cache/blob"
 	"k6x/event"
 )
 
 const (
-	maxHead    = 16 << 10        // bytes of one
-	maxChunk   = 1 << 20         // bytes of one
-	maxChunks  = 10_000          // of one build that are read to end it
-	maxShown   = 8 << 20         // bytes of one build; from there on without output and progress
-	maxWaiting = 100             // clients that wait for builds that are not known
-	graceful   = 10              // looks after its end for which those who follow a build have time to read it
-	listed     = 10              // looks from one listing of all builds to the next
-	fresh      = 25              // looks for which a head that has changed is a sign of life, as a lease that was lost needs time to be renewed
-	orphaned   = 24 * time.Hour  // after which there is no use for what no build has
-	liveTime   = time.Minute     // that one thing may take
-	giveTime   = 5 * time.Second // that giving a lease back is waited for
+	maxWaiting = 100         // clients that wait for builds that are not known
+	listed     = 10          // looks from one listing of all builds to the next
+	liveTime   = time.Minute // that one thing may take
 )
 
 // Leaser says which services live; *bucket.Leases of package cache/bucket is one.
@@ -48,7 +39,6 @@ type LiveConfig struct {
 	Leases   Leaser
 	Recorder *Recorder     // of the builds of this service
 	Events   *event.Stream // of these
-	Logs     *cache.Logs   // that are shared
 	Every    time.Duration // how often a build is written, and looked for; 0: a second
 	Logger   *slog.Logger
 }
@@ -58,29 +48,24 @@ type LiveConfig struct {
 // for all clients together that follow the build there. Once the lease is not renewed any more, one of the others ends the builds, with what
 // their events tell as the result. A nil one knows of none.
 type Live struct {
-	cfg     LiveConfig
-	service string // the key of the lease of this service
-
-	shown   map[string]*shown // of Run alone, as is what follows
-	release func(*k6x.Error)  // gives the lease back; nil: it is not held
-	tidied  time.Time         // when what no build has was last removed
+	cfg      LiveConfig
+	bucket   layout
+	lease    string // the key of that of this service
+	own      own
+	others   others
+	followed followed
 
 	looks   singleflight.Group // for heads, by id
 	waiting chan struct{}      // has an element for each client that waits for a build
-
-	mu       sync.Mutex          // guards what follows
-	ended    map[string]bool     // builds of this service that are to be removed
-	others   map[string]sighting // heads in the bucket when they were last listed
-	followed map[string]*following
 }
 
-// NewLive returns one that shows builds while it runs. The recorder must not run yet.
+// NewLive returns one that shows builds while it runs.
 func NewLive(cfg LiveConfig) *Live {
 	cfg.Every = cmp.Or(cfg.Every, time.Second)
 	name := sha256.Sum256([]byte(rand.Text()))
-	cfg.Recorder.logs = cfg.Logs
-	return &Live{cfg: cfg, service: hex.EncodeToString(name[:]), shown: make(map[string]*shown), waiting: make(chan struct{}, maxWaiting),
-		ended: make(map[string]bool), followed: make(map[string]*following)}
+	return &Live{cfg: cfg, bucket: layout{cfg.Bucket}, lease: hex.EncodeToString(name[:]), waiting: make(chan struct{}, maxWaiting),
+		own:      own{shown: make(map[string]*shown), ended: make(map[string]bool)},
+		followed: followed{builds: make(map[string]*following)}}
 }
 
 // Run shows builds, and ends those of services that have died, until ctx ends.
@@ -114,16 +99,16 @@ func (l *Live) each(ctx context.Context, every time.Duration, what string, do fu
 
 // Close removes what this service shows, as its results are in the history. Run has ended. What cannot be removed another service removes.
 func (l *Live) Close(ctx context.Context) {
-	if l == nil || l.release == nil {
+	if l == nil || l.own.release == nil {
 		return
 	}
-	for id := range l.shown {
-		l.ended[id] = true
+	for id := range l.own.shown {
+		l.remove(id)
 	}
 	if err := l.clean(ctx); err != nil {
 		l.cfg.Logger.Warn("builds that other services are shown cannot be removed", "error", err)
 	}
-	giveBack(ctx, l.release)
+	giveBack(ctx, l.own.release)
 }
 
 // Running returns the builds of other services that are not in the history yet, the newest first.
@@ -131,10 +116,10 @@ func (l *Live) Running() (results []*Result) {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for id, s := range l.others {
-		if s.Result != nil && s.Service != l.service && !l.cfg.Recorder.history.settled(id) {
+	l.others.mu.Lock()
+	defer l.others.mu.Unlock()
+	for id, s := range l.others.seen {
+		if s.Result != nil && s.Lease != l.lease && !l.cfg.Recorder.history.settled(id) {
 			results = append(results, s.Result)
 		}
 	}
@@ -155,7 +140,7 @@ func (l *Live) Result(ctx context.Context, id string, wait bool) (*Result, error
 		looked := l.looks.DoChan(id, func() (any, error) {
 			limited, cancel := context.WithTimeout(context.Background(), liveTime)
 			defer cancel()
-			h, err := l.head(limited, id)
+			h, err := l.bucket.head(limited, id)
 			return h.Result, err
 		})
 		var look singleflight.Result

@@ -30,26 +30,29 @@ const aBuild = "7b1d9a1e-0000-4000-8000-000000000001"
 // power is a bucket that a service has no more once it is killed; it counts what is asked of it.
 type power struct {
 	blob.Bucket
-	off          atomic.Bool
-	readOnly     atomic.Bool // as a network is that lets small answers through
-	cut          atomic.Bool // listings end too early
-	opens, lists atomic.Int64
+	off      atomic.Bool
+	readOnly atomic.Bool            // as a network is that lets small answers through
+	refused  atomic.Pointer[string] // what begins with it cannot be written
+	cut      atomic.Bool            // listings end too early
+	plain    atomic.Bool            // listings tell no versions
+	opens    atomic.Int64           // of what is shown of builds
 }
 
 var errOff = errors.New("this service is dead")
 
 func (p *power) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
-	if p.off.Load() {
-		return nil, blob.Info{}, errOff
-	}
-	if strings.HasPrefix(name, "running/") {
+	if strings.HasPrefix(name, shownPrefix) {
 		p.opens.Add(1)
+	}
+	if p.off.Load() {
+		time.Sleep(time.Millisecond) // so that time goes on while something asks again and again
+		return nil, blob.Info{}, errOff
 	}
 	return p.Bucket.Open(ctx, name, offset)
 }
 
 func (p *power) Put(ctx context.Context, name string, body io.ReaderAt, size int64, o blob.PutOptions) (blob.Info, error) {
-	if p.off.Load() || p.readOnly.Load() {
+	if refused := p.refused.Load(); p.off.Load() || p.readOnly.Load() || refused != nil && strings.HasPrefix(name, *refused) {
 		return blob.Info{}, errOff
 	}
 	return p.Bucket.Put(ctx, name, body, size, o)
@@ -66,9 +69,11 @@ func (p *power) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, er
 	if p.off.Load() {
 		return func(yield func(blob.Info, error) bool) { yield(blob.Info{}, errOff) }
 	}
-	p.lists.Add(1)
 	return func(yield func(blob.Info, error) bool) {
 		for info, err := range p.Bucket.List(ctx, prefix) {
+			if p.plain.Load() {
+				info.ETag, info.State = "", blob.State{}
+			}
 			if !yield(info, err) {
 				return
 			}
@@ -110,18 +115,24 @@ func (r *replica) say(id string, e event.Event) {
 // newReplica starts a service, with what an earlier one on its machine left in pending.
 func newReplica(t *testing.T, shared, pending blob.Bucket, every time.Duration) *replica {
 	t.Helper()
+	return startReplica(t, shared, pending, every, 15*every)
+}
+
+// startReplica is newReplica with a time to live of its lease.
+func startReplica(t *testing.T, shared, pending blob.Bucket, every, ttl time.Duration) *replica {
+	t.Helper()
 	r := &replica{bucket: &power{Bucket: shared}, events: new(event.Stream)}
 	log := slog.New(slog.DiscardHandler)
 	r.history = New(journal.New(journal.Config{Bucket: r.bucket, Prefix: "news/", Poll: every}), 100, log)
-	r.recorder = NewRecorder(r.history, pending, "me", log)
 	var err error
 	if r.logs, err = cache.OpenLogs(t.TempDir(), 10, 1<<20); err != nil {
 		t.Fatal(err)
 	}
 	r.logs.Share(blob.Prefixed(r.bucket, "logs/"))
+	r.recorder = NewRecorder(r.history, pending, r.logs, "me", log)
 	r.live = NewLive(LiveConfig{
-		Bucket: r.bucket, Leases: bucket.NewLeases(bucket.New(r.bucket, bucket.Config{}), bucket.LeaseConfig{TTL: 15 * every, Poll: every}),
-		Recorder: r.recorder, Events: r.events, Logs: r.logs, Every: every, Logger: log,
+		Bucket: r.bucket, Leases: bucket.NewLeases(bucket.New(r.bucket, bucket.Config{}), bucket.LeaseConfig{TTL: ttl, Poll: every}),
+		Recorder: r.recorder, Events: r.events, Every: every, Logger: log,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{}, 3)
@@ -141,8 +152,8 @@ func newReplica(t *testing.T, shared, pending blob.Bucket, every time.Duration) 
 func (r *replica) kill() {
 	r.bucket.off.Store(true)
 	r.stop()
-	if r.live.release != nil { // the lease stays, as nothing reaches the bucket
-		r.live.release(nil)
+	if r.live.own.release != nil { // the lease stays, as nothing reaches the bucket
+		r.live.own.release(nil)
 	}
 }
 
@@ -169,16 +180,45 @@ func (r *replica) told(id string, after int) <-chan event.Numbered {
 	all := make(chan event.Numbered, 1000)
 	go func() {
 		defer close(all)
-		for number, e := range r.live.Subscribe(context.Background(), id, after) {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		defer cancel()
+		for number, e := range r.live.Subscribe(ctx, id, after) {
 			all <- event.Numbered{Number: number, Event: e}
 		}
 	}()
 	return all
 }
 
+// log returns the log of a build as this service has it.
+func (r *replica) log(t *testing.T, id string) string {
+	t.Helper()
+	log, _, err := r.logs.Open(t.Context(), LogKey(id))
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer log.Close()
+	text, err := io.ReadAll(log)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
+}
+
+// until waits for a condition, on a real server for a minute at most.
+func until(t *testing.T, every time.Duration, what string, done func() bool) {
+	t.Helper()
+	for n := 0; !done(); n++ {
+		if n == 600 {
+			t.Fatalf("it does not come to it: %s", what)
+		}
+		time.Sleep(every)
+	}
+}
+
 func left(t *testing.T, b blob.Bucket) (names []string) {
 	t.Helper()
-	for _, prefix := range []string{"running/", "leases/"} {
+	for _, prefix := range []string{shownPrefix, "leases/"} {
 		for info, err := range b.List(context.Background(), prefix) {
 			if err != nil {
 				t.Fatal(err)
@@ -213,7 +253,7 @@ func onBuckets(t *testing.T, test func(t *testing.T, b blob.Bucket, every time.D
 
 func TestABuildIsFollowedAtAnotherService(t *testing.T) {
 	onBuckets(t, func(t *testing.T, b blob.Bucket, every time.Duration) {
-		here, there := newReplica(t, b, &mem.Bucket{}, every), newReplica(t, b, &mem.Bucket{}, every)
+		here, there := startReplica(t, b, &mem.Bucket{}, every, time.Minute), startReplica(t, b, &mem.Bucket{}, every, time.Minute)
 		here.begin(aBuild)
 		// 1. It is known at the other service, and all clients there cost one look at a time.
 		result := there.known(t, aBuild)
@@ -230,14 +270,17 @@ func TestABuildIsFollowedAtAnotherService(t *testing.T) {
 			}
 			<-c
 		}
-		before := there.bucket.opens.Load()
-		time.Sleep(20 * every)
-		if looks := there.bucket.opens.Load() - before; looks > 40 { // with those for builds of services that have died
-			t.Errorf("%d looks for 100 clients in 20 s", looks)
+		if _, ok := b.(*mem.Bucket); ok { // time costs nothing
+			before := there.bucket.opens.Load()
+			time.Sleep(20 * every)
+			if looks := there.bucket.opens.Load() - before; looks > 40 { // with those for builds of services that have died
+				t.Errorf("%d looks for 100 clients in 20 s", looks)
+			}
 		}
-		if running := there.live.Running(); len(running) != 1 || running[0].ID != aBuild {
-			t.Errorf("running: %+v", running)
-		}
+		until(t, every, "the build is listed", func() bool {
+			running := there.live.Running()
+			return len(running) == 1 && running[0].ID == aBuild
+		})
 		// 2. What comes is told as it comes, and under its number.
 		here.say(aBuild, event.Event{Type: event.Output, Output: "a line\n"})
 		for _, c := range clients {
@@ -261,19 +304,10 @@ func TestABuildIsFollowedAtAnotherService(t *testing.T) {
 		if err := there.history.Wait(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
-		log, _, err := there.logs.Open(t.Context(), LogKey(aBuild))
-		if err != nil {
-			t.Fatal(err)
+		if text := there.log(t, aBuild); text != "a line\nanother\n" {
+			t.Errorf("the log: %q", text)
 		}
-		if text, err := io.ReadAll(log); string(text) != "a line\nanother\n" {
-			t.Errorf("the log: %q %v", text, err)
-		}
-		for n := 0; len(left(t, b)) > 0; n++ {
-			if n > 100 {
-				t.Fatalf("%q are left", left(t, b))
-			}
-			time.Sleep(every)
-		}
+		until(t, every, "nothing is left", func() bool { return len(left(t, b)) == 0 })
 		here.end(t)
 		there.end(t)
 	})
@@ -300,25 +334,21 @@ func TestABuildOfAServiceThatDiedIsEnded(t *testing.T) {
 		}
 		// The next start finds that, and adds nothing.
 		again := newReplica(t, b, pending, every)
-		time.Sleep(20 * every)
+		until(t, every, "what it left is dealt with", func() bool { return count(t, pending) == 0 })
 		for _, r := range []*replica{there, third, again} {
+			until(t, every, "the result is known", func() bool { return r.history.Result(aBuild) != nil })
 			results, _ := r.history.Results(Filter{})
 			changes, _, err := r.history.Changes(t.Context(), 0, 100)
 			if err != nil || len(results) != 1 || len(changes) != 1 || results[0].Result.Outcome != Aborted || !results[0].Result.Log {
 				t.Fatalf("%v: %+v, %d changes", err, results, len(changes))
 			}
-			log, _, err := r.logs.Open(t.Context(), LogKey(aBuild))
-			if err != nil {
-				t.Fatal(err)
+			if text := r.log(t, aBuild); text != "a line\n" {
+				t.Errorf("the log: %q", text)
 			}
-			if text, err := io.ReadAll(log); string(text) != "a line\n" {
-				t.Errorf("the log: %q %v", text, err)
-			}
-			log.Close()
-			r.end(t)
 		}
-		if names := left(t, b); len(names) > 0 || count(t, pending) > 0 {
-			t.Errorf("%q are left", names)
+		until(t, every, "nothing is left", func() bool { return len(left(t, b)) == 0 })
+		for _, r := range []*replica{there, third, again} {
+			r.end(t)
 		}
 	})
 }
@@ -346,7 +376,7 @@ func TestWhatIsWrittenOfBuildsIsBounded(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		total, blobs := int64(0), 0
-		for info, err := range b.List(t.Context(), "running/events/") {
+		for info, err := range b.List(t.Context(), chunks) {
 			if err != nil || info.Size > maxChunk {
 				t.Fatal(info, err)
 			}
@@ -370,9 +400,9 @@ func TestStrangeThingsInTheBucketAreNoBuilds(t *testing.T) {
 		r := newReplica(t, b, &mem.Bucket{}, time.Second)
 		other := "7b1d9a1e-0000-4000-8000-000000000002"
 		for name, text := range map[string]string{
-			heads + "x": "{}", heads + "../x": `{"service":"` + strings.Repeat("0", 64) + `","result":{"id":"../x","outcome":"running"}}`,
+			heads + "x": "{}", heads + "../x": `{"lease":"` + strings.Repeat("0", 64) + `","result":{"id":"../x","outcome":"running"}}`,
 			heads + other:        strings.Repeat(" ", maxHead+1),
-			heads + aBuild:       `{"service":"` + strings.Repeat("0", 64) + `","started":true,"result":{"id":"` + aBuild + `","path":"` + redis + `","outcome":"running"}}`,
+			heads + aBuild:       `{"lease":"` + strings.Repeat("0", 64) + `","started":true,"result":{"id":"` + aBuild + `","path":"` + redis + `","outcome":"running"}}`,
 			chunkName(aBuild, 1): "nonsense\n{\"number\":1,\"event\":{\"type\":\"failed\"}}\n{\"number\":-1}\n",
 		} {
 			if err := blob.PutBytes(t.Context(), b, name, []byte(text), blob.PutOptions{}); err != nil {
@@ -399,8 +429,7 @@ func TestStrangeThingsInTheBucketAreNoBuilds(t *testing.T) {
 // blocked is a bucket of which one blob cannot be read for ever.
 type blocked struct {
 	blob.Bucket
-	name  string
-	opens atomic.Int64
+	name string
 }
 
 func (b *blocked) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
@@ -408,7 +437,6 @@ func (b *blocked) Open(ctx context.Context, name string, offset int64) (io.ReadC
 		<-ctx.Done()
 		return nil, blob.Info{}, ctx.Err()
 	}
-	b.opens.Add(1)
 	return b.Bucket.Open(ctx, name, offset)
 }
 
@@ -440,14 +468,14 @@ func TestReadingEndsWhenTheClientLeaves(t *testing.T) {
 		synctest.Wait() // which does not come while something spins
 		ctx, leave = context.WithCancel(t.Context())
 		r.bucket.off.Store(true)
-		before := slow.opens.Load()
+		before := r.bucket.opens.Load()
 		go func() {
 			for range r.live.Subscribe(ctx, aBuild, 0) {
 			}
 			done <- 0
 		}()
 		time.Sleep(20 * time.Second)
-		if looks := slow.opens.Load() - before; looks > 25 {
+		if looks := r.bucket.opens.Load() - before; looks > 25 {
 			t.Errorf("%d looks in 20 s", looks)
 		}
 		leave()
@@ -457,46 +485,195 @@ func TestReadingEndsWhenTheClientLeaves(t *testing.T) {
 	})
 }
 
-// A service that lives, but could not tell so for a while, has the last word on its builds.
+// A service that lives, but could not tell so for a while, has the last word on its builds, and shows them again until then.
 func TestTheResultOfAServiceThatLivesReplacesAGuess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, pending := &mem.Bucket{}, &mem.Bucket{}
-		here, there := newReplica(t, b, pending, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
-		here.begin(aBuild)
-		there.known(t, aBuild)
-		here.bucket.readOnly.Store(true)
-		time.Sleep(45 * time.Second)
-		if r := there.history.Result(aBuild); r == nil || r.Outcome != Aborted || !r.Guessed {
-			t.Fatalf("the others took it for %+v", r)
-		}
-		if running := here.recorder.Running(); len(running) != 1 || here.recorder.Result(aBuild).Outcome != Running {
-			t.Errorf("where it runs there is %+v", running)
-		}
-		here.bucket.readOnly.Store(false)
-		here.say(aBuild, event.Event{Type: event.StepEnded, Step: event.Compiling})
-		time.Sleep(30 * time.Second) // the lease is renewed, and the head is there again
-		if running := there.live.Running(); len(running) != 1 || len(running[0].Steps) != 1 {
-			t.Errorf("the others are shown %+v", running)
-		}
-		here.say(aBuild, event.Event{Type: event.Stored, Digest: "abc"})
-		time.Sleep(30 * time.Second)
-		late := newReplica(t, b, &mem.Bucket{}, time.Second)
-		synctest.Wait()
-		for _, r := range []*replica{here, there, late} {
-			results, _ := r.history.Results(Filter{})
-			changes, _, err := r.history.Changes(t.Context(), 0, 100)
-			if err != nil || len(changes) != 2 || len(results) != 1 || results[0].Result.Outcome != Built || r.history.PathOf("abc") != redis {
-				t.Errorf("%v: %+v of %d changes", err, results, len(changes))
+	for _, news := range []bool{false, true} { // of the build, before it is seen that it is not shown any more
+		synctest.Test(t, func(t *testing.T) {
+			b, pending := &mem.Bucket{}, &mem.Bucket{}
+			here, there := newReplica(t, b, pending, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+			tells := func(client <-chan event.Numbered, want ...event.Type) {
+				t.Helper()
+				for number, kind := range want {
+					if e := <-client; e.Number != number+1 || e.Type != kind {
+						t.Errorf("news %v: got %+v, want %d: %s", news, e, number+1, kind)
+					}
+				}
 			}
-			r.end(t)
+			begun := []event.Type{event.Resolved, event.Started, event.StepBegun, event.Output}
+			here.begin(aBuild)
+			here.say(aBuild, event.Event{Type: event.Output, Output: "a line\n"})
+			there.known(t, aBuild)
+			client := there.told(aBuild, 0)
+			here.bucket.readOnly.Store(true)
+			time.Sleep(45 * time.Second)
+			tells(client, append(begun, event.Failed)...)
+			if r := there.history.Result(aBuild); r == nil || r.Outcome != Aborted || !r.Guessed {
+				t.Fatalf("the others took it for %+v", r)
+			}
+			if text := there.log(t, aBuild); text != "a line\n" {
+				t.Errorf("the log so far: %q", text)
+			}
+			if running := here.recorder.Running(); len(running) != 1 || here.recorder.Result(aBuild).Outcome != Running {
+				t.Errorf("where it runs there is %+v", running)
+			}
+			here.bucket.readOnly.Store(false)
+			if news {
+				here.say(aBuild, event.Event{Type: event.StepEnded, Step: event.Compiling})
+				begun = append(begun, event.StepEnded)
+			}
+			time.Sleep(30 * time.Second) // the lease is renewed, and all is there again
+			if running := there.live.Running(); len(running) != 1 || news && len(running[0].Steps) != 1 {
+				t.Errorf("news %v: the others are shown %+v", news, running)
+			}
+			if r, err := there.live.Result(t.Context(), aBuild, false); err != nil || r == nil || r.Outcome != Running {
+				t.Errorf("news %v: the others know %+v, %v", news, r, err)
+			}
+			client = there.told(aBuild, 0)
+			tells(client, begun...)
+			time.Sleep(20 * time.Second) // a client that follows it is told of no end meanwhile
+			if err := here.logs.Put(LogKey(aBuild), "a line\nanother\n"); err != nil {
+				t.Fatal(err)
+			}
+			here.say(aBuild, event.Event{Type: event.Stored, Digest: "abc"})
+			if e := <-client; e.Number != len(begun)+1 || e.Type != event.Stored {
+				t.Errorf("news %v: the end is %+v", news, e)
+			}
+			time.Sleep(30 * time.Second)
+			late := newReplica(t, b, &mem.Bucket{}, time.Second)
+			synctest.Wait()
+			for _, r := range []*replica{here, there, late} {
+				results, _ := r.history.Results(Filter{})
+				changes, _, err := r.history.Changes(t.Context(), 0, 100)
+				if err != nil || len(changes) != 2 || len(results) != 1 || results[0].Result.Outcome != Built || r.history.PathOf("abc") != redis {
+					t.Errorf("%v: %+v of %d changes", err, results, len(changes))
+				}
+				if text := r.log(t, aBuild); text != "a line\nanother\n" {
+					t.Errorf("the log: %q", text)
+				}
+				r.end(t)
+			}
+			if names := left(t, b); len(names) > 0 || count(t, pending) > 0 {
+				t.Errorf("%q are left", names)
+			}
+		})
+	}
+}
+
+// A client that follows a build misses nothing when all is written anew, perhaps in fewer blobs.
+func TestWhatIsWrittenAnewIsReadAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		r := newReplica(t, b, &mem.Bucket{}, time.Second)
+		put := func(name, text string) {
+			if err := blob.PutBytes(t.Context(), b, name, []byte(text), blob.PutOptions{}); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if names := left(t, b); len(names) > 0 || count(t, pending) > 0 {
-			t.Errorf("%q are left", names)
+		write := func(round int, events ...string) {
+			put(heads+aBuild, fmt.Sprintf(`{"lease":"%064d","round":%d,"result":{"id":"%s","outcome":"running"}}`, 0, round, aBuild))
+			for n, text := range events {
+				put(chunkName(aBuild, n+1), text)
+			}
 		}
+		const first, second = `{"number":1,"event":{"type":"resolved"}}` + "\n", `{"number":2,"event":{"type":"started"}}` + "\n"
+		write(0, first, second)
+		client := r.told(aBuild, 0)
+		time.Sleep(6 * time.Second)
+		write(1, first+second+`{"number":3,"event":{"type":"finished"}}`, `{"number":4,"event":{"type":"stored"}}`)
+		for want := range 4 {
+			if e := <-client; e.Number != want+1 {
+				t.Errorf("got %d, want %d", e.Number, want+1)
+			}
+		}
+		r.end(t)
 	})
 }
 
-// What only waited for its turn leaves no result, as after a restart; what is left of it goes, though a listing does not get to its end.
+// A client that cannot be told the end, as the bucket is away from its service, is told it afterwards.
+func TestAnEndDuringAnOutage(t *testing.T) {
+	for n := range 20 { // the bucket comes back at any moment between two looks at the history
+		synctest.Test(t, func(t *testing.T) {
+			b := &mem.Bucket{}
+			here, there := newReplica(t, b, &mem.Bucket{}, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+			here.begin(aBuild)
+			there.known(t, aBuild)
+			client := there.told(aBuild, 0)
+			for range 3 {
+				<-client
+			}
+			there.bucket.off.Store(true)
+			here.say(aBuild, event.Event{Type: event.Stored, Digest: "abc"})
+			time.Sleep(time.Minute + time.Duration(n)*500*time.Millisecond)
+			if names := left(t, b); len(names) > 0 {
+				t.Errorf("%q are left", names)
+			}
+			there.bucket.off.Store(false)
+			if e := <-client; e.Type != event.Stored || e.Digest != "abc" {
+				t.Errorf("the end is %+v", e)
+			}
+			here.end(t)
+			there.end(t)
+		})
+	}
+}
+
+// A build that has ended is shown until its result is in the history, for five minutes at most.
+func TestABuildIsShownUntilItsResultIsKnown(t *testing.T) {
+	for _, outage := range []time.Duration{time.Minute, 10 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			b, news := &mem.Bucket{}, "news/"
+			here, there := newReplica(t, b, &mem.Bucket{}, time.Second), newReplica(t, b, &mem.Bucket{}, time.Second)
+			here.begin(aBuild)
+			there.known(t, aBuild)
+			here.bucket.refused.Store(&news)
+			here.say(aBuild, event.Event{Type: event.Stored, Digest: "abc"})
+			time.Sleep(outage)
+			if r, err := there.live.Result(t.Context(), aBuild, false); err != nil || (r != nil) != (outage < 5*time.Minute) {
+				t.Errorf("%s: the others know %+v, %v", outage, r, err)
+			}
+			here.bucket.refused.Store(nil)
+			time.Sleep(time.Minute)
+			if r, err := there.live.Result(t.Context(), aBuild, false); err != nil || r == nil || r.Outcome != Built {
+				t.Errorf("%s: the others know %+v, %v", outage, r, err)
+			}
+			if names := left(t, b); len(names) > 0 {
+				t.Errorf("%s: %q are left", outage, names)
+			}
+			here.end(t)
+			there.end(t)
+		})
+	}
+}
+
+// One build that cannot be written keeps none of the others from being shown, and of one whose head is too long nothing is.
+func TestOneBuildKeepsNoOtherFromBeingShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &mem.Bucket{}
+		r := newReplica(t, b, &mem.Bucket{}, time.Second)
+		ids := make([]string, 10)
+		for n := range ids {
+			ids[n] = fmt.Sprintf("7b1d9a1e-0000-4000-8000-00000000000%d", n)
+			r.begin(ids[n])
+		}
+		refused := heads + ids[0]
+		r.bucket.refused.Store(&refused)
+		long := "7b1d9a1e-0000-4000-8000-000000000010"
+		r.publish(event.Event{Job: long, Type: event.Resolved, Path: strings.Repeat("x", maxHead), Time: time.Now()})
+		time.Sleep(5 * time.Second)
+		for _, id := range append(ids, long) {
+			_, headErr := b.Stat(t.Context(), heads+id)
+			_, chunkErr := b.Stat(t.Context(), chunkName(id, 1))
+			if there := id != ids[0] && id != long; (headErr == nil) != there || (chunkErr == nil) != there {
+				t.Errorf("%s: %v, %v", id, headErr, chunkErr)
+			}
+		}
+		r.bucket.refused.Store(nil)
+		r.end(t)
+	})
+}
+
+// What only waited for its turn leaves no result, as after a restart; what is left of it goes, though a listing does not get
+// to its end, nor tells versions.
 func TestABuildThatWaitedAtAServiceThatDiedLeavesNoResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &mem.Bucket{}
@@ -506,6 +683,7 @@ func TestABuildThatWaitedAtAServiceThatDiedLeavesNoResult(t *testing.T) {
 		client := there.told(aBuild, 1)
 		here.kill()
 		there.bucket.cut.Store(true)
+		there.bucket.plain.Store(true)
 		if e := <-client; e.Type != event.Failed {
 			t.Errorf("got %+v", e)
 		}
@@ -630,7 +808,7 @@ func TestEndingABuildIsBounded(t *testing.T) {
 			put(chunkName(aBuild, number+1), strings.Repeat(step, 900))
 		}
 		put(chunkName(aBuild, 2), strings.Repeat(" ", maxChunk+1))
-		put(heads+aBuild, `{"service":"`+strings.Repeat("0", 64)+`","started":true,"result":{"id":"`+aBuild+`","path":"`+redis+`","key":"../x","outcome":"running","log":true}}`)
+		put(heads+aBuild, `{"lease":"`+strings.Repeat("0", 64)+`","started":true,"result":{"id":"`+aBuild+`","path":"`+redis+`","key":"../x","outcome":"running","log":true}}`)
 		time.Sleep(time.Minute)
 		if results, _ := r.history.Results(Filter{}); len(results) != 1 || results[0].Result.Outcome != Aborted || r.bucket.opens.Load() > 25 {
 			t.Errorf("%d blobs were read, and there is %+v", r.bucket.opens.Load(), results)

@@ -27,18 +27,20 @@ const (
 type Recorder struct {
 	history *History
 	pending blob.Bucket // of this service alone: results that are not in the history
+	logs    *cache.Logs // of builds; nil: there are none
+	service string      // id of this one
 	logger  *slog.Logger
-	service string       // id of this one
-	logs    *cache.Logs  // that are shared with other services; nil: there are none
 	work    chan *Result // to write
 
 	mu      sync.Mutex         // guards what follows
 	running map[string]*Result // and those that have ended, until they are written
 }
 
-// NewRecorder returns a recorder for attempts of the service of that id.
-func NewRecorder(h *History, pending blob.Bucket, service string, logger *slog.Logger) *Recorder {
-	return &Recorder{history: h, pending: pending, service: service, logger: logger, work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
+// NewRecorder returns a recorder for attempts of the service of that id. Logs of attempts go to where they are shared before the results do; nil:
+// there are none.
+func NewRecorder(h *History, pending blob.Bucket, logs *cache.Logs, service string, logger *slog.Logger) *Recorder {
+	return &Recorder{history: h, pending: pending, logs: logs, service: service, logger: logger,
+		work: make(chan *Result, maxRunning), running: make(map[string]*Result)}
 }
 
 // Publish is the [event.Sink] of the recorder.
@@ -102,13 +104,15 @@ func (r *Recorder) Result(id string) *Result {
 
 // Run writes results until ctx ends. It begins with those that an earlier process left: an attempt that it had not ended was aborted.
 func (r *Recorder) Run(ctx context.Context) {
+	retry := time.NewTicker(10 * time.Second)
+	defer retry.Stop()
 	for again := r.recover(ctx); ; {
 		select {
 		case result := <-r.work:
 			if !r.write(context.WithoutCancel(ctx), result) {
 				again = true
 			}
-		case <-time.After(10 * time.Second):
+		case <-retry.C:
 			if again {
 				again = r.recover(ctx)
 			}

@@ -167,7 +167,7 @@ func parseFilter(r *http.Request) (f history.Filter, err error) {
 // result returns the result of the build that the path of a request names. If wait is set, one that may have begun just now is waited for.
 func (s *Service) result(r *http.Request, wait bool) (result *history.Result, err error) {
 	id := chi.URLParam(r, "id")
-	if result = s.cfg.Builds.Recorder.Result(id); result == nil {
+	if result = s.cfg.Builds.Recorder.Result(id); result == nil || result.Guessed && s.cfg.Builds.Live != nil { // which may run all the same
 		result, err = s.cfg.Builds.Live.Result(r.Context(), id, wait)
 	}
 	if result != nil || err != nil {

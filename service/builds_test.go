@@ -38,7 +38,7 @@ func newHistoryServer(t testing.TB, bucket *mem.Bucket, p parts) *httptest.Serve
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	h := history.New(journal.New(journal.Config{Bucket: bucket, Poll: 10 * time.Millisecond}), 100, log)
-	recorder := history.NewRecorder(h, &mem.Bucket{}, "me", log)
+	recorder := history.NewRecorder(h, &mem.Bucket{}, nil, "me", log)
 	stream := cmp.Or(p.config.Builds.Events, new(event.Stream))
 	inner := p.builder
 	p.config.Builds.History, p.config.Builds.Recorder, p.config.Builds.Events = h, recorder, stream
@@ -358,7 +358,7 @@ func TestHeadOfStreams(t *testing.T) {
 // Who waits for what comes waits on behind an entry that cannot be read.
 func TestEntriesThatCannotBeRead(t *testing.T) {
 	bucket := &mem.Bucket{}
-	if _, err := journal.New(journal.Config{Bucket: bucket}).Append(t.Context(), "garbage"); err != nil {
+	if _, err := journal.New(journal.Config{Bucket: bucket}).AppendBehind(t.Context(), 0, "garbage"); err != nil {
 		t.Fatal(err)
 	}
 	server := newHistoryServer(t, bucket, parts{})
@@ -409,7 +409,7 @@ func (a *away) Open(ctx context.Context, name string, offset int64) (io.ReadClos
 func TestBuildsOfOthersWhileTheBucketIsAway(t *testing.T) {
 	shared, log := new(away), slog.New(slog.DiscardHandler)
 	p := parts{logs: shared}
-	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: shared}), 100, log), &mem.Bucket{}, "me", log)
+	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: shared}), 100, log), &mem.Bucket{}, nil, "me", log)
 	p.config.Builds.Live = history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Every: 10 * time.Millisecond, Logger: log})
 	server := newHistoryServer(t, &mem.Bucket{}, p)
 	build := "/builds/" + uuid.NewString()
@@ -423,6 +423,33 @@ func TestBuildsOfOthersWhileTheBucketIsAway(t *testing.T) {
 			if resp, body := send(t, http.MethodGet, server.URL+path, nil); resp.StatusCode != want {
 				t.Errorf("away %v: %s: %d %s", off, path, resp.StatusCode, body)
 			}
+		}
+	}
+}
+
+// A build that another service took for dead, and that is shown again, runs; else the guess counts.
+func TestABuildThatWasTakenForDeadRuns(t *testing.T) {
+	shared, log, id := &mem.Bucket{}, slog.New(slog.DiscardHandler), uuid.NewString()
+	h := history.New(journal.New(journal.Config{Bucket: shared}), 100, log)
+	guess := &history.Result{ID: id, Outcome: history.Aborted, Guessed: true}
+	if err := h.Append(t.Context(), history.Entry{Type: history.Build, Result: guess}); err != nil {
+		t.Fatal(err)
+	}
+	var p parts
+	recorder := history.NewRecorder(h, &mem.Bucket{}, nil, "me", log)
+	p.config.Builds.Live = history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Every: 10 * time.Millisecond, Logger: log})
+	server := newHistoryServer(t, shared, p)
+	head := fmt.Sprintf(`{"lease":"%064d","result":{"id":"%s","outcome":"running"}}`, 0, id)
+	if resp, body := do(t, http.MethodGet, server.URL+"/changes?wait=1m"); resp.StatusCode != http.StatusOK { // the server knows the guess
+		t.Fatalf("%d %s", resp.StatusCode, body)
+	}
+	for _, want := range []history.Outcome{history.Aborted, history.Running} {
+		_, body := do(t, http.MethodGet, server.URL+"/builds/"+id)
+		if got := new(history.Result); json.Unmarshal(body, got) != nil || got.Outcome != want {
+			t.Errorf("got %s, want %s", body, want)
+		}
+		if err := blob.PutBytes(t.Context(), shared, "running/builds/"+id, []byte(head), blob.PutOptions{}); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func sinks(b *testing.B) event.Sink {
 	if err != nil {
 		b.Fatal(err)
 	}
-	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 1000, log), &mem.Bucket{}, "me", log)
+	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 1000, log), &mem.Bucket{}, nil, "me", log)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { recorder.Run(ctx); close(ended) }()

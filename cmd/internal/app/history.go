@@ -35,13 +35,13 @@ func (a *App) openHistory() error {
 	a.entries = entries
 	h := history.New(a.openJournal("history/", a.options.NewsKeep), maxResults, a.logger)
 	a.builds = service.Builds{
-		History: h, Recorder: history.NewRecorder(h, pending, serviceID(pending), a.logger), Events: &a.events, Public: a.options.PublicHistory,
+		History: h, Recorder: history.NewRecorder(h, pending, a.logs, serviceID(pending), a.logger), Events: &a.events, Public: a.options.PublicHistory,
 		Versions: func() map[string][]string { return a.watcher.Versions() },
 	}
 	if a.store.bucket != nil {
 		a.logs.Share(blob.Prefixed(entries, "logs/"))
 		a.builds.Live = history.NewLive(history.LiveConfig{
-			Bucket: entries, Recorder: a.builds.Recorder, Events: &a.events, Logs: a.logs, Logger: a.logger,
+			Bucket: entries, Recorder: a.builds.Recorder, Events: &a.events, Logger: a.logger,
 			Leases: bucket.NewLeases(a.store.bucket, bucket.LeaseConfig{
 				TTL: 30 * time.Second, Of: "this service", Lost: "others may take it for dead, and its builds for aborted",
 			}),
