@@ -72,8 +72,6 @@ func (e *GoneError) Error() string {
 type Journal struct {
 	cfg Config
 
-	appending sync.Mutex // held during an append, so that those of one service do not contend
-
 	looking chan struct{} // has one in it during a look, which those that follow share, and guards what follows
 	tried   time.Time     // when the last one began
 	failed  error         // what came of it
@@ -158,37 +156,12 @@ func (j *Journal) Bounds() (first, last int64) {
 	return j.first, j.last
 }
 
-// Append writes an entry behind all others, and returns it. After an error it is there or not.
-//
-// Errors:
-//   - [k6x.Unavailable]: the bucket does not answer, or too many services append at once
-func (j *Journal) Append(ctx context.Context, data any) (Entry, error) {
-	j.appending.Lock()
-	defer j.appending.Unlock()
-	for range maxTries {
-		if err := j.catchUp(ctx); err != nil {
-			return Entry{}, err
-		}
-		_, last := j.Bounds()
-		if e, err := j.appendBehind(ctx, last, data); !errors.Is(err, fs.ErrExist) {
-			return e, err
-		}
-	}
-	return Entry{}, k6x.Errorf(k6x.Unavailable, "too many services write to the journal at once")
-}
-
 // AppendBehind writes an entry behind number last, and returns it: so it is known what all entries in front of it are.
 //
 // Errors:
 //   - fs.ErrExist: there is one behind that number already
 //   - [k6x.Unavailable]: the bucket does not answer
 func (j *Journal) AppendBehind(ctx context.Context, last int64, data any) (Entry, error) {
-	j.appending.Lock()
-	defer j.appending.Unlock()
-	return j.appendBehind(ctx, last, data)
-}
-
-func (j *Journal) appendBehind(ctx context.Context, last int64, data any) (Entry, error) {
 	if _, known := j.Bounds(); last < known {
 		return Entry{}, fs.ErrExist
 	}
