@@ -113,7 +113,6 @@ func (e *exporter) flush() {
 			e.forget(outputs)
 			return
 		}
-		e.c.count(func(n *Stats) { n.PacksSent++ })
 		e.c.count(func(n *Stats) { n.OutputsSent += int64(len(outputs)) })
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -202,7 +201,6 @@ func (e *exporter) publish() {
 	if err := e.put(name, body, e.needs(write)); err != nil {
 		return
 	}
-	e.c.count(func(n *Stats) { n.IndexesSent++ })
 	s.mu.Lock()
 	s.learn(name, write)
 	s.mu.Unlock()

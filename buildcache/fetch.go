@@ -73,7 +73,6 @@ func (c *Cache) install(p *pack) (lost bool, err error) {
 	err = c.local.unpack(p.Outputs, from)
 	c.count(func(n *Stats) { n.BytesFetched += from.read })
 	if err == nil {
-		c.count(func(n *Stats) { n.PacksFetched++ })
 		return false, nil
 	}
 	return from.err == nil && ctx.Err() == nil && !errors.Is(err, errLocal), err
@@ -155,7 +154,6 @@ func (s *Session) bring(ctx context.Context, output ID, at place) error {
 		return errPaused
 	}
 	if err == errLate {
-		s.c.count(func(n *Stats) { n.Late++ })
 		s.c.noteRead("a pack of the shared build cache is slow", errLate)
 	}
 	if err == nil && !s.c.local.has(output, at.size) {

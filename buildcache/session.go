@@ -129,7 +129,6 @@ func (s *Session) Put(_ context.Context, action, output ID, size int64, body io.
 		s.err = cmp.Or(s.err, err)
 		return Entry{}, err
 	}
-	s.c.count(func(n *Stats) { n.Puts++ })
 	s.send(bound{action, output})
 	return Entry{Output: output, Size: size, Time: s.c.now(), Path: s.c.local.output(output)}, nil
 }

@@ -16,13 +16,14 @@ func TestWhatOneMachineCompiledAnotherOneHas(t *testing.T) {
 	samples := []sample{makeSample("a", 100), makeSample("b", 1<<20), makeSample("empty", 0), makeSample("c", 7)}
 	eachStore(t, func(t *testing.T, remote Store) {
 		fill(t, remote, "k6@v1", samples...)
-		c := newCache(t, Config{Remote: remote, ReadOnly: true})
+		counted := &faulty{Store: remote}
+		c := newCache(t, Config{Remote: counted, ReadOnly: true})
 		s := start(t, c, "k6@v1")
 		want(t, s, samples...)
 		if has(t, s, makeSample("never compiled", 10)) {
 			t.Error("a hit of what nobody compiled")
 		}
-		if n := c.Stats(); n.RemoteHits != 4 || n.Misses != 1 || n.PacksFetched != 1 || n.ReadFailures != 0 {
+		if n := c.Stats(); n.RemoteHits != 4 || n.Misses != 1 || counted.packs.Load() != 1 || n.ReadFailures != 0 {
 			t.Errorf("%+v", n)
 		}
 		s.Close()
@@ -38,7 +39,8 @@ func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 	fill(t, remote, "k6@v1,x@v1", a)
 	fill(t, remote, "k6@v2", b)
 	for label, expected := range map[string]sample{"k6@v1,x@v1": a, "k6@v1,y@v1": a, "k6@v2": b, "k6@v2,x@v1": b, "k7": b} {
-		c := newCache(t, Config{Remote: remote, ReadOnly: true})
+		counted := &faulty{Store: remote}
+		c := newCache(t, Config{Remote: counted, ReadOnly: true})
 		s := start(t, c, label)
 		s.prefetch(t.Context()) // joins the one that goes on
 		if !c.local.has(expected.output, 1000) {
@@ -46,8 +48,8 @@ func TestPacksOfALabelAreFetchedBeforeAnybodyAsks(t *testing.T) {
 		}
 		s.Close()
 		finish(c)
-		if n := c.Stats(); n.PacksFetched != 1 {
-			t.Errorf("%s: %d packs", label, n.PacksFetched)
+		if n := counted.packs.Load(); n != 1 {
+			t.Errorf("%s: %d packs", label, n)
 		}
 	}
 }
@@ -88,8 +90,8 @@ func TestABuildThatCompiledNothingIsRememberedForWhatItNeeded(t *testing.T) {
 	want(t, s, a, b)
 	s.Close()
 	finish(c)
-	if n := c.Stats(); n.IndexesSent != 1 || n.PacksSent != 0 {
-		t.Fatalf("%+v", n)
+	if indexes, packs := names(t, remote, indexDir), names(t, remote, packDir); len(indexes) != 3 || len(packs) != 2 {
+		t.Fatalf("%q, %q", indexes, packs)
 	}
 	r := newCache(t, Config{Remote: remote, ReadOnly: true})
 	s = start(t, r, "third")
@@ -205,8 +207,8 @@ func TestCloseOfTheCacheEndsSessions(t *testing.T) {
 	s := start(t, c, "x")
 	put(t, s, makeSample("a", 100))
 	finish(c)
-	if c.Stats().IndexesSent != 1 {
-		t.Errorf("%+v", c.Stats())
+	if list := names(t, remote, indexDir); len(list) != 1 {
+		t.Errorf("%d indexes", len(list))
 	}
 	put(t, s, makeSample("b", 100)) // goes nowhere, and does no harm
 	if _, err := s.Attach(exec.Command("go"), new(cage.Policy)); err == nil {

@@ -5,18 +5,13 @@ type Stats struct {
 	LocalHits  int64 // found in the directory
 	RemoteHits int64 // taken from the remote level, by fetching ahead or when asked
 	Misses     int64 // in neither
-	Puts       int64 // compiled here
 
-	PacksFetched  int64
 	BytesFetched  int64 // compressed
-	PacksSent     int64
 	BytesSent     int64 // compressed
 	OutputsSent   int64
-	IndexesSent   int64
 	Dropped       int64 // entries that were not sent, as too much waited or something failed
 	ReadFailures  int64 // exchanges that failed or brought something wrong
 	WriteFailures int64
-	Late          int64 // times that Config.Wait was over
 
 	ReadsPaused  bool // nothing is asked of the remote level for now
 	WritesPaused bool // nothing is sent to it for now

@@ -116,7 +116,7 @@ func TestASecondMachineCompilesNothing(t *testing.T) {
 	first := newMachine(t, emptyDir(t), "file://"+far, false)
 	truth := first.build(t)
 	first.close(t)
-	if n := first.builds.cache.Stats(); n.Puts == 0 || n.OutputsSent == 0 || n.Dropped != 0 || n.WriteFailures != 0 {
+	if n := first.builds.cache.Stats(); n.Misses == 0 || n.OutputsSent == 0 || n.Dropped != 0 || n.WriteFailures != 0 {
 		t.Fatalf("%+v", n)
 	}
 
@@ -145,7 +145,7 @@ func TestASecondMachineCompilesNothing(t *testing.T) {
 		if !bytes.Equal(third.build(t), truth) {
 			t.Error("other bytes")
 		}
-		if n := third.builds.cache.Stats(); n.ReadFailures == 0 || n.Puts == 0 {
+		if n := third.builds.cache.Stats(); n.ReadFailures == 0 || n.Misses == 0 {
 			t.Errorf("%+v", n)
 		}
 	})

@@ -207,6 +207,7 @@ func (b *BuildCache) register(metrics *service.Metrics) {
 	count("k6x_build_cache_misses_total", "Compiled packages that neither had.", func(s buildcache.Stats) int64 { return s.Misses })
 	count("k6x_build_cache_fetched_bytes_total", "Bytes that came from the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesFetched })
 	count("k6x_build_cache_sent_bytes_total", "Bytes that were sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.BytesSent })
+	count("k6x_build_cache_sent_total", "Compiled packages that were sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.OutputsSent })
 	count("k6x_build_cache_dropped_total", "Compiled packages that were not sent to the shared build cache.", func(s buildcache.Stats) int64 { return s.Dropped })
 	count("k6x_build_cache_read_failures_total", "Exchanges with the shared build cache that brought nothing or something wrong.",
 		func(s buildcache.Stats) int64 { return s.ReadFailures })
