@@ -16,6 +16,7 @@ import (
 // A platform that nothing was built for takes a cold build. Of the real k6 it is left to .ci/nightly: at every change stand-ins for k6
 // and an extension show the same of two platforms besides this one.
 func TestPlatformsBuild(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	platforms := map[string]string{
 		"linux/amd64":   "ELF 64-bit LSB executable, x86-64",

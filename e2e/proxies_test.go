@@ -19,6 +19,7 @@ import (
 // Twenty-one ask for a URL that is cold, and the first of them goes away; twenty more
 // ask later, some with a query. k6x builds once and sends once.
 func TestCachesAskForAColdBinaryOnce(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
@@ -53,6 +54,7 @@ func TestCachesAskForAColdBinaryOnce(t *testing.T) {
 
 // What is no binary is asked of k6x each time, but for a redirect that is for ever.
 func TestCachesKeepNoErrorAndNoAnswerToAnOpenRequest(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	for name, startCache := range caches {
 		t.Run(name, func(t *testing.T) {
@@ -181,6 +183,7 @@ func checkFront(t *testing.T, s *k6x, base string) {
 // With --max-wait, a client which follows redirects gets its binary from behind a proxy that
 // gives up long before the build has ended, and the cache keeps none of the redirects.
 func TestMaxWaitOutlivesTheTimeoutOfAProxy(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	impatience := map[string][]string{
 		"nginx":    {"proxy_read_timeout 1h", "proxy_read_timeout 6s", "proxy_cache_lock_timeout 1h", "proxy_cache_lock_timeout 4s"},

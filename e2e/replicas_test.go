@@ -17,6 +17,7 @@ import (
 // A hundred clients, spread over two services with one bucket, ask for each of three
 // binaries that nobody asked for before.
 func TestReplicasBuildEachKeyOnce(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		const clients = 100
@@ -91,6 +92,7 @@ func drain(url string) (tag string, err error) {
 // A service is killed in the middle of a build that it has the lease of. Another one, where
 // somebody waits for the same, takes over; and where that build is followed, it ends.
 func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		flags, list, open := gate(t)
@@ -159,6 +161,7 @@ const inTheMiddle = 20 << 20
 // The connections to the bucket break while a binary goes up: once, which nobody has to
 // notice, and for good.
 func TestConnectionsToTheBucketBreakInAnUpload(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		bucket, near := newWire(t, endpoint)
@@ -191,6 +194,7 @@ func TestConnectionsToTheBucketBreakInAnUpload(t *testing.T) {
 
 // The connections break while a binary comes down.
 func TestConnectionsToTheBucketBreakInADownload(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		const list = "k6@v1.8.1,k6/x/one@v0.1.0"
@@ -233,6 +237,7 @@ func wholeOrUnavailable(t *testing.T, bucket *wire, url string) (whole answer) {
 }
 
 func TestDownloadsAreRedirectedToTheBucket(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	onS3(t, func(t *testing.T, endpoint string) {
 		s := replica(t, endpoint, "--redirect-downloads")

@@ -219,6 +219,7 @@ func TestStockK6ShowsTheCause(t *testing.T) {
 // k6x does not know of it but for its own URL. The user's token for the cloud is
 // sent, and is nowhere afterwards.
 func TestStockK6BelowAPathAndWithAToken(t *testing.T) {
+	forFull(t)
 	t.Parallel()
 	const token = "a-token-that-is-nobodys-business"
 	for name, strip := range map[string]bool{"k6x knows the path": false, "a proxy strips it": true} {
