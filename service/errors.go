@@ -43,8 +43,8 @@ var defaultRetry = map[int]time.Duration{http.StatusServiceUnavailable: 10 * tim
 // maxText bounds each of the two texts of an error that a client gets.
 const maxText = 16 << 10
 
-// problem is an error as a client gets it: an RFC 9457 problem with members of ours.
-type problem struct {
+// Problem is an error as a client gets it: an RFC 9457 problem with members of ours.
+type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail"`
@@ -64,7 +64,7 @@ func (s *Service) fail(w *response, r *http.Request, err error) {
 }
 
 // problem is what the client of r gets to know of err.
-func (s *Service) problem(w *response, r *http.Request, err error) problem {
+func (s *Service) problem(w *response, r *http.Request, err error) Problem {
 	p := s.front.problem(w, r, err)
 	if p.Build != "" {
 		w.joined(p.Build)
@@ -78,14 +78,14 @@ func (s *Service) problem(w *response, r *http.Request, err error) problem {
 // problem turns err into what a client gets to know of it, for any form of answer. What
 // the client must not see goes to the log. It sets the headers that go with the kind,
 // and aborts the request if an answer would come too late.
-func (f *front) problem(w *response, r *http.Request, err error) problem {
+func (f *front) problem(w *response, r *http.Request, err error) Problem {
 	kind := k6x.KindOf(err)
 	w.outcome = kind.String()
 	if kind == k6x.Canceled && r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // no client is there to read an answer, and none may look like a success
 	}
 	e := k6x.AsError(err)
-	p := problem{kind: kind, Status: statuses[kind], Detail: k6x.ClipTo(e.Message, maxText), Kind: kind.String(), Hint: k6x.ClipTo(e.Hint, maxText), Build: e.Build, ID: w.id}
+	p := Problem{kind: kind, Status: statuses[kind], Detail: k6x.ClipTo(e.Message, maxText), Kind: kind.String(), Hint: k6x.ClipTo(e.Hint, maxText), Build: e.Build, ID: w.id}
 	level := slog.LevelInfo
 	switch kind {
 	case k6x.Internal:
@@ -119,7 +119,7 @@ func (f *front) problem(w *response, r *http.Request, err error) problem {
 }
 
 // text returns the problem in plain lines.
-func (p problem) text() string {
+func (p Problem) text() string {
 	lines := p.Detail
 	if p.Hint != "" {
 		lines += "\n" + p.Hint
@@ -134,7 +134,7 @@ func (p problem) text() string {
 }
 
 // writeProblem renders p as the client prefers: text, a problem document or a page.
-func writeProblem(w *response, r *http.Request, p problem) {
+func writeProblem(w *response, r *http.Request, p Problem) {
 	p.Title = http.StatusText(p.Status)
 	h := w.Header()
 	h.Del("Content-Length")

@@ -30,7 +30,7 @@ func unsatisfied(kind k6x.Kind) bool {
 // could be read has status 200, also if the queue is full or the fault is ours: k6 shows its
 // user the body of no other status, and does not try again. For clients that do, a
 // Retry-After stays in the header.
-func nestedForm(p problem, path string) (status int, around []string) {
+func nestedForm(p Problem, path string) (status int, around []string) {
 	switch {
 	case p.Status == http.StatusMethodNotAllowed:
 		return p.Status, []string{"invalid request"}
@@ -58,7 +58,7 @@ func K6buildWords(err error) string {
 
 // writeNested renders p for clients of the build API. The innermost reason is all that
 // there is to say, in lines for a terminal.
-func writeNested(w *response, r *http.Request, p problem) {
+func writeNested(w *response, r *http.Request, p Problem) {
 	status, around := nestedForm(p, r.URL.Path)
 	p.Build = "" // it is in the header
 	nested := nest(append(around, p.text())...)

@@ -1,0 +1,248 @@
+package pages
+
+import (
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"math"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x"
+)
+
+func (p *Pages) loadTexts() {
+	text, _ := files.ReadFile("texts.en.json") // embedded
+	if err := json.Unmarshal(text, &p.texts); err != nil {
+		panic(err)
+	}
+}
+
+// functions are those of templates.
+func (p *Pages) functions() template.FuncMap {
+	return template.FuncMap{
+		"t": p.text, "rich": p.rich, "n": p.count, "has": func(key string) bool { return p.texts[key] != "" }, "scripttexts": p.scriptTexts,
+		"asset": func(base, name string) string { return base + "/assets/" + p.digest + "/" + name },
+		"clean": clean, "external": external, "query": query, "arg": arg, "dict": dict, "list": func(items ...any) []any { return items },
+		"bytes": size, "duration": duration, "seconds": inSeconds, "since": p.since, "stamp": stamp, "iso": iso, "percent": percent, "share": share,
+		"split": strings.Split, "prefix": strings.HasPrefix, "trim": strings.TrimPrefix, "contains": contains, "lower": strings.ToLower, "short": short,
+		"add": func(a, b int) int { return a + b }, "field": field, "version": version, "bars": bars, "grid": grid, "number": number,
+	}
+}
+
+// text returns a text, with arguments in it. A key without a text is an error.
+func (p *Pages) text(key string, args ...any) (string, error) {
+	text, ok := p.texts[key]
+	if !ok {
+		return "", fmt.Errorf("there is no text %q", key)
+	}
+	if len(args) == 0 {
+		return text, nil
+	}
+	return fmt.Sprintf(text, args...), nil
+}
+
+// rich is text with what stands between backticks as code.
+func (p *Pages) rich(key string, args ...any) (template.HTML, error) {
+	text, err := p.text(key, args...)
+	parts := strings.Split(template.HTMLEscapeString(text), "`")
+	for i := 1; i < len(parts)-1; i += 2 {
+		parts[i] = "<code>" + parts[i] + "</code>"
+	}
+	return template.HTML(strings.Join(parts, "")), err //nolint:gosec // escaped above
+}
+
+// count returns the text for so many, of the forms key.one and key.other.
+func (p *Pages) count(key string, n any) (string, error) {
+	form := ".other"
+	if v := reflect.ValueOf(n); v.CanInt() && v.Int() == 1 {
+		form = ".one"
+	}
+	return p.text(key+form, number(n))
+}
+
+// scriptTexts returns the texts that the script shows.
+func (p *Pages) scriptTexts() string {
+	texts := make(map[string]string)
+	for key, text := range p.texts {
+		if name, ok := strings.CutPrefix(key, "js."); ok {
+			texts[name] = text
+		}
+	}
+	text, _ := json.Marshal(texts) // of strings
+	return string(text)
+}
+
+// escapes are the sequences by which tools colour what they print, and others of terminals.
+var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[@-Z\\\\^_])")
+
+// clean returns what a stranger wrote without what a terminal or a line of text would be led astray by.
+func clean(text any) string { return k6x.Printable(escapes.ReplaceAllString(fmt.Sprint(text), "")) }
+
+// external returns the URL of a stranger if it may be a link; "" otherwise.
+func external(text string) string {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return ""
+	}
+	u.User = nil
+	return u.String()
+}
+
+// arg is a name and value for [query].
+type argument struct {
+	name   string
+	values []string
+}
+
+// arg returns an argument for query: a value or several.
+func arg(name string, value any) argument {
+	if values, ok := value.([]string); ok {
+		return argument{name, values}
+	}
+	return argument{name, []string{fmt.Sprint(value)}}
+}
+
+// query returns a query with what has a value: "" or ?name=value&….
+func query(args ...argument) template.URL {
+	var parts []string
+	for _, a := range args {
+		for _, value := range a.values {
+			if value != "" {
+				escaped := strings.NewReplacer("%2F", "/", "%40", "@", "%2C", ",", "%3A", ":").Replace(url.QueryEscape(value))
+				parts = append(parts, a.name+"="+escaped)
+			}
+		}
+	}
+	if parts == nil {
+		return ""
+	}
+	return template.URL("?" + strings.Join(parts, "&")) //nolint:gosec // escaped above
+}
+
+func dict(pairs ...any) (map[string]any, error) {
+	if len(pairs)%2 != 0 {
+		return nil, fmt.Errorf("dict of %d", len(pairs))
+	}
+	d := make(map[string]any, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		d[pairs[i].(string)] = pairs[i+1]
+	}
+	return d, nil
+}
+
+func contains(list []string, item string) bool { return slices.Contains(list, item) }
+
+// number writes a number with spaces between thousands.
+func number(n any) string {
+	text := fmt.Sprint(n)
+	whole, rest, _ := strings.Cut(text, ".")
+	for i := len(whole) - 3; i > 0 && whole[i-1] != '-'; i -= 3 {
+		whole = whole[:i] + "\u202f" + whole[i:]
+	}
+	if rest != "" {
+		whole += "." + rest
+	}
+	return whole
+}
+
+// size writes a number of bytes for people.
+func size(n any) string {
+	f := toFloat(n)
+	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
+		if f < 1000 || unit == "TB" {
+			if unit == "B" || f >= 100 {
+				return fmt.Sprintf("%.0f %s", f, unit)
+			}
+			return fmt.Sprintf("%.1f %s", f, unit)
+		}
+		f /= 1000
+	}
+	return ""
+}
+
+func toFloat(n any) float64 {
+	switch v := reflect.ValueOf(n); {
+	case v.CanInt():
+		return float64(v.Int())
+	case v.CanUint():
+		return float64(v.Uint())
+	case v.CanFloat():
+		return v.Float()
+	}
+	return 0
+}
+
+// inSeconds returns a duration, of any type that has nanoseconds, as seconds.
+func inSeconds(d any) float64 { return toFloat(d) / 1e9 }
+
+// duration writes one, of any type that has nanoseconds, for people.
+func duration(d any) string {
+	s := inSeconds(d)
+	switch {
+	case s < 0.0005:
+		return "0 s"
+	case s < 1:
+		return fmt.Sprintf("%.0f ms", s*1000)
+	case s < 10:
+		return fmt.Sprintf("%.1f s", s)
+	case s < 60:
+		return fmt.Sprintf("%.0f s", s)
+	case s < 3600:
+		return fmt.Sprintf("%d min %d s", int(s)/60, int(s)%60)
+	case s < 48*3600:
+		return fmt.Sprintf("%d h %d min", int(s)/3600, int(s)/60%60)
+	}
+	return fmt.Sprintf("%d d", int(s)/86400)
+}
+
+// since writes how long ago a time was.
+func (p *Pages) since(t time.Time) (string, error) {
+	d := time.Since(t)
+	switch {
+	case d < 5*time.Second:
+		return p.text("time.now")
+	case d < time.Minute:
+		return p.text("time.seconds", int(d.Seconds()))
+	case d < time.Hour:
+		return p.text("time.minutes", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return p.text("time.hours", int(d.Hours()))
+	case d < 60*24*time.Hour:
+		return p.text("time.days", int(d.Hours()/24))
+	}
+	return t.UTC().Format("2006-01-02"), nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// share returns a part of a whole between 0 and 1; 0 if there is no whole.
+func share(part, whole any) float64 {
+	w := toFloat(whole)
+	if w <= 0 {
+		return 0
+	}
+	return math.Min(1, math.Max(0, toFloat(part)/w))
+}
+
+func percent(f any) string { return fmt.Sprintf("%.0f %%", toFloat(f)*100) }
+
+// short returns the beginning of a digest or an id.
+func short(text string) string {
+	if len(text) > 12 {
+		return text[:12]
+	}
+	return text
+}
+
+// version returns the version of an item of the form name@version; "" if it has none.
+func version(item string) string {
+	_, v, _ := strings.Cut(item, "@")
+	return v
+}
