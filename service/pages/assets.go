@@ -38,9 +38,9 @@ func (p *Pages) loadAssets() {
 	p.digest = hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
-// ServeAsset answers a request for /assets/{digest}/{name}. It returns false, and answers nothing, if there is none. The digest is that of all assets,
+// Asset answers a request for /assets/{digest}/{name}. It returns false, and answers nothing, if there is none. The digest is that of all assets,
 // so that modules find each other by their names, and an answer may be kept for ever.
-func (p *Pages) ServeAsset(w http.ResponseWriter, r *http.Request, digest, name string) bool {
+func (p *Pages) Asset(w http.ResponseWriter, r *http.Request, digest, name string) bool {
 	a, ok := p.assets[name]
 	if !ok || digest != p.digest {
 		return false

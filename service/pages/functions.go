@@ -8,29 +8,29 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
 	"k6x"
+	"k6x/history"
 )
 
-func (p *Pages) loadTexts() {
+func (p *Pages) loadTexts() error {
 	text, _ := files.ReadFile("texts.en.json") // embedded
-	if err := json.Unmarshal(text, &p.texts); err != nil {
-		panic(err)
-	}
+	return json.Unmarshal(text, &p.texts)
 }
 
 // functions are those of templates.
 func (p *Pages) functions() template.FuncMap {
 	return template.FuncMap{
 		"t": p.text, "rich": p.rich, "n": p.count, "has": func(key string) bool { return p.texts[key] != "" }, "scripttexts": p.scriptTexts,
-		"asset": func(base, name string) string { return base + "/assets/" + p.digest + "/" + name },
-		"clean": clean, "external": external, "query": query, "arg": arg, "dict": dict, "list": func(items ...any) []any { return items },
-		"bytes": size, "duration": duration, "seconds": inSeconds, "since": p.since, "stamp": stamp, "iso": iso, "percent": percent, "share": share,
-		"split": strings.Split, "prefix": strings.HasPrefix, "trim": strings.TrimPrefix, "contains": contains, "lower": strings.ToLower, "short": short,
-		"add": func(a, b int) int { return a + b }, "field": field, "version": version, "bars": bars, "grid": grid, "number": number,
+		"asset": func(name string) string { return p.base + "/assets/" + p.digest + "/" + name },
+		"url":   p.url, "clean": clean, "external": external, "dict": dict, "list": func(items ...any) []any { return items },
+		"bytes": size, "number": number, "duration": duration, "seconds": func(n int64) string { return duration(time.Duration(n) * time.Second) },
+		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole int64) int64 { return whole - free }, "bars": bars,
+		"choice": p.choice, "short": short, "join": strings.Join, "split": strings.Split, "lines": lines, "next": func(i int) int { return i + 1 },
+		"topic":   func(kind string) string { return strings.ReplaceAll(kind, "_", "-") },
+		"address": func(path string) string { return strings.TrimPrefix(path, "/") },
 	}
 }
 
@@ -93,35 +93,24 @@ func external(text string) string {
 	return u.String()
 }
 
-// arg is a name and value for [query].
-type argument struct {
-	name   string
-	values []string
-}
-
-// arg returns an argument for query: a value or several.
-func arg(name string, value any) argument {
-	if values, ok := value.([]string); ok {
-		return argument{name, values}
+// url returns the URL of a path of the service, with what has a value of a query and of names and values besides.
+func (p *Pages) url(path, query string, pairs ...string) (template.URL, error) {
+	values, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
+	if err != nil || len(pairs)%2 != 0 {
+		return "", fmt.Errorf("the query %q with %d", query, len(pairs))
 	}
-	return argument{name, []string{fmt.Sprint(value)}}
-}
-
-// query returns a query with what has a value: "" or ?name=value&….
-func query(args ...argument) template.URL {
-	var parts []string
-	for _, a := range args {
-		for _, value := range a.values {
-			if value != "" {
-				escaped := strings.NewReplacer("%2F", "/", "%40", "@", "%2C", ",", "%3A", ":").Replace(url.QueryEscape(value))
-				parts = append(parts, a.name+"="+escaped)
-			}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			values.Set(pairs[i], pairs[i+1])
+		} else {
+			values.Del(pairs[i])
 		}
 	}
-	if parts == nil {
-		return ""
+	text := p.base + path
+	if len(values) > 0 {
+		text += "?" + strings.NewReplacer("%2F", "/", "%40", "@", "%2C", ",", "%3A", ":").Replace(values.Encode())
 	}
-	return template.URL("?" + strings.Join(parts, "&")) //nolint:gosec // escaped above
+	return template.URL(text), nil //nolint:gosec // values are escaped, and paths are those of templates and of the service
 }
 
 func dict(pairs ...any) (map[string]any, error) {
@@ -134,8 +123,6 @@ func dict(pairs ...any) (map[string]any, error) {
 	}
 	return d, nil
 }
-
-func contains(list []string, item string) bool { return slices.Contains(list, item) }
 
 // number writes a number with spaces between thousands.
 func number(n any) string {
@@ -231,6 +218,20 @@ func share(part, whole any) float64 {
 	return math.Min(1, math.Max(0, toFloat(part)/w))
 }
 
+// width is share in hundredths.
+func width(part, whole any) float64 { return math.Round(1000*share(part, whole)) / 10 }
+
+// fullness says how to draw something of which so much is free.
+func fullness(free, whole int64) string {
+	switch f := share(free, whole); {
+	case f < 0.05:
+		return "bad"
+	case f < 0.15:
+		return "warn"
+	}
+	return "room"
+}
+
 func percent(f any) string { return fmt.Sprintf("%.0f %%", toFloat(f)*100) }
 
 // short returns the beginning of a digest or an id.
@@ -241,8 +242,50 @@ func short(text string) string {
 	return text
 }
 
-// version returns the version of an item of the form name@version; "" if it has none.
-func version(item string) string {
-	_, v, _ := strings.Cut(item, "@")
-	return v
+// choice returns the URL of the picker with the modules of a binary.
+func (p *Pages) choice(modules []history.Module, platform string) (template.URL, error) {
+	values := url.Values{"platform": {platform}}
+	for _, m := range modules {
+		if m.Name == k6x.K6 {
+			values.Set("k6", m.Version)
+		} else {
+			values.Add("with", strings.TrimSuffix(m.Name+"@"+m.Version, "@"))
+		}
+	}
+	return p.url("/", values.Encode())
+}
+
+// elapsed returns the seconds since a time.
+func elapsed(t time.Time) string { return fmt.Sprintf("%.1f", math.Max(0, time.Since(t).Seconds())) }
+
+// lines returns how many lines a text has.
+func lines(text string) int { return strings.Count(strings.TrimSpace(text), "\n") + 1 }
+
+// bar is a step of a build where it stands in all of it.
+type bar struct {
+	Name     string
+	Duration time.Duration
+	Done     int64
+	X, Width float64 // in hundredths of the whole
+}
+
+// bars lays out the time that a build waited and its steps, one behind the other.
+func bars(r *history.Result) (all []bar) {
+	var total time.Duration
+	add := func(name string, d time.Duration, done int64) {
+		all = append(all, bar{Name: name, Duration: d, Done: done, X: float64(total)})
+		total += d
+	}
+	if r.Queued > history.Seconds(50*time.Millisecond) {
+		add("queued", time.Duration(r.Queued), 0)
+	}
+	for _, step := range r.Steps {
+		add(step.Name, time.Duration(step.Seconds), step.Done)
+	}
+	for i := range all {
+		all[i].X = 100 * share(all[i].X, total)
+		all[i].Width = max(0.7, 100*share(all[i].Duration, total))
+		all[i].X = min(all[i].X, 100-all[i].Width)
+	}
+	return all
 }

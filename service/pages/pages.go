@@ -18,17 +18,24 @@ import (
 // Policy is the Content-Security-Policy of each page: nothing from other origins, no code and no style in the page itself.
 const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
+// Config says what all pages have in common.
+type Config struct {
+	Base string // URL path in front of all links, escaped, such as /k6x; "": none
+}
+
 // Page is what a template gets.
 type Page struct {
-	Base   string // prefix of the service's paths, such as /k6x; "": none
-	Origin string // URL of the service as its clients see it, with the base, without a slash at the end
-	Path   string // path and query of the request, without the base
-	Tokens bool   // are needed here to build
+	Name   string // of the template: picker, builds, build, matrix, status, changes, help or error
+	Title  string // "": that of the template
+	Origin string // URL that stands before all paths as the client sees it, without a slash at the end
+	Query  string // of the request, as it came
+	Token  bool   // tokens are needed here to build
 	Data   any    // the value that is the JSON of the same page
 }
 
 // Pages renders pages, and serves what they are made of.
 type Pages struct {
+	base   string
 	views  map[string]*template.Template
 	texts  map[string]string
 	assets map[string]asset
@@ -38,38 +45,44 @@ type Pages struct {
 //go:embed templates assets texts.en.json
 var files embed.FS
 
-// New returns the pages. It panics if a template is wrong, which a test finds.
-func New() *Pages {
-	p := &Pages{views: make(map[string]*template.Template)}
-	p.loadTexts()
+// New returns the pages. An error is one of what is embedded, which a test finds.
+func New(cfg Config) (*Pages, error) {
+	p := &Pages{base: cfg.Base, views: make(map[string]*template.Template)}
+	if err := p.loadTexts(); err != nil {
+		return nil, err
+	}
 	p.loadAssets()
-	layout := template.Must(template.New("").Funcs(p.functions()).ParseFS(files, "templates/layout.html", "templates/parts.html"))
+	layout, err := template.New("").Funcs(p.functions()).ParseFS(files, "templates/layout.html", "templates/parts.html")
+	if err != nil {
+		return nil, err
+	}
 	names, _ := files.ReadDir("templates") // embedded
 	for _, file := range names {
 		name := strings.TrimSuffix(file.Name(), path.Ext(file.Name()))
-		if name != "layout" && name != "parts" {
-			p.views[name] = template.Must(template.Must(layout.Clone()).ParseFS(files, "templates/"+file.Name()))
+		if name == "layout" || name == "parts" {
+			continue
+		}
+		view, err := layout.Clone()
+		if err == nil {
+			p.views[name], err = view.ParseFS(files, "templates/"+file.Name())
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	return p
+	return p, nil
 }
 
-// Render writes one of the pages picker, builds, build, matrix, status, changes, help and error. Nothing is written if that fails.
-func (p *Pages) Render(w io.Writer, name string, page Page) error {
-	view := p.views[name]
+// Render writes a page. Nothing is written if that fails.
+func (p *Pages) Render(w io.Writer, page Page) error {
+	view := p.views[page.Name]
 	if view == nil {
-		return fmt.Errorf("there is no page %q", name)
+		return fmt.Errorf("there is no page %q", page.Name)
 	}
 	var body bytes.Buffer
-	if err := view.ExecuteTemplate(&body, "layout", frame{page, name}); err != nil {
+	if err := view.ExecuteTemplate(&body, "layout", page); err != nil {
 		return err
 	}
 	_, err := body.WriteTo(w)
 	return err
-}
-
-// frame is what the layout gets.
-type frame struct {
-	Page
-	Name string
 }
