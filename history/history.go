@@ -166,6 +166,45 @@ func (h *History) LastAttempt(name, version, platform string) *Result {
 	return nil
 }
 
+// Alone returns, for each version of an extension that was built alone with k6, the last result: of the platforms, that of one where it failed
+// before all others. What was cut off by the end of a service says nothing.
+func (h *History) Alone() map[Module]*Result {
+	type key struct {
+		Module
+		platform string
+	}
+	last, seen := make(map[Module]*Result), make(map[key]bool)
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.entries) {
+		r := n.Result
+		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || seen[key{r.Modules[1], r.Platform}] {
+			continue
+		}
+		m := r.Modules[1]
+		seen[key{m, r.Platform}] = true
+		if last[m] == nil || r.Outcome == Failed && last[m].Outcome != Failed {
+			last[m] = r
+		}
+	}
+	return last
+}
+
+// LastOf returns the last result of a canonical path; nil if there is none.
+func (h *History) LastOf(path string) *Result {
+	if h == nil {
+		return nil
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, n := range slices.Backward(h.entries) {
+		if n.Result != nil && n.Result.Path == path {
+			return n.Result
+		}
+	}
+	return nil
+}
+
 // PathOf returns the path of a binary that was built, by its digest; "" if it is not known.
 func (h *History) PathOf(digest string) string {
 	if h == nil {

@@ -346,8 +346,7 @@ func TestWhoIsAtFault(t *testing.T) {
 		{two[:1], k6x.BuildFailed, "the linker failed", ""},
 		{two[:2], k6x.Timeout, "k6/x/sql took too long", ""},
 	} {
-		r := Result{Modules: test.modules}
-		if got := r.atFault(k6x.Errorf(test.kind, "%s", test.message)); got != test.want {
+		if got := AtFault(test.modules, k6x.Errorf(test.kind, "%s", test.message)); got != test.want {
 			t.Errorf("%q: got %q, want %q", test.message, got, test.want)
 		}
 	}

@@ -78,6 +78,9 @@ func (r *Result) clone() *Result {
 	return &c
 }
 
+// Service returns the id of the service that the recorder is of.
+func (r *Recorder) Service() string { return r.service }
+
 // Running returns the attempts that are not in the history yet, as they are under way or ended just now, the newest first.
 func (r *Recorder) Running() []*Result {
 	r.mu.Lock()

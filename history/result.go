@@ -56,6 +56,9 @@ type Result struct {
 	started bool // an engine worked on it
 }
 
+// Started reports whether an engine works, or worked, on it.
+func (r *Result) Started() bool { return r.started }
+
 // Module is one of the modules of a binary.
 type Module struct {
 	Name    string `json:"name"` // as a list names it
@@ -145,23 +148,23 @@ func (r *Result) Last() event.Event {
 
 func (r *Result) fail(e *k6x.Error) {
 	r.Kind, r.Error, r.Hint = e.Kind.String(), e.Message, e.Hint
-	r.Extension = r.atFault(e)
+	r.Extension = AtFault(r.Modules, e)
 }
 
-// atFault returns the extension that an error is about: the first that it names; "" if that cannot be told. As errors of builds say which module
-// does what, it is the subject.
-func (r *Result) atFault(e *k6x.Error) (name string) {
+// AtFault returns the extension of those modules that an error is about: the first that it names; "" if that cannot be told. As errors of builds
+// say which module does what, it is the subject.
+func AtFault(modules []Module, e *k6x.Error) (name string) {
 	if e.Kind != k6x.BuildFailed && e.Kind != k6x.Conflict && e.Kind != k6x.NotFound && e.Kind != k6x.Forbidden {
 		return ""
 	}
 	first := len(e.Message)
-	for _, m := range r.Modules {
+	for _, m := range modules {
 		if found := named(m.Name).FindStringIndex(e.Message); m.Name != k6x.K6 && found != nil && found[0] < first {
 			name, first = m.Name, found[0]
 		}
 	}
-	if name == "" && len(r.Modules) == 2 && e.Kind == k6x.BuildFailed { // k6 alone builds
-		return r.Modules[1].Name
+	if name == "" && len(modules) == 2 && e.Kind == k6x.BuildFailed { // k6 alone builds
+		return modules[1].Name
 	}
 	return name
 }

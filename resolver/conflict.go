@@ -90,6 +90,15 @@ func (s *solver) around(ctx context.Context, i int) ([]pick, error) {
 	return set, nil
 }
 
+// Advice is the cause of an error for which there are lists that work instead.
+type Advice struct {
+	Lists []k6x.List
+	Err   error // the cause besides; may be nil
+}
+
+func (a *Advice) Error() string { return fmt.Sprint(a.Err) }
+func (a *Advice) Unwrap() error { return a.Err }
+
 // explain makes the error of a failure: what is wrong, and what would work.
 func (r *Resolver) explain(ctx context.Context, idx *index, list k6x.List, f *failure) error {
 	err := f.err
@@ -109,7 +118,11 @@ func (r *Resolver) explain(ctx context.Context, idx *index, list k6x.List, f *fa
 		}
 	case noName, mixed, conflict:
 		if sets := r.advise(ctx, idx, list, f); len(sets) > 0 {
-			return e.WithHint("What works: %s", strings.Join(sets, " or "))
+			words := make([]string, len(sets))
+			for i, set := range sets {
+				words[i] = set.String()
+			}
+			return e.WithHint("What works: %s", strings.Join(words, " or ")).WithCause(&Advice{Lists: sets, Err: e.Err})
 		}
 	}
 	return &e
@@ -157,16 +170,17 @@ func (r *Resolver) everyK6(ctx context.Context, idx *index) []string {
 
 // advise returns lists like the one that was asked for, which work: with what is too low
 // raised, with one side given up, and at worst with everything open.
-func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *failure) []string {
+func (r *Resolver) advise(ctx context.Context, idx *index, list k6x.List, f *failure) []k6x.List {
 	ctx, cancel := context.WithTimeout(ctx, adviceTime)
 	defer cancel()
-	var sets []string
+	var sets []k6x.List
 	add := func(set []pick) {
 		if set == nil {
 			return
 		}
-		if text := resolution(set).List().String(); !slices.Contains(sets, text) && len(sets) < mostSets {
-			sets = append(sets, text)
+		one := resolution(set).List()
+		if !slices.ContainsFunc(sets, func(other k6x.List) bool { return other.String() == one.String() }) && len(sets) < mostSets {
+			sets = append(sets, one)
 		}
 	}
 	open := func(names ...string) { // any version of them will do; none: of all

@@ -56,6 +56,8 @@ type index struct {
 	missing string // location of a registry that was configured and could not be loaded yet; "": none
 
 	preReleases bool // of a module that has nothing else do, too
+
+	offers func() []Offer // made when it is called first
 }
 
 // newIndex overlays docs, the lowest first, and applies the filter. The lowest decides

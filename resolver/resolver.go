@@ -14,7 +14,8 @@
 // The files: source.go reads registries again and again, sourceurl.go those at a URL; registry.go parses them, index.go puts them
 // together, filter.go and policy.go say what of that may be had, and warnings.go what a registry says against a binary. resolve.go tries the
 // major versions of k6: candidates.go finds the versions that may be chosen, solve.go chooses, and conflict.go explains why there is no
-// choice. published.go says which extensions, and which versions of all, there are. modules.go asks the module proxy: versions.go for
+// choice. published.go says which extensions, and which versions of all, there are, catalogue.go
+// what people are told of them. modules.go asks the module proxy: versions.go for
 // lists of versions, modfiles.go for go.mod files; unavailable.go explains an error, fetched.go keeps answers in memory, files.go on disk.
 package resolver
 
@@ -166,6 +167,7 @@ func (r *Resolver) reindex() error {
 		return err
 	}
 	idx.missing = missing
+	idx.offers = sync.OnceValue(func() []Offer { return idx.makeOffers(r.cfg.Cgo) })
 	if idx.nothingLeft() {
 		r.cfg.Logger.Warn("the filter selects none of the extensions that the registries have", "filter", r.cfg.Filter)
 	}

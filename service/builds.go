@@ -1,15 +1,22 @@
 package service
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"io"
+	"maps"
+	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"golang.org/x/mod/semver"
 
 	"k6x"
 	"k6x/builder"
@@ -97,20 +104,13 @@ func (s *Service) changing(h handler) handler {
 	})
 }
 
-// buildList is the body of /builds.
-type buildList struct {
-	Running []*history.Result  `json:"running,omitempty"` // on the first page, and those that ended just now
-	Builds  []history.Numbered `json:"builds"`
-	Cursor  string             `json:"cursor,omitempty"` // for the next page; "": there is none
-}
-
 // listBuilds answers GET of /builds.
 func (s *Service) listBuilds(w *response, r *http.Request) error {
 	f, err := parseFilter(r)
 	if err != nil {
 		return err
 	}
-	var body buildList
+	body := BuildList{Query: r.URL.Query()}
 	if f.Before == 0 {
 		for _, running := range append(s.cfg.Builds.Recorder.Running(), s.cfg.Builds.Live.Running()...) {
 			if f.Matches(running) {
@@ -131,7 +131,7 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 	if next > 0 {
 		body.Cursor = strconv.FormatInt(next, 36)
 	}
-	return writeStatus(w, http.StatusOK, body)
+	return s.show(w, r, "builds", &body)
 }
 
 func parseFilter(r *http.Request) (f history.Filter, err error) {
@@ -182,7 +182,28 @@ func (s *Service) oneBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeStatus(w, http.StatusOK, result)
+	build := &Build{Result: result}
+	if result.Outcome == history.Running && s.cfg.Builds.Events.Known(result.ID) {
+		s.addProgress(build)
+	}
+	return s.show(w, r, "build", build)
+}
+
+// addProgress adds how far a build of this service is.
+func (s *Service) addProgress(b *Build) {
+	if s.cfg.Progress != nil {
+		if e, ok := s.cfg.Progress(b.Path); ok && e.Step != 0 {
+			b.Step, b.Done, b.Total = e.Step.String(), e.Done, e.Total
+		}
+	}
+	if b.Waiting = !b.Started(); !b.Waiting {
+		return
+	}
+	for _, other := range s.cfg.Builds.Recorder.Running() {
+		if other.Outcome == history.Running && !other.Started() && other.Begun.Before(b.Begun) {
+			b.Ahead++
+		}
+	}
 }
 
 // startRequest is the body of POST /builds.
@@ -190,14 +211,34 @@ type startRequest struct {
 	Path string `json:"path"`
 }
 
+// startPath returns the path that the body of POST /builds has, as JSON or as a form sends it.
+func startPath(w *response, r *http.Request) (string, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBuildRequest))
+	var request startRequest
+	if err == nil {
+		kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+		if form, notForm := url.ParseQuery(string(body)); kind == formType && notForm == nil && form.Has("path") { // curl -d says so of JSON, too
+			return form.Get("path"), nil
+		}
+		err = json.NewDecoder(bytes.NewReader(body)).Decode(&request)
+	}
+	if err != nil {
+		return "", k6x.Errorf(k6x.Invalid, `the body is not JSON of the form {"path": "/goos/goarch/list"}`).WithCause(err)
+	}
+	return request.Path, nil
+}
+
+// formType is what a form of a page is sent as.
+const formType = "application/x-www-form-urlencoded"
+
 // startBuild answers POST of /builds: it starts a build, and does not wait for it.
 func (s *Service) startBuild(w *response, r *http.Request) error {
-	var request startRequest
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBuildRequest)).Decode(&request); err != nil {
-		return k6x.Errorf(k6x.Invalid, `the body is not JSON of the form {"path": "/goos/goarch/list"}`).WithCause(err)
+	path, err := startPath(w, r)
+	if err != nil {
+		return err
 	}
-	platform, list, err := k6x.ParsePath(request.Path)
+	platform, list, err := k6x.ParsePath(path)
 	if err != nil {
 		return err
 	}
@@ -253,6 +294,11 @@ func (s *Service) start(w *response, r *http.Request, want resolved, job builder
 	}
 	w.Header().Set(buildHeader, id)
 	w.Header().Set("Location", s.location("/builds/"+id))
+	w.Header().Set("Vary", "Accept")
+	if s.wantsPage(r) { // a browser goes there
+		w.WriteHeader(http.StatusSeeOther)
+		return nil
+	}
 	return writeStatus(w, http.StatusAccepted, map[string]string{"id": id, "path": want.canonical})
 }
 
@@ -262,13 +308,78 @@ func (s *Service) matrix(w *response, r *http.Request) error {
 	if s.cfg.Builds.Versions != nil {
 		known.Versions = s.cfg.Builds.Versions()
 	}
-	var body struct {
-		Cells []history.Cell `json:"cells"`
-		More  bool           `json:"more,omitempty"` // cells are left out, as there are too many
-	}
 	q := r.URL.Query()
+	body := &Matrix{Query: q}
 	body.Cells, body.More = s.cfg.Builds.History.Matrix(q.Get("extension"), q.Get("k6"), q.Get("platform"), known)
-	return writeStatus(w, http.StatusOK, body)
+	if s.wantsPage(r) {
+		if err := body.arrange(s.cfg.Version.Platforms); err != nil {
+			return err
+		}
+	}
+	return s.show(w, r, "matrix", body)
+}
+
+// matrixRows is how many rows one page of the matrix has.
+const matrixRows = 100
+
+// arrange makes rows of the cells, and leaves those of one page.
+func (m *Matrix) arrange(platforms []string) error {
+	type key struct{ extension, version, k6 string }
+	rows := make(map[key]*MatrixRow)
+	for i := range m.Cells {
+		c := &m.Cells[i]
+		if !slices.Contains(platforms, c.Platform) { // that was built for once
+			platforms = append(slices.Clip(platforms), c.Platform)
+		}
+	}
+	if only := m.Query.Get("platform"); only != "" {
+		platforms = slices.DeleteFunc(slices.Clone(platforms), func(p string) bool { return p != only })
+	}
+	for i := range m.Cells {
+		c := &m.Cells[i]
+		k := key{c.Extension, c.Version, c.K6}
+		row := rows[k]
+		if row == nil {
+			row = &MatrixRow{Extension: c.Extension, Version: c.Version, K6: c.K6, Cells: make([]*history.Cell, len(platforms))}
+			rows[k] = row
+		}
+		row.Cells[slices.Index(platforms, c.Platform)] = c
+		row.Failing = row.Failing || c.Outcome == history.Failed || c.Outcome == history.Differs
+	}
+	for k := range rows {
+		if k.k6 != "" { // then platforms on which it was not tried need no row of their own
+			delete(rows, key{k.extension, k.version, ""})
+		}
+	}
+	all := make([]MatrixRow, 0, len(rows))
+	for _, row := range rows {
+		all = append(all, *row)
+	}
+	slices.SortFunc(all, func(a, b MatrixRow) int {
+		switch {
+		case a.Failing != b.Failing && a.Failing:
+			return -1
+		case a.Failing != b.Failing:
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.Extension, b.Extension), semver.Compare(b.Version, a.Version), semver.Compare(b.K6, a.K6))
+	})
+	start := 0
+	if text := m.Query.Get("cursor"); text != "" {
+		n, err := strconv.ParseUint(text, 36, 31)
+		if err != nil {
+			return k6x.Errorf(k6x.Invalid, "cursor=%q is not one that a page had", k6x.Clip(text))
+		}
+		start = min(int(n), len(all))
+	}
+	end := min(start+matrixRows, len(all))
+	m.Rows, m.Platforms, m.Total = all[start:end], platforms, len(all)
+	if end < len(all) {
+		next := maps.Clone(m.Query)
+		next.Set("cursor", strconv.FormatInt(int64(end), 36))
+		m.Next = next.Encode()
+	}
+	return nil
 }
 
 // joined names the build that the request waits for.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"math"
 	"mime"
@@ -60,7 +59,7 @@ type Problem struct {
 
 // fail writes the error of a request for a binary or a page.
 func (s *Service) fail(w *response, r *http.Request, err error) {
-	writeProblem(w, r, s.problem(w, r, err))
+	s.writeProblem(w, r, s.problem(w, r, err))
 }
 
 // problem is what the client of r gets to know of err.
@@ -134,41 +133,47 @@ func (p Problem) text() string {
 }
 
 // writeProblem renders p as the client prefers: text, a problem document or a page.
-func writeProblem(w *response, r *http.Request, p Problem) {
+func (s *Service) writeProblem(w *response, r *http.Request, p Problem) {
 	p.Title = http.StatusText(p.Status)
 	h := w.Header()
 	h.Del("Content-Length")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Vary", "Accept")
+	offers := []string{"text/plain", "application/problem+json", "application/json", "text/html"}
+	if s.pages == nil {
+		offers = offers[:3]
+	}
 	var body bytes.Buffer
-	switch preferred(r.Header.Values("Accept"), "text/plain", "application/problem+json", "application/json", "text/html") {
+	switch preferred(r.Header.Values("Accept"), offers...) {
+	case "text/html":
+		err := s.render(w, r, p.Status, "error", s.errorPage(r, p))
+		if err == nil {
+			return
+		}
+		s.logger.Error("an error has no page", "id", w.id, "error", err)
+		fallthrough
+	default:
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		fmt.Fprintln(&body, p.text())
 	case "application/problem+json", "application/json":
 		h.Set("Content-Type", "application/problem+json")
 		enc := json.NewEncoder(&body)
 		enc.SetEscapeHTML(false)
 		enc.SetIndent("", "  ")
 		_ = enc.Encode(p) // a struct of strings into memory
-	case "text/html":
-		h.Set("Content-Type", "text/html; charset=utf-8")
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-		_ = problemPage.Execute(&body, p)
-	default:
-		h.Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintln(&body, p.text())
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(body.Bytes()) // a client that is gone needs no answer
 }
 
-var problemPage = template.Must(template.New("problem").Parse(`<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Status}} {{.Title}}</title>
-<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:50rem;margin:3rem auto;padding:0 1rem}pre{white-space:pre-wrap;background:#f4f4f4;padding:1rem}</style>
-<h1>{{.Title}}</h1>
-<pre>{{.Detail}}</pre>
-{{with .Hint}}<p>{{.}}</p>{{end}}
-{{with .Log}}<p><a href="{{.}}">The whole log</a></p>{{end}}
-<p><small>{{.Status}} · {{with .Build}}build {{.}} · {{end}}request {{.ID}}</small></p>
-`))
+// errorPage is what a browser is shown of p.
+func (s *Service) errorPage(r *http.Request, p Problem) *ErrorPage {
+	page := &ErrorPage{Problem: p, Topic: strings.ReplaceAll(p.Kind, "_", "-"), Path: k6x.ClipTo(r.URL.EscapedPath(), maxLogged)}
+	if platform, list, err := k6x.ParsePath(r.URL.Path); err == nil {
+		page.Query = alternative(platform, list).Query
+	}
+	return page
+}
 
 // preferred returns the first of offers that the Accept headers give the highest
 // quality; the first offer if they accept none, since an error has to be told somehow.

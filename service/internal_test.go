@@ -3,8 +3,13 @@ package service
 import (
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"k6x"
 	"k6x/event"
@@ -101,4 +106,40 @@ func TestStepsOfBuildsAreMeasured(t *testing.T) {
 		}
 	}
 	t.Error("steps have no metric")
+}
+
+// Every route with each method is described, and nothing else is.
+func TestTheDescriptionHasTheRoutes(t *testing.T) {
+	var described struct {
+		Paths map[string]map[string]struct{ Summary string }
+	}
+	if err := yaml.Unmarshal([]byte(openapiText), &described); err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for path, methods := range described.Paths {
+		for method, operation := range methods {
+			got = append(got, strings.ToUpper(method)+" "+path)
+			if operation.Summary == "" {
+				t.Errorf("%s %s has no summary", method, path)
+			}
+		}
+	}
+	for _, r := range (&Service{}).routes() {
+		path := strings.Replace(r.path, progressPath+"/*", progressPath+"/{path}", 1)
+		if path == anyPath {
+			path = "/{goos}/{goarch}/{list}"
+		}
+		want = append(want, r.method+" "+path)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("openapi.yaml (-routes +described):\n%s", diff)
+	}
+	for _, path := range withPages {
+		if !slices.Contains(want, "GET "+path) {
+			t.Errorf("%s is no route", path)
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 // Metrics are the counters of a service, in a registry of their own.
 type Metrics struct {
 	registry      *prometheus.Registry
+	totals        *prometheus.Registry // of some of the same counters, for /status
 	requests      *prometheus.CounterVec
 	duration      *prometheus.HistogramVec
 	hits          prometheus.Counter
@@ -33,15 +34,15 @@ type Metrics struct {
 // NewMetrics returns metrics at zero.
 func NewMetrics() *Metrics {
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
+		registry: prometheus.NewRegistry(), totals: prometheus.NewRegistry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "k6x_requests_total", Help: "Requests by outcome.",
+			Name: requestsTotal, Help: "Requests by outcome.",
 		}, []string{"outcome"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "k6x_request_duration_seconds", Help: "Time from a request to the end of its answer, by outcome.",
 			Buckets: requestBuckets(),
 		}, []string{"outcome"}),
-		hits: prometheus.NewCounter(prometheus.CounterOpts{Name: "k6x_store_hits_total", Help: "Requests answered from the store."}),
+		hits: prometheus.NewCounter(prometheus.CounterOpts{Name: hitsTotal, Help: "Requests answered from the store."}),
 		builds: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "k6x_builds_total", Help: "Builds that have ended, by result: success or failure.",
 		}, []string{"result"}),
@@ -62,14 +63,18 @@ func NewMetrics() *Metrics {
 	}
 	m.registry.MustRegister(m.requests, m.duration, m.hits, m.builds, m.failures, m.buildDuration, m.steps, m.targets,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.totals.MustRegister(m.requests, m.hits, m.builds)
 	m.k6build = newK6buildMetrics(m.registry)
 	m.builds.WithLabelValues(success)
 	m.builds.WithLabelValues(failure)
 	return m
 }
 
-// Results of builds.
+// Names of counters that are read here, too, and results of builds.
 const (
+	requestsTotal = "k6x_requests_total"
+	hitsTotal     = "k6x_store_hits_total"
+
 	success = "success"
 	failure = "failure"
 )

@@ -26,6 +26,7 @@ import (
 	"k6x/cache"
 	"k6x/event"
 	"k6x/resolver"
+	"k6x/service/pages"
 )
 
 // Config says what a [Service] is made of. Resolver, Builder, Store and Settings are needed;
@@ -46,6 +47,8 @@ type Config struct {
 	BasePath  string           // such as /k6x: requests are served with and without it, and links have it; "": none
 	Redirect  bool             // send downloads of a binary to the store, if it can sign URLs
 	Version   Version          // what /version tells
+	State     func() State     // how full things are, for /status; nil: that is not known
+	NoPages   bool             // no HTML for browsers
 	Parts     func() []Part    // how what the service needs is, for /ready; nil: that is not known
 
 	// Compress names the content codings (see [Codings]) in which binaries are sent to clients
@@ -84,6 +87,8 @@ type Config struct {
 type Service struct {
 	front
 	cfg      Config
+	pages    *pages.Pages // nil: there are none
+	started  time.Time
 	router   *chi.Mux
 	signer   signer                           // nil unless clients are sent to the store
 	unsigned sync.Once                        // tells that the signer cannot sign
@@ -93,6 +98,7 @@ type Service struct {
 	held     downloads
 	draining chan struct{}
 	drain    sync.Once
+	offers   catalogues
 	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
 }
 
@@ -127,6 +133,13 @@ func New(cfg Config) *Service {
 		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		held:     downloads{limit: cfg.Open},
 		draining: make(chan struct{}),
+		started:  time.Now().UTC(),
+	}
+	if !cfg.NoPages {
+		var err error
+		if s.pages, err = pages.New(pages.Config{Base: s.location("")}); err != nil {
+			panic(err) // of what is embedded
+		}
 	}
 	if cfg.Downloads > 0 {
 		s.sending = make(chan struct{}, cfg.Downloads)
@@ -138,7 +151,14 @@ func New(cfg Config) *Service {
 		}
 	}
 	s.front.lost = s.lost
-	s.router = s.front.router([]route{
+	s.router = s.front.router(s.routes())
+	s.router.NotFound(s.adapt(route{http.MethodGet, "", notFound, s.fail})) // a request without a path, as OPTIONS * has it
+	return s
+}
+
+// routes is the table of what the service answers, which openapi.yaml describes.
+func (s *Service) routes() []route {
+	return []route{
 		{http.MethodGet, "/", s.index, s.fail},
 		{http.MethodGet, "/alive", s.alive, s.fail},
 		{http.MethodGet, "/ready", s.ready, s.fail},
@@ -158,11 +178,14 @@ func New(cfg Config) *Service {
 		{http.MethodGet, "/changes", s.visible(s.changes), s.fail},
 		{http.MethodGet, "/changes.atom", s.visible(s.feed), s.fail},
 		{http.MethodGet, "/cas/{digest}", s.byDigest, s.fail},
+		{http.MethodGet, "/extensions", s.listExtensions, s.fail},
+		{http.MethodGet, "/status", s.status, s.fail},
+		{http.MethodGet, "/help", s.help, s.fail},
+		{http.MethodGet, "/assets/{digest}/{name}", s.asset, s.fail},
+		{http.MethodGet, "/openapi.yaml", s.openapi, s.fail},
 		{http.MethodGet, metricsPath, s.metrics.serve, s.fail},
 		{http.MethodGet, anyPath, s.binary, s.fail},
-	})
-	s.router.NotFound(s.adapt(route{http.MethodGet, "", notFound, s.fail})) // a request without a path, as OPTIONS * has it
-	return s
+	}
 }
 
 // ServeHTTP answers one request.
@@ -174,7 +197,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		inner.URL = &u
 		r = &inner
 	}
-	s.router.ServeHTTP(w, r)
+	s.router.ServeHTTP(w, s.plainJSON(r))
 }
 
 // inside returns a URL path without the base path. One that is too short for a binary is

@@ -245,7 +245,6 @@ func TestAnswersOnTheWire(t *testing.T) {
 		{"304-etag", "GET", helloPath, []string{"If-None-Match: " + etag}},
 		{"307-open", "GET", "/linux/amd64/k6/x/hello", nil},
 		{"400-malformed", "GET", "/linux/amd64/k6@,k6/x/hello", nil},
-		{"400-html", "GET", "/linux/amd64/k6@%3Cscript%3E", []string{"Accept: text/html,application/xhtml+xml,*/*;q=0.8"}},
 		{"403-cgo", "GET", "/linux/amd64/k6@v1.1.0,k6/x/cgo@v0.1.0", nil},
 		{"404-platform", "GET", "/linux/riscv64/k6", nil},
 		{"404-version-as-platform", "GET", "/version/amd64/k6", nil},

@@ -70,9 +70,10 @@ func writeStatus(w *response, status int, body any) error {
 	return enc.Encode(body)
 }
 
-// index answers GET of / with how to use the service.
-func (s *Service) index(w *response, r *http.Request) error {
+// usage answers GET of / with how to use the service.
+func (s *Service) usage(w *response, r *http.Request) error {
 	w.outcome = "status"
+	w.Header().Set("Vary", "Accept")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, err := fmt.Fprintf(w, `k6x builds k6 with the extensions that you name.

@@ -114,7 +114,7 @@ type Extension struct {
 	K6          string    `json:"k6,omitempty"`         // version that its newest one needs at least, as far as that is known
 	Versions    []string  `json:"versions,omitempty"`   // the newest first, as far as they are known
 	Issues      []string  `json:"issues,omitempty"`     // that the registry has with the newest version
-	Outcome     string    `json:"outcome"`              // of the last build of its newest version alone with k6, as /matrix has it: built, failed, untried
+	Outcome     string    `json:"outcome,omitempty"`    // of the last build of its newest version alone with k6: built, failed or untried; "": that is not shown
 	Build       string    `json:"build,omitempty"`      // id of that
 	BuildError  string    `json:"build_error,omitempty"`
 
@@ -251,7 +251,7 @@ type Worker struct {
 
 // CacheStatus is how full something is that keeps bytes, and of how much use.
 type CacheStatus struct {
-	Name      string  `json:"name"` // store, bucket, build, module
+	Name      string  `json:"name"` // store, bucket, build, modules or shared
 	Entries   int     `json:"entries,omitempty"`
 	Bytes     int64   `json:"bytes"`
 	Limit     int64   `json:"limit"` // 0: none

@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	keepAlive = 15 * time.Second // without an event, a stream sends a comment or an empty line
-	maxPage   = 1000             // entries of one answer of /changes
-	maxPoll   = time.Minute
+	keepAlive     = 15 * time.Second // without an event, a stream sends a comment or an empty line
+	newestChanges = 100              // entries that the page of /changes shows
+	maxPage       = 1000             // entries of one answer of /changes
+	maxPoll       = time.Minute
 )
 
 // stream writes values as server-sent events or lines of JSON, each at once.
@@ -210,6 +211,10 @@ func (s *Service) follow(ctx context.Context, result *history.Result, after int,
 // changes answers GET of /changes: the entries of the history behind a number, as lines of JSON; with wait=30s, once there is one; as server-sent
 // events, for as long as the client listens.
 func (s *Service) changes(w *response, r *http.Request) error {
+	if s.wantsPage(r) {
+		h, extension := s.cfg.Builds.History, r.URL.Query().Get("extension")
+		return s.show(w, r, "changes", &Changes{Newest: h.Newest(extension, newestChanges), Last: h.Last(), Extension: extension})
+	}
 	since, err := lastEventID(r)
 	if err != nil {
 		return err

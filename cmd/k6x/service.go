@@ -18,6 +18,7 @@ type serviceOptions struct {
 	app.Options
 	logLevel  slog.Level
 	logFormat string
+	pages     bool
 	otel      string
 }
 
@@ -44,7 +45,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 				return err
 			}
 			defer traces.Close()
-			o.Wrap, o.Events = traces.Wrap, traces.Sink()
+			o.Wrap, o.Events, o.NoPages = traces.Wrap, traces.Sink(), !o.pages
 			return app.Run(cmd.Context(), o.Options, logger, cmd.OutOrStdout())
 		},
 	}
@@ -77,6 +78,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
 	f.DurationVar(&o.NewsKeep, "news-keep", 90*24*time.Hour, "how long the history of builds, which /builds and /changes tell, is kept; 0 is for ever")
 	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
+	f.BoolVar(&o.pages, "pages", true, "pages for browsers at / and beside the JSON of /builds, /matrix, /changes and /status")
 	o.Watch.AddFlags(f)
 	o.BuildEvents.AddServiceFlags(f)
 	tracing.AddFlag(f, &o.otel)

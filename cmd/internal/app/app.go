@@ -134,6 +134,7 @@ func (a *App) validate() (service.Config, error) {
 	return service.Config{
 		URL: base, Trusted: trusted, Tokens: a.tokens, Compress: o.Compress, BasePath: o.BasePath, Redirect: o.RedirectDownloads, Publish: o.Publish,
 		MaxWait: o.MaxWait, LatestMaxAge: o.LatestMaxAge, BuildMaxAge: o.BuildMaxAge, Logger: a.logger, Open: openLimit(o),
+		NoPages: o.NoPages,
 	}, nil
 }
 
@@ -216,7 +217,7 @@ func (a *App) assemble(cfg service.Config) {
 	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
 	cfg.Settings, cfg.Progress, cfg.Version, cfg.Builds = a.engine.Settings(), a.events.Running, a.version(), a.builds
 	cfg.Pin = func(key string) { a.store.Pin(key) }
-	cfg.Parts, cfg.Downloads = a.health.Parts, cli.MaxDownloads()
+	cfg.Parts, cfg.Downloads, cfg.State = a.health.Parts, cli.MaxDownloads(), a.state
 	a.Service = service.New(cfg)
 	a.observe(metrics)
 }

@@ -11,7 +11,9 @@ import (
 	"sync/atomic"
 
 	"k6x/builder"
+	"k6x/cache"
 	"k6x/cmd/internal/cli"
+	"k6x/history"
 	"k6x/internal/disk"
 	"k6x/resolver"
 	"k6x/service"
@@ -102,6 +104,38 @@ func (a *App) observe(metrics *service.Metrics) {
 	count("k6x_registries_stale", "Registries that are out of reach.", func() int {
 		return len(slices.DeleteFunc(a.resolver.Sources(), func(s resolver.SourceStatus) bool { return !s.Stale }))
 	})
+}
+
+// state is what /status tells of how full things are.
+func (a *App) state() service.State {
+	queue := a.limit.Stats()
+	s := service.State{Queue: service.Queue{
+		Waiting: queue.Waiting, Limit: a.options.Queue, Background: queue.Behind, Oldest: history.Seconds(queue.Oldest),
+	}}
+	add := func(name string, of cache.Stats) {
+		s.Stores = append(s.Stores, service.CacheStatus{
+			Name: name, Entries: of.Artifacts, Bytes: of.Bytes, Limit: of.Limit, Evictions: of.Evictions, Full: of.Full,
+		})
+	}
+	add("store", a.store.Stats())
+	if a.store.bucket != nil {
+		add("bucket", a.store.bucket.Stats())
+	}
+	for name, size := range map[string]int64{"modules": a.sizes.modules.Load(), "build": a.sizes.builds.Load()} {
+		s.Caches = append(s.Caches, service.CacheStatus{Name: name, Bytes: size, Limit: a.options.GoCacheSize})
+	}
+	slices.SortFunc(s.Caches, func(a, b service.CacheStatus) int { return strings.Compare(a.Name, b.Name) })
+	if a.tools.Shared != nil {
+		shared := a.tools.Shared.cache.Stats()
+		hits := shared.LocalHits + shared.RemoteHits
+		s.Caches = append(s.Caches, service.CacheStatus{Name: "shared", Hits: hits, Misses: shared.Misses, Ratio: service.Ratio(hits, shared.Misses)})
+	}
+	for _, d := range a.directories() {
+		if free, size, err := disk.Free(d.path); err == nil {
+			s.Disks = append(s.Disks, service.Disk{Name: d.name, Free: free, Size: size})
+		}
+	}
+	return s
 }
 
 // version is what /version tells of this service.

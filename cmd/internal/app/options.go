@@ -47,6 +47,7 @@ type Options struct {
 	BuildMaxAge       time.Duration
 	NewsKeep          time.Duration // of the history; 0: for ever
 	PublicHistory     bool
+	NoPages           bool // JSON and text only
 	Watch             WatchOptions
 	Webhooks          []string // URLs that the history is sent to
 	WebhookSecretFile string

@@ -1,0 +1,394 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"k6x"
+	"k6x/history"
+	"k6x/resolver"
+)
+
+// Bounds of what is looked up for a page.
+const (
+	versionsTime = 3 * time.Second  // for lists of versions, without which a page is of use, too
+	choiceTime   = 30 * time.Second // for what was chosen
+	mostChosen   = 40               // extensions
+	maxChosen    = 500              // bytes of one
+)
+
+// index answers GET of /: the picker, or how to use the service in a few lines.
+func (s *Service) index(w *response, r *http.Request) error {
+	if offers := []string{"text/plain", "application/json"}; !s.wantsPage(r) && preferred(r.Header.Values("Accept"), offers...) == "text/plain" {
+		return s.usage(w, r)
+	}
+	w.outcome = "picker"
+	if len(r.URL.RawQuery) > maxQuery {
+		return k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
+	}
+	picker, err := s.picker(r)
+	if err != nil {
+		return err
+	}
+	return s.show(w, r, "picker", picker)
+}
+
+// picker returns what / shows. Errors are those of a malformed query; what cannot be built is told in the value.
+func (s *Service) picker(r *http.Request) (*Picker, error) {
+	q := r.URL.Query()
+	page := &Picker{Platforms: s.cfg.Version.Platforms, K6: []string{}, NeedsToken: s.cfg.Tokens != nil}
+	var err error
+	readable := s.mayRead(r) == nil
+	if page.Extensions, err = s.extensions(q, readable); err != nil {
+		return nil, err
+	}
+	c := &page.Choice
+	if *c, err = s.parseChoice(r, q); err != nil {
+		return nil, err
+	}
+	s.addVersions(r.Context(), page)
+	s.describe(r, c, readable)
+	for i := range page.Extensions.Extensions {
+		e := &page.Extensions.Extensions[i]
+		e.Chosen = slices.ContainsFunc(c.With, func(chosen Chosen) bool { return chosen.Name == e.Name })
+		if e.Query = c.without(e.Name).encode(); !e.Chosen {
+			more := *c
+			more.With = append(slices.Clip(c.With), Chosen{Name: e.Name})
+			e.Query = more.encode()
+		}
+	}
+	return page, nil
+}
+
+// parseChoice reads a choice from a query. Errors are of kind Invalid; that a name or a version is malformed is none.
+func (s *Service) parseChoice(r *http.Request, q url.Values) (c Choice, err error) {
+	for _, values := range q { // which come back in the answer
+		for i, value := range values {
+			values[i] = k6x.ClipTo(strings.TrimSpace(value), maxChosen)
+		}
+	}
+	c = Choice{K6: q.Get("k6"), Platform: q.Get("platform"), With: []Chosen{}}
+	if c.Platform == "" {
+		c.Platform = s.guessPlatform(r.UserAgent())
+	}
+	versions := map[string]string{}
+	for _, item := range q["version"] {
+		name, version, _ := strings.Cut(item, "@")
+		versions[name] = version
+	}
+	for _, item := range q["with"] {
+		name, version, _ := strings.Cut(item, "@")
+		if other, ok := versions[name]; ok {
+			version = other
+		}
+		at := slices.IndexFunc(c.With, func(chosen Chosen) bool { return chosen.Name == name })
+		switch {
+		case name == "" || slices.Contains(q["remove"], name):
+		case name == k6x.K6:
+			c.K6 = version
+		case at >= 0:
+			c.With[at].Version = version
+		default:
+			c.With = append(c.With, Chosen{Name: name, Version: version})
+		}
+	}
+	if len(c.With) > mostChosen {
+		return c, k6x.Errorf(k6x.Invalid, "%d extensions are chosen, which is more than %d", len(c.With), mostChosen)
+	}
+	slices.SortFunc(c.With, func(a, b Chosen) int { return strings.Compare(a.Name, b.Name) })
+	c.Query = c.encode()
+	for i := range c.With {
+		c.With[i].Query = c.without(c.With[i].Name).encode()
+	}
+	return c, nil
+}
+
+// guessPlatform returns the platform of a browser, as far as it says.
+func (s *Service) guessPlatform(agent string) string {
+	guess := "linux/amd64"
+	switch {
+	case strings.Contains(agent, "Windows"):
+		guess = "windows/amd64"
+	case strings.Contains(agent, "Macintosh"):
+		guess = "darwin/arm64"
+	case strings.Contains(agent, "aarch64"):
+		guess = "linux/arm64"
+	}
+	if offered := s.cfg.Version.Platforms; !slices.Contains(offered, guess) && len(offered) > 0 {
+		return offered[0]
+	}
+	return guess
+}
+
+// encode returns the choice as a query.
+func (c Choice) encode() string {
+	var parts []string
+	add := func(name, value string) {
+		if value != "" {
+			parts = append(parts, name+"="+readable.Replace(url.QueryEscape(value)))
+		}
+	}
+	for _, chosen := range c.With {
+		add("with", strings.TrimSuffix(chosen.Name+"@"+chosen.Version, "@"))
+	}
+	add("k6", c.K6)
+	add("platform", c.Platform)
+	return strings.Join(parts, "&")
+}
+
+// readable undoes escapes that a query need not have.
+var readable = strings.NewReplacer("%2F", "/", "%40", "@", "%3A", ":")
+
+// without returns the choice without an extension.
+func (c Choice) without(name string) Choice {
+	c.With = slices.DeleteFunc(slices.Clone(c.With), func(chosen Chosen) bool { return chosen.Name == name })
+	return c
+}
+
+// list returns the choice as a list.
+func (c Choice) list() (k6x.Platform, k6x.List, error) {
+	platform, err := k6x.ParsePlatform(c.Platform)
+	if err != nil {
+		return platform, nil, err
+	}
+	var deps []k6x.Dependency
+	for _, chosen := range append([]Chosen{{Name: k6x.K6, Version: c.K6}}, c.With...) {
+		dep, err := k6x.NewDependency(chosen.Name, chosen.Version)
+		if err != nil {
+			return platform, nil, err
+		}
+		deps = append(deps, dep)
+	}
+	list, err := k6x.NewList(deps...)
+	return platform, list, err
+}
+
+// addVersions adds the versions that there are of k6 and of what was chosen.
+func (s *Service) addVersions(ctx context.Context, page *Picker) {
+	ctx, cancel := context.WithTimeout(ctx, versionsTime)
+	defer cancel()
+	look := func(name string, into *[]string) {
+		versions, _ := s.cfg.Resolver.VersionsOf(ctx, name) // why there are none the choice says
+		if len(versions) > 0 {
+			*into = versions[:min(len(versions), maxListed)]
+		}
+	}
+	var all sync.WaitGroup
+	all.Go(func() { look(k6x.K6, &page.K6) })
+	for i := range page.Choice.With {
+		all.Go(func() { look(page.Choice.With[i].Name, &page.Choice.With[i].Versions) })
+	}
+	all.Wait()
+}
+
+// describe adds what a choice comes to: the canonical path, or why there is none.
+func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
+	ctx, cancel := context.WithTimeout(r.Context(), choiceTime)
+	defer cancel()
+	platform, list, err := c.list()
+	if err == nil {
+		c.Asked = list.Path(platform)
+		c.URL = s.absolute(r, c.Asked)
+		if len(c.With) > 0 || c.K6 != "" {
+			err = s.settle(ctx, r, c, platform, list)
+		}
+	}
+	if err != nil {
+		c.Problem = s.trouble(ctx, c, platform, list, err)
+	}
+	if c.Path != "" {
+		c.URL = s.absolute(r, c.Path)
+		if last := s.cfg.Builds.History.LastOf(c.Path); last != nil && readable {
+			c.Build, c.Outcome = last.ID, string(last.Outcome)
+		}
+	}
+	if c.Asked != "" {
+		c.Commands = s.commands(r, c, platform)
+	}
+}
+
+// settle resolves a choice. What is not stored takes a token where building does.
+func (s *Service) settle(ctx context.Context, r *http.Request, c *Choice, platform k6x.Platform, list k6x.List) error {
+	allowed := s.cfg.Tokens.Check(r)
+	if list.Pinned() {
+		if _, err := s.cfg.Store.Lookup(ctx, c.Asked); err == nil {
+			allowed = nil
+		}
+	}
+	if allowed != nil {
+		return allowed
+	}
+	var want resolved
+	err := s.untilDrained(ctx, func(ctx context.Context) (err error) {
+		want, err = s.permitted(ctx, platform, list)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.Path, c.Warnings = want.canonical, want.warnings
+	modules := []k6x.Module{want.recipe.K6}
+	c.Warnings = append(s.cfg.Resolver.Warnings(append(modules, want.recipe.Extensions...)), want.warnings...)
+	for _, dep := range want.list {
+		c.Modules = append(c.Modules, Chosen{Name: dep.Name, Version: dep.Constraint.Version()})
+	}
+	if want.bound {
+		if record, err := s.cfg.Store.Record(ctx, want.recipe.Key()); err == nil {
+			c.Stored, c.Digest, c.Size = true, record.Digest, record.Size
+		}
+	}
+	return nil
+}
+
+// trouble says why a choice cannot be built, and what works.
+func (s *Service) trouble(ctx context.Context, c *Choice, platform k6x.Platform, list k6x.List, err error) *Trouble {
+	e := k6x.AsError(err)
+	t := &Trouble{Kind: e.Kind.String(), Message: e.Message, Hint: e.Advice()}
+	if e.Kind == k6x.Internal {
+		s.cfg.Logger.Error("a choice cannot be resolved", "asked", c.Asked, "error", err)
+		t.Message, t.Hint = "something went wrong in this service", ""
+	}
+	modules := []history.Module{{Name: k6x.K6}}
+	for _, chosen := range c.With {
+		modules = append(modules, history.Module{Name: chosen.Name})
+	}
+	t.Extension = history.AtFault(modules, e)
+	if e.Kind == k6x.Invalid { // as a name or a version is malformed
+		for _, chosen := range c.With {
+			if _, err := k6x.NewDependency(chosen.Name, chosen.Version); err != nil {
+				t.Extension = chosen.Name
+				break
+			}
+		}
+	}
+	if advice, ok := errors.AsType[*resolver.Advice](err); ok {
+		for _, works := range advice.Lists {
+			t.Instead = append(t.Instead, alternative(platform, works))
+		}
+	} else if e.Kind == k6x.NotFound && list != nil { // the version, perhaps: others may do
+		open := slices.Clone(list)
+		for i := range open {
+			if open[i].Name == cmp.Or(t.Extension, k6x.K6) && !open[i].Constraint.Any() {
+				open[i].Constraint = k6x.Constraint{}
+				if found, err := s.cfg.Resolver.Resolve(ctx, open); err == nil {
+					t.Instead = append(t.Instead, alternative(platform, found.List()))
+				}
+			}
+		}
+	}
+	return t
+}
+
+// alternative returns a list as another choice.
+func alternative(platform k6x.Platform, list k6x.List) Alternative {
+	c := Choice{Platform: platform.String()}
+	for _, dep := range list {
+		version := strings.TrimPrefix(dep.String(), dep.Name)
+		version = strings.TrimPrefix(version, "@")
+		if dep.Name == k6x.K6 {
+			c.K6 = version
+		} else {
+			c.With = append(c.With, Chosen{Name: dep.Name, Version: version})
+		}
+	}
+	return Alternative{List: list.String(), Query: c.encode()}
+}
+
+// commands returns what gets and uses a choice.
+func (s *Service) commands(r *http.Request, c *Choice, platform k6x.Platform) []Command {
+	file, address, base := platform.Executable(), shellQuote(c.URL), shellQuote(s.absolute(r, ""))
+	curl, wget, power, token := "", "", "", ""
+	if s.cfg.Tokens != nil && !c.Stored {
+		curl, wget = ` -u ":$TOKEN"`, ` --header "Authorization: Bearer $TOKEN"`
+		power, token = ` -Headers @{Authorization="Bearer $env:TOKEN"}`, `K6X_BUILDER_TOKEN="$TOKEN" `
+	}
+	executable := ""
+	if platform.OS != "windows" {
+		executable = " && chmod +x " + file
+	}
+	modules := c.Modules
+	if modules == nil {
+		modules = append([]Chosen{{Name: k6x.K6, Version: c.K6}}, c.With...)
+	}
+	var with strings.Builder
+	var script []string
+	for _, m := range modules {
+		version := m.Version
+		if version != "" && version[0] == 'v' {
+			version = "= " + version[1:]
+		}
+		if m.Name == k6x.K6 {
+			if version != "" {
+				script = append(script, fmt.Sprintf(`"use k6 %s";`, version))
+			}
+			continue
+		}
+		fmt.Fprintf(&with, " --with %s", shellQuote(strings.TrimSpace(m.Name+" "+version)))
+		if strings.HasPrefix(m.Name, "k6/x/") {
+			script = append(script, strings.TrimSpace(fmt.Sprintf(`"use k6 with %s`, m.Name)+" "+version)+`";`)
+		}
+	}
+	commands := []Command{
+		{"curl", "curl -fL" + curl + " -o " + file + " " + address + executable},
+		{"wget", "wget" + wget + " -O " + file + " " + address + executable},
+		{"powershell", "Invoke-WebRequest" + power + " -Uri " + powerQuote(c.URL) + " -OutFile " + file},
+		{"k6x", token + "K6X_BUILDER_SERVICE=" + base + " k6x run" + with.String() + " script.js"},
+		{"k6", "K6_BUILD_SERVICE_URL=" + base + " k6 run script.js"},
+	}
+	if script != nil {
+		commands = append(commands, Command{"script", strings.Join(script, "\n")})
+	}
+	if platform.OS == "linux" && c.Path != "" {
+		checksum := ""
+		if c.Digest != "" {
+			checksum = "--checksum=sha256:" + c.Digest + " "
+		}
+		commands = append(commands, Command{"docker", "ADD --chmod=755 " + checksum + c.URL + " /usr/bin/k6"})
+	}
+	if c.Digest != "" {
+		check := fmt.Sprintf(`echo "%s  %s" | sha256sum -c`, c.Digest, file)
+		switch platform.OS {
+		case "darwin":
+			check = fmt.Sprintf(`echo "%s  %s" | shasum -a 256 -c`, c.Digest, file)
+		case "windows":
+			check = fmt.Sprintf(`(Get-FileHash %s).Hash -eq "%s"`, file, strings.ToUpper(c.Digest))
+		}
+		commands = append(commands, Command{"check", check})
+	}
+	return commands
+}
+
+// shellQuote returns a word as a POSIX shell reads it.
+func shellQuote(word string) string {
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-") == "" && word != "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// powerQuote returns a word as PowerShell reads it.
+func powerQuote(word string) string { return "'" + strings.ReplaceAll(word, "'", "''") + "'" }
+
+// help answers GET of /help.
+func (s *Service) help(w *response, r *http.Request) error {
+	w.outcome = "status"
+	w.Header().Set("Cache-Control", "no-store")
+	platform := k6x.Platform{OS: "linux", Arch: "amd64"}
+	example := Choice{Platform: platform.String(), With: []Chosen{{Name: "k6/x/redis"}}}
+	if _, list, err := example.list(); err == nil {
+		example.Asked = list.Path(platform)
+		example.URL = s.absolute(r, example.Asked)
+	}
+	return s.show(w, r, "help", &Help{
+		URL: s.absolute(r, ""), Example: example.Asked, Platforms: s.cfg.Version.Platforms, NeedsToken: s.cfg.Tokens != nil,
+		Public: s.cfg.Tokens == nil || s.cfg.Builds.Public, Commands: s.commands(r, &example, platform), Version: s.cfg.Version,
+	})
+}

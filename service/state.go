@@ -1,0 +1,222 @@
+package service
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"k6x/history"
+)
+
+// State is what the parts of a service know of themselves. /status has it.
+type State struct {
+	Queue  Queue
+	Stores []CacheStatus
+	Caches []CacheStatus
+	Disks  []Disk
+}
+
+const (
+	recentFailures = 10
+	recentBuilds   = 500 // that are looked at for services
+	mostReplicas   = 100
+	scarceDisk     = 20 // a disk with less than one part in so many free is told of
+)
+
+// status answers GET of /status. What names modules is for those who may see what came of builds.
+func (s *Service) status(w *response, r *http.Request) error {
+	w.outcome = "status"
+	v := &Status{
+		Time: time.Now().UTC(), Version: s.cfg.Version, Started: s.started, Hidden: s.mayRead(r) != nil,
+		Services: []Replica{}, Parts: []Part{}, Registries: s.cfg.Resolver.Sources(), Requests: s.metrics.counted(),
+		Stores: []CacheStatus{}, Caches: []CacheStatus{}, Disks: []Disk{},
+	}
+	select {
+	case <-s.draining:
+		v.Draining = true
+	default:
+	}
+	if s.cfg.Parts != nil {
+		v.Parts = s.cfg.Parts()
+	}
+	if s.cfg.State != nil {
+		state := s.cfg.State()
+		v.Queue, v.Stores = state.Queue, append(v.Stores, state.Stores...)
+		v.Caches, v.Disks = append(v.Caches, state.Caches...), append(v.Disks, state.Disks...)
+	}
+	if len(v.Stores) > 0 { // what was asked for is looked for in the first
+		first := &v.Stores[0]
+		first.Hits, first.Misses = v.Requests.Hits, v.Requests.Built+v.Requests.Failed
+		first.Ratio = Ratio(first.Hits, first.Misses)
+	}
+	s.addBuilds(v)
+	v.Problems = troubles(v)
+	v.Works = len(v.Problems) == 0
+	return s.show(w, r, "status", v)
+}
+
+// Ratio returns the part of hits in all; 0 if there are none.
+func Ratio(hits, misses int64) float64 {
+	if hits+misses == 0 {
+		return 0
+	}
+	return float64(hits) / float64(hits+misses)
+}
+
+// addBuilds adds what the history has: what runs, what failed, and which services there are.
+func (s *Service) addBuilds(v *Status) {
+	pool := Pool{Name: "local", Slots: s.cfg.Version.Limits.MaxBuilds, Workers: []Worker{}}
+	b := s.cfg.Builds
+	if b.History != nil {
+		running := b.Recorder.Running()
+		v.Service = b.Recorder.Service()
+		for _, result := range running {
+			if result.Outcome == history.Running && result.Started() {
+				pool.Workers = append(pool.Workers, s.worker(result, v.Hidden))
+			}
+		}
+		slices.SortFunc(pool.Workers, func(a, b Worker) int { return a.Since.Compare(b.Since) })
+		v.Services = replicas(v.Service, v.Time, append(running, b.Live.Running()...), b.History.Newest("", recentBuilds))
+		if !v.Hidden {
+			failed, _ := b.History.Results(history.Filter{Outcome: history.Failed, Limit: recentFailures})
+			for _, n := range failed {
+				v.Failures = append(v.Failures, n.Result)
+			}
+		}
+	}
+	pool.Busy = len(pool.Workers)
+	for len(pool.Workers) < pool.Slots {
+		idle := Worker{State: "idle"}
+		if v.Draining {
+			idle.State = "drained"
+		}
+		pool.Workers = append(pool.Workers, idle)
+	}
+	v.Pools = []Pool{pool}
+}
+
+// worker returns the slot that a build has.
+func (s *Service) worker(r *history.Result, hidden bool) Worker {
+	w := Worker{State: "busy", Since: r.Begun.Add(time.Duration(r.Queued))}
+	if s.cfg.Progress != nil {
+		if e, ok := s.cfg.Progress(r.Path); ok && e.Step != 0 {
+			w.Step, w.Done, w.Total = e.Step.String(), e.Done, e.Total
+		}
+	}
+	if !hidden {
+		w.Build, w.Path = r.ID, r.Path
+	}
+	return w
+}
+
+// replicas returns the services that build or built something, the one of that id first.
+func replicas(self string, now time.Time, running []*history.Result, recent []history.Numbered) []Replica {
+	byID := map[string]*Replica{self: {ID: self, Self: true, Seen: now}}
+	of := func(r *history.Result) *Replica {
+		if byID[r.Service] == nil && len(byID) < mostReplicas {
+			byID[r.Service] = &Replica{ID: r.Service}
+		}
+		return cmp.Or(byID[r.Service], new(Replica))
+	}
+	for _, r := range running {
+		if r.Outcome == history.Running && r.Service != "" {
+			of(r).Running++
+			of(r).Seen = now
+		}
+	}
+	for _, n := range recent {
+		if n.Result == nil || n.Result.Service == "" {
+			continue
+		}
+		replica := of(n.Result)
+		if replica.Builds++; n.Result.Outcome == history.Failed {
+			replica.Failed++
+		}
+		if n.Result.Ended.After(replica.Seen) {
+			replica.Seen = n.Result.Ended
+		}
+	}
+	list := make([]Replica, 0, len(byID))
+	for _, replica := range byID {
+		list = append(list, *replica)
+	}
+	slices.SortFunc(list, func(a, b Replica) int {
+		switch {
+		case a.Self != b.Self && a.Self:
+			return -1
+		case a.Self != b.Self:
+			return 1
+		}
+		return cmp.Or(b.Seen.Compare(a.Seen), strings.Compare(a.ID, b.ID))
+	})
+	return list
+}
+
+// remedies say what to do about a part that does not work.
+var remedies = map[string]string{
+	"store":      "What is kept on this machine is served all the same. Look at the bucket, or the disk, and at the credentials; the log of the service has the cause.",
+	"disk":       "Make room on the disk, or lower --store-size and --go-cache-size.",
+	"registries": "What was known before is used. See whether the registry answers from this machine; SIGHUP has it read at once.",
+	"go":         "Nothing new can be built. See whether the go command is still there and starts.",
+}
+
+// troubles says what is wrong, and what to do.
+func troubles(v *Status) (list []Trouble) {
+	add := func(kind, hint, format string, args ...any) {
+		list = append(list, Trouble{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint})
+	}
+	for _, part := range v.Parts {
+		if !part.Works {
+			list = append(list, Trouble{Kind: part.Name, Message: part.Message, Hint: remedies[part.Name], Since: part.Since})
+		}
+	}
+	if v.Draining {
+		add("draining", "Downloads under way go on. Send requests to another service.", "this service is about to stop")
+	}
+	if q := v.Queue; q.Limit > 0 && q.Waiting >= q.Limit {
+		add("queue", "Raise --max-builds if there are processors and memory to spare, or add a service on the same bucket.",
+			"the queue is full: %d builds wait, and others are refused", q.Waiting)
+	}
+	if timeout := v.Version.Limits.BuildTimeout; timeout > 0 && time.Duration(v.Queue.Oldest) > time.Duration(timeout)*time.Second {
+		add("queue", "See below which builds have the slots.", "a build has waited for %s", time.Duration(v.Queue.Oldest).Round(time.Second))
+	}
+	for _, store := range v.Stores {
+		if store.Full != "" {
+			add("store", remedies["disk"], "nothing can be stored: %s", store.Full)
+		}
+	}
+	for _, disk := range v.Disks {
+		if disk.Size > 0 && disk.Free < disk.Size/scarceDisk && !slices.ContainsFunc(v.Parts, func(p Part) bool { return p.Name == "disk" && !p.Works }) {
+			add("disk", remedies["disk"], "the disk of the %s directory is almost full: %d MB are left", disk.Name, disk.Free/1_000_000)
+		}
+	}
+	if v.Version.Sandbox.State == "none" {
+		add("sandbox", "Build for people you trust, or run the service where --sandbox require starts.", "builds are not confined here: %s",
+			cmp.Or(strings.Join(v.Version.Sandbox.Lacks, ", "), "the sandbox is off"))
+	}
+	return list
+}
+
+// counted returns what was counted since the start.
+func (m *Metrics) counted() (c Requests) {
+	families, _ := m.totals.Gather() // of counters
+	for _, family := range families {
+		for _, one := range family.GetMetric() {
+			n := int64(one.GetCounter().GetValue())
+			switch {
+			case family.GetName() == requestsTotal:
+				c.All += n
+			case family.GetName() == hitsTotal:
+				c.Hits += n
+			case one.GetLabel()[0].GetValue() == success:
+				c.Built += n
+			default:
+				c.Failed += n
+			}
+		}
+	}
+	return c
+}
