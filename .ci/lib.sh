@@ -75,6 +75,14 @@ install_npm() {
   export PATH="$dir/node_modules/.bin:$PATH"
 }
 
+# install_browser installs what the tests of pages need: a browser, a checker of HTML, which is a program of Java, and one of what is accessible.
+install_browser() {
+  install_packages chromium default-jre-headless fonts-dejavu-core
+  command -v npm >/dev/null || install_packages nodejs npm # a Node of another source brings its own
+  install_npm axe-core@4.14.1
+  install_npm vnu-jar@26.9.27
+}
+
 # packages_with PATTERN prints import path and directory of the packages whose test files have a line that matches.
 packages_with() {
   local file package

@@ -27,7 +27,7 @@ func (p *Pages) functions() template.FuncMap {
 		"asset": func(name string) string { return p.base + "/assets/" + p.digest + "/" + name },
 		"url":   p.url, "clean": clean, "external": external, "dict": dict, "list": func(items ...any) []any { return items },
 		"bytes": size, "number": number, "duration": duration, "seconds": func(n int64) string { return duration(time.Duration(n) * time.Second) },
-		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole int64) int64 { return whole - free }, "bars": bars,
+		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole int64) int64 { return whole - free }, "bars": bars,
 		"choice": p.choice, "short": short, "join": strings.Join, "split": strings.Split, "lines": lines, "next": func(i int) int { return i + 1 },
 		"topic":   func(kind string) string { return strings.ReplaceAll(kind, "_", "-") },
 		"address": func(path string) string { return strings.TrimPrefix(path, "/") },
@@ -112,6 +112,13 @@ func (p *Pages) url(path, query string, pairs ...string) (template.URL, error) {
 	}
 	return template.URL(text), nil //nolint:gosec // values are escaped, and paths are those of templates and of the service
 }
+
+// soft returns a text that breaks behind the signs at which addresses have their parts, first of all.
+func soft(text string) template.HTML {
+	return template.HTML(softer.Replace(template.HTMLEscapeString(text))) //nolint:gosec // escaped
+}
+
+var softer = strings.NewReplacer("/", "/<wbr>", ",", ",<wbr>", "://", "://", "&amp;", "&amp;<wbr>")
 
 func dict(pairs ...any) (map[string]any, error) {
 	if len(pairs)%2 != 0 {

@@ -2,9 +2,12 @@ package pages_test
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
+	"k6x/cache"
+	"k6x/internal/chromiumtest"
 	"k6x/service/pages"
 )
 
@@ -35,4 +38,13 @@ func TestStatesRender(t *testing.T) {
 	if err := p.Render(new(bytes.Buffer), pages.Page{Name: "none"}); err == nil {
 		t.Error("a page that is not there is rendered")
 	}
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	chromiumtest.Stop()
+	if shared.dir != "" {
+		_ = cache.RemoveAll(shared.dir)
+	}
+	os.Exit(code)
 }

@@ -283,7 +283,7 @@ func matrix() *service.Matrix {
 
 func status(wrong bool) *service.Status {
 	s := &service.Status{Time: time.Now(), Works: !wrong, Started: ago(31 * time.Hour), Service: "01JCQ5W8E4N7T9V2AABB",
-		Version: service.Version{K6x: "v0.9.0", Go: []string{"go1.26.8"}, Platforms: platforms, Engines: []string{"native", "fast"}, Sandbox: service.Sandbox{State: "full"}, Limits: service.Limits{MaxBuilds: 4, Queue: 64, BuildTimeout: 600}},
+		Version:  service.Version{K6x: "v0.9.0", Go: []string{"go1.26.8"}, Platforms: platforms, Engines: []string{"native", "fast"}, Sandbox: service.Sandbox{State: "full"}, Limits: service.Limits{MaxBuilds: 4, Queue: 64, BuildTimeout: 600}},
 		Services: []service.Replica{{ID: "01JCQ5W8E4N7T9V2AABB", Self: true, Running: 2, Builds: 96, Failed: 3, Seen: time.Now()}, {ID: "01JCR0000000000000CC", Running: 0, Builds: 41, Failed: 0, Seen: ago(3 * time.Minute)}},
 		Queue:    service.Queue{Waiting: 3, Limit: 64, Background: 1, Oldest: 21 * secs},
 		Pools: []service.Pool{{Name: "local", Slots: 4, Busy: 2, Workers: []service.Worker{
