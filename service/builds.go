@@ -287,6 +287,9 @@ func (s *Service) start(w *response, r *http.Request, want resolved, job builder
 	if !ok { // no build was joined
 		return <-failed
 	}
+	if err := s.refusal(r.Context(), id, failed); err != nil {
+		return err
+	}
 	if retried != "" {
 		if err := s.cfg.Builds.History.Append(r.Context(), history.Entry{Type: history.Retry, Build: retried, Retry: id}); err != nil {
 			s.cfg.Logger.Warn("the history does not tell of a build that is made again", "build", retried, "error", err)
@@ -300,6 +303,33 @@ func (s *Service) start(w *response, r *http.Request, want resolved, job builder
 		return nil
 	}
 	return writeStatus(w, http.StatusAccepted, map[string]string{"id": id, "path": want.canonical})
+}
+
+// admission is how long a build may take until it is known whether the queue takes it: one that another service makes is not in the queue here.
+const admission = time.Second
+
+// refusal returns the error of a build that the queue does not take, of which nothing would be known. Ended gets the error of the build.
+func (s *Service) refusal(ctx context.Context, id string, ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(ctx, admission)
+	defer cancel()
+	taken := make(chan struct{})
+	go func() {
+		for _, e := range s.cfg.Builds.Events.Subscribe(ctx, id, 0) {
+			if e.Type == event.Queued || e.Type == event.Started {
+				close(taken)
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-ended:
+		if kind := k6x.KindOf(err); err != nil && (kind == k6x.Busy || kind == k6x.Quota) {
+			return err
+		}
+	case <-taken:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // matrix answers GET of /matrix. It asks nobody for versions: those are there that are known.

@@ -430,6 +430,30 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
+// A build that the queue has no room for is an error at once, and no page of a build that is not there.
+func TestABuildThatIsRefusedIsNotStarted(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	stream := new(event.Stream)
+	p := parts{config: service.Config{Builds: service.Builds{Events: stream}}, builder: func(real builder.Builder) builder.Builder {
+		return builder.NewLimit(builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			stream.Publish(event.Event{Job: job.ID, Path: job.Recipe.Path(), Time: time.Now(), Type: event.Started})
+			<-gate
+			return real.Build(ctx, job)
+		}), builder.LimitConfig{Slots: 1, Queue: -1, Events: stream.Publish})
+	}}
+	server := newHistoryServer(t, &mem.Bucket{}, p)
+	if resp, _ := start(t, server, "/linux/amd64/k6@v1.1.0"); resp.StatusCode != http.StatusAccepted {
+		t.Errorf("the first: %s", resp.Status)
+	}
+	form := strings.NewReader("path=" + url.QueryEscape(helloPath))
+	resp, _ := send(t, "POST", server.URL+"/builds", form, browser, "Content-Type: application/x-www-form-urlencoded")
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" || resp.Header.Get("Location") != "" {
+		t.Errorf("the second: %s %v", resp.Status, resp.Header)
+	}
+	close(gate)
+}
+
 // What waits for its turn knows how many came before it.
 func TestABuildTellsItsPlaceInTheQueue(t *testing.T) {
 	t.Parallel()
