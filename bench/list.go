@@ -26,6 +26,7 @@ func measurements() []measurement {
 		{name: "compressed", run: compressed, about: "downloads of a stored binary in the codings that clients accept"},
 		{name: "resolver", run: largeRegistry, about: "a registry with 10,000 entries, against one with two"},
 		{name: "store", run: manyArtifacts, about: "a store with 100,000 artifacts, against one with a single one"},
+		{name: "pages", run: pagesAndJSON, about: "pages and their JSON, with 100,000 results and artifacts and 10,000 extensions, against files of the same size"},
 		{name: "extension", run: newExtension, about: "an extension that is compiled for the first time, against a bare compile and link"}, // before all are compiled
 		{name: "combination", run: newCombination, about: "extensions that were not together before, against a bare link of the same program, go build, xk6 and k6build"},
 		{name: "stampede", run: stampede, about: "1,000 clients that ask for one new combination at once, against one"},

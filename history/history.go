@@ -166,9 +166,9 @@ func (h *History) LastAttempt(name, version, platform string) *Result {
 	return nil
 }
 
-// Alone returns, for each version of an extension that was built alone with k6, the last result: of the platforms, that of one where it failed
-// before all others. What was cut off by the end of a service says nothing.
-func (h *History) Alone() map[Module]*Result {
+// Alone returns, for each of some versions of extensions that was built alone with k6, the last result: of the platforms, that of one where it
+// failed before all others. What was cut off by the end of a service says nothing.
+func (h *History) Alone(wanted map[Module]bool) map[Module]*Result {
 	type key struct {
 		Module
 		platform string
@@ -178,7 +178,7 @@ func (h *History) Alone() map[Module]*Result {
 	defer h.mu.RUnlock()
 	for _, n := range slices.Backward(h.entries) {
 		r := n.Result
-		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || seen[key{r.Modules[1], r.Platform}] {
+		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || !wanted[r.Modules[1]] || seen[key{r.Modules[1], r.Platform}] {
 			continue
 		}
 		m := r.Modules[1]

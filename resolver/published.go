@@ -70,10 +70,8 @@ func (r *Resolver) published(ctx context.Context, t *target) ([]string, error) {
 // Extensions returns a name of each registered extension that may be had, sorted. It does no I/O.
 func (r *Resolver) Extensions() []string {
 	var names []string
-	for _, e := range r.index.Load().offered(r.cfg.Cgo) {
-		if !e.isK6() {
-			names = append(names, e.names[0])
-		}
+	for _, o := range r.Offers() {
+		names = append(names, o.Names[0])
 	}
 	return slices.Compact(names)
 }

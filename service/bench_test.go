@@ -14,11 +14,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k6x"
 	"k6x/builder"
+	"k6x/cache/blob/mem"
 	"k6x/cache/dir"
+	"k6x/cache/journal"
 	"k6x/event"
+	"k6x/history"
 	"k6x/service"
 )
 
@@ -176,4 +180,39 @@ func skipAnswer(in *bufio.Reader) (status [3]byte, err error) {
 	}
 	_, err = in.Discard(length)
 	return status, err
+}
+
+// BenchmarkPages times pages and their JSON, with many results of builds and a large registry, without a network.
+func BenchmarkPages(b *testing.B) {
+	log := slog.New(slog.DiscardHandler)
+	bucket := &mem.Bucket{}
+	h := history.New(journal.New(journal.Config{Bucket: bucket}), 10_000, log)
+	for i := range 2000 {
+		r := &history.Result{ID: fmt.Sprint(i), Path: helloPath, Platform: "linux/amd64", Begun: time.Now(), Ended: time.Now(), Service: "me", Outcome: history.Built,
+			Modules: []history.Module{{Name: "k6", Version: "v1.1.0"}, {Name: fmt.Sprintf("k6/x/ext%d", i), Version: "v0.3.0"}}}
+		if i%10 == 0 {
+			r.Outcome, r.Error = history.Failed, "it does not compile"
+		}
+		if err := h.Append(b.Context(), history.Entry{Type: history.Build, Result: r}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_, s := newServer(b, parts{overlay: []string{manyExtensions(b, 10_000)}, config: service.Config{
+		Builds: service.Builds{History: h, Recorder: history.NewRecorder(h, &mem.Bucket{}, "me", log), Events: new(event.Stream)},
+	}})
+	for _, path := range []string{"/", "/?q=ext99&sort=stars", "/builds", "/matrix", "/status", "/changes", "/help", "/index.json", "/extensions", "/builds.json", "/matrix.json", "/status.json"} {
+		b.Run(path, func(b *testing.B) {
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.Header.Set("Accept", "text/html")
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				s.ServeHTTP(w, r)
+				if w.Code != http.StatusOK {
+					b.Fatal(w.Code)
+				}
+				b.SetBytes(int64(w.Body.Len()))
+			}
+		})
+	}
 }

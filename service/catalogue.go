@@ -253,11 +253,16 @@ func (s *Service) addOutcomes(extensions []Extension) {
 	if s.cfg.Builds.History == nil {
 		return
 	}
-	alone := s.cfg.Builds.History.Alone()
+	newest := func(e *Extension) history.Module { return history.Module{Name: e.Name, Version: newestOf(e.Versions)} }
+	wanted := make(map[history.Module]bool)
+	for i := range extensions {
+		wanted[newest(&extensions[i])] = true
+	}
+	alone := s.cfg.Builds.History.Alone(wanted)
 	for i := range extensions {
 		e := &extensions[i]
 		e.Outcome = string(history.Untried)
-		if last := alone[history.Module{Name: e.Name, Version: newestOf(e.Versions)}]; last != nil {
+		if last := alone[newest(e)]; last != nil {
 			e.Outcome, e.Build, e.BuildError = string(last.Outcome), last.ID, last.Error
 		}
 	}

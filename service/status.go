@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,12 +63,16 @@ func (s *Service) ready(w *response, _ *http.Request) error {
 
 // writeStatus answers with what holds now.
 func writeStatus(w *response, status int, body any) error {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		return err
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
 	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(body)
+	_, err = w.Write(append(text, '\n'))
+	return err
 }
 
 // usage answers GET of / with how to use the service.
