@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"k6x/webhook":    {"k6x", "k6x/cache", "k6x/history", "k6x/internal/web"},
 	"k6x/service":    {"k6x", "k6x/builder", "k6x/event", "k6x/history", "k6x/cache", "k6x/resolver", "k6x/service"},
 	"k6x/cmd":        {"k6x", "k6x/client", "k6x/launcher", "k6x/cmd/internal", "k6x/builder", "k6x/event", "k6x/history", "k6x/buildcache", "k6x/cache", "k6x/resolver", "k6x/gotool", "k6x/service", "k6x/watch", "k6x/webhook", "k6x/internal/cage", "k6x/internal/disk", "k6x/internal/egress", "k6x/internal/web"},
-	"k6x/bench":      {"k6x", "k6x/cache", "k6x/resolver", "k6x/internal/warmcache"},
+	"k6x/bench":      {"k6x", "k6x/cache", "k6x/history", "k6x/resolver", "k6x/internal/warmcache"},
 	"k6x/e2e":        {},
 	"k6x/internal":   {"k6x", "k6x/cache", "k6x/internal"},
 }

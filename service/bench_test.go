@@ -198,7 +198,7 @@ func BenchmarkPages(b *testing.B) {
 		}
 	}
 	_, s := newServer(b, parts{overlay: []string{manyExtensions(b, 10_000)}, config: service.Config{
-		Builds: service.Builds{History: h, Recorder: history.NewRecorder(h, &mem.Bucket{}, "me", log), Events: new(event.Stream)},
+		Builds: service.Builds{History: h, Recorder: history.NewRecorder(h, &mem.Bucket{}, nil, "me", log), Events: new(event.Stream)},
 	}})
 	for _, path := range []string{"/", "/?q=ext99&sort=stars", "/builds", "/matrix", "/status", "/changes", "/help", "/index.json", "/extensions", "/builds.json", "/matrix.json", "/status.json"} {
 		b.Run(path, func(b *testing.B) {

@@ -32,7 +32,7 @@ type Choice struct {
 	Modules  []Chosen  `json:"modules,omitempty"`  // of Path: k6 first, with exact versions
 	Problem  *Trouble  `json:"problem,omitempty"`  // why there is no Path
 	Warnings []string  `json:"warnings,omitempty"` // of the registries
-	Stored   bool      `json:"stored"`             // the binary is there, and is sent at once
+	Stored   bool      `json:"stored"`             // it was built: the binary is sent without a build, unless it had to make room
 	Digest   string    `json:"digest,omitempty"`   // hex SHA-256, if it was built before
 	Size     int64     `json:"size,omitempty"`     // bytes, of the same
 	Build    string    `json:"build,omitempty"`    // id of the last attempt to build Path that is known

@@ -223,3 +223,23 @@ func TestManyMissesAtOnce(t *testing.T) {
 	s.get(t, "/ready", http.StatusOK)
 	s.get(t, path("k6@v1.0.0,example.com/xk6-many@v0.1.7"), http.StatusOK)
 }
+
+// Browsers get pages unless the operator says no.
+func TestPagesCanBeTurnedOff(t *testing.T) {
+	for _, pages := range []bool{true, false} {
+		s := mustServe(t, "", "", t.TempDir(), "--store", "mem://", fmt.Sprintf("--pages=%v", pages))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/html,*/*;q=0.8")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/html") != pages {
+			t.Errorf("--pages=%v: %s", pages, kind)
+		}
+	}
+}

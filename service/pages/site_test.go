@@ -150,7 +150,7 @@ func (s *site) start() {
 	s.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	h := history.New(journal.New(journal.Config{Bucket: &s.entries, Poll: 10 * time.Millisecond}), 1000, log)
-	recorder := history.NewRecorder(h, &s.pending, "this", log)
+	recorder := history.NewRecorder(h, &s.pending, nil, "this", log)
 	stream := new(event.Stream)
 	events := event.Tee(stream.Publish, recorder.Publish, service.KeepLogs(s.logs, log))
 	slots := s.slots

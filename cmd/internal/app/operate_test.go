@@ -313,3 +313,18 @@ func TestACheckThatHangsIsAFailure(t *testing.T) {
 		<-ended
 	})
 }
+
+// What /status tells of a real service comes from all of its parts.
+func TestStatusOfAService(t *testing.T) {
+	base, _ := run(t, Options{Store: "mem://", StoreSize: 1 << 30, GoCacheSize: 5 << 30, Queue: 7, BuildTimeout: time.Minute})
+	code, body, _ := get(t, base+"/status")
+	var status service.Status
+	if err := json.Unmarshal([]byte(body), &status); err != nil || code != http.StatusOK {
+		t.Fatalf("%d %v %s", code, err, body)
+	}
+	if s := status; s.Queue.Limit != 7 || len(s.Stores) != 1 || s.Stores[0].Limit != 1<<30 || len(s.Caches) != 2 || s.Caches[0].Limit != 5<<30 || len(s.Parts) != 4 ||
+		len(s.Disks) == 0 && runtime.GOOS != "windows" || s.Pools[0].Slots != 1 || s.Pools[0].Workers[0].State != "idle" || s.Service == "" || len(s.Registries) == 0 ||
+		s.Version.Go[0] == "" || s.Version.Limits.Queue != 7 {
+		t.Errorf("%s", body)
+	}
+}
