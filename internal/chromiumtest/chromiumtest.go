@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +125,7 @@ func New(t *testing.T) *Tab {
 	if err != nil {
 		t.Fatal(err)
 	}
+	Call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	b.Size(1440, 900)
 	return b
 }
@@ -283,8 +285,8 @@ func (b *Tab) Overflow() string {
 	})()`)
 }
 
-// Accessible fails the test with what axe finds on the page.
-func (b *Tab) Accessible(name string) {
+// Accessible fails the test with what axe finds on the page; by the rules that are named, or by all.
+func (b *Tab) Accessible(name string, rules ...string) {
 	b.t.Helper()
 	if b.still {
 		b.Scripts(true) // for axe; those of the page are not run any more
@@ -297,7 +299,11 @@ func (b *Tab) Accessible(name string) {
 		}
 		Eval[chromedp.Void](b, string(axe)+";null")
 	}
-	found := Eval[[]string](b, `axe.run(document, {resultTypes: ["violations"]}).then((r) => r.violations.flatMap((v) => v.nodes.slice(0, 3).map((n) =>
+	options := `{resultTypes: ["violations"], rules: {"target-size": {enabled: true}}}`
+	if rules != nil {
+		options = `{resultTypes: ["violations"], runOnly: "` + strings.Join(rules, `,`) + `".split(",")}`
+	}
+	found := Eval[[]string](b, "axe.run(document, "+options+`).then((r) => r.violations.flatMap((v) => v.nodes.slice(0, 3).map((n) =>
 		v.id + " (" + v.help + "): " + n.html.slice(0, 200) + " " + n.any.concat(n.all, n.none).map((c) => c.message).join("; "))))`)
 	for _, words := range found {
 		b.t.Errorf("%s: axe: %s", name, words)

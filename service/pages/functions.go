@@ -27,7 +27,7 @@ func (p *Pages) functions() template.FuncMap {
 		"asset": func(name string) string { return p.base + "/assets/" + p.digest + "/" + name },
 		"url":   p.url, "clean": clean, "external": external, "dict": dict, "list": func(items ...any) []any { return items },
 		"bytes": size, "number": number, "duration": duration, "seconds": func(n int64) string { return duration(time.Duration(n) * time.Second) },
-		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole int64) int64 { return whole - free }, "bars": bars,
+		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole any) float64 { return toFloat(whole) - toFloat(free) }, "bars": bars,
 		"choice": p.choice, "short": short, "join": strings.Join, "split": strings.Split, "lines": lines, "next": func(i int) int { return i + 1 },
 		"topic":   func(kind string) string { return strings.ReplaceAll(kind, "_", "-") },
 		"address": func(path string) string { return strings.TrimPrefix(path, "/") },
@@ -229,7 +229,7 @@ func share(part, whole any) float64 {
 func width(part, whole any) float64 { return math.Round(1000*share(part, whole)) / 10 }
 
 // fullness says how to draw something of which so much is free.
-func fullness(free, whole int64) string {
+func fullness(free, whole any) string {
 	switch f := share(free, whole); {
 	case f < 0.05:
 		return "bad"

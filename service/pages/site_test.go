@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,8 +74,10 @@ type site struct {
 	store    cache.Store
 	logs     *cache.Logs
 
-	addr string
-	stop func()
+	addr   string
+	stop   func()
+	busy   func() bool    // a build runs, as far as the history knows
+	builds sync.WaitGroup // in the engine
 
 	mu   sync.Mutex    // guards what follows
 	gate chan struct{} // builds go on once it is closed; nil: at once
@@ -124,6 +127,8 @@ func newSite(t *testing.T, configure func(*site)) *site {
 	s.settings = k6x.Settings{Toolchain: tool.Version, Flags: engine.Settings().Flags, Layout: engine.Settings().Layout}
 	s.store = bucket.Memory(bucket.Config{})
 	s.engine = builder.EngineFunc(func(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+		s.builds.Add(1)
+		defer s.builds.Done()
 		s.mu.Lock()
 		gate := s.gate
 		s.mu.Unlock()
@@ -138,7 +143,14 @@ func newSite(t *testing.T, configure func(*site)) *site {
 		return engine.Build(ctx, job, report, w)
 	})
 	s.start()
-	t.Cleanup(func() { s.open(); s.stop() })
+	t.Cleanup(func() { // builds write until they end
+		s.open()
+		for s.busy() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		s.stop()
+		s.builds.Wait()
+	})
 	return s
 }
 
@@ -187,6 +199,9 @@ func (s *site) start() {
 	work.Go(func() { h.Run(ctx) })
 	work.Go(func() { recorder.Run(ctx) })
 	work.Go(func() { _ = server.Serve(listener) })
+	s.busy = func() bool {
+		return slices.ContainsFunc(recorder.Running(), func(r *history.Result) bool { return r.Outcome == history.Running })
+	}
 	s.stop = func() {
 		_ = server.Close()
 		handler.Drain()

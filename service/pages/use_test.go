@@ -45,6 +45,7 @@ func arrived(t *testing.T, dir string) string {
 
 // A tester picks two extensions, a version and a platform, shares the address, watches the build and runs what was downloaded.
 func TestPickWatchDownload(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, nil)
 	dir := t.TempDir()
@@ -128,6 +129,7 @@ func TestPickWatchDownload(t *testing.T) {
 
 // Of a build that fails the page names the extension and the compiler's words; of a choice that cannot be, what works instead.
 func TestFailureAndConflict(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, nil)
 	b.Open(s.URL("/?with=k6/x/broken&platform=" + host))
@@ -151,6 +153,7 @@ func TestFailureAndConflict(t *testing.T) {
 
 // A full queue is told where the choice is, which stays.
 func TestQueueFull(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, func(s *site) { s.slots = builder.LimitConfig{Slots: 1, Queue: -1} })
 	s.hold()
@@ -170,6 +173,7 @@ func TestQueueFull(t *testing.T) {
 
 // Streams that are cut are taken up again; a service that was restarted says that the build was broken off, and builds it again.
 func TestCutAndRestart(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, nil)
 	b.Tolerate()
@@ -197,6 +201,7 @@ func TestCutAndRestart(t *testing.T) {
 
 // Without JavaScript one picks with a form, starts, downloads, and reads log and status.
 func TestWithoutScript(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, nil)
 	b.Scripts(false)
@@ -229,6 +234,7 @@ func TestWithoutScript(t *testing.T) {
 
 // All of it is done with the keyboard, and the focus is always seen.
 func TestKeyboard(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, nil)
 	b.Size(1440, 900)
@@ -259,6 +265,7 @@ func TestKeyboard(t *testing.T) {
 
 // A token is entered once, is kept for the tab, and goes with each request.
 func TestToken(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	file := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(file, []byte("secret-of-the-tests\n"), 0o600); err != nil {
@@ -289,6 +296,7 @@ func TestToken(t *testing.T) {
 
 // A registry of 10,000 entries comes in pages, and is searched as one types.
 func TestManyEntries(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, func(s *site) {
 		for i := range 10_000 {
@@ -309,6 +317,7 @@ func TestManyEntries(t *testing.T) {
 
 // Whatever a registry says, nothing of it runs and nothing breaks out of its place.
 func TestHostileRegistry(t *testing.T) {
+	t.Parallel()
 	b := chromiumtest.New(t)
 	s := newSite(t, func(s *site) {
 		for i, text := range evil {

@@ -119,9 +119,9 @@ export function reach(works, words = "failed") {
   if (works) return say(text("back"));
   const note = document.createElement("p");
   note.className = "offline";
-  note.textContent = text(words);
+  note.setAttribute("role", "alert");
   document.querySelector(".top").after(note);
-  say(text(words));
+  note.textContent = text(words);
 }
 
 /** pause waits, unless the page is left. */

@@ -37,6 +37,18 @@ export function spans(line, styles) {
 export class Log {
   constructor(element, url) {
     Object.assign(this, { element, url, count: 0, rest: "", styles: new Set() });
+    element.addEventListener("keydown", (event) => this.move(event));
+  }
+
+  // move goes from line to line: the tabulator stops at one of them only.
+  move(event) {
+    const row = event.target.closest(".log-line");
+    const to = { ArrowDown: row?.nextElementSibling, ArrowUp: row?.previousElementSibling, Home: this.element.firstElementChild, End: this.element.lastElementChild }[event.key];
+    if (!row || !to) return;
+    event.preventDefault();
+    event.target.tabIndex = -1;
+    to.firstElementChild.tabIndex = 0;
+    to.firstElementChild.focus();
   }
 
   async read() {
@@ -97,6 +109,7 @@ export class Log {
     const link = document.createElement("a");
     link.href = `#L${number}`;
     link.textContent = number;
+    link.tabIndex = number === 1 ? 0 : -1;
     link.setAttribute("aria-label", text("line", number));
     const place = document.createElement("span");
     place.className = "text";
