@@ -75,10 +75,13 @@ install_npm() {
   export PATH="$dir/node_modules/.bin:$PATH"
 }
 
-# install_browser installs what the tests of pages need: a browser, a checker of HTML, which is a program of Java, and one of what is accessible.
-install_browser() {
-  install_packages chromium default-jre-headless fonts-dejavu-core
-  command -v npm >/dev/null || install_packages nodejs npm # a Node of another source brings its own
+# browser_packages prints the packages of Debian that the tests of pages need; install_checkers installs the rest: what judges HTML, and how accessible it is.
+browser_packages() {
+  echo chromium default-jre-headless fonts-dejavu-core
+  command -v npm >/dev/null || echo nodejs npm # a Node of another source brings its own
+}
+
+install_checkers() {
   install_npm axe-core@4.14.1
   install_npm vnu-jar@26.9.27
 }
