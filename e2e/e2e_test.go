@@ -26,6 +26,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/goproxytest"
 
+	"k6x/internal/chromiumtest"
 	"k6x/internal/warmcache"
 )
 
@@ -83,6 +84,7 @@ func runTests(m *testing.M) int {
 	world.env = append(os.Environ(), "GOPROXY="+modules.URL+","+strings.TrimSpace(string(proxy)), "GONOSUMDB=ext.example")
 	world.warm = sync.OnceValue(func() string { return filepath.Join(dir, "warm") })
 	code := m.Run()
+	chromiumtest.Stop()
 	if err := podman.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

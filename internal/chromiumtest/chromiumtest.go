@@ -192,7 +192,7 @@ func Eval[T any](b *Tab, expression string) T {
 func (b *Tab) Wait(expression string) {
 	b.t.Helper()
 	last := error(nil)
-	for begun := time.Now(); time.Since(begun) < 30*time.Second; time.Sleep(20 * time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(20 * time.Millisecond) {
 		ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 		value, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
 		cancel()
