@@ -3,6 +3,7 @@ package service
 import (
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,42 @@ func TestStepsOfBuildsAreMeasured(t *testing.T) {
 		}
 	}
 	t.Error("steps have no metric")
+}
+
+// A choice is the same after it was a query.
+func FuzzChoice(f *testing.F) {
+	f.Add("with=k6/x/redis@v0.3.6&with=dashboard&version=dashboard@v0.8.1&k6=v1.8.1&platform=linux/amd64")
+	f.Add("with=k6/x/a@%3E%3D1,%3C2&with=k6@v1&remove=x&with=&with=%26%3D%2B+@@")
+	s := &Service{}
+	f.Fuzz(func(t *testing.T, query string) {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		r := httptest.NewRequest("GET", "/", nil)
+		first, err := s.parseChoice(r, q)
+		if err != nil {
+			return
+		}
+		q, err = url.ParseQuery(first.Query)
+		if err != nil {
+			t.Fatalf("%q: %v", first.Query, err)
+		}
+		again, err := s.parseChoice(r, q)
+		if err != nil || again.Query != first.Query || len(again.With) != len(first.With) {
+			t.Errorf("%q, then %q: %v", first.Query, again.Query, err)
+		}
+		for _, chosen := range first.With {
+			if strings.Contains(chosen.Name, "@") || chosen.Name == "" {
+				t.Errorf("a name %q", chosen.Name)
+			}
+		}
+		if platform, list, err := first.list(); err == nil {
+			if back := alternative(platform, list); back.Query == "" {
+				t.Errorf("%s is no query", list)
+			}
+		}
+	})
 }
 
 // Every route with each method is described, and nothing else is.

@@ -10,14 +10,17 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"k6x"
 	"k6x/builder"
 	"k6x/cache/blob/mem"
+	"k6x/cache/bucket"
 	"k6x/event"
 	"k6x/history"
+	"k6x/resolver"
 	"k6x/service"
 )
 
@@ -541,4 +544,30 @@ func httpRequest(t testing.TB, server *httptest.Server, path string) *http.Reque
 	r.Header.Set("Accept", "text/html")
 	r.Header.Set("Accept-Encoding", "gzip")
 	return r
+}
+
+// While the module proxy is away, pages do not ask it each time they are shown.
+func TestPagesDoNotWaitForAProxyThatIsAway(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer proxy.Close()
+	r, err := resolver.New(t.Context(), resolver.Config{Registries: []string{"testdata/registry.json"}, Dir: t.TempDir(), Env: []string{"GOPROXY=" + proxy.URL, "GOSUMDB=off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(service.New(service.Config{Resolver: r, Store: bucket.Memory(bucket.Config{})}))
+	defer server.Close()
+	first := read[service.Picker](t, server.URL+"/")
+	before := asked.Load()
+	again := read[service.Picker](t, server.URL+"/")
+	if before == 0 || asked.Load() != before || len(first.K6) != 0 || again.Extensions.All != first.Extensions.All || again.Extensions.All == 0 {
+		t.Errorf("the proxy was asked %d times, then %d: %+v", before, asked.Load(), again)
+	}
+	if c := read[service.Picker](t, server.URL+"/?with=k6/x/hello").Choice; c.Problem == nil || c.Problem.Kind != "unavailable" || c.Asked == "" {
+		t.Errorf("%+v", c)
+	}
 }

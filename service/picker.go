@@ -20,7 +20,8 @@ import (
 // Bounds of what is looked up for a page.
 const (
 	versionsTime = 3 * time.Second  // for lists of versions, without which a page is of use, too
-	choiceTime   = 30 * time.Second // for what was chosen
+	memoryTime   = time.Minute      // for which these are taken from memory once that was not enough, so that pages are quick
+	choiceTime   = 20 * time.Second // for what was chosen
 	mostChosen   = 40               // extensions
 	maxChosen    = 500              // bytes of one
 )
@@ -70,9 +71,11 @@ func (s *Service) picker(r *http.Request) (*Picker, error) {
 
 // parseChoice reads a choice from a query. Errors are of kind Invalid; that a name or a version is malformed is none.
 func (s *Service) parseChoice(r *http.Request, q url.Values) (c Choice, err error) {
-	for _, values := range q { // which come back in the answer
+	for name, values := range q { // which come back in the answer
 		for i, value := range values {
-			values[i] = k6x.ClipTo(strings.TrimSpace(value), maxChosen)
+			if values[i] = strings.TrimSpace(k6x.Printable(value)); len(value) > maxChosen {
+				return c, k6x.Errorf(k6x.Invalid, "%s=%s is longer than %d bytes", k6x.Clip(name), k6x.Clip(value), maxChosen)
+			}
 		}
 	}
 	c = Choice{K6: q.Get("k6"), Platform: q.Get("platform"), With: []Chosen{}}
@@ -81,11 +84,11 @@ func (s *Service) parseChoice(r *http.Request, q url.Values) (c Choice, err erro
 	}
 	versions := map[string]string{}
 	for _, item := range q["version"] {
-		name, version, _ := strings.Cut(item, "@")
+		name, version := nameAndVersion(item)
 		versions[name] = version
 	}
 	for _, item := range q["with"] {
-		name, version, _ := strings.Cut(item, "@")
+		name, version := nameAndVersion(item)
 		if other, ok := versions[name]; ok {
 			version = other
 		}
@@ -109,6 +112,12 @@ func (s *Service) parseChoice(r *http.Request, q url.Values) (c Choice, err erro
 		c.With[i].Query = c.without(c.With[i].Name).encode()
 	}
 	return c, nil
+}
+
+// nameAndVersion cuts NAME@VERSION at its @; there may be no version.
+func nameAndVersion(item string) (name, version string) {
+	name, version, _ = strings.Cut(item, "@")
+	return strings.TrimSpace(name), strings.TrimSpace(version)
 }
 
 // guessPlatform returns the platform of a browser, as far as it says.
@@ -137,7 +146,11 @@ func (c Choice) encode() string {
 		}
 	}
 	for _, chosen := range c.With {
-		add("with", strings.TrimSuffix(chosen.Name+"@"+chosen.Version, "@"))
+		if chosen.Version == "" {
+			add("with", chosen.Name)
+		} else {
+			add("with", chosen.Name+"@"+chosen.Version)
+		}
 	}
 	add("k6", c.K6)
 	add("platform", c.Platform)
@@ -175,8 +188,17 @@ func (c Choice) list() (k6x.Platform, k6x.List, error) {
 func (s *Service) addVersions(ctx context.Context, page *Picker) {
 	ctx, cancel := context.WithTimeout(ctx, versionsTime)
 	defer cancel()
+	asking := time.Now().UnixNano() >= s.asking.Load()
 	look := func(name string, into *[]string) {
-		versions, _ := s.cfg.Resolver.VersionsOf(ctx, name) // why there are none the choice says
+		versions := s.cfg.Resolver.KnownVersions(name)
+		if asking {
+			found, err := s.cfg.Resolver.VersionsOf(ctx, name) // why there are none the choice says
+			if err == nil {
+				versions = found
+			} else if ctx.Err() != nil || k6x.KindOf(err) == k6x.Unavailable {
+				s.asking.Store(time.Now().Add(memoryTime).UnixNano())
+			}
+		}
 		if len(versions) > 0 {
 			*into = versions[:min(len(versions), maxListed)]
 		}
@@ -200,6 +222,10 @@ func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
 		if len(c.With) > 0 || c.K6 != "" {
 			err = s.settle(ctx, r, c, platform, list)
 		}
+	}
+	if ctx.Err() != nil && r.Context().Err() == nil {
+		err = k6x.Errorf(k6x.Timeout, "which versions go together could not be found out within %s", choiceTime).
+			WithHint("Try again: what was found out is kept.")
 	}
 	if err != nil {
 		c.Problem = s.trouble(ctx, c, platform, list, err)
@@ -382,7 +408,10 @@ func (s *Service) help(w *response, r *http.Request) error {
 	w.outcome = "status"
 	w.Header().Set("Cache-Control", "no-store")
 	platform := k6x.Platform{OS: "linux", Arch: "amd64"}
-	example := Choice{Platform: platform.String(), With: []Chosen{{Name: "k6/x/redis"}}}
+	example := Choice{Platform: platform.String()}
+	if offers := s.offers.of(s.cfg.Resolver.Offers()); len(offers.fit) > 0 {
+		example.With = []Chosen{{Name: offers.offers[offers.fit[0]].Names[0]}}
+	}
 	if _, list, err := example.list(); err == nil {
 		example.Asked = list.Path(platform)
 		example.URL = s.absolute(r, example.Asked)
