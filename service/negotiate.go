@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,9 +47,13 @@ func names(accept []string, media string) bool {
 
 // render answers with a page. On an error nothing is written.
 func (s *Service) render(w *response, r *http.Request, status int, name string, value any) error {
+	query := r.URL.RawQuery
+	if _, err := url.ParseQuery(query); err != nil { // what is malformed in it counts for handlers as nothing, too
+		query = r.URL.Query().Encode()
+	}
 	var body bytes.Buffer
 	err := s.pages.Render(&body, pages.Page{
-		Name: name, Origin: s.absolute(r, ""), Query: r.URL.RawQuery, Token: s.cfg.Tokens != nil, Data: value,
+		Name: name, Origin: s.absolute(r, ""), Query: query, Token: s.cfg.Tokens != nil, Data: value,
 	})
 	if err != nil {
 		return fmt.Errorf("page %s: %w", name, err)

@@ -571,3 +571,18 @@ func TestPagesDoNotWaitForAProxyThatIsAway(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// Whatever stands in a query, it is no fault of the service.
+func TestAnyQueryIsAnswered(t *testing.T) {
+	t.Parallel()
+	server := newHistoryServer(t, &mem.Bucket{}, parts{})
+	for _, path := range []string{"/", "/extensions", "/builds", "/matrix", "/changes", "/status", "/help", "/nothing", "/builds/none", "/linux/amd64/k6@v9.9.9"} {
+		for _, query := range []string{"q=100%", "x=%zz", "a;b", "a=%", "with=%&with=k6/x/hello", "q=%ff%fe", "=&=&&", "with=@@&version=@", "platform=%00", "cursor=%22", "k6=;", "%=%"} {
+			for _, form := range []string{browser, "Accept: application/json"} {
+				if resp, body := do(t, "GET", server.URL+path+"?"+query, form); resp.StatusCode >= 500 || form == browser && path != "/extensions" && !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+					t.Errorf("%s?%s: %s %.200s", path, query, resp.Status, body)
+				}
+			}
+		}
+	}
+}

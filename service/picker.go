@@ -260,9 +260,8 @@ func (s *Service) settle(ctx context.Context, r *http.Request, c *Choice, platfo
 	if err != nil {
 		return err
 	}
-	c.Path, c.Warnings = want.canonical, want.warnings
-	modules := []k6x.Module{want.recipe.K6}
-	c.Warnings = append(s.cfg.Resolver.Warnings(append(modules, want.recipe.Extensions...)), want.warnings...)
+	c.Path = want.canonical
+	c.Warnings = append(s.cfg.Resolver.Warnings(append([]k6x.Module{want.recipe.K6}, want.recipe.Extensions...)), want.warnings...)
 	for _, dep := range want.list {
 		c.Modules = append(c.Modules, Chosen{Name: dep.Name, Version: dep.Constraint.Version()})
 	}
