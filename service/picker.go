@@ -223,7 +223,7 @@ func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
 			err = s.settle(ctx, r, c, platform, list)
 		}
 	}
-	if ctx.Err() != nil && r.Context().Err() == nil {
+	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
 		err = k6x.Errorf(k6x.Timeout, "which versions go together could not be found out within %s", choiceTime).
 			WithHint("Try again: what was found out is kept.")
 	}
