@@ -100,7 +100,7 @@ type Service struct {
 	draining chan struct{}
 	drain    sync.Once
 	offers   catalogues
-	asking   atomic.Int64 // Unix time in nanoseconds until which no page asks for versions
+	asking   atomic.Int64  // Unix time in nanoseconds until which no page asks for versions
 	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
 }
 
