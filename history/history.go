@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/semver"
+
 	"k6x"
 	"k6x/cache/journal"
 )
@@ -60,12 +62,17 @@ type History struct {
 	mu      sync.RWMutex // guards what follows
 	entries []Numbered   // the last, oldest first
 	byID    map[string]*Result
-	seen    map[string]bool // module@version of entries of type Version
+	byPath  map[string]*Result            // the last of each
+	alone   map[Module]map[string]*Result // the last of each extension alone with k6, by platform
+	seen    map[string]bool               // module@version of entries of type Version
 }
 
 // New returns a view with the last entries, at most max.
 func New(j *journal.Journal, max int, logger *slog.Logger) *History {
-	h := &History{journal: j, max: max, logger: logger, byID: make(map[string]*Result), seen: make(map[string]bool)}
+	h := &History{
+		journal: j, max: max, logger: logger, seen: make(map[string]bool),
+		byID: make(map[string]*Result), byPath: make(map[string]*Result), alone: make(map[Module]map[string]*Result),
+	}
 	h.view = journal.NewView(j, func(entries []journal.Entry) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -97,11 +104,13 @@ func (h *History) add(e journal.Entry) {
 			h.entries = slices.DeleteFunc(h.entries, func(n Numbered) bool { return n.Result == guess })
 		}
 		h.byID[n.Result.ID] = n.Result
+		h.index(n.Result)
 	}
 	h.entries = append(h.entries, n)
 	for len(h.entries) > h.max {
 		if oldest := h.entries[0].Result; oldest != nil {
 			delete(h.byID, oldest.ID)
+			h.forget(oldest)
 		}
 		h.entries = h.entries[1:]
 	}
@@ -166,28 +175,29 @@ func (h *History) LastAttempt(name, version, platform string) *Result {
 	return nil
 }
 
-// Alone returns, for each of some versions of extensions that was built alone with k6, the last result: of the platforms, that of one where it
-// failed before all others. What was cut off by the end of a service says nothing.
-func (h *History) Alone(wanted map[Module]bool) map[Module]*Result {
-	type key struct {
-		Module
-		platform string
-	}
-	last, seen := make(map[Module]*Result), make(map[key]bool)
+// Alone returns the last result of a version of an extension that was built alone with k6: of the platforms, that of one where it failed before
+// all others. What was cut off by the end of a service says nothing. Nil: there is none.
+func (h *History) Alone(m Module) (last *Result) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, n := range slices.Backward(h.entries) {
-		r := n.Result
-		if r == nil || len(r.Modules) != 2 || r.Outcome == Aborted || !wanted[r.Modules[1]] || seen[key{r.Modules[1], r.Platform}] {
-			continue
-		}
-		m := r.Modules[1]
-		seen[key{m, r.Platform}] = true
-		if last[m] == nil || r.Outcome == Failed && last[m].Outcome != Failed {
-			last[m] = r
+	for _, r := range h.alone[m] {
+		if last == nil || r.Outcome == Failed && last.Outcome != Failed || r.Outcome == last.Outcome && r.Begun.After(last.Begun) {
+			last = r
 		}
 	}
 	return last
+}
+
+// LastBuilt returns the newest version of an extension that was built for a platform, alone with k6, when that was last tried; "" if there is none.
+func (h *History) LastBuilt(extension, platform string) (version string) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for m, on := range h.alone {
+		if r := on[platform]; m.Name == extension && r != nil && r.Outcome == Built && (version == "" || semver.Compare(m.Version, version) > 0) {
+			version = m.Version
+		}
+	}
+	return version
 }
 
 // LastOf returns the last result of a canonical path; nil if there is none.
@@ -197,12 +207,34 @@ func (h *History) LastOf(path string) *Result {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, n := range slices.Backward(h.entries) {
-		if n.Result != nil && n.Result.Path == path {
-			return n.Result
-		}
+	return h.byPath[path]
+}
+
+// index notes a result as the last of its kinds. The caller holds the lock.
+func (h *History) index(r *Result) {
+	h.byPath[r.Path] = r
+	if len(r.Modules) != 2 || r.Outcome == Aborted {
+		return
 	}
-	return nil
+	m := r.Modules[1]
+	if h.alone[m] == nil {
+		h.alone[m] = make(map[string]*Result)
+	}
+	h.alone[m][r.Platform] = r
+}
+
+// forget undoes what index did, if no later result did the same. The caller holds the lock.
+func (h *History) forget(r *Result) {
+	if h.byPath[r.Path] == r {
+		delete(h.byPath, r.Path)
+	}
+	if len(r.Modules) != 2 || h.alone[r.Modules[1]][r.Platform] != r {
+		return
+	}
+	m := r.Modules[1]
+	if delete(h.alone[m], r.Platform); len(h.alone[m]) == 0 {
+		delete(h.alone, m)
+	}
 }
 
 // PathOf returns the path of a binary that was built, by its digest; "" if it is not known.

@@ -406,3 +406,36 @@ func TestLastAttempt(t *testing.T) {
 		t.Errorf("of another platform: %+v", r)
 	}
 }
+
+// What is kept beside the entries goes with them.
+func TestLastResultsGoWithTheirEntries(t *testing.T) {
+	h := New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 3, slog.New(slog.DiscardHandler))
+	add := func(id, path, version, platform string, outcome Outcome) {
+		t.Helper()
+		r := &Result{ID: id, Path: path, Platform: platform, Outcome: outcome, Begun: time.Unix(1, 0), Modules: []Module{{"k6", "v1.0.0"}, {"k6/x/a", version}}}
+		if err := h.Append(t.Context(), Entry{Type: Build, Result: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := func(version string) string {
+		if r := h.Alone(Module{"k6/x/a", version}); r != nil {
+			return r.ID
+		}
+		return ""
+	}
+	add("1", "/a", "v0.1.0", "linux/amd64", Built)
+	add("2", "/b", "v0.1.0", "linux/arm64", Failed)
+	add("3", "/a", "v0.1.0", "linux/amd64", Aborted)
+	if of("v0.1.0") != "2" || h.LastOf("/a").ID != "3" || h.LastBuilt("k6/x/a", "linux/amd64") != "v0.1.0" || h.LastBuilt("k6/x/a", "linux/arm64") != "" {
+		t.Errorf("%s, %+v, %q", of("v0.1.0"), h.LastOf("/a"), h.LastBuilt("k6/x/a", "linux/amd64"))
+	}
+	add("4", "/c", "v0.2.0", "linux/amd64", Built) // 1 goes
+	if h.LastBuilt("k6/x/a", "linux/amd64") != "v0.2.0" || h.LastOf("/a").ID != "3" || of("v0.1.0") != "2" {
+		t.Errorf("%q", h.LastBuilt("k6/x/a", "linux/amd64"))
+	}
+	add("5", "/c", "v0.2.0", "linux/amd64", Built)
+	add("6", "/c", "v0.2.0", "linux/amd64", Built) // 2 and 3 go
+	if of("v0.1.0") != "" || h.LastOf("/a") != nil || h.LastOf("/b") != nil || of("v0.2.0") != "6" || len(h.alone) != 1 || len(h.byPath) != 1 {
+		t.Errorf("%q %v %v", of("v0.1.0"), h.alone, h.byPath)
+	}
+}

@@ -96,7 +96,13 @@ type Advice struct {
 	Err   error // the cause besides; may be nil
 }
 
-func (a *Advice) Error() string { return fmt.Sprint(a.Err) }
+func (a *Advice) Error() string {
+	if a.Err == nil {
+		return "there are lists that work"
+	}
+	return a.Err.Error()
+}
+
 func (a *Advice) Unwrap() error { return a.Err }
 
 // explain makes the error of a failure: what is wrong, and what would work.

@@ -78,9 +78,15 @@ func (s *Service) mayRead(r *http.Request) error {
 
 var errOtherOrigin = k6x.Errorf(k6x.Forbidden, "pages of other origins may not do this")
 
-// sameOrigin is a handler that takes no request which a page of another origin makes.
-func sameOrigin(h handler) handler {
+// sameOrigin is [sameOrigin] for a service that has an address of its own, which a proxy in front may not pass on.
+func (s *Service) sameOrigin(h handler) handler { return sameOrigin(h, s.base("")) }
+
+// sameOrigin is a handler that takes no request which a page of another origin makes: one that is neither the host of the request nor listed.
+func sameOrigin(h handler, origins ...string) handler {
 	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		_ = protection.AddTrustedOrigin(origin) // "" is none
+	}
 	return func(w *response, r *http.Request) error {
 		if protection.Check(r) != nil {
 			return errOtherOrigin
@@ -91,7 +97,7 @@ func sameOrigin(h handler) handler {
 
 // changing is a handler of what changes something: it needs a token where there are some, and one of [sameOrigin].
 func (s *Service) changing(h handler) handler {
-	return sameOrigin(func(w *response, r *http.Request) error {
+	return s.sameOrigin(func(w *response, r *http.Request) error {
 		w.outcome = "history"
 		if s.cfg.Builds.History == nil {
 			return notFound(w, r)
@@ -178,15 +184,38 @@ func (s *Service) result(r *http.Request, wait bool) (result *history.Result, er
 
 // oneBuild answers GET of /builds/{id}.
 func (s *Service) oneBuild(w *response, r *http.Request) error {
-	result, err := s.result(r, false)
+	result, err := s.result(r, s.wantsPage(r)) // a browser comes from POST, perhaps at another service
 	if err != nil {
 		return err
 	}
-	build := &Build{Result: result}
+	build := &Build{Result: result, Instead: s.instead(result)}
 	if result.Outcome == history.Running && s.cfg.Builds.Events.Known(result.ID) {
 		s.addProgress(build)
 	}
 	return s.show(w, r, "build", build)
+}
+
+// instead returns a choice that may work where a build failed: with the newest version of the extension at fault that was built.
+func (s *Service) instead(r *history.Result) []Alternative {
+	platform, list, err := k6x.ParsePath(r.Path)
+	if r.Outcome != history.Failed || r.Extension == "" || err != nil {
+		return nil
+	}
+	version := s.cfg.Builds.History.LastBuilt(r.Extension, r.Platform)
+	for i := range list {
+		if list[i].Name != r.Extension && list[i].Name != k6x.K6 {
+			continue
+		}
+		if list[i].Name == k6x.K6 { // the one that goes with it
+			list[i].Constraint = k6x.Constraint{}
+			continue
+		}
+		before := list[i].Constraint.Version()
+		if list[i], err = k6x.NewDependency(r.Extension, version); err != nil || version == "" || version == before {
+			return nil
+		}
+	}
+	return []Alternative{alternative(platform, list)}
 }
 
 // addProgress adds how far a build of this service is.
@@ -238,6 +267,7 @@ func (s *Service) startBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	w.asked = path
 	platform, list, err := k6x.ParsePath(path)
 	if err != nil {
 		return err
@@ -246,12 +276,19 @@ func (s *Service) startBuild(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if want.bound {
-		if _, err := s.cfg.Store.Record(r.Context(), want.recipe.Key()); err == nil {
-			return s.redirect(w, http.StatusSeeOther, want.canonical)
-		}
+	if want.bound && s.atHand(r.Context(), want.recipe.Key()) {
+		return s.redirect(w, http.StatusSeeOther, want.canonical)
 	}
 	return s.start(w, r, want, builder.Job{Client: w.client}, "")
+}
+
+// atHand reports whether a binary can be sent without being built.
+func (s *Service) atHand(ctx context.Context, key string) bool {
+	if describe(ctx, s.cfg.Store, key, true) != nil {
+		return true
+	}
+	entry, err := s.cfg.Store.Open(ctx, key)
+	return err == nil && entry.Close() == nil
 }
 
 // retryBuild answers POST of /builds/{id}/retry: it builds once more what a build was of. Remembered failures are forgotten; a binary that is kept

@@ -153,6 +153,9 @@ func match(o resolver.Offer, words []string) int {
 // listExtensions answers GET of /extensions.
 func (s *Service) listExtensions(w *response, r *http.Request) error {
 	w.outcome = "catalogue"
+	if len(r.URL.RawQuery) > maxQuery {
+		return k6x.Errorf(k6x.Invalid, "the query of %d bytes is too long", len(r.URL.RawQuery))
+	}
 	q := r.URL.Query()
 	extensions, err := s.extensions(q, s.mayRead(r) == nil)
 	if err != nil {
@@ -253,16 +256,10 @@ func (s *Service) addOutcomes(extensions []Extension) {
 	if s.cfg.Builds.History == nil {
 		return
 	}
-	newest := func(e *Extension) history.Module { return history.Module{Name: e.Name, Version: newestOf(e.Versions)} }
-	wanted := make(map[history.Module]bool)
-	for i := range extensions {
-		wanted[newest(&extensions[i])] = true
-	}
-	alone := s.cfg.Builds.History.Alone(wanted)
 	for i := range extensions {
 		e := &extensions[i]
 		e.Outcome = string(history.Untried)
-		if last := alone[newest(e)]; last != nil {
+		if last := s.cfg.Builds.History.Alone(history.Module{Name: e.Name, Version: newestOf(e.Versions)}); last != nil {
 			e.Outcome, e.Build, e.BuildError = string(last.Outcome), last.ID, last.Error
 		}
 	}

@@ -146,7 +146,7 @@ func (s *Service) writeProblem(w *response, r *http.Request, p Problem) {
 	var body bytes.Buffer
 	switch preferred(r.Header.Values("Accept"), offers...) {
 	case "text/html":
-		err := s.render(w, r, p.Status, "error", s.errorPage(r, p))
+		err := s.render(w, r, p.Status, "error", s.errorPage(w, r, p))
 		if err == nil {
 			return
 		}
@@ -167,9 +167,9 @@ func (s *Service) writeProblem(w *response, r *http.Request, p Problem) {
 }
 
 // errorPage is what a browser is shown of p.
-func (s *Service) errorPage(r *http.Request, p Problem) *ErrorPage {
+func (s *Service) errorPage(w *response, r *http.Request, p Problem) *ErrorPage {
 	page := &ErrorPage{Problem: p, Topic: strings.ReplaceAll(p.Kind, "_", "-"), Path: k6x.ClipTo(r.URL.EscapedPath(), maxLogged)}
-	if platform, list, err := k6x.ParsePath(r.URL.Path); err == nil {
+	if platform, list, err := k6x.ParsePath(cmp.Or(w.asked, r.URL.Path)); err == nil {
 		page.Query = alternative(platform, list).Query
 	}
 	return page

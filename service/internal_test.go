@@ -162,7 +162,7 @@ func TestTheDescriptionHasTheRoutes(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range (&Service{}).routes() {
+	for _, r := range (&Service{cfg: Config{URL: &url.URL{}}}).routes() {
 		path := strings.Replace(r.path, progressPath+"/*", progressPath+"/{path}", 1)
 		if path == anyPath {
 			path = "/{goos}/{goarch}/{list}"

@@ -16,7 +16,7 @@ import (
 	"k6x/service/pages"
 )
 
-// withPages are the paths of routes that have a page. JSON is also at the same path with [jsonSuffix].
+// withPages are the paths of which JSON is also at the same path with [jsonSuffix]. All but /extensions have a page.
 var withPages = []string{"/", "/extensions", "/builds", "/builds/{id}", "/matrix", "/changes", "/status", "/help"}
 
 // jsonSuffix is for clients that cannot set a header. That of / is /index.json.
@@ -68,8 +68,8 @@ func (s *Service) render(w *response, r *http.Request, status int, name string, 
 	// Nothing in a page is secret, so that its length may tell of it.
 	if quality, identity := weights(r.Header.Values("Accept-Encoding")); status == http.StatusOK && quality("gzip") > identity {
 		var small bytes.Buffer
-		z := gzip.NewWriter(&small)
-		_, _ = z.Write(body.Bytes()) // into memory
+		z, _ := gzip.NewWriterLevel(&small, gzip.BestSpeed) // a valid level
+		_, _ = z.Write(body.Bytes())                        // into memory
 		_ = z.Close()
 		body = small
 		h.Set("Content-Encoding", "gzip")

@@ -3,6 +3,9 @@ package service_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -14,10 +17,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"k6x"
 	"k6x/builder"
+	"k6x/cache/blob"
 	"k6x/cache/blob/mem"
 	"k6x/cache/bucket"
+	"k6x/cache/journal"
 	"k6x/event"
 	"k6x/history"
 	"k6x/resolver"
@@ -213,8 +220,9 @@ func TestAChoiceIsExplainedBeforeItIsBuilt(t *testing.T) {
 	got := commands(c)
 	for name, want := range map[string]string{
 		"curl": "curl -fL -o k6 " + server.URL + helloPath + " && chmod +x k6", "wget": "wget -O k6 " + server.URL + helloPath + " && chmod +x k6",
-		"powershell": "Invoke-WebRequest -Uri '" + server.URL + helloPath + "' -OutFile k6", "k6x": "K6X_BUILDER_SERVICE=" + server.URL + " k6x run --with 'k6/x/hello = 0.1.1' script.js",
-		"k6": "K6_BUILD_SERVICE_URL=" + server.URL + " k6 run script.js", "script": "\"use k6 = 1.1.0\";\n\"use k6 with k6/x/hello = 0.1.1\";",
+		"powershell": "Invoke-WebRequest -Uri '" + server.URL + helloPath + "' -OutFile k6",
+		"k6x":        "K6X_BUILDER_SERVICE=" + server.URL + " k6x run --with 'k6 = 1.1.0' --with 'k6/x/hello = 0.1.1' script.js",
+		"k6":         "K6_BUILD_SERVICE_URL=" + server.URL + " k6 run script.js", "script": "\"use k6 = 1.1.0\";\n\"use k6 with k6/x/hello = 0.1.1\";",
 		"docker": "ADD --chmod=755 " + server.URL + helloPath + " /usr/bin/k6",
 	} {
 		if got[name] != want {
@@ -231,22 +239,26 @@ func TestAChoiceIsExplainedBeforeItIsBuilt(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if c := pick("with=k6/x/hello&version=k6/x/hello@v0.1.0&with=k6/x/world&remove=k6/x/world&platform=windows/amd64"); len(c.With) != 1 ||
-		c.Path != "/windows/amd64/k6@v1.1.0,k6/x/hello@v0.1.0" || !strings.Contains(commands(c)["curl"], "-o k6.exe") || commands(c)["docker"] != "" {
+		c.Path != "/windows/amd64/k6@v1.1.0,k6/x/hello@v0.1.0" || commands(c)["curl"] != "curl.exe -fL -o k6.exe '"+c.URL+"'" || commands(c)["docker"] != "" ||
+		c.Commands[0].Name != "powershell" || !strings.HasPrefix(commands(c)["k6x"], "$env:K6X_BUILDER_SERVICE='"+server.URL+"'; k6x run --with 'k6 = 1.1.0'") || commands(c)["wget"] != "" {
 		t.Errorf("%+v", c)
 	}
 	for query, want := range map[string]struct{ kind, extension, instead string }{
-		"with=k6/x/newer@v0.2.0&k6=v1.0.0":     {"conflict", "k6/x/newer", "k6@v1.1.0,k6/x/newer@v0.2.0"},
-		"with=k6/x/hello@v7.0.0&k6=v1.1.0":     {"not_found", "k6/x/hello", "k6@v1.1.0,k6/x/hello@v0.1.1"},
-		"with=k6/x/hallo":                      {"not_found", "k6/x/hallo", ""},
-		"with=k6/x/hello&with=k6/x/%3Cb%3E":    {"invalid", "k6/x/<b>", ""},
-		"with=k6/x/hello@banana":               {"invalid", "k6/x/hello", ""},
-		"with=k6/x/cgo":                        {"forbidden", "k6/x/cgo", ""},
-		"with=k6/x/hello&platform=linux/sparc": {"not_found", "", ""},
-		"with=k6/x/hello&k6=v9.9.9":            {"not_found", "", "k6@v1.1.0,k6/x/hello@v0.1.1"},
+		"with=k6/x/newer@v0.2.0&k6=v1.0.0":               {"conflict", "k6/x/newer", "k6@v1.1.0,k6/x/newer@v0.2.0"},
+		"with=k6/x/hello@v7.0.0&k6=v1.1.0":               {"not_found", "k6/x/hello", "k6@v1.1.0,k6/x/hello@v0.1.1"},
+		"with=k6/x/hallo":                                {"not_found", "k6/x/hallo", ""},
+		"with=k6/x/hello&with=k6/x/%3Cb%3E":              {"invalid", "k6/x/<b>", ""},
+		"with=k6/x/hello@banana":                         {"invalid", "k6/x/hello", ""},
+		"with=k6/x/cgo":                                  {"forbidden", "k6/x/cgo", ""},
+		"with=k6/x/hello&platform=linux/sparc":           {"not_found", "", ""},
+		"with=k6/x/hello&k6=v1.1.0&platform=plan9/amd64": {"not_found", "", ""},
+		"with=k6/x/hello&k6=v9.9.9":                      {"not_found", "", "k6@v1.1.0,k6/x/hello@v0.1.1"},
 	} {
 		c := pick(query)
 		if p := c.Problem; p == nil || p.Kind != want.kind || p.Extension != want.extension || p.Message == "" || c.Path != "" {
 			t.Errorf("%s: %+v %q", query, p, c.Path)
+		} else if want.kind == "not_found" && want.extension == "" && want.instead == "" && p.Instead != nil {
+			t.Errorf("%s: instead of it %+v", query, p.Instead)
 		} else if want.instead != "" && !slices.ContainsFunc(p.Instead, func(a service.Alternative) bool { return a.List == want.instead && pick(a.Query).Path != "" }) {
 			t.Errorf("%s: instead of it %+v", query, p.Instead)
 		}
@@ -353,16 +365,20 @@ func TestPagesKeepToTheRulesOfTokens(t *testing.T) {
 		}
 	}
 	const query = "/?with=k6/x/hello@v0.1.1&k6=v1.1.0&platform=linux/amd64"
-	if p := read[service.Picker](t, server.URL+query); !p.NeedsToken || p.Choice.Problem == nil || p.Choice.Problem.Kind != "unauthorized" || p.Extensions.All == 0 || p.Extensions.Extensions[0].Outcome != "" {
+	if p := read[service.Picker](t, server.URL+query); !p.NeedsToken || p.Choice.Problem != nil || !p.Choice.Token || p.Choice.Path != helloPath || p.Extensions.All == 0 ||
+		p.Extensions.Extensions[0].Outcome != "" || slices.ContainsFunc(p.Choice.Commands, func(c service.Command) bool { return c.Name == "docker" }) {
 		t.Errorf("%+v", p.Choice)
 	}
-	if p := read[service.Picker](t, server.URL+query, bearer); p.Choice.Path != helloPath || !strings.Contains(p.Choice.Commands[0].Text, "$TOKEN") {
+	if c := read[service.Picker](t, server.URL+"/?with=example.com/secret").Choice; c.Problem == nil || c.Problem.Kind != "unauthorized" || !c.Token {
+		t.Errorf("a module that no registry has: %+v", c)
+	}
+	if p := read[service.Picker](t, server.URL+query, bearer); p.Choice.Token || p.Choice.Path != helloPath || !strings.Contains(p.Choice.Commands[0].Text, "$TOKEN") {
 		t.Errorf("%+v", p.Choice)
 	}
 	if resp, _ := do(t, "GET", server.URL+helloPath, bearer); resp.StatusCode != http.StatusOK {
 		t.Fatal(resp.Status)
 	}
-	if c := read[service.Picker](t, server.URL+query).Choice; c.Path != helloPath || !c.Stored || c.Build != "" || strings.Contains(c.Commands[0].Text, "$TOKEN") {
+	if c := read[service.Picker](t, server.URL+query).Choice; c.Path != helloPath || !c.Stored || c.Token || c.Build != "" || strings.Contains(c.Commands[0].Text, "$TOKEN") {
 		t.Errorf("what is stored is open: %+v", c)
 	}
 	if resp, _ := send(t, "POST", server.URL+"/builds", strings.NewReader("path="+url.QueryEscape(helloPath)), "Content-Type: application/x-www-form-urlencoded", browser); resp.StatusCode != http.StatusUnauthorized {
@@ -407,7 +423,7 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 			t.Errorf("%+v", problem)
 		}
 	}
-	if want := "registries queue queue store disk sandbox"; strings.Join(kinds, " ") != want || status.Works {
+	if want := "registries queue queue store disk"; strings.Join(kinds, " ") != want || status.Works {
 		t.Errorf("problems: %v, want %s", kinds, want)
 	}
 	if status.Service != "me" || !status.Services[0].Self || status.Services[0].Running != 1 || len(status.Pools) != 1 || status.Version.K6x != "v9" || len(status.Parts) != 2 {
@@ -584,5 +600,151 @@ func TestAnyQueryIsAnswered(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What had to make room is built again where it can be watched, and is not said to be there.
+func TestWhatWasEvictedIsNotStored(t *testing.T) {
+	t.Parallel()
+	store := bucket.Memory(bucket.Config{})
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Store: store}})
+	_, first := do(t, "GET", server.URL+helloPath)
+	const query = "/?with=k6/x/hello@v0.1.1&k6=v1.1.0&platform=linux/amd64"
+	if c := read[service.Picker](t, server.URL+query).Choice; !c.Stored {
+		t.Errorf("%+v", c)
+	}
+	store.MakeRoom(t.Context(), k6x.Errorf(k6x.NoSpace, "full"))
+	if c := read[service.Picker](t, server.URL+query).Choice; c.Stored || c.Digest == "" || c.Size != int64(len(first)) || c.Path != helloPath {
+		t.Errorf("%+v", c)
+	}
+	resp, build := start(t, server, helloPath)
+	if resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("%s", resp.Status)
+	}
+	watch(t, build)
+	if resp, _ := start(t, server, helloPath); resp.StatusCode != http.StatusSeeOther {
+		t.Errorf("%s", resp.Status)
+	}
+}
+
+// A choice that is being built already says so, and one that fails says what may work.
+func TestAChoiceKnowsItsBuilds(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	stream := new(event.Stream)
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Builds: service.Builds{Events: stream}}, builder: func(real builder.Builder) builder.Builder {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			stream.Publish(event.Event{Job: job.ID, Path: job.Recipe.Path(), Time: time.Now(), Type: event.Started})
+			<-gate
+			return real.Build(ctx, job)
+		})
+	}})
+	resp, url := start(t, server, helloPath)
+	if c := read[service.Picker](t, server.URL+"/?with=k6/x/hello@v0.1.1&k6=v1.1.0&platform=linux/amd64").Choice; c.Outcome != "running" || c.Build != resp.Header.Get("K6x-Build") {
+		t.Errorf("%+v", c)
+	}
+	close(gate)
+	result(t, server, url)
+}
+
+// A failure has the newest version of the extension that was built, if there is one.
+func TestAFailureHasWhatWasBuilt(t *testing.T) {
+	t.Parallel()
+	var fail atomic.Bool
+	var sink event.Sink
+	server := newHistoryServer(t, &mem.Bucket{}, parts{sink: &sink, builder: func(real builder.Builder) builder.Builder {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			if fail.Load() {
+				sink(event.Event{Job: job.ID, Path: job.Recipe.Path(), Key: job.Recipe.Key(), Time: time.Now(), Type: event.Started})
+				return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "k6/x/hello does not compile")
+			}
+			return real.Build(ctx, job)
+		})
+	}})
+	_, url := start(t, server, "/linux/amd64/k6@v1.1.0,k6/x/hello@v0.1.0")
+	result(t, server, url)
+	fail.Store(true)
+	_, url = start(t, server, helloPath)
+	watch(t, url)
+	b := read[service.Build](t, url)
+	if len(b.Instead) != 1 || b.Instead[0].List != "k6,k6/x/hello@v0.1.0" || !strings.Contains(b.Instead[0].Query, "with=k6/x/hello@v0.1.0") {
+		t.Errorf("%+v", b.Instead)
+	}
+}
+
+// A proxy in front may not pass on the host that browsers know: --url names it.
+func TestAFormFromTheAddressOfTheService(t *testing.T) {
+	t.Parallel()
+	base, err := url.Parse("http://k6.example/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{URL: base}})
+	for origin, status := range map[string]int{"http://k6.example": http.StatusSeeOther, "http://evil.example": http.StatusForbidden} {
+		resp, _ := send(t, "POST", server.URL+"/builds", strings.NewReader("path="+url.QueryEscape(helloPath)), "Content-Type: application/x-www-form-urlencoded", browser, "Origin: "+origin)
+		if resp.StatusCode != status {
+			t.Errorf("%s: %s", origin, resp.Status)
+		}
+	}
+}
+
+// While a search is typed, the module proxy is not asked.
+func TestASearchAsksNobody(t *testing.T) {
+	t.Parallel()
+	hanging := make(chan struct{})
+	var asked atomic.Int64
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		select {
+		case <-hanging:
+		case <-r.Context().Done():
+		}
+	}))
+	defer proxy.Close()
+	defer close(hanging)
+	r, err := resolver.New(t.Context(), resolver.Config{Registries: []string{"testdata/registry.json"}, Dir: t.TempDir(), Env: []string{"GOPROXY=" + proxy.URL, "GOSUMDB=off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(service.New(service.Config{Resolver: r, Store: bucket.Memory(bucket.Config{})}))
+	defer server.Close()
+	for _, form := range []string{browser, "Accept: application/json"} {
+		if resp, _ := do(t, "GET", server.URL+"/?part=found&q=hel&with=k6/x/hello", form); resp.StatusCode != http.StatusOK || asked.Load() != 0 {
+			t.Errorf("%s, and the proxy was asked %d times", resp.Status, asked.Load())
+		}
+	}
+	resp, body := do(t, "GET", server.URL+"/?with=k6/x/hello", browser) // in a few seconds
+	if resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "still being found out") {
+		t.Errorf("%s", resp.Status)
+	}
+}
+
+// late is a bucket in which what is opened first is there the second time only.
+type late struct {
+	mem.Bucket
+	text  []byte
+	tries atomic.Int64
+}
+
+func (l *late) Open(ctx context.Context, name string, offset int64) (io.ReadCloser, blob.Info, error) {
+	if strings.HasPrefix(name, "running/builds/") && l.tries.Add(1) == 2 {
+		if err := blob.PutBytes(ctx, &l.Bucket, name, l.text, blob.PutOptions{}); err != nil {
+			return nil, blob.Info{}, err
+		}
+	}
+	return l.Bucket.Open(ctx, name, offset)
+}
+
+// The browser that started a build at one service asks another one for its page, which waits until it can be seen there.
+func TestThePageOfABuildOfAnotherService(t *testing.T) {
+	t.Parallel()
+	id, log := uuid.NewString(), slog.New(slog.DiscardHandler)
+	shared := &late{text: fmt.Appendf(nil, `{"lease":"%064d","result":{"id":"%s","path":"%s","outcome":"running"}}`, 0, id, helloPath)}
+	var p parts
+	recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: shared}), 100, log), &mem.Bucket{}, nil, "me", log)
+	p.config.Builds.Live = history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Every: 10 * time.Millisecond, Logger: log})
+	server := newHistoryServer(t, &mem.Bucket{}, p)
+	if resp, body := do(t, "GET", server.URL+"/builds/"+id, browser); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "k6/x/hello") {
+		t.Errorf("%s", resp.Status)
 	}
 }

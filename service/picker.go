@@ -19,9 +19,10 @@ import (
 
 // Bounds of what is looked up for a page.
 const (
-	versionsTime = 3 * time.Second  // for lists of versions, without which a page is of use, too
-	memoryTime   = time.Minute      // for which these are taken from memory once that was not enough, so that pages are quick
-	choiceTime   = 20 * time.Second // for what was chosen
+	versionsTime = 3 * time.Second  // for lists of versions, without which an answer is of use, too
+	memoryTime   = time.Minute      // for which these are taken from memory once that was not enough, so that answers are quick
+	choiceTime   = 20 * time.Second // for what was chosen, in JSON
+	pageTime     = 3 * time.Second  // and for a page, which looks again
 	mostChosen   = 40               // extensions
 	maxChosen    = 500              // bytes of one
 )
@@ -42,6 +43,9 @@ func (s *Service) index(w *response, r *http.Request) error {
 	return s.show(w, r, "picker", picker)
 }
 
+// partFound is what the script of the page asks for of / while a search is typed: only what it finds.
+const partFound = "found"
+
 // picker returns what / shows. Errors are those of a malformed query; what cannot be built is told in the value.
 func (s *Service) picker(r *http.Request) (*Picker, error) {
 	q := r.URL.Query()
@@ -55,8 +59,21 @@ func (s *Service) picker(r *http.Request) (*Picker, error) {
 	if *c, err = s.parseChoice(r, q); err != nil {
 		return nil, err
 	}
-	s.addVersions(r.Context(), page)
-	s.describe(r, c, readable)
+	if q.Get("part") != partFound {
+		wanted := []string{k6x.K6}
+		for _, chosen := range c.With {
+			wanted = append(wanted, chosen.Name)
+		}
+		var lists [][]string
+		var looking sync.WaitGroup
+		looking.Go(func() { lists = s.versions(r.Context(), wanted) })
+		s.describe(r, c, readable)
+		looking.Wait()
+		page.K6 = lists[0]
+		for i := range c.With {
+			c.With[i].Versions = lists[i+1]
+		}
+	}
 	for i := range page.Extensions.Extensions {
 		e := &page.Extensions.Extensions[i]
 		e.Chosen = slices.ContainsFunc(c.With, func(chosen Chosen) bool { return chosen.Name == e.Name })
@@ -131,10 +148,12 @@ func (s *Service) guessPlatform(agent string) string {
 	case strings.Contains(agent, "aarch64"):
 		guess = "linux/arm64"
 	}
-	if offered := s.cfg.Version.Platforms; !slices.Contains(offered, guess) && len(offered) > 0 {
-		return offered[0]
+	offered := s.cfg.Version.Platforms
+	if slices.Contains(offered, guess) || len(offered) == 0 {
+		return guess
 	}
-	return guess
+	system, _, _ := strings.Cut(guess, "/")
+	return offered[max(0, slices.IndexFunc(offered, func(p string) bool { return strings.HasPrefix(p, system+"/") }))]
 }
 
 // encode returns the choice as a query.
@@ -184,36 +203,41 @@ func (c Choice) list() (k6x.Platform, k6x.List, error) {
 	return platform, list, err
 }
 
-// addVersions adds the versions that there are of k6 and of what was chosen.
-func (s *Service) addVersions(ctx context.Context, page *Picker) {
+// versions returns those that there are of each name, the newest first, as far as they are known soon.
+func (s *Service) versions(ctx context.Context, names []string) [][]string {
 	ctx, cancel := context.WithTimeout(ctx, versionsTime)
 	defer cancel()
 	asking := time.Now().UnixNano() >= s.asking.Load()
-	look := func(name string, into *[]string) {
-		versions := s.cfg.Resolver.KnownVersions(name)
-		if asking {
+	lists := make([][]string, len(names))
+	var all sync.WaitGroup
+	for i, name := range names {
+		all.Go(func() {
+			lists[i] = s.cfg.Resolver.KnownVersions(name)
+			if !asking {
+				return
+			}
 			found, err := s.cfg.Resolver.VersionsOf(ctx, name) // why there are none the choice says
 			if err == nil {
-				versions = found
+				lists[i] = found
 			} else if ctx.Err() != nil || k6x.KindOf(err) == k6x.Unavailable {
 				s.asking.Store(time.Now().Add(memoryTime).UnixNano())
 			}
-		}
-		if len(versions) > 0 {
-			*into = versions[:min(len(versions), maxListed)]
-		}
-	}
-	var all sync.WaitGroup
-	all.Go(func() { look(k6x.K6, &page.K6) })
-	for i := range page.Choice.With {
-		all.Go(func() { look(page.Choice.With[i].Name, &page.Choice.With[i].Versions) })
+		})
 	}
 	all.Wait()
+	for i, list := range lists {
+		lists[i] = append([]string{}, list[:min(len(list), maxListed)]...)
+	}
+	return lists
 }
 
 // describe adds what a choice comes to: the canonical path, or why there is none.
 func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
-	ctx, cancel := context.WithTimeout(r.Context(), choiceTime)
+	limit := choiceTime
+	if s.wantsPage(r) {
+		limit = pageTime
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	platform, list, err := c.list()
 	if err == nil {
@@ -224,15 +248,16 @@ func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
 		}
 	}
 	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
-		err = k6x.Errorf(k6x.Timeout, "which versions go together could not be found out within %s", choiceTime).
-			WithHint("Try again: what was found out is kept.")
+		c.Pending = true
+		err = k6x.Errorf(k6x.Timeout, "which versions go together is still being found out").
+			WithHint("Look again in a moment: what was found out is kept. If it stays so, the module proxy does not answer.")
 	}
 	if err != nil {
 		c.Problem = s.trouble(ctx, c, platform, list, err)
 	}
 	if c.Path != "" {
 		c.URL = s.absolute(r, c.Path)
-		if last := s.cfg.Builds.History.LastOf(c.Path); last != nil && readable {
+		if last := s.lastOf(c.Path); last != nil && readable {
 			c.Build, c.Outcome = last.ID, string(last.Outcome)
 		}
 	}
@@ -241,16 +266,25 @@ func (s *Service) describe(r *http.Request, c *Choice, readable bool) {
 	}
 }
 
-// settle resolves a choice. What is not stored takes a token where building does.
-func (s *Service) settle(ctx context.Context, r *http.Request, c *Choice, platform k6x.Platform, list k6x.List) error {
-	allowed := s.cfg.Tokens.Check(r)
-	if list.Pinned() {
-		if _, err := s.cfg.Store.Lookup(ctx, c.Asked); err == nil {
-			allowed = nil
+// lastOf returns the attempt to build a path that runs, else the last one; nil if none is known.
+func (s *Service) lastOf(path string) *history.Result {
+	if s.cfg.Builds.History == nil {
+		return nil
+	}
+	for _, result := range append(s.cfg.Builds.Recorder.Running(), s.cfg.Builds.Live.Running()...) {
+		if result.Path == path {
+			return result
 		}
 	}
-	if allowed != nil {
-		return allowed
+	return s.cfg.Builds.History.LastOf(path)
+}
+
+// settle resolves a choice, by the rules for its path: without a token, only what registries have.
+func (s *Service) settle(ctx context.Context, r *http.Request, c *Choice, platform k6x.Platform, list k6x.List) error {
+	token := s.cfg.Tokens.Check(r)
+	if token != nil && !s.cfg.Resolver.Registered(list) {
+		c.Token = true
+		return token
 	}
 	var want resolved
 	err := s.untilDrained(ctx, func(ctx context.Context) (err error) {
@@ -265,9 +299,10 @@ func (s *Service) settle(ctx context.Context, r *http.Request, c *Choice, platfo
 	for _, dep := range want.list {
 		c.Modules = append(c.Modules, Chosen{Name: dep.Name, Version: dep.Constraint.Version()})
 	}
+	c.Token = token != nil && !want.bound // what was built once is open to all
 	if want.bound {
 		if record, err := s.cfg.Store.Record(ctx, want.recipe.Key()); err == nil {
-			c.Stored, c.Digest, c.Size = true, record.Digest, record.Size
+			c.Stored, c.Digest, c.Size = s.atHand(ctx, want.recipe.Key()), record.Digest, record.Size
 		}
 	}
 	return nil
@@ -298,7 +333,7 @@ func (s *Service) trouble(ctx context.Context, c *Choice, platform k6x.Platform,
 		for _, works := range advice.Lists {
 			t.Instead = append(t.Instead, alternative(platform, works))
 		}
-	} else if e.Kind == k6x.NotFound && list != nil { // the version, perhaps: others may do
+	} else if e.Kind == k6x.NotFound && list != nil && s.builds(platform) { // the version, perhaps: others may do
 		open := slices.Clone(list)
 		for i := range open {
 			if open[i].Name == cmp.Or(t.Extension, k6x.K6) && !open[i].Constraint.Any() {
@@ -329,15 +364,16 @@ func alternative(platform k6x.Platform, list k6x.List) Alternative {
 
 // commands returns what gets and uses a choice.
 func (s *Service) commands(r *http.Request, c *Choice, platform k6x.Platform) []Command {
-	file, address, base := platform.Executable(), shellQuote(c.URL), shellQuote(s.absolute(r, ""))
-	curl, wget, power, token := "", "", "", ""
-	if s.cfg.Tokens != nil && !c.Stored {
+	file, address, base := platform.Executable(), shellQuote(c.URL), s.absolute(r, "")
+	curl, wget, power := "", "", ""
+	token := s.cfg.Tokens != nil && c.Digest == "" // what was built once needs none
+	if token {
 		curl, wget = ` -u ":$TOKEN"`, ` --header "Authorization: Bearer $TOKEN"`
-		power, token = ` -Headers @{Authorization="Bearer $env:TOKEN"}`, `K6X_BUILDER_TOKEN="$TOKEN" `
+		power = ` -Headers @{Authorization="Bearer $env:TOKEN"}`
 	}
-	executable := ""
-	if platform.OS != "windows" {
-		executable = " && chmod +x " + file
+	windows, quote := platform.OS == "windows", shellQuote
+	if windows {
+		quote = powerQuote
 	}
 	modules := c.Modules
 	if modules == nil {
@@ -350,45 +386,57 @@ func (s *Service) commands(r *http.Request, c *Choice, platform k6x.Platform) []
 		if version != "" && version[0] == 'v' {
 			version = "= " + version[1:]
 		}
-		if m.Name == k6x.K6 {
-			if version != "" {
-				script = append(script, fmt.Sprintf(`"use k6 %s";`, version))
-			}
-			continue
+		if m.Name != k6x.K6 || version != "" {
+			fmt.Fprintf(&with, " --with %s", quote(strings.TrimSpace(m.Name+" "+version)))
 		}
-		fmt.Fprintf(&with, " --with %s", shellQuote(strings.TrimSpace(m.Name+" "+version)))
-		if strings.HasPrefix(m.Name, "k6/x/") {
-			script = append(script, strings.TrimSpace(fmt.Sprintf(`"use k6 with %s`, m.Name)+" "+version)+`";`)
+		switch {
+		case m.Name == k6x.K6 && version != "":
+			script = append(script, fmt.Sprintf(`"use k6 %s";`, version))
+		case strings.HasPrefix(m.Name, "k6/x/"): // k6 itself reads no others
+			script = append(script, strings.TrimSpace("\"use k6 with "+m.Name+" "+version)+`";`)
 		}
 	}
-	commands := []Command{
-		{"curl", "curl -fL" + curl + " -o " + file + " " + address + executable},
-		{"wget", "wget" + wget + " -O " + file + " " + address + executable},
-		{"powershell", "Invoke-WebRequest" + power + " -Uri " + powerQuote(c.URL) + " -OutFile " + file},
-		{"k6x", token + "K6X_BUILDER_SERVICE=" + base + " k6x run" + with.String() + " script.js"},
-		{"k6", "K6_BUILD_SERVICE_URL=" + base + " k6 run script.js"},
+	var list []Command
+	add := func(name, text string) { list = append(list, Command{name, text}) }
+	variable := func(name, value string) string { return name + "=" + shellQuote(value) + " " }
+	secret := func(name string) string { return name + `="$TOKEN" ` }
+	fetch := "Invoke-WebRequest" + power + " -Uri " + powerQuote(c.URL) + " -OutFile " + file
+	if windows { // what follows is for PowerShell
+		variable = func(name, value string) string { return "$env:" + name + "=" + powerQuote(value) + "; " }
+		secret = func(name string) string { return "$env:" + name + "=$env:TOKEN; " }
+		add("powershell", fetch)
+		add("curl", "curl.exe -fL"+strings.Replace(curl, "$TOKEN", "$env:TOKEN", 1)+" -o "+file+" "+powerQuote(c.URL))
+	} else {
+		add("curl", "curl -fL"+curl+" -o "+file+" "+address+" && chmod +x "+file)
+		add("wget", "wget"+wget+" -O "+file+" "+address+" && chmod +x "+file)
+		add("powershell", fetch)
 	}
+	launcher, k6 := variable("K6X_BUILDER_SERVICE", base), variable("K6_BUILD_SERVICE_URL", base)
+	if token {
+		launcher, k6 = secret("K6X_BUILDER_TOKEN")+launcher, secret("K6_CLOUD_TOKEN")+k6
+	}
+	add("k6x", launcher+"k6x run"+with.String()+" script.js")
+	add("k6", k6+"k6 run script.js")
 	if script != nil {
-		commands = append(commands, Command{"script", strings.Join(script, "\n")})
+		add("script", strings.Join(script, "\n"))
 	}
-	if platform.OS == "linux" && c.Path != "" {
+	if platform.OS == "linux" && c.Path != "" && !token { // ADD sends none
 		checksum := ""
 		if c.Digest != "" {
 			checksum = "--checksum=sha256:" + c.Digest + " "
 		}
-		commands = append(commands, Command{"docker", "ADD --chmod=755 " + checksum + c.URL + " /usr/bin/k6"})
+		add("docker", "ADD --chmod=755 "+checksum+c.URL+" /usr/bin/k6")
 	}
-	if c.Digest != "" {
-		check := fmt.Sprintf(`echo "%s  %s" | sha256sum -c`, c.Digest, file)
-		switch platform.OS {
-		case "darwin":
-			check = fmt.Sprintf(`echo "%s  %s" | shasum -a 256 -c`, c.Digest, file)
-		case "windows":
-			check = fmt.Sprintf(`(Get-FileHash %s).Hash -eq "%s"`, file, strings.ToUpper(c.Digest))
-		}
-		commands = append(commands, Command{"check", check})
+	switch {
+	case c.Digest == "":
+	case windows:
+		add("check", fmt.Sprintf(`(Get-FileHash %s).Hash -eq "%s"`, file, strings.ToUpper(c.Digest)))
+	case platform.OS == "darwin":
+		add("check", fmt.Sprintf(`echo "%s  %s" | shasum -a 256 -c`, c.Digest, file))
+	default:
+		add("check", fmt.Sprintf(`echo "%s  %s" | sha256sum -c`, c.Digest, file))
 	}
-	return commands
+	return list
 }
 
 // shellQuote returns a word as a POSIX shell reads it.

@@ -31,6 +31,7 @@ type response struct {
 	status  int    // 0 until the header is written
 	bytes   int64
 	outcome string // a word for log and metrics
+	asked   string // path of the binary that a body asks for
 	reason  string // why there is no binary, or not all of it, for the log
 	stall   time.Duration
 

@@ -49,7 +49,7 @@ func (s *Service) status(w *response, r *http.Request) error {
 	}
 	if len(v.Stores) > 0 { // what was asked for is looked for in the first
 		first := &v.Stores[0]
-		first.Hits, first.Misses = v.Requests.Hits, v.Requests.Built+v.Requests.Failed
+		first.Counted, first.Hits, first.Misses = true, v.Requests.Hits, v.Requests.Built+v.Requests.Failed
 		first.Ratio = Ratio(first.Hits, first.Misses)
 	}
 	s.addBuilds(v)
@@ -192,10 +192,6 @@ func troubles(v *Status) (list []Trouble) {
 		if disk.Size > 0 && disk.Free < disk.Size/scarceDisk && !slices.ContainsFunc(v.Parts, func(p Part) bool { return p.Name == "disk" && !p.Works }) {
 			add("disk", remedies["disk"], "the disk of the %s directory is almost full: %d MB are left", disk.Name, disk.Free/1_000_000)
 		}
-	}
-	if v.Version.Sandbox.State == "none" {
-		add("sandbox", "Build for people you trust, or run the service where --sandbox require starts.", "builds are not confined here: %s",
-			cmp.Or(strings.Join(v.Version.Sandbox.Lacks, ", "), "the sandbox is off"))
 	}
 	return list
 }

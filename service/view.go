@@ -32,10 +32,12 @@ type Choice struct {
 	Modules  []Chosen  `json:"modules,omitempty"`  // of Path: k6 first, with exact versions
 	Problem  *Trouble  `json:"problem,omitempty"`  // why there is no Path
 	Warnings []string  `json:"warnings,omitempty"` // of the registries
-	Stored   bool      `json:"stored"`             // it was built: the binary is sent without a build, unless it had to make room
+	Stored   bool      `json:"stored"`             // the binary is sent without a build
+	Pending  bool      `json:"pending,omitempty"`  // what goes together is still being found out, as Problem says: look again
+	Token    bool      `json:"token,omitempty"`    // building it needs one, which the request lacks
 	Digest   string    `json:"digest,omitempty"`   // hex SHA-256, if it was built before
 	Size     int64     `json:"size,omitempty"`     // bytes, of the same
-	Build    string    `json:"build,omitempty"`    // id of the last attempt to build Path that is known
+	Build    string    `json:"build,omitempty"`    // id of the attempt to build Path that runs, or of the last one
 	Outcome  string    `json:"outcome,omitempty"`  // of that
 	Commands []Command `json:"commands,omitempty"` // what gets and uses it
 }
@@ -139,6 +141,8 @@ type Build struct {
 	Step    string `json:"step,omitempty"`    // that it is at
 	Done    int64  `json:"done,omitempty"`    // modules or packages of that
 	Total   int64  `json:"total,omitempty"`   // 0: that is not known
+
+	Instead []Alternative `json:"instead,omitempty"` // where it failed: a choice that may work
 }
 
 // Matrix is the body of /matrix.
@@ -251,10 +255,11 @@ type Worker struct {
 
 // CacheStatus is how full something is that keeps bytes, and of how much use.
 type CacheStatus struct {
-	Name      string  `json:"name"` // store, bucket, build, modules or shared
+	Name      string  `json:"name"` // store, bucket, module, build or shared
 	Entries   int     `json:"entries,omitempty"`
 	Bytes     int64   `json:"bytes"`
-	Limit     int64   `json:"limit"` // 0: none
+	Limit     int64   `json:"limit"`             // 0: none
+	Counted   bool    `json:"counted,omitempty"` // hits and misses are
 	Hits      int64   `json:"hits,omitempty"`
 	Misses    int64   `json:"misses,omitempty"`
 	Ratio     float64 `json:"ratio,omitempty"` // of hits; 0 also if nothing was asked for
