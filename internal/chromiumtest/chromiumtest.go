@@ -299,9 +299,9 @@ func (b *Tab) Accessible(name string, rules ...string) {
 		}
 		Eval[chromedp.Void](b, string(axe)+";null")
 	}
-	options := `{resultTypes: ["violations"], rules: {"target-size": {enabled: true}}}`
+	options := `{resultTypes: ["violations"], rules: {"target-size": {enabled: true}}, preload: false}`
 	if rules != nil {
-		options = `{resultTypes: ["violations"], runOnly: "` + strings.Join(rules, `,`) + `".split(",")}`
+		options = `{preload: false, resultTypes: ["violations"], runOnly: "` + strings.Join(rules, `,`) + `".split(",")}`
 	}
 	found := Eval[[]string](b, "axe.run(document, "+options+`).then((r) => r.violations.flatMap((v) => v.nodes.slice(0, 3).map((n) =>
 		v.id + " (" + v.help + "): " + n.html.slice(0, 200) + " " + n.any.concat(n.all, n.none).map((c) => c.message).join("; "))))`)

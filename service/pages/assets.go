@@ -39,15 +39,19 @@ func (p *Pages) loadAssets() {
 }
 
 // Asset answers a request for /assets/{digest}/{name}. It returns false, and answers nothing, if there is none. The digest is that of all assets,
-// so that modules find each other by their names, and an answer may be kept for ever.
+// so that modules find each other by their names, and an answer may be kept for ever. To another digest, which a service of another version
+// put into its page, the answer is what there is, and is not kept.
 func (p *Pages) Asset(w http.ResponseWriter, r *http.Request, digest, name string) bool {
 	a, ok := p.assets[name]
-	if !ok || digest != p.digest {
+	if !ok {
 		return false
 	}
 	h := w.Header()
 	h.Set("Content-Type", a.kind)
-	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cache-Control", "no-store")
+	if digest == p.digest {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Vary", "Accept-Encoding")
 	body := a.plain

@@ -27,8 +27,10 @@ func (p *Pages) functions() template.FuncMap {
 		"asset": func(name string) string { return p.base + "/assets/" + p.digest + "/" + name },
 		"url":   p.url, "clean": clean, "external": external, "dict": dict, "list": func(items ...any) []any { return items },
 		"bytes": size, "number": number, "duration": duration, "seconds": func(n int64) string { return duration(time.Duration(n) * time.Second) },
-		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed, "whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole any) float64 { return toFloat(whole) - toFloat(free) }, "bars": bars,
+		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed,
+		"whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole any) float64 { return toFloat(whole) - toFloat(free) }, "bars": bars,
 		"choice": p.choice, "short": short, "join": strings.Join, "split": strings.Split, "lines": lines, "next": func(i int) int { return i + 1 },
+		"param":   func(query, name string) string { values, _ := url.ParseQuery(query); return values.Get(name) },
 		"topic":   func(kind string) string { return strings.ReplaceAll(kind, "_", "-") },
 		"address": func(path string) string { return strings.TrimPrefix(path, "/") },
 	}
@@ -78,7 +80,7 @@ func (p *Pages) scriptTexts() string {
 }
 
 // escapes are the sequences by which tools colour what they print, and others of terminals.
-var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b]*(?:\x07|\x1b\\\\)?|[@-Z\\\\^_])")
+var escapes = regexp.MustCompile("\x1b(?:\\[[0-?]*[ -/]*[@-~]|\\][^\x07\x1b\n]*(?:\x07|\x1b\\\\)?|[@-Z\\\\^_])")
 
 // clean returns what a stranger wrote without what a terminal or a line of text would be led astray by.
 func clean(text any) string { return k6x.Printable(escapes.ReplaceAllString(fmt.Sprint(text), "")) }
@@ -95,9 +97,9 @@ func external(text string) string {
 
 // url returns the URL of a path of the service, with what has a value of a query and of names and values besides.
 func (p *Pages) url(path, query string, pairs ...string) (template.URL, error) {
-	values, err := url.ParseQuery(strings.TrimPrefix(query, "?"))
-	if err != nil || len(pairs)%2 != 0 {
-		return "", fmt.Errorf("the query %q with %d", query, len(pairs))
+	values, _ := url.ParseQuery(strings.TrimPrefix(query, "?")) // what is malformed is left out, as handlers do
+	if len(pairs)%2 != 0 {
+		return "", fmt.Errorf("a URL with %d names and values", len(pairs))
 	}
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] != "" {

@@ -62,50 +62,45 @@ func serveStates(t *testing.T) string {
 // Every page is accessible, keeps to the policy, and fits its window, in every state, light and dark, from a phone to a wide screen.
 // With -screenshots there is a picture of each.
 func TestLooks(t *testing.T) {
+	t.Parallel()
 	url := serveStates(t)
 	if *screenshots {
 		if err := os.MkdirAll(shots, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, look := range []struct {
-		scheme string
-		width  int64
-		rules  []string // of axe; nil: all
-	}{
-		{scheme: "light", width: 1440},
-		{"dark", 360, []string{"color-contrast", "target-size", "scrollable-region-focusable"}}, // all else does not depend on colours and width
-	} {
-		t.Run(look.scheme, func(t *testing.T) {
-			t.Parallel()
-			b := chromiumtest.New(t)
-			b.Scheme(look.scheme)
-			for _, s := range states() {
-				b.Size(look.width, 900)
-				b.Open(url + "/" + s.name)
-				if s.name == "build-failed" || s.name == "build-hostile" {
-					b.Wait("document.querySelectorAll('.log-line').length > 5")
-				}
-				b.Accessible(s.name, look.rules...)
-				if title := chromiumtest.Eval[string](b, "document.title"); title == "owned" {
-					t.Errorf("%s: text of a stranger ran", s.name)
-				}
-				if *screenshots {
-					b.Shot(filepath.Join(shots, s.name+"-"+look.scheme+".png"), true)
-					if look.scheme == "light" && (s.name == "picker-chosen" || s.name == "status-well") { // for the README
-						b.Size(1200, 860)
-						b.Shot(filepath.Join(shots, "readme-"+s.name+".png"), false)
-					}
-				}
-				for _, width := range []int64{360, 768, 1440} {
-					b.Size(width, 900)
-					if words := b.Overflow(); words != "" {
-						t.Errorf("%s at %d: %s", s.name, width, words)
-					}
-				}
-				b.Clean(s.name)
+	b := chromiumtest.New(t)
+	shot := func(name string, all bool) {
+		if *screenshots {
+			b.Shot(filepath.Join(shots, name+".png"), all)
+		}
+	}
+	for _, s := range states() {
+		b.Scheme("light")
+		b.Size(1440, 900)
+		b.Open(url + "/" + s.name)
+		if s.name == "build-failed" || s.name == "build-hostile" {
+			b.Wait("document.querySelectorAll('.log-line').length > 5")
+		}
+		b.Accessible(s.name)
+		shot(s.name+"-light", true)
+		if s.name == "picker-chosen" || s.name == "status-well" { // for the README
+			b.Size(1200, 860)
+			shot("readme-"+s.name, false)
+		}
+		for _, width := range []int64{1440, 768, 360} {
+			b.Size(width, 900)
+			if words := b.Overflow(); words != "" {
+				t.Errorf("%s at %d: %s", s.name, width, words)
 			}
-		})
+		}
+		b.Scheme("dark") // all else does not depend on colours and width
+		b.Accessible(s.name+", dark", "color-contrast", "target-size", "scrollable-region-focusable")
+		shot(s.name+"-dark", true)
+		if title := chromiumtest.Eval[string](b, "document.title"); title == "owned" {
+			t.Errorf("%s: text of a stranger ran", s.name)
+		}
+		b.Clean(s.name)
 	}
 }
 

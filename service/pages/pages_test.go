@@ -2,7 +2,10 @@ package pages_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -35,8 +38,80 @@ func TestStatesRender(t *testing.T) {
 			}
 		}
 	}
+	for _, query := range []string{"q=100%", "x=%zz", "a;b", strings.Repeat("%", 1000)} {
+		for _, s := range states() {
+			s.page.Query = query
+			if err := p.Render(new(bytes.Buffer), s.page); err != nil {
+				t.Errorf("%s with the query %.20q: %v", s.name, query, err)
+			}
+		}
+	}
 	if err := p.Render(new(bytes.Buffer), pages.Page{Name: "none"}); err == nil {
 		t.Error("a page that is not there is rendered")
+	}
+}
+
+// Each text is shown somewhere. Those of a kind, such as of an outcome, are found by the kind.
+func TestTextsAreUsed(t *testing.T) {
+	text, err := os.ReadFile("texts.en.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts map[string]string
+	if err := json.Unmarshal(text, &texts); err != nil {
+		t.Fatal(err)
+	}
+	var sources strings.Builder
+	for _, pattern := range []string{"templates/*", "assets/*.js", "functions.go"} {
+		names, _ := filepath.Glob(pattern)
+		for _, name := range names {
+			source, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources.Write(source)
+		}
+	}
+	for key := range texts {
+		whole := strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")
+		kind := key[:strings.LastIndex(key, ".")+1]
+		if script, ok := strings.CutPrefix(key, "js."); ok {
+			whole, kind = script, "-"
+		}
+		if !strings.Contains(sources.String(), `"`+key+`"`) && !strings.Contains(sources.String(), `"`+whole+`"`) && (kind == "" || !strings.Contains(sources.String(), `(print "`+kind+`"`)) {
+			t.Errorf("the text %s is shown nowhere", key)
+		}
+	}
+}
+
+// An asset is there by the digest of another version, too, but is not kept then.
+func TestAssets(t *testing.T) {
+	p := newPages(t, "")
+	for _, name := range []string{"app.css", "app.js", "icon.svg"} {
+		w := httptest.NewRecorder()
+		if !p.Asset(w, httptest.NewRequest("GET", "/", nil), "0123456789abcdef", name) || w.Code != 200 || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v", name, w.Code, w.Header())
+		}
+	}
+	if p.Asset(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil), "0123456789abcdef", "other.js") {
+		t.Error("an asset that is not there is answered")
+	}
+}
+
+// What came of an extension is told as it is, and not at all where it is not known.
+func TestOutcomesOfExtensions(t *testing.T) {
+	p := newPages(t, "")
+	for outcome, words := range map[string]string{"": "", "untried": "not built here yet", "built": "builds here", "failed": "fails here", "differs": "gives other bytes", "running": "is being built"} {
+		picker := pickerState(0)
+		picker.Extensions.Extensions = picker.Extensions.Extensions[:1]
+		picker.Extensions.Extensions[0].Outcome = outcome
+		var body bytes.Buffer
+		if err := p.Render(&body, pages.Page{Name: "picker", Data: picker}); err != nil {
+			t.Fatal(err)
+		}
+		if has := strings.Contains(body.String(), `class="state`); has != (words != "") || !strings.Contains(body.String(), words) {
+			t.Errorf("%q is not told as %q", outcome, words)
+		}
 	}
 }
 

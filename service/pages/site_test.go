@@ -79,15 +79,16 @@ type site struct {
 	busy   func() bool    // a build runs, as far as the history knows
 	builds sync.WaitGroup // in the engine
 
-	mu   sync.Mutex    // guards what follows
-	gate chan struct{} // builds go on once it is closed; nil: at once
-	cuts []func()      // end the streams of events that are open
+	mu   sync.Mutex               // guards what follows
+	gate chan struct{}            // builds go on once it is closed; nil: at once
+	sick bool                     // a proxy in front answers that it does not reach the service
+	cuts map[*http.Request]func() // end the streams of events that are open
 }
 
 // newSite starts one. Configure, which may be nil, changes what it is made of.
 func newSite(t *testing.T, configure func(*site)) *site {
 	t.Helper()
-	s := &site{t: t, registry: registry(), addr: "127.0.0.1:0", slots: builder.LimitConfig{Slots: 2, Queue: 40}}
+	s := &site{t: t, registry: registry(), addr: "127.0.0.1:0", cuts: make(map[*http.Request]func()), slots: builder.LimitConfig{Slots: 2, Queue: 40}}
 	if configure != nil {
 		configure(s)
 	}
@@ -180,13 +181,25 @@ func (s *site) start() {
 	}
 	s.addr = listener.Addr().String()
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		sick := s.sick
+		s.mu.Unlock()
+		if sick {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>")
+			return
+		}
 		if strings.HasSuffix(r.URL.Path, "/events") {
 			ctx, cut := context.WithCancel(r.Context())
 			defer cut()
 			s.mu.Lock()
-			s.cuts = append(s.cuts, cut)
+			s.cuts[r] = cut
 			s.mu.Unlock()
 			handler.ServeHTTP(w, r.WithContext(ctx))
+			s.mu.Lock()
+			delete(s.cuts, r)
+			s.mu.Unlock()
 			if ctx.Err() != nil {
 				panic(http.ErrAbortHandler)
 			}
@@ -227,14 +240,28 @@ func (s *site) open() {
 	}
 }
 
-// cut ends the streams of events that are open.
+// cut ends the streams of events that are open, once there is one.
 func (s *site) cut() {
+	s.t.Helper()
+	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		open := len(s.cuts)
+		for _, cut := range s.cuts {
+			cut()
+		}
+		s.mu.Unlock()
+		if open > 0 {
+			return
+		}
+	}
+	s.t.Fatal("no stream is open")
+}
+
+// proxy has a proxy in front answer that it does not reach the service, or not.
+func (s *site) proxy(sick bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, cut := range s.cuts {
-		cut()
-	}
-	s.cuts = nil
+	s.sick = sick
 }
 
 // post starts the build of a path.

@@ -37,6 +37,12 @@ func states() []state {
 	add("chosen", "picker", "with=k6/x/redis&with=k6/x/faker@v0.4.4", pickerState(2))
 	add("stored", "picker", "with=k6/x/redis", storedPicker())
 	add("conflict", "picker", "with=k6/x/redis@v0.1.0", conflictPicker())
+	pending := conflictPicker()
+	pending.Choice.Pending, pending.Choice.Problem = true, &service.Trouble{Kind: "timeout", Message: "the module proxy has not answered yet"}
+	add("pending", "picker", "with=k6/x/redis", pending)
+	token := pickerState(2)
+	token.Choice.Token = true
+	add("token", "picker", "with=k6/x/redis", token)
 	add("none", "picker", "q=nothing", nonePicker())
 	add("empty", "picker", "", &service.Picker{Choice: service.Choice{Platform: platforms[0]}, Platforms: platforms})
 	add("hostile", "picker", "", hostilePicker())
@@ -51,7 +57,7 @@ func states() []state {
 	running.Steps, running.Queued = steps()[:2], 4*secs
 	add("running", "build", "", &service.Build{Result: running, Step: "compiling", Done: 214, Total: 612})
 	add("built", "build", "", &service.Build{Result: result(history.Built)})
-	add("failed", "build", "", &service.Build{Result: result(history.Failed)})
+	add("failed", "build", "", &service.Build{Result: result(history.Failed), Instead: conflictPicker().Choice.Problem.Instead[:1]})
 	add("differs", "build", "", &service.Build{Result: result(history.Differs)})
 	aborted := result(history.Aborted)
 	aborted.Guessed = true
@@ -143,9 +149,9 @@ func commands(path string) []service.Command {
 		{Name: "curl", Text: "curl -fL -o k6 " + origin + path + " && chmod +x k6"},
 		{Name: "wget", Text: "wget -O k6 " + origin + path + " && chmod +x k6"},
 		{Name: "powershell", Text: "Invoke-WebRequest -OutFile k6.exe " + origin + strings.Replace(path, "linux", "windows", 1)},
-		{Name: "k6x", Text: "k6x run --builder " + origin + " script.js"},
+		{Name: "k6x", Text: "K6X_BUILDER_SERVICE=" + origin + " k6x run --with 'k6 = 1.8.1' --with 'k6/x/faker = 0.4.4' --with 'k6/x/redis = 0.3.6' script.js"},
 		{Name: "k6", Text: "K6_BUILD_SERVICE_URL=" + origin + " k6 run script.js"},
-		{Name: "script", Text: "\"use k6 with k6/x/faker@v0.4.4\";\n\"use k6 with k6/x/redis@v0.3.6\";"},
+		{Name: "script", Text: "\"use k6 = 1.8.1\";\n\"use k6 with k6/x/faker = 0.4.4\";\n\"use k6 with k6/x/redis = 0.3.6\";"},
 		{Name: "docker", Text: "ADD --checksum=sha256:" + digest + " --chmod=755 " + origin + path + " /usr/bin/k6"},
 		{Name: "check", Text: "echo \"" + digest + "  k6\" | sha256sum -c"},
 	}
@@ -290,8 +296,8 @@ func status(wrong bool) *service.Status {
 			{State: "busy", Build: runID, Path: "/linux/amd64/k6@v1.8.1,k6/x/faker@v0.4.4,k6/x/redis@v0.3.6", Step: "compiling", Done: 214, Total: 612, Since: ago(42 * time.Second)},
 			{State: "busy", Build: runID, Path: "/darwin/arm64/k6@v1.8.1,k6/x/sql@v1.0.6", Step: "linking", Since: ago(70 * time.Second)},
 			{State: "idle", Since: ago(4 * time.Minute)}, {State: "idle", Since: ago(31 * time.Hour)}}}},
-		Stores:     []service.CacheStatus{{Name: "store", Entries: 412, Bytes: 24_600_000_000, Limit: 50_000_000_000, Hits: 9120, Misses: 410, Ratio: 0.957, Evictions: 31}},
-		Caches:     []service.CacheStatus{{Name: "build", Bytes: 4_900_000_000, Limit: 10_000_000_000, Hits: 51_200, Misses: 2300, Ratio: 0.957}, {Name: "module", Bytes: 1_200_000_000}},
+		Stores:     []service.CacheStatus{{Name: "store", Entries: 412, Bytes: 24_600_000_000, Limit: 50_000_000_000, Hits: 9120, Misses: 410, Ratio: 0.957, Evictions: 31, Counted: true}},
+		Caches:     []service.CacheStatus{{Name: "build", Bytes: 4_900_000_000, Limit: 10_000_000_000, Hits: 51_200, Misses: 2300, Ratio: 0.957, Counted: true}, {Name: "module", Bytes: 1_200_000_000}},
 		Disks:      []service.Disk{{Name: "cache", Free: 61_000_000_000, Size: 100_000_000_000}},
 		Parts:      []service.Part{{Name: "store", Works: true}, {Name: "disk", Works: true}, {Name: "registries", Works: true}, {Name: "go", Works: true}},
 		Registries: []resolver.SourceStatus{{Location: "https://registry.k6.io/registry.json", Loaded: true, Since: ago(4 * time.Minute)}},

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
@@ -185,6 +186,14 @@ func TestCutAndRestart(t *testing.T) {
 	b.Wait("document.querySelector('.offline')")
 	b.Accessible("stream cut")
 	b.Wait("!document.querySelector('.offline')")
+	s.proxy(true)
+	s.cut()
+	b.Wait("document.querySelector('.offline')")
+	if title := chromiumtest.Eval[string](b, "document.title"); strings.Contains(title, "502") {
+		t.Errorf("a page of the proxy is shown: %s", title)
+	}
+	s.proxy(false)
+	b.Wait("!document.querySelector('.offline') && document.getElementById('now-bar')")
 	s.stop()
 	b.Wait("document.querySelector('.offline')")
 	s.open()
@@ -287,6 +296,11 @@ func TestToken(t *testing.T) {
 	b.Wait("document.querySelector('#chosen form.get button')")
 	b.Click("#chosen form.get button")
 	b.Wait(outcome + " === 'built'")
+	built := chromiumtest.Eval[string](b, "location.pathname")
+	b.Open("http://" + s.addr + built + "/events")
+	b.Wait("document.body.innerText.includes('\"type\":\"stored\"')")
+	b.Open("http://" + s.addr + built)
+	b.Wait(outcome + " === 'built'")
 	other := chromiumtest.New(t)
 	other.Tolerate()
 	other.Open(chromiumtest.Eval[string](b, "location.href"))
@@ -309,6 +323,12 @@ func TestManyEntries(t *testing.T) {
 	}
 	b.Click(".pager a")
 	b.Wait("location.search.includes('cursor=')")
+	second := chromiumtest.Eval[string](b, "document.querySelector('.extension h3').textContent")
+	b.Click(".extension .button")
+	b.Wait("document.querySelectorAll('.chosen li').length === 1")
+	if got := chromiumtest.Eval[string](b, "document.querySelector('.extension h3').textContent"); got != second {
+		t.Errorf("after the first of the second page was added, %s is the first", got)
+	}
 	b.Click("#q")
 	b.Keys("number 9999")
 	b.Wait("document.querySelectorAll('.extension').length === 1 && document.querySelector('.extension h3').textContent === 'k6/x/many9999'")
@@ -343,6 +363,41 @@ func TestHostileRegistry(t *testing.T) {
 		}
 	}
 	b.Clean("hostile registry")
+}
+
+// Every link of a page leads somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, nil)
+	s.post("/" + host + "/k6@v1.1.0,k6/x/hello@v0.1.1")
+	links := regexp.MustCompile(` href="([^"#]*)`)
+	seen := map[string]bool{}
+	for todo := []string{basePath + "/"}; len(todo) > 0 && len(seen) < 300; todo = todo[1:] {
+		path := todo[0]
+		if seen[path] || !strings.HasPrefix(path, basePath+"/") || strings.HasPrefix(path, basePath+"/"+host) {
+			continue
+		}
+		seen[path] = true
+		req, _ := http.NewRequest(http.MethodGet, "http://"+s.addr+path, nil)
+		req.Header.Set("Accept", "text/html,*/*;q=0.8")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+		if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+			for _, link := range links.FindAllStringSubmatch(string(body), -1) {
+				todo = append(todo, html.UnescapeString(link[1]))
+			}
+		}
+	}
+	if len(seen) < 20 {
+		t.Errorf("links: %v", seen)
+	}
 }
 
 // The first view, with everything it needs, is small, and all of it but the page is kept for ever.

@@ -8,12 +8,18 @@ const set = (id, words) => {
   if (e) e.textContent = words;
 };
 
-// reload renders the page anew.
+let strange = 0; // answers in a row that say that there is no such build: another service may not know it yet
+
+// reload renders the page anew. It throws unless the service answers as it should.
 async function reload() {
   const { answer, doc } = await page(location.href);
-  if (!doc) return;
-  if (answer.ok) swap(doc);
-  else show(doc);
+  if (doc && answer.ok) {
+    strange = 0;
+    return swap(doc);
+  }
+  if (doc && (answer.status === 401 || answer.status < 500 && answer.status !== 429 && ++strange > 5)) return show(doc);
+  answer.body?.cancel().catch(() => {});
+  throw new Error(answer.statusText);
 }
 
 // events returns those of a stream, one after another, behind the number last.
@@ -60,7 +66,6 @@ async function follow(path) {
       }
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      if (error.status && error.status < 500) return;
     }
     // The stream was cut, which says nothing of the build: another service may know more, and this one may be back in a moment.
     reach(false, "lost");
@@ -97,12 +102,13 @@ export async function build() {
     if (region().dataset.outcome === "running") {
       place().catch(() => {});
       await follow(path);
+      if (!region()) return; // another page is shown
       reach(true);
       for (let tries = 0; tries < 20 && region()?.dataset.outcome === "running"; tries++) { // the result may come a moment after the last event
         if (tries) await pause(250);
-        await reload();
+        await reload().catch((error) => { if (error.name === "AbortError") throw error; });
       }
-      if (!download()) say(text("ended"));
+      if (!download() && region()?.dataset.outcome !== "running") say(text("ended"));
     } else download();
   } catch (error) {
     if (error.name !== "AbortError") reach(false);

@@ -31,24 +31,22 @@ export function request(url, options = {}) {
 /** page fetches a page; the answer may be one that tells of an error. */
 export async function page(url, options) {
   const answer = await request(url, options);
-  if (!(answer.headers.get("Content-Type") || "").startsWith("text/html")) {
-    answer.body?.cancel();
-    return { answer, doc: null };
-  }
-  return { answer, doc: new DOMParser().parseFromString(await answer.text(), "text/html") };
+  if (!(answer.headers.get("Content-Type") || "").startsWith("text/html")) return { answer, doc: null };
+  const doc = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return { answer, doc: doc.body.dataset.page ? doc : null }; // a proxy has pages of its own
 }
 
 const was = new WeakMap(); // what the server rendered, by region
 const name = (e) => e.id || e.getAttribute("href") || e.textContent;
 
-/** swap puts the regions of another rendering of this page in place. What had the focus has it afterwards, if it is still there. */
-export function swap(doc) {
+/** swap puts the regions of another rendering of this page in place; if some are named, those only. What had the focus has it afterwards, if it is still there. */
+export function swap(doc, only) {
   const active = document.activeElement;
   const inside = active?.closest("[data-region]");
   document.title = doc.title;
   for (const region of document.querySelectorAll("[data-region]")) {
     const fresh = doc.getElementById(region.id);
-    if (!fresh || fresh.innerHTML === was.get(region)) continue;
+    if (!fresh || only && !only.includes(region.id) || fresh.innerHTML === was.get(region)) continue;
     const open = new Map([...region.querySelectorAll("details[data-keep]")].map((d) => [d.dataset.keep, d.open]));
     const scroll = region.closest(".choice")?.scrollTop;
     was.set(region, fresh.innerHTML);
@@ -82,14 +80,14 @@ addEventListener("popstate", () => { // also if only the fragment is another one
   back();
 });
 
-/** show puts all of another page in place of this one. */
+/** show puts all of another page, which is one of the service, in place of this one. */
 export function show(doc, url) {
   leave.abort();
   leave = new AbortController();
   document.title = doc.title;
   body.dataset.page = doc.body.dataset.page;
   document.querySelector("main").replaceWith(document.adoptNode(doc.querySelector("main")));
-  document.querySelector(".top").replaceWith(document.adoptNode(doc.querySelector(".top")));
+  for (const part of [".top", ".bottom"]) document.querySelector(part).replaceWith(document.adoptNode(doc.querySelector(part)));
   if (url && url !== location.href) go("push", url);
   back = () => location.reload();
   start();
@@ -110,7 +108,7 @@ function tick() {
   }
 }
 
-let lost = false;
+let lost = false; // the service does not answer
 /** reach tells whether the service answers. */
 export function reach(works, words = "failed") {
   if (works !== lost) return;
@@ -126,8 +124,10 @@ export function reach(works, words = "failed") {
 
 /** pause waits, unless the page is left. */
 export const pause = (ms) => new Promise((resolve, reject) => {
-  const timer = setTimeout(resolve, ms);
-  leave.signal.addEventListener("abort", () => { clearTimeout(timer); reject(leave.signal.reason); });
+  const { signal } = leave;
+  const left = () => { clearTimeout(timer); reject(signal.reason); };
+  const timer = setTimeout(() => { signal.removeEventListener("abort", left); resolve(); }, ms);
+  signal.addEventListener("abort", left);
 });
 
 // refresh fetches the page every few seconds, while it is seen and nobody stopped that.
@@ -189,7 +189,10 @@ async function send(form) {
   try {
     const { answer, doc } = await page(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
     reach(true);
-    if (!doc && answer.ok) location.assign(answer.url);
+    if (!doc && answer.ok) {
+      answer.body.cancel();
+      location.assign(answer.url); // a binary that is there already
+    } else if (!doc) reach(false);
     else if (doc && answer.ok && answer.redirected) {
       const url = `${answer.url}#get`;
       if (token()) show(doc, url);
@@ -206,7 +209,8 @@ async function send(form) {
       document.getElementById("answer").replaceChildren(document.adoptNode(notice));
     }
   } catch {
-    if (!leave.signal.aborted) reach(false);
+    // The service is gone; or a binary that is there already is in a bucket, which a script may not fetch: the page has a link to it then.
+    if (!leave.signal.aborted) await page(location.href).then(({ answer, doc }) => { reach(Boolean(doc)); if (doc && answer.ok) swap(doc); }, () => reach(false));
   }
   button.removeAttribute("aria-disabled");
 }
@@ -225,8 +229,9 @@ let tried; // token with which the page was asked for
 async function retry() {
   if (tried === token()) return;
   tried = token();
-  const { doc } = await page(location.href);
+  const { answer, doc } = await page(location.href);
   if (doc) show(doc);
+  else if (answer.ok) location.replace(URL.createObjectURL(new Blob([await answer.blob()], { type: "text/plain;charset=utf-8" }))); // a log, or JSON
 }
 
 setInterval(tick, 1000);
@@ -252,6 +257,6 @@ addEventListener("submit", (event) => {
     form.reset();
     form.closest("details")?.removeAttribute("open");
     tried = undefined;
-    page(location.href).then(({ doc }) => doc && show(doc), () => reach(false));
+    retry().catch(() => reach(false));
   }
 });

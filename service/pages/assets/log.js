@@ -61,7 +61,9 @@ export class Log {
           for (;;) {
             const { value, done } = await reader.read();
             this.add(done ? this.rest && "\n" : value);
-            if (done) return this.target();
+            if (!done) continue;
+            if (!this.count) this.note(text("nothing"));
+            return this.target();
           }
         } catch (error) {
           if (error.name === "AbortError") throw error;

@@ -20,26 +20,47 @@ function address() {
     for (const item of all) query.append("with", item);
     query.delete(name, value);
   }
-  const words = query.toString().replaceAll("%2F", "/").replaceAll("%40", "@").replaceAll("%3A", ":");
+  const words = readable(query);
   return form().action + (words && `?${words}`);
 }
 
-// update shows the picker at another address.
-async function update(url, { how = "push", done, top } = {}) {
+const readable = (query) => query.toString().replaceAll("%2F", "/").replaceAll("%40", "@").replaceAll("%3A", ":");
+
+// withSearch returns an address of a link with what the controls for the search say.
+function withSearch(href) {
+  const url = new URL(href);
+  for (const id of ["q", "kind", "tier", "sort"]) {
+    const { value } = document.getElementById(id);
+    if (value) url.searchParams.set(id, value);
+    else url.searchParams.delete(id);
+  }
+  url.search = readable(url.searchParams);
+  return url.href;
+}
+
+let looking; // again, for what takes long to find out
+
+// update shows the picker at another address; of a search, only what it finds.
+async function update(url, { how = "push", done, top, found: only } = {}) {
   current?.abort();
+  clearTimeout(looking);
   current = new AbortController();
   const { signal } = current;
   const found = document.getElementById("found");
   found.classList.add("is-busy");
   found.setAttribute("aria-busy", "true");
   try {
-    const { answer, doc } = await page(url, { signal });
+    const { answer, doc } = await page(only ? `${url}${url.includes("?") ? "&" : "?"}part=found` : url, { signal });
+    if (!doc) {
+      answer.body?.cancel();
+      return reach(false);
+    }
     reach(true);
-    if (!doc) return;
     if (!answer.ok) return show(doc, url);
     if (how === "back") restore(doc);
     else go(how, url);
-    swap(doc);
+    swap(doc, only && ["found", "foot"]);
+    again();
     if (top) document.getElementById("find-h").scrollIntoView();
     const trouble = document.querySelector("#trouble h3, #trouble p");
     say([done, document.querySelector("#found [data-say]")?.textContent, trouble?.textContent].filter(Boolean).join(". "));
@@ -51,6 +72,10 @@ async function update(url, { how = "push", done, top } = {}) {
       found.removeAttribute("aria-busy");
     }
   }
+}
+
+function again() {
+  if (document.querySelector("[data-pending]")) looking = setTimeout(() => form() && update(location.href, { how: "replace" }), 3000);
 }
 
 // restore puts the search of an address into its controls.
@@ -75,7 +100,7 @@ function listen() {
   addEventListener("input", (event) => {
     if (event.target.id !== "q") return;
     clearTimeout(timer);
-    timer = setTimeout(() => update(address(), { how: "replace" }), 150);
+    timer = setTimeout(() => update(address(), { how: "replace", found: true }), 150);
   });
   addEventListener("change", (event) => {
     if (event.target.form?.id !== "pick" || event.target.id === "q") return;
@@ -93,7 +118,7 @@ function listen() {
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
     event.preventDefault();
     clearTimeout(timer);
-    update(link.href, { done: link.dataset.done, top: "top" in link.dataset });
+    update("top" in link.dataset ? link.href : withSearch(link.href), { done: link.dataset.done, top: "top" in link.dataset });
   });
 }
 
@@ -101,6 +126,7 @@ function listen() {
 export async function picker() {
   if (!listening) listen();
   listening = true;
+  again();
   onBack(() => update(location.href, { how: "back" }));
   if (new URLSearchParams(location.search).has("platform")) return;
   const chip = document.getElementById(`p-${await guess()}`);
