@@ -456,8 +456,9 @@ func (s *Service) help(w *response, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	platform := k6x.Platform{OS: "linux", Arch: "amd64"}
 	example := Choice{Platform: platform.String()}
-	if offers := s.offers.of(s.cfg.Resolver.Offers()); len(offers.fit) > 0 {
-		example.With = []Chosen{{Name: offers.offers[offers.fit[0]].Names[0]}}
+	const known = "k6/x/redis" // so that a private registry is not told of
+	if slices.ContainsFunc(s.cfg.Resolver.Offers(), func(o resolver.Offer) bool { return slices.Contains(o.Names, known) }) {
+		example.With = []Chosen{{Name: known}}
 	}
 	if _, list, err := example.list(); err == nil {
 		example.Asked = list.Path(platform)
