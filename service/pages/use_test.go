@@ -285,6 +285,8 @@ func TestToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSite(t, func(s *site) { s.config.Tokens = tokens })
+	dir := t.TempDir()
+	b.Downloads(dir)
 	b.Tolerate()
 	b.Open(s.URL("/builds"))
 	b.Wait("document.querySelector('#problem form[data-token]')?.offsetParent")
@@ -296,6 +298,7 @@ func TestToken(t *testing.T) {
 	b.Wait("document.querySelector('#chosen form.get button')")
 	b.Click("#chosen form.get button")
 	b.Wait(outcome + " === 'built'")
+	arrived(t, dir)
 	built := chromiumtest.Eval[string](b, "location.pathname")
 	b.Open("http://" + s.addr + built + "/events")
 	b.Wait("document.body.innerText.includes('\"type\":\"stored\"')")
