@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 
 // What takes seconds of the measurements is run as a whole, with the programs that it starts.
 func TestMeasurementsRunAndAreReported(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: -short leaves out all that starts programs")
+	if os.Getenv("K6X_TEST_FULL") == "" {
+		t.Skip("SKIPPED: it takes long, and is left to K6X_TEST_FULL=1")
 	}
 	standIns(t)
 	file := filepath.Join(t.TempDir(), "figures.json")

@@ -131,9 +131,6 @@ func newNative(t *testing.T, e *Engine) *native.Engine {
 
 // One test, as the native engine compiles the standard library once.
 func TestContainerAndNativeEngineAgree(t *testing.T) {
-	if os.Getenv("K6X_TEST_FULL") == "" {
-		t.Skip("SKIPPED: it takes long, and is left to K6X_TEST_FULL=1")
-	}
 	e := newEngine(t, Config{})
 	n := newNative(t, e)
 	recipe := e.recipe(t, "v1.0.0", "world@v0.1.0", "hello@v0.1.0", "many@v0.1.0")

@@ -75,6 +75,9 @@ type Tab struct {
 // New opens a tab of its own, with cookies and storage of its own.
 func New(t *testing.T) *Tab {
 	t.Helper()
+	if os.Getenv("K6X_TEST_FULL") == "" {
+		t.Skip("SKIPPED: what is done in a browser takes long, and is left to K6X_TEST_FULL=1")
+	}
 	program := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if path, err := exec.LookPath(name); err == nil && program == "" {
