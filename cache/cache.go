@@ -48,6 +48,9 @@ type Store interface {
 	// Record returns the record under key, also if the bytes were evicted, or ErrNotFound.
 	Record(ctx context.Context, key string) (k6x.Artifact, error)
 
+	// Whole returns the record under key if its bytes are there, too, which are not opened; else ErrNotFound or ErrEvicted.
+	Whole(ctx context.Context, key string) (k6x.Artifact, error)
+
 	// Put stores what fill writes under recipe.Key() and returns its record; the
 	// Build that fill returns becomes part of it. Either all of it is stored durably
 	// and verified, or nothing. If a whole artifact is there already, or comes to be

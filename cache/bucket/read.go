@@ -45,7 +45,7 @@ func (s *Store) readRecord(ctx context.Context, key string) (k6x.Artifact, error
 	return artifact, nil
 }
 
-// Whole returns the record of key if its bytes are there too; else ErrNotFound or ErrEvicted.
+// Whole implements [cache.Store].
 func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
 	artifact, err := s.Record(ctx, key)
 	if err != nil {

@@ -72,6 +72,9 @@ func wantEvicted(t *testing.T, s cache.Store, n int) {
 	if _, err := s.Open(t.Context(), Recipe(n).Key()); !errors.Is(err, cache.ErrEvicted) {
 		t.Errorf("Open of artifact %d: got error %v, want ErrEvicted", n, err)
 	}
+	if _, err := s.Whole(t.Context(), Recipe(n).Key()); !errors.Is(err, cache.ErrEvicted) {
+		t.Errorf("Whole of artifact %d: got error %v, want ErrEvicted", n, err)
+	}
 }
 
 func leastRecentFirst(t *testing.T, open openLimited) {

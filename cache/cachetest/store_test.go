@@ -163,6 +163,9 @@ func wantRecord(t *testing.T, s cache.Store, key string, want k6x.Artifact) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("record differs (-want +got):\n%s", diff)
 	}
+	if whole, err := s.Whole(t.Context(), key); err == nil && cmp.Diff(want, whole) != "" || err != nil && !errors.Is(err, cache.ErrEvicted) {
+		t.Errorf("Whole: %+v, %v", whole, err)
+	}
 }
 
 func wantError(t *testing.T, what string, err, want error) {
@@ -202,6 +205,8 @@ func unknown(t *testing.T, s cache.Store) {
 	wantError(t, "Open", err, cache.ErrNotFound)
 	_, err = s.Record(t.Context(), key)
 	wantError(t, "Record", err, cache.ErrNotFound)
+	_, err = s.Whole(t.Context(), key)
+	wantError(t, "Whole", err, cache.ErrNotFound)
 	_, err = s.Lookup(t.Context(), "/linux/amd64/k6@v1.8.1")
 	wantError(t, "Lookup", err, cache.ErrNotFound)
 }
@@ -214,6 +219,8 @@ func badNames(t *testing.T, s cache.Store) {
 		wantKind(t, fmt.Sprintf("Open %q", key), err, k6x.Invalid)
 		_, err = s.Record(t.Context(), key)
 		wantKind(t, fmt.Sprintf("Record %q", key), err, k6x.Invalid)
+		_, err = s.Whole(t.Context(), key)
+		wantKind(t, fmt.Sprintf("Whole %q", key), err, k6x.Invalid)
 		_, err = s.Bind(t.Context(), "/linux/amd64/k6@v1.8.1", key)
 		wantKind(t, fmt.Sprintf("Bind %q", key), err, k6x.Invalid)
 	}

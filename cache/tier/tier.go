@@ -174,7 +174,7 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 		return k6x.Artifact{}, err
 	}
 	if !slices.Contains(options, cache.Looked) {
-		first, err := s.whole(ctx, key)
+		first, err := s.Whole(ctx, key)
 		if err == nil && bind {
 			_, err = s.Bind(ctx, first.Path, key)
 		}
@@ -193,14 +193,13 @@ func (s *Store) Put(ctx context.Context, recipe k6x.Recipe, fill func(w io.Write
 	return first, err
 }
 
-// whole returns the record of key if its bytes are there too.
-func (s *Store) whole(ctx context.Context, key string) (k6x.Artifact, error) {
-	entry, err := s.Open(ctx, key)
-	if err != nil {
-		return k6x.Artifact{}, err
+// Whole implements [cache.Store]. Nothing is brought here.
+func (s *Store) Whole(ctx context.Context, key string) (k6x.Artifact, error) {
+	artifact, err := s.local.Whole(ctx, key)
+	if missing(err) {
+		return s.remote.Whole(ctx, key)
 	}
-	defer entry.Close()
-	return s.Record(ctx, key)
+	return artifact, err
 }
 
 // SignedURL returns a URL from which anyone can download the bytes under key for a while,

@@ -330,6 +330,15 @@ func TestWhoReadsNothingDownloadsNothing(t *testing.T) {
 	}
 }
 
+func TestWholeOpensNothingFarAway(t *testing.T) {
+	remote := newRemote(t)
+	artifact := mustPut(t, remote, 1, 1000)
+	s := New(newLocal(t, 0), remote, nil)
+	if got, err := s.Whole(t.Context(), key(1)); err != nil || got.Digest != artifact.Digest || remote.opens.Load() != 0 {
+		t.Errorf("%+v, %v, %d opened", got, err, remote.opens.Load())
+	}
+}
+
 func TestALookupGoesOnWithoutItsCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		remote := newRemote(t)

@@ -6,7 +6,6 @@
 package pages
 
 import (
-	"bytes"
 	"embed"
 	"fmt"
 	"html/template"
@@ -26,7 +25,6 @@ type Config struct {
 // Page is what a template gets.
 type Page struct {
 	Name   string // of the template: picker, builds, build, matrix, status, changes, help or error
-	Title  string // "": that of the template
 	Origin string // URL that stands before all paths as the client sees it, without a slash at the end
 	Query  string // of the request, as it came
 	Token  bool   // tokens are needed here to build
@@ -73,16 +71,11 @@ func New(cfg Config) (*Pages, error) {
 	return p, nil
 }
 
-// Render writes a page. Nothing is written if that fails.
+// Render writes a page. If that fails, what was written is worth nothing.
 func (p *Pages) Render(w io.Writer, page Page) error {
 	view := p.views[page.Name]
 	if view == nil {
 		return fmt.Errorf("there is no page %q", page.Name)
 	}
-	var body bytes.Buffer
-	if err := view.ExecuteTemplate(&body, "layout", page); err != nil {
-		return err
-	}
-	_, err := body.WriteTo(w)
-	return err
+	return view.ExecuteTemplate(w, "layout", page)
 }
