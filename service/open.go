@@ -18,22 +18,43 @@ func describe(ctx context.Context, store cache.Store, key string, bodyless bool)
 	return nil
 }
 
-// openWait is how long a request waits until others have their binaries, if too many are being sent.
+// openWait is how long a request waits until others have their binaries, if too many are being sent. Half as many as these may wait: they
+// take connections, and some have to be left for requests that need no binary.
 const openWait = 10 * time.Second
+
+// awaitSending takes a place in s.sending.
+func (s *Service) awaitSending(ctx context.Context) error {
+	busy := k6x.Errorf(k6x.Busy, "this service sends %d binaries already, which is all that it may have open", cap(s.sending)).WithRetry(openWait)
+	select {
+	case s.sending <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return busy
+	}
+	wait := time.NewTimer(openWait)
+	defer wait.Stop()
+	select {
+	case s.sending <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-wait.C:
+		return busy
+	}
+}
 
 // open opens the binary under key to be sent. Errors are those of the store; Busy if too many are open.
 func (s *Service) open(ctx context.Context, key string) (*cache.Entry, error) {
 	if s.sending == nil {
 		return s.cfg.Store.Open(ctx, key)
 	}
-	wait := time.NewTimer(openWait)
-	defer wait.Stop()
-	select {
-	case s.sending <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-wait.C:
-		return nil, k6x.Errorf(k6x.Busy, "this service sends %d binaries already, which is all that it may have open", cap(s.sending)).WithRetry(openWait)
+	if err := s.awaitSending(ctx); err != nil {
+		return nil, err
 	}
 	entry, err := s.cfg.Store.Open(ctx, key)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"k6x/cache/cachetest"
 )
 
-// A request beyond the limit waits for another to end, and then for no longer than a client does.
+// A request beyond the limit waits for another to end, and then for no longer than a client does; so few wait that others have connections.
 func TestDownloadsBeyondTheLimitWaitOrComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := bucket.Memory(bucket.Config{})
@@ -19,7 +19,7 @@ func TestDownloadsBeyondTheLimitWaitOrComeBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := cachetest.Recipe(1).Key()
-		s := &Service{cfg: Config{Store: store}, sending: make(chan struct{}, 1)}
+		s := &Service{cfg: Config{Store: store}, sending: make(chan struct{}, 1), waiting: make(chan struct{}, 1)}
 		if _, err := s.open(t.Context(), cachetest.Recipe(2).Key()); err != cache.ErrNotFound {
 			t.Fatalf("got %v", err)
 		}
@@ -32,12 +32,18 @@ func TestDownloadsBeyondTheLimitWaitOrComeBack(t *testing.T) {
 			t.Errorf("got %v after %s", err, time.Since(start))
 		}
 		time.AfterFunc(time.Second, func() { first.Close() })
+		time.AfterFunc(time.Second/2, func() { // while another one waits
+			start := time.Now()
+			if _, err := s.open(t.Context(), key); k6x.KindOf(err) != k6x.Busy || time.Since(start) != 0 {
+				t.Errorf("got %v after %s", err, time.Since(start))
+			}
+		})
 		second, err := s.open(t.Context(), key)
 		if err != nil {
 			t.Fatal(err)
 		}
 		second.Close()
-		if len(s.sending) != 0 {
+		if len(s.sending) != 0 || len(s.waiting) != 0 {
 			t.Error("a place is lost")
 		}
 	})

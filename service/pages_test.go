@@ -693,12 +693,13 @@ func TestASearchAsksNobody(t *testing.T) {
 	t.Parallel()
 	hanging := make(chan struct{})
 	var asked atomic.Int64
-	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		select {
 		case <-hanging:
 		case <-r.Context().Done():
 		}
+		w.WriteHeader(http.StatusServiceUnavailable) // so that nothing is written to a directory that is being removed
 	}))
 	defer proxy.Close()
 	defer close(hanging)

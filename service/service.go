@@ -72,8 +72,8 @@ type Config struct {
 	Open int64
 	// Stall is how long a client may take for a few megabytes; 0: 5 minutes.
 	Stall time.Duration
-	// Downloads is how many binaries are open at once to be sent, each perhaps with a compressed form of it. Requests beyond wait for
-	// a while, and then get an error of kind Busy; 0: no limit.
+	// Downloads is how many binaries are open at once to be sent, each perhaps with a compressed form of it. Of requests beyond half
+	// as many wait for a while; others get an error of kind Busy; 0: no limit.
 	Downloads int
 
 	// Builds is what came of builds, and what happens to those under way; the zero value: it is not known.
@@ -102,6 +102,7 @@ type Service struct {
 	offers   catalogues
 	asking   atomic.Int64  // Unix time in nanoseconds until which no page asks for versions
 	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
+	waiting  chan struct{} // and one for each request that waits for a place in sending
 }
 
 // New returns a service.
@@ -144,7 +145,7 @@ func New(cfg Config) *Service {
 		}
 	}
 	if cfg.Downloads > 0 {
-		s.sending = make(chan struct{}, cfg.Downloads)
+		s.sending, s.waiting = make(chan struct{}, cfg.Downloads), make(chan struct{}, (cfg.Downloads+1)/2)
 	}
 	if cfg.Redirect {
 		s.signer, _ = cfg.Store.(signer)

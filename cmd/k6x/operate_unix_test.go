@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -197,17 +198,26 @@ func wantWholeOrLater(t *testing.T, a answer, digest string) (whole bool) {
 
 // The process may have few files open: clients beyond that wait or come back, and builds, status and metrics do not notice.
 func TestManyDownloadsWithFewOpenFiles(t *testing.T) {
-	s := mustServe(t, "ulimit -n 256", "", warmDir(t), "--compress", "none")
+	// More bytes than the buffers of a connection take, or a download ends that no client has read.
+	large := "-- x.go --\npackage hello\n\nimport (\n\t_ \"embed\"\n\n\t\"go.k6.io/k6/js/modules\"\n)\n\n//go:embed text\nvar text string\n\n" +
+		"func init() { modules.Register(\"k6/x/hello\", text) }\n-- text --\n" + strings.Repeat("many bytes\n", 800<<10)
+	modules := testmod.ServeFiles(t, map[string]string{"example.com/xk6-hello@v0.1.0": large},
+		"../../testdata/standin/go.k6.io_k6_v1.0.0.txtar", "../../testdata/standin/example.com_xk6-world_v0.1.0.txtar", "../../testdata/standin/example.com_greeting_v1.0.0.txtar")
+	s := mustServe(t, "ulimit -n 256", modules, warmDir(t), "--compress", "none")
+	small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 1<<20) })
+	}}
 	want := sha256.Sum256([]byte(s.get(t, path(pinned), http.StatusOK)))
 	digest := hex.EncodeToString(want[:])
 	const crowd = 400
 	release := make(chan struct{})
 	var clients sync.WaitGroup
 	var mu sync.Mutex // guards whole
+	reading := make(chan struct{}, 8)
 	whole := 0
 	for range crowd {
 		clients.Go(func() {
-			client := &http.Client{Transport: &http.Transport{}} // a connection of its own
+			client := &http.Client{Transport: &http.Transport{DialContext: small.DialContext}} // a connection of its own
 			defer client.CloseIdleConnections()
 			resp, err := client.Get(s.url + path(pinned))
 			if err != nil {
@@ -221,6 +231,8 @@ func TestManyDownloadsWithFewOpenFiles(t *testing.T) {
 				_, err = io.ReadFull(resp.Body, a.body)
 				<-release
 			}
+			reading <- struct{}{} // as all of them are much memory
+			defer func() { <-reading }()
 			rest, readErr := io.ReadAll(resp.Body)
 			if err != nil || readErr != nil {
 				t.Error(err, readErr)
