@@ -16,6 +16,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -30,6 +31,7 @@ type Client struct {
 	Token    string                                           // sent to the host of Base only; "": none
 	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: a service is not asked for the steps of a build
 	Retrying func(err error, after time.Duration)             // called before a request is tried again; nil: that is not reported
+	Nearest  Nearest                                          // finds a binary that is like the one asked for, of which only the difference is downloaded then; nil: there is none
 	Tries    int                                              // of a request that fails in a way that may pass; 0: 4
 	Stall    time.Duration                                    // how long a download may go without a byte; 0: a minute
 	MaxWait  time.Duration                                    // how long it may take until the first byte of a binary comes, or its name; 0: half an hour
@@ -47,6 +49,9 @@ type Binary struct {
 	Size     int64    // bytes
 	Warnings []string // of its build
 }
+
+// Nearest returns the digest (hex SHA-256) of a binary that is much like that of a pinned list, and a function that opens it; "" if there is none.
+type Nearest func(platform k6x.Platform, pinned k6x.List) (digest string, open func() (io.ReadCloser, error))
 
 // Step is a phase of a request.
 type Step int

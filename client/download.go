@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -51,6 +52,10 @@ type download struct {
 	list      k6x.List // that is asked for; nil: the bytes are asked for by their digest
 	canonical bool     // the last request was for the canonical URL
 	binary    Binary   // as far as it is known
+
+	whole  bool                          // a difference was of no use: the binary as it is is asked for
+	differ string                        // digest of the binary from which the difference is asked for; "": it is not
+	open   func() (io.ReadCloser, error) // opens that
 
 	began  bool  // something has come
 	failed error // of the file, or of what was to be written to it: there is no use in another try
@@ -166,6 +171,11 @@ func (d *download) accept(ctx context.Context, resp *http.Response) error {
 	if err := d.expect(ctx, resp); err != nil {
 		return err
 	}
+	d.binary.Warnings = warningsOf(resp.Header)
+	d.etag = ""
+	if d.isDifference(resp) {
+		return nil // nothing is known of its size, and no part of it can be asked for
+	}
 	if total := d.size + resp.ContentLength; resp.ContentLength >= 0 {
 		if d.binary.Size == 0 {
 			d.binary.Size = total
@@ -175,8 +185,6 @@ func (d *download) accept(ctx context.Context, resp *http.Response) error {
 				WithHint("It was changed on its way, or the service is at fault. Nothing was kept.")
 		}
 	}
-	d.binary.Warnings = warningsOf(resp.Header)
-	d.etag = ""
 	if tag := resp.Header.Get("Etag"); strings.HasPrefix(tag, `"`) {
 		d.etag = tag
 	}
@@ -195,9 +203,16 @@ func warningsOf(h http.Header) (warnings []string) {
 
 // expect finds out which digest the binary has, and compares it with the one that the answer announces.
 func (d *download) expect(ctx context.Context, resp *http.Response) error {
-	digest, err := digestOf(resp.Header)
+	h := resp.Header
+	if d.isDifference(resp) {
+		h = http.Header{"Repr-Digest": h.Values("Unencoded-Digest")}
+	}
+	digest, err := digestOf(h)
 	if err != nil {
 		return err
+	}
+	if digest == "" && d.isDifference(resp) {
+		return d.useless(resp, errors.New("it does not say of what"))
 	}
 	if d.binary.Digest == "" {
 		announced := digest
@@ -211,7 +226,7 @@ func (d *download) expect(ctx context.Context, resp *http.Response) error {
 		}
 		d.binary.Digest = announced
 	}
-	if resp.Header.Get("Repr-Digest") != "" && digest != d.binary.Digest {
+	if h.Get("Repr-Digest") != "" && digest != d.binary.Digest {
 		return k6x.Errorf(k6x.Unavailable, "%s announces a binary with the digest %s, but it should have %s", resp.Request.URL.Host, digest, d.binary.Digest).
 			WithHint("The service is at fault. Nothing was kept.")
 	}
@@ -238,6 +253,9 @@ func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, err
 
 // receive copies a body to the file.
 func (d *download) receive(resp *http.Response) error {
+	if d.isDifference(resp) {
+		return d.receiveDifference(resp)
+	}
 	host := resp.Request.URL.Host
 	_, err := io.CopyBuffer(d, struct{ io.Reader }{resp.Body}, make([]byte, 256<<10))
 	switch {

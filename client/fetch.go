@@ -77,6 +77,9 @@ func (d *download) request(ctx context.Context, u *url.URL, header http.Header) 
 		d.url = withoutRound(u) // a download that breaks off goes on here, and the list is not resolved again
 		d.binary.URL, d.binary.List = d.url.String(), list
 	}
+	if d.canonical {
+		header = d.offer(header, platform, list)
+	}
 	if d.list == nil || d.began || !ok {
 		return d.client.once(ctx, http.MethodGet, u, header)
 	}

@@ -28,7 +28,9 @@ func (c *Client) once(ctx context.Context, method string, u *url.URL, header htt
 	}
 	req.Header.Set("User-Agent", "k6x")
 	req.Header.Set("Accept", "application/octet-stream, application/problem+json")
-	req.Header.Set("Accept-Encoding", "identity") // digests and ranges are of the bytes as they are
+	if req.Header.Get("Accept-Encoding") == "" {
+		req.Header.Set("Accept-Encoding", "identity") // digests and ranges are of the bytes as they are
+	}
 	c.authorize(req)
 	client := http.Client{}
 	if c.HTTP != nil {

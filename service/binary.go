@@ -15,6 +15,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
+	"k6x/internal/difference"
 )
 
 const (
@@ -232,6 +233,15 @@ func (s *Service) send(ctx context.Context, w *response, r *http.Request, entry 
 	h.Set("Cache-Control", lifetime)
 	h.Set("Etag", `"`+body.Digest+`"`)
 	h.Set("Repr-Digest", digest)
+	if coding != "" { // by which a client checks what it has decoded
+		if digest, err = reprDigest(entry); err != nil {
+			return err
+		}
+		h.Set("Unencoded-Digest", digest)
+	}
+	if s.variants.differ() {
+		h.Set("Use-As-Dictionary", `match="`+s.location("/"+entry.Platform.String()+"/*")+`"`)
+	}
 	if body.Verify != nil && r.Method == http.MethodGet {
 		w.verify = func() error { return body.Verify(r.Context()) }
 	}
@@ -247,7 +257,10 @@ const (
 
 // vary tells caches what an answer with a binary depends on.
 func (s *Service) vary(h http.Header) {
-	if s.variants != nil {
+	switch {
+	case s.variants.differ():
+		h.Set("Vary", "Accept-Encoding, "+difference.Header)
+	case s.variants != nil:
 		h.Set("Vary", "Accept-Encoding")
 	}
 }

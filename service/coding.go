@@ -9,14 +9,17 @@ import (
 
 	kgzip "github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
+
+	"k6x/internal/difference"
 )
 
 // coding is a content coding (RFC 9110 section 8.4.1).
 type coding struct {
-	name   string
-	made   string // what decides its bytes; whatever changes them changes this
-	encode func(io.Writer) (io.WriteCloser, error)
-	decode func(io.Reader) (io.ReadCloser, error)
+	name    string
+	made    string // what decides its bytes; whatever changes them changes this
+	differs bool   // it is the difference from a binary that the client has; else dictionary is nil below
+	encode  func(w io.Writer, dictionary []byte) (io.WriteCloser, error)
+	decode  func(r io.Reader, dictionary []byte) (io.ReadCloser, error)
 }
 
 // zstdWindow is what every decoder of the web has to take (RFC 9659).
@@ -25,11 +28,15 @@ const zstdWindow = 8 << 20
 // codings are all that there are, the one that gives fewest bytes first.
 func codings() []coding {
 	return []coding{{
+		name: difference.Coding, made: "dcz 1", differs: true,
+		encode: difference.NewWriter,
+		decode: difference.NewReader,
+	}, {
 		name: "zstd", made: "zstd 1",
-		encode: func(w io.Writer) (io.WriteCloser, error) {
+		encode: func(w io.Writer, _ []byte) (io.WriteCloser, error) {
 			return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(zstdWindow))
 		},
-		decode: func(r io.Reader) (io.ReadCloser, error) {
+		decode: func(r io.Reader, _ []byte) (io.ReadCloser, error) {
 			d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(zstdWindow))
 			if err != nil {
 				return nil, err
@@ -38,8 +45,8 @@ func codings() []coding {
 		},
 	}, {
 		name: "gzip", made: "gzip 1",
-		encode: func(w io.Writer) (io.WriteCloser, error) { return kgzip.NewWriterLevel(w, 6) },
-		decode: func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) },
+		encode: func(w io.Writer, _ []byte) (io.WriteCloser, error) { return kgzip.NewWriterLevel(w, 6) },
+		decode: func(r io.Reader, _ []byte) (io.ReadCloser, error) { return gzip.NewReader(r) },
 	}}
 }
 

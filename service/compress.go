@@ -18,6 +18,8 @@ import (
 
 	"k6x"
 	"k6x/cache"
+	"k6x/internal/difference"
+	"k6x/internal/disk"
 )
 
 // variants makes compressed forms of stored binaries and finds them again. They are kept in the
@@ -26,6 +28,8 @@ import (
 type variants struct {
 	store   cache.Store
 	codings []coding // those wanted
+	knows   func(digest string) bool
+	find    func(ctx context.Context, digest string) (key string, err error) // of a binary; cache.ErrNotFound if there is none
 	logger  *slog.Logger
 	wanted  chan variant
 	known   *lru.Cache[variant, string] // to the key in the store; "" if it cannot be made
@@ -35,7 +39,10 @@ type variants struct {
 }
 
 // variant names one form of a binary.
-type variant struct{ key, coding string }
+type variant struct {
+	key, coding string
+	from        string // digest of the binary that it is the difference from; "": it is none
+}
 
 // How many variants are known, and how many may wait to be made.
 const (
@@ -43,9 +50,9 @@ const (
 	mostWanted   = 256
 )
 
-// newVariants returns variants of the codings named; nil if there are none.
-func newVariants(names []string, store cache.Store, logger *slog.Logger) *variants {
-	v := &variants{store: store, logger: logger, wanted: make(chan variant, mostWanted), pending: map[variant]bool{}}
+// newVariants returns variants of the codings named; nil if there are none. Knows and find tell binaries by their digests.
+func newVariants(names []string, store cache.Store, logger *slog.Logger, knows func(string) bool, find func(context.Context, string) (string, error)) *variants {
+	v := &variants{store: store, logger: logger, knows: knows, find: find, wanted: make(chan variant, mostWanted), pending: map[variant]bool{}}
 	for _, c := range codings() {
 		if slices.Contains(names, c.name) {
 			v.codings = append(v.codings, c)
@@ -69,15 +76,15 @@ func (v *variants) choose(ctx context.Context, r *http.Request, binary *cache.En
 	tags := tagsOf(r, "If-None-Match", "If-Range", "If-Match")
 	var best *cache.Entry
 	name := ""
-	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
-		entry := v.open(ctx, variant{binary.Key, c.name}, binary.Body == nil)
+	for _, of := range v.acceptable(r, binary.Key) {
+		entry := v.open(ctx, of, binary.Body == nil)
 		switch {
 		case entry == nil:
 		case best == nil:
-			best, name = entry, c.name
+			best, name = entry, of.coding
 		case strings.Contains(tags, entry.Digest):
 			_ = best.Close()
-			best, name = entry, c.name
+			best, name = entry, of.coding
 		default:
 			_ = entry.Close()
 		}
@@ -99,10 +106,26 @@ func tagsOf(r *http.Request, conditions ...string) string {
 
 // likely reports whether the client of r would be sent a form of a binary, now or once it is made.
 func (v *variants) likely(r *http.Request, key string) bool {
-	return v != nil && slices.ContainsFunc(acceptable(r.Header.Values("Accept-Encoding"), v.codings), func(c coding) bool {
-		form, known := v.known.Get(variant{key, c.name})
+	return v != nil && slices.ContainsFunc(v.acceptable(r, key), func(of variant) bool {
+		form, known := v.known.Get(of)
 		return !known || form != ""
 	})
+}
+
+// acceptable returns the forms of a binary that the client of r would rather have, what it likes best first. A difference is from a binary that the
+// client says it has, if that is known here.
+func (v *variants) acceptable(r *http.Request, key string) (forms []variant) {
+	from := difference.Digest(r.Header.Get(difference.Header))
+	known := from != "" && v.knows(from)
+	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
+		switch {
+		case !c.differs:
+			forms = append(forms, variant{key: key, coding: c.name})
+		case known:
+			forms = append(forms, variant{key, c.name, from})
+		}
+	}
+	return forms
 }
 
 // open opens a variant, which may be without a body if none is needed; if there is none it asks for it and returns nil.
@@ -134,6 +157,11 @@ func (v *variants) open(ctx context.Context, of variant, bodyless bool) *cache.E
 	return nil
 }
 
+// differ reports whether differences are made.
+func (v *variants) differ() bool {
+	return v != nil && slices.ContainsFunc(v.codings, func(c coding) bool { return c.differs })
+}
+
 // run makes what is wanted, one after another, until ctx ends.
 func (v *variants) run(ctx context.Context) {
 	for {
@@ -151,7 +179,7 @@ func (v *variants) run(ctx context.Context) {
 				return
 			case errors.Is(err, cache.ErrNotFound), errors.Is(err, cache.ErrEvicted): // the binary went meanwhile
 			case err != nil:
-				v.logger.Warn("a binary cannot be compressed", "key", of.key, "coding", of.coding, "error", err)
+				v.logger.Warn("a binary cannot be compressed", "key", of.key, "coding", of.coding, "from", of.from, "error", err)
 				v.known.Add(of, "")
 			default:
 				v.known.Add(of, key)
@@ -179,8 +207,15 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	// The coding is one more thing that decides the bytes.
 	recipe := artifact.Recipe
 	recipe.Flags = append(slices.Clone(recipe.Flags), "content-coding="+c.made)
+	if of.from != "" {
+		recipe.Flags = append(recipe.Flags, "from="+of.from)
+	}
 	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
-		err := c.compress(ctx, w, binary)
+		dictionary, err := v.dictionary(ctx, of, artifact.Recipe.Platform)
+		if err != nil {
+			return k6x.Build{}, err
+		}
+		err = c.compress(ctx, w, binary, dictionary)
 		if err != nil && binary.Verify != nil { // damage is no reason to do without the form for good
 			err = errors.Join(binary.Verify(ctx), err)
 		}
@@ -193,26 +228,50 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	return recipe.Key(), nil
 }
 
+// dictionary reads the binary that a form is the difference from; nil if it is none. It has to be for the same platform, as others have little in common.
+func (v *variants) dictionary(ctx context.Context, of variant, platform k6x.Platform) ([]byte, error) {
+	if of.from == "" {
+		return nil, nil
+	}
+	key, err := v.find(ctx, of.from)
+	if err != nil {
+		return nil, err
+	}
+	entry, err := v.store.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	defer entry.Close()
+	if key == of.key || entry.Platform != platform || entry.Size > difference.MaxSize {
+		return nil, fmt.Errorf("the binary of %d bytes for %s is no dictionary for one for %s", entry.Size, entry.Platform, platform)
+	}
+	data, err := disk.ReadAll(entry.Body, difference.MaxSize)
+	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != of.from {
+		err = cache.ErrNotFound // it is damaged, or was built anew
+	}
+	return data, err
+}
+
 // piece is how much is compressed between two rests. Each rest is as long as the piece took, so that what
 // clients wait for comes first: half of one processor at most.
 const piece = 256 << 10
 
 // compress writes a binary in its coding, and checks that what was written decodes to it.
-func (c coding) compress(ctx context.Context, w io.Writer, binary *cache.Entry) error {
+func (c coding) compress(ctx context.Context, w io.Writer, binary *cache.Entry, dictionary []byte) error {
 	back, copied := io.Pipe()
 	decoded := make(chan error, 1)
 	go func() {
-		err := c.check(back, binary.Digest)
+		err := c.check(back, binary.Digest, dictionary)
 		_ = back.CloseWithError(err) // or the writer would wait for a reader
 		decoded <- err
 	}()
-	err := c.copy(ctx, io.MultiWriter(w, copied), binary.Body)
+	err := c.copy(ctx, io.MultiWriter(w, copied), binary.Body, dictionary)
 	_ = copied.CloseWithError(err)
 	return errors.Join(err, <-decoded)
 }
 
-func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader) error {
-	encoder, err := c.encode(w)
+func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader, dictionary []byte) error {
+	encoder, err := c.encode(w, dictionary)
 	if err != nil {
 		return err
 	}
@@ -236,8 +295,8 @@ func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader) error {
 }
 
 // check reads to the end of r and compares with the digest of what it has to decode to.
-func (c coding) check(r io.Reader, digest string) error {
-	decoder, err := c.decode(r)
+func (c coding) check(r io.Reader, digest string, dictionary []byte) error {
+	decoder, err := c.decode(r, dictionary)
 	if err != nil {
 		return err
 	}

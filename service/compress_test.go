@@ -30,6 +30,7 @@ import (
 type lines struct{}
 
 func (lines) Build(_ context.Context, job builder.Job, _ event.Sink, w io.Writer) (k6x.Build, error) {
+	fmt.Fprintln(w, job.Recipe.List())
 	for n := range 20_000 {
 		if _, err := fmt.Fprintf(w, "%s %d\n", job.Recipe.Platform, n); err != nil {
 			return k6x.Build{}, err
@@ -97,7 +98,7 @@ func hexDigest(data []byte) string {
 }
 
 func TestACompressedFormIsARepresentationOfItsOwn(t *testing.T) {
-	for _, coding := range service.Codings() {
+	for _, coding := range []string{"zstd", "gzip"} {
 		t.Run(coding, func(t *testing.T) {
 			store, err := dir.Open(dir.Config{Dir: t.TempDir()})
 			if err != nil {

@@ -20,16 +20,9 @@ func (s *Service) byDigest(w *response, r *http.Request) error {
 	missing := k6x.Errorf(k6x.NotFound, "there is no binary with the digest %s", k6x.Clip(digest)).
 		WithHint("One that was built long ago is found once it was asked for by its path.")
 	return s.inRounds(w, r, "/cas/"+digest, func(ctx context.Context) error {
-		key, known := s.digests.Get(digest)
-		if !known {
-			path := s.cfg.Builds.History.PathOf(digest)
-			if path == "" {
-				return missing
-			}
-			var err error
-			if key, err = s.cfg.Store.Lookup(ctx, path); err != nil {
-				return absent(err, missing)
-			}
+		key, err := s.keyOf(ctx, digest)
+		if err != nil {
+			return absent(err, missing)
 		}
 		artifact, err := s.cfg.Store.Record(ctx, key)
 		switch {
@@ -47,6 +40,23 @@ func (s *Service) byDigest(w *response, r *http.Request) error {
 		plain.Header.Del("Accept-Encoding") // another form has another digest
 		return absent(s.sendStored(ctx, w, plain, key), missing)
 	})
+}
+
+// knows reports whether a binary of that digest is known.
+func (s *Service) knows(digest string) bool {
+	return s.digests.Contains(digest) || s.cfg.Builds.History.PathOf(digest) != ""
+}
+
+// keyOf returns the key of the binary that has or had a digest; cache.ErrNotFound if that is not known.
+func (s *Service) keyOf(ctx context.Context, digest string) (string, error) {
+	if key, known := s.digests.Get(digest); known {
+		return key, nil
+	}
+	path := s.cfg.Builds.History.PathOf(digest)
+	if path == "" {
+		return "", cache.ErrNotFound
+	}
+	return s.cfg.Store.Lookup(ctx, path)
 }
 
 // absent returns missing for an error of a store that does not have something, else err.

@@ -133,11 +133,11 @@ func New(cfg Config) *Service {
 		cfg:      cfg,
 		records:  records,
 		digests:  digests,
-		variants: newVariants(cfg.Compress, cfg.Store, cfg.Logger),
 		held:     downloads{limit: cfg.Open},
 		draining: make(chan struct{}),
 		started:  time.Now().UTC(),
 	}
+	s.variants = newVariants(cfg.Compress, cfg.Store, cfg.Logger, s.knows, s.keyOf)
 	if !cfg.NoPages {
 		var err error
 		if s.pages, err = pages.New(pages.Config{Base: s.location("")}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -21,6 +22,7 @@ import (
 	"k6x/gotool"
 	"k6x/internal/egress"
 	"k6x/launcher"
+	"k6x/launcher/binaries"
 	"k6x/resolver"
 )
 
@@ -97,7 +99,20 @@ func (o *options) dial(shown *screen) (*client.Client, error) {
 	if o.noToken {
 		token = ""
 	}
-	return &client.Client{Base: base, Token: token, Tries: 3, Progress: shown.service(), Retrying: shown.retrying}, nil
+	return &client.Client{Base: base, Token: token, Tries: 3, Progress: shown.service(), Retrying: shown.retrying, Nearest: o.nearest}, nil
+}
+
+// nearest implements [client.Nearest] with the binaries that are kept here.
+func (o *options) nearest(platform k6x.Platform, pinned k6x.List) (digest string, open func() (io.ReadCloser, error)) {
+	dir, err := binaries.New(o.kept())
+	if err != nil || o.cacheDir == "" { // of commands that keep none
+		return "", nil
+	}
+	b, ok := dir.Nearest(context.Background(), platform, pinned)
+	if !ok {
+		return "", nil
+	}
+	return b.Digest, func() (io.ReadCloser, error) { return os.Open(b.Path) }
 }
 
 // noFetcher is of a resolver that knows the registries and fetches no modules.

@@ -14,6 +14,7 @@ import (
 
 	"k6x"
 	"k6x/client"
+	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
 )
 
@@ -24,7 +25,8 @@ func newGetCommand() *cobra.Command {
 		Short: "Download a k6 from a builder service, and verify it",
 		Long: `Download a k6 from a builder service and verify it by the digest that the service announces. It is
 named by a URL, or by a list as in the path of such a URL, which is asked for at --builder-service. If
-that is set, a token goes to no other service, whatever the URL says.`,
+that is set, a token goes to no other service, whatever the URL says. Of a k6 that is much like one
+that k6x run keeps, only the difference is downloaded if the service has it.`,
 		Example: `  k6x get https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6
   K6X_BUILDER_SERVICE=https://builds.example.com k6x get 'k6@^1.8,k6/x/redis' --output k6-redis`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -39,6 +41,7 @@ that is set, a token goes to no other service, whatever the URL says.`,
 	o.addPlatform(f)
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
 	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
+	app.CacheDirFlag(f, &o.cacheDir)
 	o.addService(f)
 	o.addDisplay(f, "print nothing but errors")
 	return cmd
@@ -49,15 +52,16 @@ func (o *options) download(cmd *cobra.Command, args []string, shown *screen) err
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
-	service, err := o.dial(shown)
-	if err != nil {
-		return err
-	}
 	name := o.output
 	if name == "" {
 		if name, err = programPath(o.binDir, platform); err != nil {
 			return err
 		}
+	}
+	o.binDir = "" // the one of kept binaries, from now on
+	service, err := o.dial(shown)
+	if err != nil {
+		return err
 	}
 	file, err := cli.CreateOutput(name, "output")
 	if err != nil {

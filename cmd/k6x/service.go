@@ -72,8 +72,8 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.DurationVar(&o.MaxWait, "max-wait", 0,
 		"how long a request waits for a build before it is redirected to itself, for use behind a proxy with a short timeout; 0 is as long as it takes")
 	f.DurationVar(&o.LatestMaxAge, "latest-max-age", 0, "how long the answer to a request without exact versions may be cached")
-	f.StringSliceVar(&o.Compress, "compress", []string{"zstd"},
-		"`codings` for binaries, zstd and gzip, each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
+	f.StringSliceVar(&o.Compress, "compress", []string{"dcz", "zstd"},
+		"`codings` for binaries: zstd, gzip, and dcz, the difference from one that the client has; each used for clients that accept it and made in the background once one does; Go programs accept gzip unasked, which is slower than no coding on a fast network; none is none")
 	f.StringVar(&o.AuthTokenFile, "auth-token-file", "",
 		"`file` with tokens, one a line, of those who may build; what is stored stays open to all (default everybody may build)")
 	f.DurationVar(&o.NewsKeep, "news-keep", 90*24*time.Hour, "how long the history of builds, which /builds and /changes tell, is kept; 0 is for ever")

@@ -149,3 +149,28 @@ func At(binDir, workDir, cacheDir string) Config {
 	}
 	return Config{Dir: filepath.Join(cacheDir, "bin")}
 }
+
+// Nearest returns the binary for the platform that has most in common with a pinned list: the same k6, and then the most extensions in the same
+// version.
+func (d *Dir) Nearest(ctx context.Context, platform k6x.Platform, pinned k6x.List) (nearest Binary, ok bool) {
+	all, err := d.Binaries(ctx)
+	if err != nil {
+		return Binary{}, false
+	}
+	most := 0
+	for _, b := range all { // those used last first
+		common := 0
+		for _, dep := range pinned {
+			if b.Versions[dep.Name] != dep.Constraint.Version() {
+				continue
+			}
+			if common++; dep.Name == k6x.K6 {
+				common += len(pinned)
+			}
+		}
+		if b.Platform == platform && common > most {
+			nearest, most = b, common
+		}
+	}
+	return nearest, most > 0
+}

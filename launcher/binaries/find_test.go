@@ -187,3 +187,30 @@ func TestNothingIsRemovedBehindALink(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheNearestBinaryIsTheOneWithMostInCommon(t *testing.T) {
+	d := newDir(t, Config{})
+	if b, ok := d.Nearest(t.Context(), linux, list(t, "k6@v1.8.1")); ok {
+		t.Fatalf("found %+v where there is nothing", b)
+	}
+	for _, pinned := range []string{
+		"k6@v1.8.1", "k6@v1.8.1,k6/x/redis@v0.3.6", "k6@v1.9.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.6,top@v0.1.0", "k6@v1.9.0",
+	} {
+		mustAdd(t, d, pinned, pinned)
+	}
+	for pinned, want := range map[string]string{
+		"k6@v1.8.1,k6/x/redis@v0.3.6":                              "k6@v1.8.1,k6/x/redis@v0.3.6",
+		"k6@v1.8.1,k6/x/faker@v0.4.0,k6/x/redis@v0.3.6,top@v0.1.0": "k6@v1.8.1,k6/x/redis@v0.3.6", // the same k6 counts most
+		"k6@v1.9.0,k6/x/redis@v0.3.6":                              "k6@v1.9.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.6,top@v0.1.0",
+		"k6@v2.0.0,k6/x/redis@v0.3.5":                              "", // nothing in common
+		"k6@v2.0.0,k6/x/faker@v0.4.0":                              "k6@v1.9.0,k6/x/faker@v0.4.0,k6/x/redis@v0.3.6,top@v0.1.0",
+	} {
+		b, ok := d.Nearest(t.Context(), linux, list(t, pinned))
+		if ok != (want != "") || ok && b.List().String() != want {
+			t.Errorf("%s: found %v %s, want %s", pinned, ok, b.List(), want)
+		}
+	}
+	if b, ok := d.Nearest(t.Context(), k6x.Platform{OS: "windows", Arch: "amd64"}, list(t, "k6@v1.8.1")); ok {
+		t.Errorf("found %s for another platform", b.List())
+	}
+}

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"net/http"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// difference asks for a binary as the difference from another one that the client has, until there is one, and checks what comes of it.
+func difference(t *testing.T, url string, has, want []byte) answer {
+	t.Helper()
+	sum := sha256.Sum256(has)
+	var a answer
+	eventually(t, "the difference is made", func() bool {
+		a = get(t, url, "Accept-Encoding: dcz", "Available-Dictionary: :"+base64.StdEncoding.EncodeToString(sum[:])+":")
+		return a.header.Get("Content-Encoding") == "dcz"
+	})
+	d, err := zstd.NewReader(nil, zstd.WithDecoderDictRaw(0, has), zstd.WithDecoderMaxWindow(128<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if got, err := d.DecodeAll(a.body, nil); a.status != http.StatusOK || err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s: %d, it decodes to %d bytes, %v", url, a.status, len(got), err)
+	}
+	return a
+}
+
+// Ten pairs of combinations of the real k6.
+func TestNeighboursByDifference(t *testing.T) {
+	forFull(t)
+	t.Parallel()
+	s := start(t, warmDir(t))
+	const two = ",k6/x/two@v0.2.0"
+	var urls []string
+	var binaries [][]byte
+	for _, list := range []string{"k6@v1.8.1", redisList, "k6@v1.8.1" + two, redisList + two} {
+		urls = append(urls, s.url+host+list)
+		binaries = append(binaries, fetch(t, s.url+host+list).body)
+	}
+	pairs := 0
+	for i, url := range urls {
+		for j, has := range binaries {
+			if i == j || pairs == 10 {
+				continue
+			}
+			pairs++
+			a := difference(t, url, has, binaries[i])
+			t.Logf("%d bytes of %d from %s to %s", len(a.body), len(binaries[i]), urls[j], url)
+			if len(a.body) > len(binaries[i])/10 {
+				t.Errorf("%d bytes of %d from %s to %s", len(a.body), len(binaries[i]), urls[j], url)
+			}
+		}
+	}
+}
+
+// A cache gives a difference to clients that have what it is from, and to no others.
+func TestCachesKeepDifferencesApart(t *testing.T) {
+	forFull(t)
+	t.Parallel()
+	for name, startCache := range caches {
+		t.Run(name, func(t *testing.T) {
+			program(t, name)
+			s := start(t, warmDir(t))
+			plain, redis := fetch(t, s.url+host+"k6@v1.8.1"), fetch(t, s.url+host+redisList)
+			direct := difference(t, s.url+host+redisList, plain.body, redis.body)
+			base := startCache(t, s)
+			sum, _ := hex.DecodeString(plain.digest())
+			for range 3 {
+				for _, headers := range [][]string{
+					{"Accept-Encoding: dcz", "Available-Dictionary: :" + base64.StdEncoding.EncodeToString(sum) + ":"},
+					{"Accept-Encoding: dcz, zstd;q=0"},
+					{"Accept-Encoding: dcz", "Available-Dictionary: :" + base64.StdEncoding.EncodeToString(make([]byte, 32)) + ":"},
+					nil,
+				} {
+					a := get(t, base+host+redisList, headers...)
+					switch a.header.Get("Content-Encoding") {
+					case "":
+						if !bytes.Equal(a.body, redis.body) {
+							t.Errorf("%q: %d with %d other bytes", headers, a.status, len(a.body))
+						}
+					default:
+						if len(headers) < 2 || headers[1] == "" || !bytes.Equal(a.body, direct.body) || bytes.Contains([]byte(headers[1]), []byte("AAAAAAAA")) {
+							t.Errorf("%q: it comes in %s", headers, a.header.Get("Content-Encoding"))
+						}
+					}
+				}
+			}
+		})
+	}
+}
