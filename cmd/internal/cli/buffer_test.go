@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// written counts writes.
+type written struct {
+	bytes.Buffer
+	times int
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.times++
+	return w.Buffer.Write(p)
+}
+
+func TestLinesComeTogetherAndWithinASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w written
+		b := NewBuffer(&w)
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() { fmt.Fprintln(b, "line") })
+		}
+		all.Wait()
+		if w.times != 0 {
+			t.Errorf("%d writes at once", w.times)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if w.times != 1 || w.String() != strings.Repeat("line\n", 100) {
+			t.Errorf("%d writes of %d bytes", w.times, w.Len())
+		}
+		fmt.Fprint(b, strings.Repeat("x", 70<<10))
+		if w.Len() < 70<<10 {
+			t.Errorf("%d bytes are kept", 70<<10+500-w.Len())
+		}
+		fmt.Fprint(b, "last")
+		if err := b.Flush(); err != nil || !strings.HasSuffix(w.String(), "last") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// full has no room at times.
+type full struct {
+	bytes.Buffer
+	now bool
+}
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.now {
+		return 0, errors.New("full")
+	}
+	return f.Buffer.Write(p)
+}
+
+// A disk that is full for a while costs the lines of that time.
+func TestALogThatCannotBeWrittenForAWhile(t *testing.T) {
+	disk := &full{now: true}
+	b := NewBuffer(disk)
+	for range 3 {
+		_, _ = b.Write(make([]byte, 40<<10))
+		if b.Flush() == nil {
+			t.Error("it is told as written")
+		}
+	}
+	disk.now = false
+	fmt.Fprintln(b, "later")
+	if err := b.Flush(); err != nil || disk.String() != "later\n" {
+		t.Errorf("%q, %v", disk.String(), err)
+	}
+}
