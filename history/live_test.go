@@ -504,6 +504,7 @@ func TestTheResultOfAServiceThatLivesReplacesAGuess(t *testing.T) {
 			here.say(aBuild, event.Event{Type: event.Output, Output: "a line\n"})
 			there.known(t, aBuild)
 			client := there.told(aBuild, 0)
+			time.Sleep(3 * time.Second) // all that was said is in the bucket
 			here.bucket.readOnly.Store(true)
 			time.Sleep(45 * time.Second)
 			tells(client, append(begun, event.Failed)...)
