@@ -67,7 +67,7 @@ func TestReplicasBuildEachKeyOnce(t *testing.T) {
 			}
 		}
 		eventually(t, "no lease is left, and nothing of builds that ran", func() bool {
-			return len(objects(t, endpoint, "leases/")) == 0 && len(objects(t, endpoint, "running/")) == 0
+			return len(objects(t, endpoint, "leases/")) == 0 && len(objects(t, endpoint, "running/builds/"))+len(objects(t, endpoint, "running/events/")) == 0
 		})
 		if found := objects(t, endpoint, "artifacts/"); len(found) != 2*len(lists) {
 			t.Errorf("the bucket has %v", found)
@@ -150,7 +150,7 @@ func TestReplicaIsKilledWhileItBuilds(t *testing.T) {
 			t.Errorf("%v builds", builds)
 		}
 		eventually(t, "nothing of it is left", func() bool {
-			return len(objects(t, endpoint, "leases/")) == 0 && len(objects(t, endpoint, "running/")) == 0
+			return len(objects(t, endpoint, "leases/")) == 0 && len(objects(t, endpoint, "running/builds/"))+len(objects(t, endpoint, "running/events/")) == 0
 		})
 	})
 }

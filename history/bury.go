@@ -25,8 +25,9 @@ const (
 type others struct {
 	tidied time.Time // when what no build has was last removed; of sweep alone
 
-	mu   sync.Mutex          // guards seen, which sweep alone changes
-	seen map[string]sighting // heads in the bucket when they were last listed
+	mu       sync.Mutex           // guards what follows; sweep alone changes seen
+	seen     map[string]sighting  // heads in the bucket when they were last listed
+	services map[string]time.Time // those that live
 }
 
 // sighting is a head as it was read.

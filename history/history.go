@@ -3,7 +3,7 @@
 // [History] is the view of the journal that answers questions.
 //
 // Files: result.go, recorder.go, history.go; of builds that run at several services live.go (what clients ask for), layout.go (where and how it is
-// written), show.go (the builds of this service), bury.go (those of services that have died), follow.go (events of others for clients).
+// written), show.go (the builds of this service), bury.go (those of services that have died), meet.go (which services live), follow.go (events of others for clients).
 package history
 
 import (
@@ -60,6 +60,7 @@ type History struct {
 	logger  *slog.Logger
 
 	mu      sync.RWMutex // guards what follows
+	changes int64        // of the view
 	entries []Numbered   // the last, oldest first
 	byID    map[string]*Result
 	byPath  map[string]*Result            // the last of each
@@ -106,6 +107,7 @@ func (h *History) add(e journal.Entry) {
 		h.byID[n.Result.ID] = n.Result
 		h.index(n.Result)
 	}
+	h.changes++
 	h.entries = append(h.entries, n)
 	for len(h.entries) > h.max {
 		if oldest := h.entries[0].Result; oldest != nil {
@@ -144,6 +146,13 @@ func (h *History) Result(id string) *Result {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	return h.byID[id]
+}
+
+// Changed returns a number that is another one when what is known has changed.
+func (h *History) Changed() int64 {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.changes
 }
 
 // settled reports whether there is a result of an attempt that is not guessed.

@@ -73,6 +73,7 @@ func (l *Live) Run(ctx context.Context) {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { l.each(ctx, listed*l.cfg.Every, "builds that other services left cannot be ended", l.sweep) })
+	work.Go(func() { l.each(ctx, meeting*l.cfg.Every, "other services cannot be told that this one lives", l.meet) })
 	work.Go(func() { l.each(ctx, l.cfg.Every, "builds that other services were shown cannot be removed", l.clean) })
 	l.each(ctx, l.cfg.Every, "builds that run cannot be shown to other services", l.show)
 }

@@ -223,7 +223,9 @@ func left(t *testing.T, b blob.Bucket) (names []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			names = append(names, info.Name)
+			if !strings.HasPrefix(info.Name, services) {
+				names = append(names, info.Name)
+			}
 		}
 	}
 	return names

@@ -133,13 +133,41 @@ func (r *Result) abort(at time.Time) {
 	}
 }
 
+// Events returns the events of an attempt that has ended, as far as its result tells of them.
+func (r *Result) Events() (all []event.Event) {
+	at := r.Begun
+	add := func(e event.Event) {
+		at = at.Add(e.Duration)
+		e.Job, e.Path, e.Key, e.Time = r.ID, r.Path, r.Key, at
+		all = append(all, e)
+	}
+	add(event.Event{Type: event.Resolved, Toolchain: r.Toolchain})
+	begun := at.Add(time.Duration(r.Queued))
+	at = begun
+	add(event.Event{Type: event.Started})
+	for _, s := range r.Steps {
+		var step event.Step
+		if step.UnmarshalText([]byte(s.Name)) == nil { // else another program wrote it
+			add(event.Event{Type: event.StepBegun, Step: step})
+			add(event.Event{Type: event.StepEnded, Step: step, Duration: time.Duration(s.Seconds), Done: s.Done})
+		}
+	}
+	at = begun
+	finished, end := event.Event{Type: event.Finished, Duration: max(0, r.Ended.Sub(begun)), Warnings: r.Warnings}, r.Last()
+	if end.Type == event.Failed {
+		finished.Failure = end.Failure
+	}
+	add(finished)
+	return append(all, end)
+}
+
 // Last returns the last event of an attempt that has ended.
 func (r *Result) Last() event.Event {
 	e := event.Event{Job: r.ID, Path: r.Path, Key: r.Key, Time: r.Ended, Type: event.Failed, Digest: r.Digest, Size: r.Size}
 	if r.Outcome == Built || r.Outcome == Differs {
 		e.Type = event.Stored
 	}
-	if r.Error != "" {
+	if r.Error != "" || e.Type == event.Failed {
 		e.Failure = &k6x.Error{Kind: k6x.Canceled, Message: r.Error, Hint: r.Hint}
 		_ = e.Failure.Kind.UnmarshalText([]byte(r.Kind)) // that of what was aborted may be none
 	}
