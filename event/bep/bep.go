@@ -1,6 +1,6 @@
 // Package bep writes what happens to builds as streams of Bazel's Build Event Protocol, which readers of other tools know.
 //
-// One command is one [Invocation], and so is each build of a service. It turns events of package event into those of the
+// One command is one [Invocation], and so is each build of a service, as a [Job]. It turns events of package event into those of the
 // protocol, which a [Sink] takes: a [File], or a client of the Build Event Service.
 //
 //	started ─► command lines, options, status, metadata ─► pattern ─► target_configured ─► (progress, configuration, fetch, action)…
@@ -10,7 +10,7 @@
 // children; what is announced comes, if need be as aborted; and the event after which nothing is announced any more, and
 // none other, says that it is the last.
 //
-// Files: announce.go keeps the rules, invocation.go makes the events, file.go writes and reads files.
+// Files: announce.go keeps the rules, invocation.go makes the events, job.go those of one build of a service, file.go writes and reads files.
 package bep
 
 import "k6x/event/bep/pb"

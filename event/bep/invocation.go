@@ -35,6 +35,7 @@ type Config struct {
 	Metadata map[string]string // of the build: the request, the toolchain
 	Begun    time.Time         // when its resolving began; zero: now
 	Status   map[string]string // of the workspace
+	Now      func() time.Time  // nil: [time.Now]; a stream of events of the past has their time
 
 	BinaryURL func(path string) string // where a binary is to be had; nil: it has no URL
 	LogURL    string                   // where the log is to be had; "": the event has the end of it
@@ -73,9 +74,12 @@ type step struct {
 // Start begins a stream.
 func Start(cfg Config, send Sink) *Invocation {
 	cfg.clean()
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	i := &Invocation{cfg: cfg, begun: cfg.Begun, out: NewAnnouncer(send), targets: make(map[string]*target)}
 	if i.begun.IsZero() {
-		i.begun = time.Now()
+		i.begun = cfg.Now()
 	}
 	lines := cfg.commandLines()
 	begin := &pb.BuildEvent{Id: startedID(), Children: []*pb.BuildEventId{progressID(0), argsID()}}
@@ -156,7 +160,7 @@ func (i *Invocation) Resolved(paths ...string) {
 		fresh = append(fresh, t)
 		pattern.Children = append(pattern.Children, configuredID(p))
 	}
-	now := time.Now()
+	now := i.cfg.Now()
 	if len(i.order) == 0 {
 		i.out.Post(pattern)
 		i.metrics.analysis = now.Sub(i.begun)
@@ -242,7 +246,7 @@ func (i *Invocation) Publish(e event.Event) {
 func (i *Invocation) endStep(t *target, failure *k6x.Error) {
 	s := t.step
 	if s.ended.IsZero() {
-		if s.ended = time.Now(); failure == nil {
+		if s.ended = i.cfg.Now(); failure == nil {
 			return // "build", which is all that a build without steps has
 		}
 	}
@@ -338,7 +342,7 @@ func (i *Invocation) Finish(code int, err error) {
 	if i.cfg.LogURL != "" {
 		log = &pb.File{Name: "log", File: &pb.File_Uri{Uri: i.cfg.LogURL}}
 	}
-	now := time.Now()
+	now := i.cfg.Now()
 	i.out.Finish(finished(now, code, err), aborted(err),
 		&pb.BuildEvent{Id: toolLogsID(), Payload: &pb.BuildEvent_BuildToolLogs{BuildToolLogs: &pb.BuildToolLogs{Log: []*pb.File{log}}}},
 		&pb.BuildEvent{Id: metricsID(), Payload: &pb.BuildEvent_BuildMetrics{BuildMetrics: i.metrics.event(len(i.order), now.Sub(i.begun))}})

@@ -328,3 +328,36 @@ func text(events []*pb.BuildEvent) string {
 	}
 	return b.String()
 }
+
+// A job of the past has its own times in the stream, also if some of its events are not kept any more.
+func TestStreamOfAPastJob(t *testing.T) {
+	for skipped := range 3 {
+		var events []*pb.BuildEvent
+		job := bep.Job{URL: "https://k6.example.com", Version: "v9", Send: func(e *pb.BuildEvent) { events = append(events, proto.CloneOf(e)) }}
+		all := []event.Event{
+			{Type: event.Resolved, Time: at(0), Toolchain: "go1.26.8", Request: "/linux/amd64/k6,k6/x/redis", Duration: 2 * time.Second},
+			{Type: event.Queued, Time: at(0)},
+			{Type: event.Started, Time: at(5)},
+			{Type: event.StepBegun, Step: event.Compiling, Time: at(5)},
+			{Type: event.StepEnded, Step: event.Compiling, Time: at(8)},
+			{Type: event.Finished, Time: at(9)},
+			{Type: event.Stored, Time: at(10), Digest: strings.Repeat("ab", 32), Size: 50},
+		}
+		for _, e := range all[map[int]int{0: 0, 1: 2, 2: 5}[skipped]:] {
+			e.Job, e.Path = "7b1d9a1e-0000-4000-8000-000000000000", redis
+			job.Publish(e)
+		}
+		if err := beptest.Check(events); err != nil {
+			t.Errorf("%v\n%s", err, text(events))
+		}
+		wanted := []string{`"finishTime":"2001-09-09T01:46:50Z"`, `"uri":"https://k6.example.com` + redis + `"`}
+		if skipped == 0 {
+			wanted = append(wanted, `"startTime":"2001-09-09T01:46:43Z"`, `"toolchain":"go1.26.8"`, `"wallTimeInMs":"7000"`, `"request":"https://k6.example.com/linux/amd64/k6,k6/x/redis"`)
+		}
+		for _, want := range wanted {
+			if !strings.Contains(text(events), want) {
+				t.Errorf("%d skipped: %s is not in\n%s", skipped, want, text(events))
+			}
+		}
+	}
+}

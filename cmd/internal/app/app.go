@@ -185,7 +185,7 @@ func (a *App) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: eventsURL(o), Toolchain: a.tools.Tool.Version, Logger: a.logger})
+	a.streams, err = o.BuildEvents.OpenBuilds(buildevents.BuildsConfig{URL: eventsURL(o), Logger: a.logger})
 	if err != nil {
 		return err
 	}

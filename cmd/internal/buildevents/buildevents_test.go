@@ -61,7 +61,7 @@ func command(t *testing.T, args ...string) (code int, printed string) {
 func stored(path, id string) []event.Event {
 	var all []event.Event
 	for _, e := range []event.Event{
-		{Type: event.Resolved, Request: "/linux/amd64/k6", Duration: 2 * time.Second}, {Type: event.Started}, {Type: event.StepBegun, Step: event.Linking}, {Type: event.StepEnded, Step: event.Linking},
+		{Type: event.Resolved, Request: "/linux/amd64/k6", Toolchain: "go1.26.8", Duration: 2 * time.Second}, {Type: event.Started}, {Type: event.StepBegun, Step: event.Linking}, {Type: event.StepEnded, Step: event.Linking},
 		{Type: event.StepBegun, Step: event.Checking}, {Type: event.StepEnded, Step: event.Checking},
 		{Type: event.Output, Output: "a note\n"}, {Type: event.Finished}, {Type: event.Stored, Digest: strings.Repeat("0", 64), Size: 6, Requests: 3},
 	} {
@@ -148,7 +148,7 @@ func service(t *testing.T, args ...string) (*Builds, error) {
 	if err := cmd.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
-	return o.OpenBuilds(BuildsConfig{URL: "https://builds.example.com", Toolchain: "go1.26.8", Logger: slog.New(slog.DiscardHandler)})
+	return o.OpenBuilds(BuildsConfig{URL: "https://builds.example.com", Logger: slog.New(slog.DiscardHandler)})
 }
 
 func mustOpen(t *testing.T, args ...string) *Builds {

@@ -2,7 +2,6 @@ package buildevents
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -31,9 +30,8 @@ const (
 
 // BuildsConfig says what the streams of builds tell of their service.
 type BuildsConfig struct {
-	URL       string // base, "" if it is not known
-	Toolchain string
-	Logger    *slog.Logger
+	URL    string // base, "" if it is not known
+	Logger *slog.Logger
 }
 
 // Builds are the streams of the builds of a service: one for each that runs. Nil is none.
@@ -53,10 +51,10 @@ type Builds struct {
 
 // build is one stream.
 type build struct {
-	begun  event.Event     // of type Resolved
-	inv    *bep.Invocation // nil until an engine works on it
-	file   *bep.File       // nil: none
-	stream *bes.Stream     // nil: none
+	begun  event.Event // of type Resolved
+	job    *bep.Job    // nil until an engine works on it
+	file   *bep.File   // nil: none
+	stream *bes.Stream // nil: none
 }
 
 // OpenBuilds gets ready for streams, and ends those in the directory that a process which was killed has left. It returns nil if no streams
@@ -165,13 +163,13 @@ func (b *Builds) Publish(e event.Event) {
 		delete(b.running, e.Job)
 	}
 	b.mu.Unlock()
-	if one != nil && one.inv == nil && e.Type == event.Started {
+	if one != nil && one.job == nil && e.Type == event.Started {
 		b.start(one, e)
 	}
-	if one == nil || one.inv == nil { // kept, or no engine came to it
+	if one == nil || one.job == nil { // kept, or no engine came to it
 		return
 	}
-	one.inv.Publish(e)
+	one.job.Publish(e)
 	if ended {
 		b.finish(one, e)
 	}
@@ -198,16 +196,8 @@ func (b *Builds) start(one *build, e event.Event) {
 		one.stream = b.client.Open(uuid.NewString(), e.Job)
 		sinks = append(sinks, one.stream.Publish)
 	}
-	cfg := bep.Config{
-		ID: e.Job, Program: "k6x", Command: "service", Version: cli.Version(), Pattern: []string{e.Path}, Begun: e.Time.Add(-one.begun.Duration),
-		Metadata: map[string]string{"request": b.cfg.URL + cmp.Or(one.begun.Request, e.Path), "toolchain": b.cfg.Toolchain, "version": cli.Version()},
-	}
-	if b.cfg.URL != "" {
-		cfg.BinaryURL = func(path string) string { return b.cfg.URL + path }
-		cfg.LogURL = b.cfg.URL + "/builds/" + e.Job + "/log"
-	}
-	one.inv = bep.Start(cfg, bep.Tee(sinks...))
-	one.inv.Resolved(e.Path)
+	one.job = &bep.Job{URL: b.cfg.URL, Version: cli.Version(), Send: bep.Tee(sinks...)}
+	one.job.Publish(one.begun)
 }
 
 // mayStream takes one of the streams to the backend, if one is left.
@@ -223,12 +213,6 @@ func (b *Builds) mayStream() bool {
 
 // finish ends the stream of a build. The backend is not waited for.
 func (b *Builds) finish(one *build, e event.Event) {
-	var err error
-	code := cli.ExitOK
-	if e.Type == event.Failed {
-		err, code = e.Failure, cli.ExitFailure
-	}
-	one.inv.Finish(code, err)
 	if one.file != nil {
 		if err := one.file.Close(); err != nil {
 			b.cfg.Logger.Error("the events of a build are not written whole", "build", e.Job, "error", err)
