@@ -81,6 +81,7 @@ func (o *serverOptions) appOptions() (app.Options, error) {
 		return app.Options{}, err
 	}
 	options.Addr, options.AddrFlag, options.Program = fmt.Sprintf(":%d", o.port), "port", "k6build server"
+	options.NoPages = true // as k6build's server has none
 	options.Store, options.BuildAlone = store, o.lock != "s3"
 	options.StoreSize, options.NearSize, options.GoCacheSize = 20<<30, 5<<30, 10<<30
 	options.TrustedProxies = []string{"127.0.0.0/8", "::1/128"}

@@ -60,12 +60,15 @@ func Serve(newRoot func() *cobra.Command) func(ts *testscript.TestScript, neg bo
 	}
 }
 
-// Get is a testscript command: URL writes the body of the answer to stdout.
+// Get is a testscript command: URL, and perhaps a value of Accept, writes the body of the answer to stdout.
 func Get(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: get URL")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: get URL [ACCEPT]")
 	}
-	resp, err := http.Get(args[0])
+	req, err := http.NewRequest(http.MethodGet, args[0], nil)
+	ts.Check(err)
+	req.Header["Accept"] = args[1:]
+	resp, err := http.DefaultClient.Do(req)
 	ts.Check(err)
 	defer resp.Body.Close()
 	_, err = io.Copy(ts.Stdout(), resp.Body)
