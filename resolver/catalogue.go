@@ -164,6 +164,12 @@ func (r *Resolver) VersionsOf(ctx context.Context, name string) (versions []stri
 	return nil, err
 }
 
+// FetchNeededK6 has [Resolver.NeededK6] know what a version of an extension needs. Errors are those of [Resolver.Resolve].
+func (r *Resolver) FetchNeededK6(ctx context.Context, modulePath, version string) error {
+	_, err := r.mods.files.get(ctx, module.Version{Path: modulePath, Version: version})
+	return err
+}
+
 // NeededK6 returns the version of k6 that a version of an extension needs at least, as its own go.mod file has it; "" unless that file is kept.
 func (r *Resolver) NeededK6(modulePath, version string) string {
 	mod := module.Version{Path: modulePath, Version: version}

@@ -2,8 +2,10 @@ package service
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -30,6 +32,7 @@ const lastHeader = "K6x-Last"
 const (
 	maxBuildRequest = 64 << 10 // bytes of the body of POST /builds
 	maxHistoryQuery = 4 << 10  // bytes
+	maxResults      = 1000     // of one answer of /builds
 )
 
 // Builds is what /builds, /matrix and /changes tell of.
@@ -131,6 +134,7 @@ func (s *Service) listBuilds(w *response, r *http.Request) error {
 	body.Builds = slices.DeleteFunc(body.Builds, func(n history.Numbered) bool { // that are guessed, and run
 		return slices.ContainsFunc(body.Running, func(running *history.Result) bool { return n.Result.ID == running.ID })
 	})
+	body.Running = body.Running[:min(len(body.Running), cmp.Or(f.Limit, maxResults))]
 	if next > 0 {
 		body.Cursor = strconv.FormatInt(next, 36)
 	}
@@ -160,8 +164,8 @@ func parseFilter(r *http.Request) (f history.Filter, err error) {
 		}
 	}
 	if text := q.Get("limit"); text != "" {
-		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > 1000 {
-			return f, wrong("limit", "a number up to 1000")
+		if f.Limit, err = strconv.Atoi(text); err != nil || f.Limit < 1 || f.Limit > maxResults {
+			return f, wrong("limit", fmt.Sprintf("a number up to %d", maxResults))
 		}
 	}
 	return f, nil
@@ -361,11 +365,6 @@ func (s *Service) refusal(ctx context.Context, id string, ended <-chan error) er
 
 // joined names the build that the request waits for.
 func (w *response) joined(id string) { w.Header().Set(buildHeader, id) }
-
-// sentEvents reports whether a client wants server-sent events, rather than lines of JSON.
-func sentEvents(r *http.Request) bool {
-	return preferred(r.Header.Values("Accept"), "application/x-ndjson", "text/event-stream") == "text/event-stream"
-}
 
 // lastEventID is the number that a client that was cut off had last.
 func lastEventID(r *http.Request) (int64, error) {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/mod/semver"
 
@@ -26,6 +28,47 @@ const (
 	maxListed  = 50       // versions of one extension, the newest
 	maxQuery   = 16 << 10 // bytes of the query of a page
 )
+
+// Bounds of what is looked up in the background.
+const (
+	maxWanted   = 200  // extensions that wait for it
+	keptBegun   = 2000 // that are remembered
+	lookUpAgain = 10 * time.Minute
+)
+
+// want has what is not known of extensions found out, so that it is when they are shown again. While the module proxy is away, nobody asks it.
+func (s *Service) want(extensions []Extension) {
+	now := time.Now()
+	for _, e := range extensions {
+		if at, ok := s.begun.Get(e.Name); e.K6 != "" || ok && now.Sub(at) < lookUpAgain || now.UnixNano() < s.asking.Load() {
+			continue
+		}
+		select {
+		case s.wanted <- e:
+			s.begun.Add(e.Name, now)
+		default:
+			return
+		}
+	}
+}
+
+// LookUp finds out what k6 the newest versions of extensions need that were shown, one after the other, until ctx ends. Several calls do so at once.
+func (s *Service) LookUp(ctx context.Context) {
+	for {
+		select {
+		case e := <-s.wanted:
+			versions := e.Versions
+			if len(versions) == 0 {
+				versions, _ = s.cfg.Resolver.VersionsOf(ctx, e.Name) // why there are none a choice of it tells
+			}
+			if newest := newestOf(versions); newest != "" {
+				_ = s.cfg.Resolver.FetchNeededK6(ctx, e.Module, newest)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // catalogue is what can be found in the offers of the registries; it does not change.
 type catalogue struct {
@@ -47,11 +90,15 @@ type catalogues struct {
 func (c *catalogues) of(offers []resolver.Offer) *catalogue {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	same := c.last != nil && len(c.last.offers) == len(offers) && (len(offers) == 0 || &c.last.offers[0] == &offers[0])
-	if !same {
+	if c.last == nil || !sameOffers(c.last.offers, offers) {
 		c.last = newCatalogue(offers)
 	}
 	return c.last
+}
+
+// sameOffers reports whether the registries have not changed between two answers of [resolver.Resolver.Offers].
+func sameOffers(a, b []resolver.Offer) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 func newCatalogue(offers []resolver.Offer) *catalogue {
@@ -161,6 +208,7 @@ func (s *Service) listExtensions(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.want(extensions.Extensions)
 	return writeStatus(w, http.StatusOK, extensions)
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -57,11 +58,11 @@ func TestAnswersHaveTheFormThatIsAccepted(t *testing.T) {
 				"Accept: */*": false, "X-None: ": false, "Accept: application/json": false, "Accept: application/json, text/html": false,
 				"Accept: text/*": false, "Accept: text/html;q=0": false, "Accept: text/html;q=0.1, */*": false,
 			} {
-				if path == "/changes" && accept == "Accept: text/*" { // which has a stream of events
-					continue
-				}
 				resp, body := do(t, "GET", server.URL+base+path, accept)
 				kind := resp.Header.Get("Content-Type")
+				if kind == "text/event-stream" {
+					t.Errorf("%s with %s is a stream", path, accept)
+				}
 				if got := strings.HasPrefix(kind, "text/html"); got != html {
 					t.Errorf("%s with %s: %s %s", path, accept, resp.Status, kind)
 				}
@@ -417,14 +418,21 @@ func TestStatusTellsWhatIsWrong(t *testing.T) {
 	_, url := start(t, server, helloPath)
 	<-begun
 	status := read[service.Status](t, server.URL+"/status")
-	var kinds []string
+	var kinds, codes, messages []string
 	for _, problem := range status.Problems {
+		codes, messages = append(codes, problem.Code), append(messages, problem.Message)
 		if kinds = append(kinds, problem.Kind); problem.Hint == "" || problem.Message == "" {
 			t.Errorf("%+v", problem)
 		}
 	}
 	if want := "registries queue queue store disk"; strings.Join(kinds, " ") != want || status.Works {
 		t.Errorf("problems: %v, want %s", kinds, want)
+	}
+	if want := "registries queue_full queue_slow store_full disk_scarce"; strings.Join(codes, " ") != want {
+		t.Errorf("codes: %v, want %s", codes, want)
+	}
+	if words := "the queue is full: 4 builds wait, and others are refused; a build has waited for 2 min; nothing can be stored: the disk is full; the disk of the cache directory is almost full: 1 B are left"; strings.Join(messages[1:], "; ") != words {
+		t.Errorf("messages: %q, want %s", messages, words)
 	}
 	if status.Service != "me" || !status.Services[0].Self || status.Services[0].Running != 1 || len(status.Pools) != 1 || status.Version.K6x != "v9" || len(status.Parts) != 2 {
 		t.Errorf("%+v", status)
@@ -746,6 +754,202 @@ func TestThePageOfABuildOfAnotherService(t *testing.T) {
 	p.config.Builds.Live = history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Every: 10 * time.Millisecond, Logger: log})
 	server := newHistoryServer(t, &mem.Bucket{}, p)
 	if resp, body := do(t, "GET", server.URL+"/builds/"+id, browser); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "k6/x/hello") {
+		t.Errorf("%s", resp.Status)
+	}
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// lookUp has a service look up what it showed, two at once, until the test ends.
+func lookUp(t *testing.T, s *service.Service) {
+	ctx, stop := context.WithCancel(context.Background())
+	var both sync.WaitGroup
+	for range 2 {
+		both.Go(func() { s.LookUp(ctx) })
+	}
+	t.Cleanup(func() { stop(); both.Wait() })
+}
+
+// What an extension that was shown needs of k6 is found out without anybody waiting for it, in each form of the catalogue.
+func TestWhatExtensionsNeedIsFoundOut(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/", "/extensions"} {
+		server, s := newServer(t, parts{})
+		lookUp(t, s)
+		known := func() (all []string) {
+			extensions := read[service.Picker](t, server.URL+"/?part=found").Extensions // which looks nothing up
+			for _, e := range extensions.Extensions {
+				if e.K6 != "" {
+					all = append(all, e.Name+" "+e.K6)
+				}
+			}
+			slices.Sort(all)
+			return all
+		}
+		want := []string{"k6/x/broken v1.0.0", "k6/x/hello v1.0.0", "k6/x/newer v1.1.0", "k6/x/world v1.0.0"}
+		if known() != nil {
+			t.Errorf("it is known before: %v", known())
+		}
+		if resp, _ := do(t, "GET", server.URL+path, "Accept: application/json"); resp.StatusCode != http.StatusOK {
+			t.Error(resp.Status)
+		}
+		eventually(t, path+" does not come to know it", func() bool { return slices.Equal(known(), want) })
+	}
+}
+
+// A module proxy that hangs is asked for a few extensions at once, for each of them once, and keeps no answer waiting.
+func TestLookingUpExtensionsIsBounded(t *testing.T) {
+	t.Parallel()
+	hanging := make(chan struct{})
+	var mu sync.Mutex
+	now, most, asked := 0, 0, make(map[string]int)
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked[r.URL.Path]++
+		now++
+		most = max(most, now)
+		mu.Unlock()
+		<-hanging
+		mu.Lock()
+		now--
+		mu.Unlock()
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer proxy.Close()
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(asked)
+	}
+	r, err := resolver.New(t.Context(), resolver.Config{Registries: []string{"testdata/registry.json", manyExtensions(t, 10_000)}, Dir: t.TempDir(), Env: []string{"GOPROXY=" + proxy.URL, "GOSUMDB=off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := service.New(service.Config{Resolver: r, Store: bucket.Memory(bucket.Config{})})
+	lookUp(t, s)
+	server := httptest.NewServer(s)
+	defer server.Close()
+	for range 3 {
+		for cursor := ""; ; { // more than may wait
+			page := read[service.Extensions](t, server.URL+"/extensions?q=ext1&limit=200&cursor="+cursor)
+			if cursor = page.Cursor; cursor == "" {
+				break
+			}
+		}
+	}
+	eventually(t, "nobody is asked", func() bool { return count() > 1 })
+	close(hanging)
+	eventually(t, "not all are asked for", func() bool { return count() >= 200 })
+	mu.Lock()
+	defer mu.Unlock()
+	if most > 2 {
+		t.Errorf("%d at once", most)
+	}
+	for path, times := range asked {
+		if times > 1 {
+			t.Errorf("%s was asked for %d times", path, times)
+		}
+	}
+	if len(asked) > 210 {
+		t.Errorf("%d were asked for", len(asked))
+	}
+}
+
+// A service that has never built is seen at the others on the bucket.
+func TestServicesThatLiveAreShown(t *testing.T) {
+	t.Parallel()
+	shared, log := &mem.Bucket{}, slog.New(slog.DiscardHandler)
+	live := func(id string) *history.Live {
+		recorder := history.NewRecorder(history.New(journal.New(journal.Config{Bucket: shared}), 100, log), &mem.Bucket{}, nil, id, log)
+		l := history.NewLive(history.LiveConfig{Bucket: shared, Recorder: recorder, Events: new(event.Stream), Every: time.Millisecond, Logger: log})
+		ctx, stop := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { l.Run(ctx); close(ended) }()
+		t.Cleanup(func() { stop(); <-ended })
+		return l
+	}
+	var p parts
+	p.config.Builds.Live = live("me")
+	server := newHistoryServer(t, shared, p)
+	if s := read[service.Status](t, server.URL+"/status").Services; len(s) != 1 || !s[0].Self || s[0].ID != "me" {
+		t.Errorf("alone: %+v", s)
+	}
+	live("idle")
+	eventually(t, "the other service is not seen", func() bool {
+		s := read[service.Status](t, server.URL+"/status").Services
+		return len(s) == 2 && s[0].Self && s[1].ID == "idle" && time.Since(s[1].Seen) < time.Minute && s[1].Builds == 0
+	})
+}
+
+// A list of builds has no more of them than is asked for, whether they have ended or not.
+func TestListsOfBuildsKeepToTheLimit(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	stream := new(event.Stream)
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Builds: service.Builds{Events: stream}}, builder: func(real builder.Builder) builder.Builder {
+		return builderFunc(func(ctx context.Context, job builder.Job) (k6x.Artifact, error) {
+			stream.Publish(event.Event{Job: job.ID, Path: job.Recipe.Path(), Time: time.Now(), Type: event.Started})
+			<-gate
+			return real.Build(ctx, job)
+		})
+	}})
+	var urls []string
+	for _, list := range []string{"k6@v1.1.0", "k6@v1.1.0,k6/x/hello@v0.1.0", "k6@v1.1.0,k6/x/hello@v0.1.1"} {
+		_, url := start(t, server, "/linux/amd64/"+list)
+		urls = append(urls, url)
+	}
+	for query, want := range map[string]int{"": 3, "?limit=2": 2, "?limit=1": 1, "?limit=1000": 3} {
+		if list := read[service.BuildList](t, server.URL+"/builds"+query); len(list.Running) != want || !strings.HasSuffix(urls[2], list.Running[0].ID) {
+			t.Errorf("%s: %d, want %d", query, len(list.Running), want)
+		}
+	}
+	close(gate)
+	for _, url := range urls {
+		result(t, server, url)
+	}
+}
+
+// The matrix has each change of what is in it at once, though it is not made anew for each who asks.
+func TestTheMatrixIsNeverOld(t *testing.T) {
+	t.Parallel()
+	var versions atomic.Pointer[map[string][]string]
+	versions.Store(&map[string][]string{})
+	server := newHistoryServer(t, &mem.Bucket{}, parts{config: service.Config{Builds: service.Builds{Versions: func() map[string][]string { return *versions.Load() }}}})
+	cells := func(query string) string {
+		t.Helper()
+		var words []string
+		for _, c := range read[service.Matrix](t, server.URL+"/matrix?platform="+query).Cells {
+			if c.Extension == "k6/x/hello" && c.Platform == "linux/amd64" {
+				words = append(words, c.Version+" "+string(c.Outcome))
+			}
+		}
+		return strings.Join(words, ", ")
+	}
+	check := func(want string) {
+		t.Helper()
+		for _, query := range []string{"", "linux/amd64"} {
+			if got := cells(query); got != want {
+				t.Errorf("%q: got %q, want %q", query, got, want)
+			}
+		}
+	}
+	check(" untried")
+	versions.Store(&map[string][]string{"k6/x/hello": {"v0.1.1"}})
+	check("v0.1.1 untried")
+	_, url := start(t, server, helloPath)
+	result(t, server, url)
+	check("v0.1.1 built")
+	versions.Store(&map[string][]string{"k6/x/hello": {"v0.2.0", "v0.1.1"}})
+	check("v0.1.1 built, v0.2.0 untried")
+	if resp, body := do(t, "GET", server.URL+"/matrix", browser); resp.StatusCode != http.StatusOK || !strings.Contains(string(body), "v0.2.0") {
 		t.Errorf("%s", resp.Status)
 	}
 }

@@ -73,6 +73,7 @@ func (s *Service) picker(r *http.Request) (*Picker, error) {
 		for i := range c.With {
 			c.With[i].Versions = lists[i+1]
 		}
+		s.want(page.Extensions.Extensions)
 	}
 	for i := range page.Extensions.Extensions {
 		e := &page.Extensions.Extensions[i]

@@ -89,6 +89,7 @@ type Service struct {
 	front
 	cfg      Config
 	pages    *pages.Pages // nil: there are none
+	texts    pages.Texts
 	started  time.Time
 	router   *chi.Mux
 	signer   signer                           // nil unless clients are sent to the store
@@ -100,9 +101,12 @@ type Service struct {
 	draining chan struct{}
 	drain    sync.Once
 	offers   catalogues
-	asking   atomic.Int64  // Unix time in nanoseconds until which no page asks for versions
-	sending  chan struct{} // one is in it for each binary that is open to be sent; nil: they are not bounded
-	waiting  chan struct{} // and one for each request that waits for a place in sending
+	grids    grids
+	wanted   chan Extension                // that were shown, and of which something is to be found out
+	begun    *lru.Cache[string, time.Time] // when that last was, by name
+	asking   atomic.Int64                  // Unix time in nanoseconds until which no page asks for versions
+	sending  chan struct{}                 // one is in it for each binary that is open to be sent; nil: they are not bounded
+	waiting  chan struct{}                 // and one for each request that waits for a place in sending
 }
 
 // New returns a service.
@@ -128,21 +132,25 @@ func New(cfg Config) *Service {
 	}
 	records, _ := lru.New[string, k6x.Artifact](keptRecords) // fails for a size below one only
 	digests, _ := lru.New[string, string](keptDigests)
+	begun, _ := lru.New[string, time.Time](keptBegun)
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
 		records:  records,
 		digests:  digests,
 		held:     downloads{limit: cfg.Open},
+		wanted:   make(chan Extension, maxWanted),
+		begun:    begun,
 		draining: make(chan struct{}),
 		started:  time.Now().UTC(),
 	}
 	s.variants = newVariants(cfg.Compress, cfg.Store, cfg.Logger, s.knows, s.keyOf)
-	if !cfg.NoPages {
-		var err error
-		if s.pages, err = pages.New(pages.Config{Base: s.location("")}); err != nil {
-			panic(err) // of what is embedded
-		}
+	var err error
+	if s.texts, err = pages.LoadTexts(); err == nil && !cfg.NoPages {
+		s.pages, err = pages.New(pages.Config{Base: s.location("")})
+	}
+	if err != nil {
+		panic(err) // of what is embedded
 	}
 	if cfg.Downloads > 0 {
 		s.sending, s.waiting = make(chan struct{}, cfg.Downloads), make(chan struct{}, (cfg.Downloads+1)/2)
@@ -175,6 +183,8 @@ func (s *Service) routes() []route {
 		{http.MethodPost, "/builds", s.changing(s.startBuild), s.fail},
 		{http.MethodGet, "/builds/{id}", s.visible(s.oneBuild), s.fail},
 		{http.MethodGet, "/builds/{id}/events", s.visible(s.buildEvents), s.fail},
+		{http.MethodGet, "/builds/{id}/events.bep", s.visible(s.buildEvents), s.fail},
+		{http.MethodGet, "/builds/{id}/events.bep.json", s.visible(s.buildEvents), s.fail},
 		{http.MethodGet, "/builds/{id}/log", s.visible(s.buildLogByID), s.fail},
 		{http.MethodPost, "/builds/{id}/retry", s.changing(s.retryBuild), s.fail},
 		{http.MethodGet, "/matrix", s.visible(s.matrix), s.fail},

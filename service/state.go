@@ -2,13 +2,13 @@ package service
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"k6x/history"
+	"k6x/service/pages"
 )
 
 // State is what the parts of a service know of themselves. /status has it.
@@ -48,22 +48,20 @@ func (s *Service) status(w *response, r *http.Request) error {
 		v.Caches, v.Disks = append(v.Caches, state.Caches...), append(v.Disks, state.Disks...)
 	}
 	if len(v.Stores) > 0 { // what was asked for is looked for in the first
-		first := &v.Stores[0]
-		first.Counted, first.Hits, first.Misses = true, v.Requests.Hits, v.Requests.Built+v.Requests.Failed
-		first.Ratio = Ratio(first.Hits, first.Misses)
+		v.Stores[0].Count(v.Requests.Hits, v.Requests.Built+v.Requests.Failed)
 	}
 	s.addBuilds(v)
-	v.Problems = troubles(v)
+	v.Problems = s.troubles(v)
 	v.Works = len(v.Problems) == 0
 	return s.show(w, r, "status", v)
 }
 
-// Ratio returns the part of hits in all; 0 if there are none.
-func Ratio(hits, misses int64) float64 {
-	if hits+misses == 0 {
-		return 0
+// Count notes how much was asked for, and found.
+func (c *CacheStatus) Count(hits, misses int64) {
+	c.Counted, c.Hits, c.Misses = true, hits, misses
+	if hits+misses > 0 {
+		c.Ratio = float64(hits) / float64(hits+misses)
 	}
-	return float64(hits) / float64(hits+misses)
 }
 
 // addBuilds adds what the history has: what runs, what failed, and which services there are.
@@ -79,7 +77,7 @@ func (s *Service) addBuilds(v *Status) {
 			}
 		}
 		slices.SortFunc(pool.Workers, func(a, b Worker) int { return a.Since.Compare(b.Since) })
-		v.Services = replicas(v.Service, v.Time, append(running, b.Live.Running()...), b.History.Newest("", recentBuilds))
+		v.Services = replicas(v.Service, v.Time, append(running, b.Live.Running()...), b.History.Newest("", recentBuilds), b.Live.Services())
 		if !v.Hidden {
 			failed, _ := b.History.Results(history.Filter{Outcome: history.Failed, Limit: recentFailures})
 			for _, n := range failed {
@@ -112,26 +110,31 @@ func (s *Service) worker(r *history.Result, hidden bool) Worker {
 	return w
 }
 
-// replicas returns the services that build or built something, the one of that id first.
-func replicas(self string, now time.Time, running []*history.Result, recent []history.Numbered) []Replica {
+// replicas returns the services that live, and those that built something lately, the one of that id first.
+func replicas(self string, now time.Time, running []*history.Result, recent []history.Numbered, living map[string]time.Time) []Replica {
 	byID := map[string]*Replica{self: {ID: self, Self: true, Seen: now}}
-	of := func(r *history.Result) *Replica {
-		if byID[r.Service] == nil && len(byID) < mostReplicas {
-			byID[r.Service] = &Replica{ID: r.Service}
+	of := func(id string) *Replica {
+		if byID[id] == nil && len(byID) < mostReplicas {
+			byID[id] = &Replica{ID: id}
 		}
-		return cmp.Or(byID[r.Service], new(Replica))
+		return cmp.Or(byID[id], new(Replica))
+	}
+	for id, seen := range living {
+		if id != self {
+			of(id).Seen = seen
+		}
 	}
 	for _, r := range running {
 		if r.Outcome == history.Running && r.Service != "" {
-			of(r).Running++
-			of(r).Seen = now
+			of(r.Service).Running++
+			of(r.Service).Seen = now
 		}
 	}
 	for _, n := range recent {
 		if n.Result == nil || n.Result.Service == "" {
 			continue
 		}
-		replica := of(n.Result)
+		replica := of(n.Result.Service)
 		if replica.Builds++; n.Result.Outcome == history.Failed {
 			replica.Failed++
 		}
@@ -155,42 +158,33 @@ func replicas(self string, now time.Time, running []*history.Result, recent []hi
 	return list
 }
 
-// remedies say what to do about a part that does not work.
-var remedies = map[string]string{
-	"store":      "What is kept on this machine is served all the same. Look at the bucket, or the disk, and at the credentials; the log of the service has the cause.",
-	"disk":       "Make room on the disk, or lower --store-size and --go-cache-size.",
-	"registries": "What was known before is used. See whether the registry answers from this machine; SIGHUP has it read at once.",
-	"go":         "Nothing new can be built. See whether the go command is still there and starts.",
-}
-
 // troubles says what is wrong, and what to do.
-func troubles(v *Status) (list []Trouble) {
-	add := func(kind, hint, format string, args ...any) {
-		list = append(list, Trouble{Kind: kind, Message: fmt.Sprintf(format, args...), Hint: hint})
+func (s *Service) troubles(v *Status) (list []Trouble) {
+	add := func(kind, code string, values ...any) {
+		list = append(list, Trouble{Kind: kind, Code: code, Values: values, Message: s.texts.Say("problem."+code, values...), Hint: s.texts["remedy."+code]})
 	}
 	for _, part := range v.Parts {
 		if !part.Works {
-			list = append(list, Trouble{Kind: part.Name, Message: part.Message, Hint: remedies[part.Name], Since: part.Since})
+			list = append(list, Trouble{Kind: part.Name, Code: part.Name, Message: part.Message, Hint: s.texts["remedy."+part.Name], Since: part.Since})
 		}
 	}
 	if v.Draining {
-		add("draining", "Downloads under way go on. Send requests to another service.", "this service is about to stop")
+		add("draining", "draining")
 	}
 	if q := v.Queue; q.Limit > 0 && q.Waiting >= q.Limit {
-		add("queue", "Raise --max-builds if there are processors and memory to spare, or add a service on the same bucket.",
-			"the queue is full: %d builds wait, and others are refused", q.Waiting)
+		add("queue", "queue_full", q.Waiting)
 	}
 	if timeout := v.Version.Limits.BuildTimeout; timeout > 0 && time.Duration(v.Queue.Oldest) > time.Duration(timeout)*time.Second {
-		add("queue", "See below which builds have the slots.", "a build has waited for %s", time.Duration(v.Queue.Oldest).Round(time.Second))
+		add("queue", "queue_slow", v.Queue.Oldest)
 	}
 	for _, store := range v.Stores {
 		if store.Full != "" {
-			add("store", remedies["disk"], "nothing can be stored: %s", store.Full)
+			add("store", "store_full", store.Full)
 		}
 	}
 	for _, disk := range v.Disks {
 		if disk.Size > 0 && disk.Free < disk.Size/scarceDisk && !slices.ContainsFunc(v.Parts, func(p Part) bool { return p.Name == "disk" && !p.Works }) {
-			add("disk", remedies["disk"], "the disk of the %s directory is almost full: %d MB are left", disk.Name, disk.Free/1_000_000)
+			add("disk", "disk_scarce", disk.Name, pages.Bytes(disk.Free))
 		}
 	}
 	return list

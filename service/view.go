@@ -59,6 +59,8 @@ type Command struct {
 // Trouble is something that does not work, and what to do.
 type Trouble struct {
 	Kind      string        `json:"kind"`                // of an error (docs/contracts.md, section 1), or the part of the service
+	Code      string        `json:"code,omitempty"`      // of what is wrong with the service: a part that does not work, or draining, queue_full, queue_slow, store_full or disk_scarce
+	Values    []any         `json:"-"`                   // in the text of that
 	Extension string        `json:"extension,omitempty"` // at fault, as far as that is known
 	Message   string        `json:"message"`
 	Hint      string        `json:"hint,omitempty"`
@@ -201,7 +203,7 @@ type Status struct {
 	Service    string                  `json:"service,omitempty"` // id of the one that answers
 	Started    time.Time               `json:"started"`
 	Draining   bool                    `json:"draining,omitempty"` // it is about to stop
-	Services   []Replica               `json:"services"`           // that built something or build, this one first
+	Services   []Replica               `json:"services"`           // that live or built something lately, this one first
 	Queue      Queue                   `json:"queue"`
 	Pools      []Pool                  `json:"pools"` // of what builds; the slots of this service are one
 	Stores     []CacheStatus           `json:"stores"`
@@ -220,7 +222,7 @@ type Replica struct {
 	Running int       `json:"running"`        // builds that are seen
 	Builds  int       `json:"builds"`         // of the recent ones
 	Failed  int       `json:"failed"`         // of those
-	Seen    time.Time `json:"seen,omitzero"`  // when the last of them ended, or now
+	Seen    time.Time `json:"seen,omitzero"`  // when it last said that it lives, or the last build ended
 }
 
 // Queue is what waits for a slot.

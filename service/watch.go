@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strconv"
 	"time"
 
@@ -30,18 +31,20 @@ type stream struct {
 }
 
 func newStream(w *response, r *http.Request) *stream {
-	s := &stream{w: w, sent: sentEvents(r)}
+	form := eventForm(r, sentEvents)
+	w.Header().Set("Vary", "Accept")
+	beginStream(w, form)
+	return &stream{w: w, sent: form == sentEvents}
+}
+
+// beginStream begins an answer of which each part is sent at once.
+func beginStream(w *response, media string) {
 	h := w.Header()
-	h.Set("Content-Type", "application/x-ndjson")
-	if s.sent {
-		h.Set("Content-Type", "text/event-stream")
-	}
-	h.Set("Vary", "Accept")
+	h.Set("Content-Type", media)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold it back
 	w.WriteHeader(http.StatusOK)
-	_ = s.flush() // a client that has the header knows that it is heard; one that is gone is noticed at the next write
-	return s
+	_ = http.NewResponseController(w).Flush() // a client that has the header knows that it is heard; one that is gone is noticed at the next write
 }
 
 // write writes a value under its number.
@@ -102,11 +105,19 @@ func newBuildEvent(number int, e event.Event) buildEvent {
 }
 
 // buildEvents answers GET of /builds/{id}/events: the events of a build, those of the past and then those that come, until it ends. Of one that ended
-// behind what a client asks for there is the last event at least: to an answer without one an EventSource would come back for ever.
+// behind what a client asks for there is the last event at least: to an answer without one an EventSource would come back for ever. Paths with an ending
+// are those of [protocolPaths].
 func (s *Service) buildEvents(w *response, r *http.Request) error {
 	result, err := s.result(r, true)
 	if err != nil {
 		return err
+	}
+	form := protocolPaths[path.Ext(r.URL.Path)]
+	if form == "" {
+		form = eventForm(r, sentEvents, protocolBinary, protocolJSON)
+	}
+	if form == protocolBinary || form == protocolJSON {
+		return s.protocolEvents(w, r, result, form)
 	}
 	after, err := lastEventID(r)
 	if err != nil {
@@ -135,14 +146,13 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Accel-Buffering", "no")
+	const media = "text/plain; charset=utf-8"
 	if result.Outcome != history.Running { // all of it, of which what was told as it came is a part
 		log, modified, err := s.cfg.Logs.Open(r.Context(), history.LogKey(result.ID))
 		if err == nil {
 			defer log.Close()
+			w.Header().Set("Content-Type", media)
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 			http.ServeContent(w, r, "", modified, log)
 			return nil
 		}
@@ -153,8 +163,7 @@ func (s *Service) buildLogByID(w *response, r *http.Request) error {
 			return k6x.Errorf(k6x.NotFound, "the log of build %s is not kept any more", result.ID)
 		}
 	}
-	w.WriteHeader(http.StatusOK)
-	_ = http.NewResponseController(w).Flush() // as in newStream
+	beginStream(w, media)
 	if r.Method == http.MethodHead {
 		return nil
 	}
@@ -229,7 +238,7 @@ func (s *Service) changes(w *response, r *http.Request) error {
 	defer cancel()
 	h := s.cfg.Builds.History
 	page, last, err := h.Changes(ctx, since, maxPage)
-	if wait > 0 && !sentEvents(r) && r.Method == http.MethodGet {
+	if wait > 0 && eventForm(r, sentEvents) != sentEvents && r.Method == http.MethodGet {
 		waiting, stop := context.WithTimeout(ctx, min(wait, maxPoll))
 		for err == nil && len(page) == 0 && h.Wait(waiting, last) == nil { // there may be none then, which is an answer too
 			page, last, err = h.Changes(ctx, last, maxPage)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,20 +16,44 @@ import (
 	"k6x/history"
 )
 
-func (p *Pages) loadTexts() error {
+// Texts are the words that people read, by key, in the form of package fmt.
+type Texts map[string]string
+
+// LoadTexts returns those in English. An error is one of what is embedded, which a test finds.
+func LoadTexts() (t Texts, err error) {
 	text, _ := files.ReadFile("texts.en.json") // embedded
-	return json.Unmarshal(text, &p.texts)
+	err = json.Unmarshal(text, &t)
+	return t, err
+}
+
+// Bytes is a number of bytes in a text.
+type Bytes int64
+
+// Say returns a text with values in it, written for people.
+func (t Texts) Say(key string, values ...any) string {
+	words := slices.Clone(values)
+	for i, v := range values {
+		switch v := v.(type) {
+		case Bytes:
+			words[i] = t.size(v)
+		case history.Seconds:
+			words[i] = t.duration(v)
+		case int:
+			words[i] = number(v)
+		}
+	}
+	return fmt.Sprintf(t[key], words...)
 }
 
 // functions are those of templates.
 func (p *Pages) functions() template.FuncMap {
 	return template.FuncMap{
-		"t": p.text, "rich": p.rich, "n": p.count, "has": func(key string) bool { return p.texts[key] != "" }, "scripttexts": p.scriptTexts,
+		"t": p.text, "say": func(key string, values []any) string { return p.Say(key, values...) }, "rich": p.rich, "n": p.count, "has": func(key string) bool { return p.Texts[key] != "" }, "scripttexts": p.scriptTexts,
 		"asset": func(name string) string { return p.base + "/assets/" + p.digest + "/" + name },
 		"url":   p.url, "clean": clean, "external": external, "dict": dict, "list": func(items ...any) []any { return items },
-		"bytes": size, "number": number, "duration": duration, "seconds": func(n int64) string { return duration(time.Duration(n) * time.Second) },
+		"bytes": p.size, "number": number, "duration": p.duration, "seconds": func(n int64) string { return p.duration(time.Duration(n) * time.Second) },
 		"since": p.since, "stamp": stamp, "iso": iso, "elapsed": elapsed,
-		"whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": percent, "width": width, "fullness": fullness, "used": func(free, whole any) float64 { return toFloat(whole) - toFloat(free) }, "bars": bars,
+		"whole": func(t time.Time) int64 { return int64(time.Since(t).Seconds()) }, "soft": soft, "percent": p.percent, "width": width, "fullness": fullness, "used": func(free, whole any) float64 { return toFloat(whole) - toFloat(free) }, "bars": bars,
 		"choice": p.choice, "short": short, "join": strings.Join, "split": strings.Split, "lines": lines, "next": func(i int) int { return i + 1 },
 		"param":   func(query, name string) string { values, _ := url.ParseQuery(query); return values.Get(name) },
 		"topic":   func(kind string) string { return strings.ReplaceAll(kind, "_", "-") },
@@ -37,8 +62,8 @@ func (p *Pages) functions() template.FuncMap {
 }
 
 // text returns a text, with arguments in it. A key without a text is an error.
-func (p *Pages) text(key string, args ...any) (string, error) {
-	text, ok := p.texts[key]
+func (t Texts) text(key string, args ...any) (string, error) {
+	text, ok := t[key]
 	if !ok {
 		return "", fmt.Errorf("there is no text %q", key)
 	}
@@ -49,8 +74,8 @@ func (p *Pages) text(key string, args ...any) (string, error) {
 }
 
 // rich is text with what stands between backticks as code.
-func (p *Pages) rich(key string, args ...any) (template.HTML, error) {
-	text, err := p.text(key, args...)
+func (t Texts) rich(key string, args ...any) (template.HTML, error) {
+	text, err := t.text(key, args...)
 	parts := strings.Split(template.HTMLEscapeString(text), "`")
 	for i := 1; i < len(parts)-1; i += 2 {
 		parts[i] = "<code>" + parts[i] + "</code>"
@@ -59,18 +84,18 @@ func (p *Pages) rich(key string, args ...any) (template.HTML, error) {
 }
 
 // count returns the text for so many, of the forms key.one and key.other.
-func (p *Pages) count(key string, n any) (string, error) {
+func (t Texts) count(key string, n any) (string, error) {
 	form := ".other"
 	if v := reflect.ValueOf(n); v.CanInt() && v.Int() == 1 {
 		form = ".one"
 	}
-	return p.text(key+form, number(n))
+	return t.text(key+form, number(n))
 }
 
 // scriptTexts returns the texts that the script shows.
-func (p *Pages) scriptTexts() string {
+func (t Texts) scriptTexts() string {
 	texts := make(map[string]string)
-	for key, text := range p.texts {
+	for key, text := range t {
 		if name, ok := strings.CutPrefix(key, "js."); ok {
 			texts[name] = text
 		}
@@ -147,18 +172,16 @@ func number(n any) string {
 }
 
 // size writes a number of bytes for people.
-func size(n any) string {
+func (t Texts) size(n any) string {
 	f := toFloat(n)
-	for _, unit := range []string{"B", "kB", "MB", "GB", "TB"} {
-		if f < 1000 || unit == "TB" {
-			if unit == "B" || f >= 100 {
-				return fmt.Sprintf("%.0f %s", f, unit)
-			}
-			return fmt.Sprintf("%.1f %s", f, unit)
-		}
+	units := []string{"unit.B", "unit.kB", "unit.MB", "unit.GB", "unit.TB"}
+	for ; f >= 1000 && len(units) > 1; units = units[1:] {
 		f /= 1000
 	}
-	return ""
+	if units[0] == "unit.B" || f >= 100 {
+		return t.Say(units[0], fmt.Sprintf("%.0f", f))
+	}
+	return t.Say(units[0], fmt.Sprintf("%.1f", f))
 }
 
 func toFloat(n any) float64 {
@@ -173,45 +196,45 @@ func toFloat(n any) float64 {
 	return 0
 }
 
-// inSeconds returns a duration, of any type that has nanoseconds, as seconds.
-func inSeconds(d any) float64 { return toFloat(d) / 1e9 }
-
 // duration writes one, of any type that has nanoseconds, for people.
-func duration(d any) string {
-	s := inSeconds(d)
-	switch {
+func (t Texts) duration(d any) string {
+	s := toFloat(d) / 1e9
+	switch n := int(s); {
 	case s < 0.0005:
-		return "0 s"
+		return t.Say("js.seconds", 0)
 	case s < 1:
-		return fmt.Sprintf("%.0f ms", s*1000)
+		return t.Say("unit.ms", fmt.Sprintf("%.0f", s*1000))
 	case s < 10:
-		return fmt.Sprintf("%.1f s", s)
+		return t.Say("js.seconds", fmt.Sprintf("%.1f", s))
 	case s < 60:
-		return fmt.Sprintf("%.0f s", s)
+		return t.Say("js.seconds", fmt.Sprintf("%.0f", s))
+	case s < 3600 && n%60 == 0:
+		return t.Say("unit.min", n/60)
 	case s < 3600:
-		return fmt.Sprintf("%d min %d s", int(s)/60, int(s)%60)
+		return t.Say("js.minutes", n/60, n%60)
 	case s < 48*3600:
-		return fmt.Sprintf("%d h %d min", int(s)/3600, int(s)/60%60)
+		return t.Say("unit.h", n/3600, n/60%60)
+	default:
+		return t.Say("unit.d", n/86400)
 	}
-	return fmt.Sprintf("%d d", int(s)/86400)
 }
 
 // since writes how long ago a time was.
-func (p *Pages) since(t time.Time) (string, error) {
-	d := time.Since(t)
+func (t Texts) since(at time.Time) (string, error) {
+	d := time.Since(at)
 	switch {
 	case d < 5*time.Second:
-		return p.text("time.now")
+		return t.text("time.now")
 	case d < time.Minute:
-		return p.text("time.seconds", int(d.Seconds()))
+		return t.text("time.seconds", int(d.Seconds()))
 	case d < time.Hour:
-		return p.text("time.minutes", int(d.Minutes()))
+		return t.text("time.minutes", int(d.Minutes()))
 	case d < 48*time.Hour:
-		return p.text("time.hours", int(d.Hours()))
+		return t.text("time.hours", int(d.Hours()))
 	case d < 60*24*time.Hour:
-		return p.text("time.days", int(d.Hours()/24))
+		return t.text("time.days", int(d.Hours()/24))
 	}
-	return t.UTC().Format("2006-01-02"), nil
+	return at.UTC().Format("2006-01-02"), nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
@@ -241,7 +264,9 @@ func fullness(free, whole any) string {
 	return "room"
 }
 
-func percent(f any) string { return fmt.Sprintf("%.0f %%", toFloat(f)*100) }
+func (t Texts) percent(f any) string {
+	return t.Say("unit.percent", fmt.Sprintf("%.0f", toFloat(f)*100))
+}
 
 // short returns the beginning of a digest or an id.
 func short(text string) string {

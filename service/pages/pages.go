@@ -33,9 +33,9 @@ type Page struct {
 
 // Pages renders pages, and serves what they are made of.
 type Pages struct {
+	Texts
 	base   string
 	views  map[string]*template.Template
-	texts  map[string]string
 	assets map[string]asset
 	digest string // of all assets
 }
@@ -45,10 +45,11 @@ var files embed.FS
 
 // New returns the pages. An error is one of what is embedded, which a test finds.
 func New(cfg Config) (*Pages, error) {
-	p := &Pages{base: cfg.Base, views: make(map[string]*template.Template)}
-	if err := p.loadTexts(); err != nil {
+	texts, err := LoadTexts()
+	if err != nil {
 		return nil, err
 	}
+	p := &Pages{Texts: texts, base: cfg.Base, views: make(map[string]*template.Template)}
 	p.loadAssets()
 	layout, err := template.New("").Funcs(p.functions()).ParseFS(files, "templates/layout.html", "templates/parts.html")
 	if err != nil {

@@ -8,9 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"k6x/cache"
+	"k6x/history"
 	"k6x/internal/chromiumtest"
+	"k6x/service"
 	"k6x/service/pages"
 )
 
@@ -80,6 +83,25 @@ func TestTextsAreUsed(t *testing.T) {
 		}
 		if !strings.Contains(sources.String(), `"`+key+`"`) && !strings.Contains(sources.String(), `"`+whole+`"`) && (kind == "" || !strings.Contains(sources.String(), `(print "`+kind+`"`)) {
 			t.Errorf("the text %s is shown nowhere", key)
+		}
+	}
+}
+
+// Words and units are those of the texts, and nothing else says them.
+func TestWordsAndUnitsAreTexts(t *testing.T) {
+	french := pages.Texts{"unit.GB": "%s Go", "js.minutes": "%s mn %s s", "problem": "%s de %s depuis %s, %s fois"}
+	if got, want := french.Say("problem", pages.Bytes(1_500_000_000), "cache", history.Seconds(90*time.Second), 12_000), "1.5 Go de cache depuis 1 mn 30 s, 12\u202f000 fois"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	p := newPages(t, "")
+	var status bytes.Buffer
+	if err := p.Render(&status, pages.Page{Name: "status", Data: &service.Status{Problems: []service.Trouble{
+		{Kind: "queue", Code: "queue_full", Values: []any{7}, Message: "words of JSON", Hint: "words of JSON"}, {Kind: "store", Code: "store", Message: "the bucket is <away>"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	for words, shown := range map[string]bool{"the queue is full: 7 builds wait": true, "Raise --max-builds": true, "words of JSON": false, "the bucket is &lt;away&gt;": true, "Look at the bucket": true} {
+		if strings.Contains(status.String(), words) != shown {
+			t.Errorf("%q is shown: %v", words, !shown)
 		}
 	}
 }

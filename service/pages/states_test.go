@@ -297,7 +297,7 @@ func status(wrong bool) *service.Status {
 			{State: "busy", Build: runID, Path: "/darwin/arm64/k6@v1.8.1,k6/x/sql@v1.0.6", Step: "linking", Since: ago(70 * time.Second)},
 			{State: "idle", Since: ago(4 * time.Minute)}, {State: "idle", Since: ago(31 * time.Hour)}}}},
 		Stores:     []service.CacheStatus{{Name: "store", Entries: 412, Bytes: 24_600_000_000, Limit: 50_000_000_000, Hits: 9120, Misses: 410, Ratio: 0.957, Evictions: 31, Counted: true}},
-		Caches:     []service.CacheStatus{{Name: "build", Bytes: 4_900_000_000, Limit: 10_000_000_000, Hits: 51_200, Misses: 2300, Ratio: 0.957, Counted: true}, {Name: "module", Bytes: 1_200_000_000}},
+		Caches:     []service.CacheStatus{{Name: "build", Bytes: 4_900_000_000, Limit: 10_000_000_000, Hits: 51_200, Misses: 2300, Ratio: 0.957, Counted: true}, {Name: "module", Bytes: 1_200_000_000}, {Name: "shared", Hits: 1800, Misses: 500, Ratio: 0.78, Counted: true}},
 		Disks:      []service.Disk{{Name: "cache", Free: 61_000_000_000, Size: 100_000_000_000}},
 		Parts:      []service.Part{{Name: "store", Works: true}, {Name: "disk", Works: true}, {Name: "registries", Works: true}, {Name: "go", Works: true}},
 		Registries: []resolver.SourceStatus{{Location: "https://registry.k6.io/registry.json", Loaded: true, Since: ago(4 * time.Minute)}},
@@ -306,8 +306,8 @@ func status(wrong bool) *service.Status {
 	}
 	if wrong {
 		s.Problems = []service.Trouble{
-			{Kind: "disk", Message: "the disk of the cache directory is nearly full: 1.2 GB are free", Hint: "Make room, or lower --store-size.", Since: ago(20 * time.Minute)},
-			{Kind: "registries", Message: "registry.k6.io does not answer: connection refused", Hint: "An older copy is in use. Look at the network, or at the address of --registry.", Since: ago(time.Hour)}}
+			{Kind: "disk", Code: "disk_scarce", Values: []any{"cache", pages.Bytes(1_200_000_000)}, Since: ago(20 * time.Minute)},
+			{Kind: "registries", Code: "registries", Message: "registry.k6.io does not answer: connection refused", Since: ago(time.Hour)}}
 		s.Disks[0].Free = 1_200_000_000
 		s.Parts[1] = service.Part{Name: "disk", Message: "1.2 GB are free", Since: ago(20 * time.Minute)}
 		s.Registries[0].Stale, s.Registries[0].Error = true, "connection refused"

@@ -247,6 +247,9 @@ func (a *App) Start(ctx context.Context) {
 	a.work.Go(func() { a.maintain(ctx) })
 	a.work.Go(func() { a.health.run(ctx) })
 	a.work.Go(func() { a.Service.Compress(ctx) })
+	for range 2 { // fewer than a resolver fetches at once from where modules are developed
+		a.work.Go(func() { a.Service.LookUp(ctx) })
+	}
 	a.work.Go(func() { a.builds.History.Run(ctx) })
 	a.work.Go(func() { a.builds.Recorder.Run(ctx) })
 	if a.builds.Live != nil {

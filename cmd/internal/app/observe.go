@@ -121,14 +121,15 @@ func (a *App) state() service.State {
 	if a.store.bucket != nil {
 		add("bucket", a.store.bucket.Stats())
 	}
-	for name, size := range map[string]int64{"module": a.sizes.modules.Load(), "build": a.sizes.builds.Load()} {
-		s.Caches = append(s.Caches, service.CacheStatus{Name: name, Bytes: size, Limit: a.options.GoCacheSize})
-	}
-	slices.SortFunc(s.Caches, func(a, b service.CacheStatus) int { return strings.Compare(a.Name, b.Name) })
-	if a.tools.Shared != nil {
-		shared := a.tools.Shared.cache.Stats()
-		hits := shared.LocalHits + shared.RemoteHits
-		s.Caches = append(s.Caches, service.CacheStatus{Name: "shared", Counted: true, Hits: hits, Misses: shared.Misses, Ratio: service.Ratio(hits, shared.Misses)})
+	module, build := service.CacheStatus{Name: "module", Bytes: a.sizes.modules.Load()}, service.CacheStatus{Name: "build", Bytes: a.sizes.builds.Load()}
+	module.Limit, build.Limit = a.options.GoCacheSize, a.options.GoCacheSize
+	s.Caches = []service.CacheStatus{build, module}
+	if a.tools.Shared != nil { // it sees what go build asks for
+		stats := a.tools.Shared.cache.Stats()
+		far := service.CacheStatus{Name: "shared"}
+		s.Caches[0].Count(stats.LocalHits, stats.RemoteHits+stats.Misses)
+		far.Count(stats.RemoteHits, stats.Misses)
+		s.Caches = append(s.Caches, far)
 	}
 	for _, d := range a.directories() {
 		if free, size, err := disk.Free(d.path); err == nil {

@@ -327,4 +327,14 @@ func TestStatusOfAService(t *testing.T) {
 		s.Version.Go[0] == "" || s.Version.Limits.Queue != 7 {
 		t.Errorf("%s", body)
 	}
+	for _, c := range status.Caches {
+		if c.Counted {
+			t.Errorf("nobody counts what is found in the cache %s", c.Name)
+		}
+	}
+	base, _ = run(t, Options{Store: "mem://", BuildCache: "file://" + t.TempDir()})
+	_, body, _ = get(t, base+"/status")
+	if err := json.Unmarshal([]byte(body), &status); err != nil || len(status.Caches) != 3 || status.Caches[0].Name != "build" || !status.Caches[0].Counted || status.Caches[1].Counted || !status.Caches[2].Counted {
+		t.Errorf("with a build cache that machines share: %v %s", err, body)
+	}
 }

@@ -104,7 +104,7 @@ function dress(root) {
 function tick() {
   for (const e of document.querySelectorAll("[data-from]")) {
     const s = Math.floor((performance.now() - e.dataset.from) / 1000);
-    e.textContent = s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`;
+    e.textContent = s < 60 ? text("seconds", s) : text("minutes", Math.floor(s / 60), s % 60);
   }
 }
 
