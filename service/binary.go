@@ -28,11 +28,11 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if strings.Count(strings.TrimLeft(r.URL.Path, "/"), "/") < 2 {
 		return notFound(w, r)
 	}
-	platform, list, err := k6x.ParsePath(r.URL.Path)
+	asked, err := s.parse(r.URL.Path)
 	if err != nil {
 		return err
 	}
-	canonical, pinned := list.Path(platform), list.Pinned()
+	platform, list, canonical, pinned := asked.platform, asked.list, asked.canonical, asked.pinned
 	if !s.builds(platform) {
 		return k6x.UnknownPlatform(platform.String(), s.cfg.Platforms...)
 	}
@@ -58,6 +58,36 @@ func (s *Service) binary(w *response, r *http.Request) error {
 		}
 		return s.untilDrained(ctx, func(ctx context.Context) error { return s.sendBuilt(ctx, w, r, platform, list, bound) })
 	})
+}
+
+// named is what a path of a binary says.
+type named struct {
+	platform  k6x.Platform
+	list      k6x.List
+	canonical string // path of the list; if it is pinned, the canonical one
+	pinned    bool
+}
+
+// Bounds of the paths that are kept in memory as they were parsed, which is a third of the time of an answer without a body.
+const (
+	keptPaths = 4096
+	maxKept   = 1 << 10 // bytes of one
+)
+
+// parse is [k6x.ParsePath] with a memory.
+func (s *Service) parse(path string) (named, error) {
+	if known, ok := s.paths.Get(path); ok {
+		return known, nil
+	}
+	platform, list, err := k6x.ParsePath(path)
+	if err != nil {
+		return named{}, err
+	}
+	n := named{platform, list, list.Path(platform), list.Pinned()}
+	if len(path) <= maxKept {
+		s.paths.Add(path, n)
+	}
+	return n, nil
 }
 
 // sendBuilt resolves a list, and if that is what the path of r names already, builds the binary and sends it; else it redirects. Bound is the key

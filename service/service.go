@@ -95,6 +95,7 @@ type Service struct {
 	signer   signer                           // nil unless clients are sent to the store
 	unsigned sync.Once                        // tells that the signer cannot sign
 	records  *lru.Cache[string, k6x.Artifact] // see recorded
+	paths    *lru.Cache[string, named]        // see parse
 	digests  *lru.Cache[string, string]       // to the keys of binaries that were sent
 	variants *variants                        // nil if nothing is compressed
 	held     downloads
@@ -131,12 +132,14 @@ func New(cfg Config) *Service {
 		cfg.BasePath = "/" + cfg.BasePath
 	}
 	records, _ := lru.New[string, k6x.Artifact](keptRecords) // fails for a size below one only
+	paths, _ := lru.New[string, named](keptPaths)
 	digests, _ := lru.New[string, string](keptDigests)
 	begun, _ := lru.New[string, time.Time](keptBegun)
 	s := &Service{
 		front:    front{metrics: cfg.Metrics, logger: cfg.Logger, trusted: cfg.Trusted, stall: cfg.Stall},
 		cfg:      cfg,
 		records:  records,
+		paths:    paths,
 		digests:  digests,
 		held:     downloads{limit: cfg.Open},
 		wanted:   make(chan Extension, maxWanted),
