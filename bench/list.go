@@ -29,6 +29,7 @@ func measurements() []measurement {
 		{name: "pages", run: pagesAndJSON, about: "pages and their JSON, with 100,000 results and artifacts and 10,000 extensions, against files of the same size"},
 		{name: "extension", run: newExtension, about: "an extension that is compiled for the first time, against a bare compile and link"}, // before all are compiled
 		{name: "combination", run: newCombination, about: "extensions that were not together before, against a bare link of the same program, go build, xk6 and k6build"},
+		{name: "neighbours", run: neighbours, about: "a combination for a client that has another one: as the difference, with zstd and as it is, by lines of 10 to 1,000 Mbit/s"},
 		{name: "stampede", run: stampede, about: "1,000 clients that ask for one new combination at once, against one"},
 		{name: "cold", run: coldMachine, slow: true, about: "a first build where nothing was ever built, with a shared build cache (in a directory here) and without"},
 		{name: "platforms", run: sixPlatforms, slow: true, about: "six platforms at once where nothing was ever built"},
