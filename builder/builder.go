@@ -1,7 +1,7 @@
 // Package builder turns an exact recipe into a binary that is kept.
 //
 // An [Engine] makes the bytes of a [Job]; there is one in each subpackage (native runs the go
-// command here). A [Builder] returns the record of a kept binary: [Keep] makes one of
+// command here, remote has workers build; [Places] are where Limit lets builds run). A [Builder] returns the record of a kept binary: [Keep] makes one of
 // an engine and a store, and [Roomy], [Limit] and [Dedup] wrap one. They stack as
 //
 //	Dedup ─► Limit ─► Roomy ─► Keep ─► engine

@@ -76,10 +76,10 @@ type failure struct {
 	until time.Time
 }
 
-var (
-	errAbandoned = errors.New("no client waits for this build any more")
-	errClosing   = errors.New("the service is about to stop")
-)
+// ErrClosing is the cause with which the context of a build ends as its service does.
+var ErrClosing = errors.New("the service is about to stop")
+
+var errAbandoned = errors.New("no client waits for this build any more")
 
 var _ Builder = (*Dedup)(nil)
 
@@ -150,7 +150,7 @@ func (d *Dedup) Close(ctx context.Context) error {
 		}
 	}
 	for f := range d.running {
-		f.cancel(errClosing)
+		f.cancel(ErrClosing)
 	}
 	d.mu.Unlock()
 	select {
@@ -225,7 +225,7 @@ func (d *Dedup) leave(f *flight) {
 func (d *Dedup) fly(ctx context.Context, f *flight) {
 	defer f.cancel(nil)
 	f.artifact, f.err = safely(func() (k6x.Artifact, error) { return d.next.Build(ctx, f.job) })
-	if f.err != nil && errors.Is(context.Cause(ctx), errClosing) {
+	if f.err != nil && errors.Is(context.Cause(ctx), ErrClosing) {
 		f.err = closing()
 	}
 	d.mu.Lock()

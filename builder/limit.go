@@ -3,6 +3,7 @@ package builder
 import (
 	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -18,9 +19,15 @@ const (
 	maxRetry = time.Minute
 )
 
+const (
+	maxLost   = 3               // workers that a build may take with it
+	askPlaces = 5 * time.Second // how often it is asked whether a build that waits can be built at all
+)
+
 // LimitConfig says how many builds may run and wait.
 type LimitConfig struct {
 	Slots  int        // builds that run at once; 0: 1
+	Places Places     // where they run; nil: on this machine, in Slots
 	Queue  int        // builds that wait, and as many in the background; 0: 100, negative: none may wait
 	Leases Leaser     // of services that share a store; nil: no other builds for it
 	Events event.Sink // takes those of type Queued; nil: no events are wanted
@@ -38,11 +45,13 @@ type LimitConfig struct {
 // minutes and is not stopped, and a client that comes meanwhile should find a slot. Once a client waits
 // for it, which [Dedup] says, it moves to that client's line, full or not.
 //
+// A build whose worker goes away ([Lost]) is the next of its client's to run, three times.
+//
 // With leases, a key is built only while no other service builds it. No build that waits for another service takes up
 // a slot. Next has to look into the store first, as [Keep] does. A rebuild needs no lease: it changes nothing.
 type Limit struct {
 	next   Builder
-	slots  int
+	places Places
 	queue  int
 	leases Leaser
 	events event.Sink
@@ -58,7 +67,11 @@ var _ Builder = (*Limit)(nil)
 
 // NewLimit returns a limited next.
 func NewLimit(next Builder, cfg LimitConfig) *Limit {
-	return &Limit{next: next, slots: max(1, cfg.Slots), queue: max(0, cmp.Or(cfg.Queue, 100)), leases: cfg.Leases, events: cfg.Events}
+	places := cfg.Places
+	if places == nil {
+		places = &slots{max(1, cfg.Slots), max(1, cfg.Slots)}
+	}
+	return &Limit{next: next, places: places, queue: max(0, cmp.Or(cfg.Queue, 100)), leases: cfg.Leases, events: cfg.Events}
 }
 
 // LimitStats counts builds.
@@ -78,7 +91,7 @@ func (l *Limit) Stats() LimitStats {
 
 // Build waits for a slot and builds. While it waits, the end of ctx frees its place.
 func (l *Limit) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
-	t := &ticket{client: job.Client, background: job.Priority == Background, since: time.Now()}
+	t := &ticket{client: job.Client, background: job.Priority == Background, since: time.Now(), job: job}
 	defer job.claim.notify(func(client string) { l.promote(t, client) })()
 	if l.leases != nil && !job.Rebuild {
 		return l.leased(ctx, job, t)
@@ -104,8 +117,33 @@ func (l *Limit) promote(t *ticket, client string) {
 	}
 }
 
-// run waits for a slot and builds.
+// Wake is to be called when there may be free places that were not given back by a build here.
+func (l *Limit) Wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance()
+}
+
+// run waits for a slot and builds, and does so again if the machine of the slot goes away.
 func (l *Limit) run(ctx context.Context, job Job, t *ticket) (k6x.Artifact, error) {
+	for deaths := 0; ; t.again = true {
+		artifact, err := l.once(ctx, job, t)
+		lost, ok := errors.AsType[*Lost](err)
+		if !ok || ctx.Err() != nil {
+			return artifact, err
+		}
+		if t.job.Avoid = lost.Worker; !lost.Back {
+			deaths++
+		}
+		if deaths == maxLost {
+			return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "%d workers were lost one after the other while they built this, the last one was %s", deaths, lost.Worker).
+				WithHint("What is built may take more than they have; the operator finds why they ended in their logs.").WithCause(err)
+		}
+	}
+}
+
+// once waits for a slot and builds.
+func (l *Limit) once(ctx context.Context, job Job, t *ticket) (k6x.Artifact, error) {
 	if err := ctx.Err(); err != nil {
 		return k6x.Artifact{}, err
 	}
@@ -122,8 +160,9 @@ func (l *Limit) run(ctx context.Context, job Job, t *ticket) (k6x.Artifact, erro
 		return k6x.Artifact{}, err
 	}
 	start := time.Now()
-	defer func() { l.release(time.Since(start)) }()
+	defer func() { l.release(t, time.Since(start)) }()
 	job.Client, job.Priority = l.owner(t)
+	job.Worker = t.worker
 	return l.next.Build(ctx, job)
 }
 
@@ -139,11 +178,19 @@ func (l *Limit) owner(t *ticket) (client string, priority Priority) {
 
 // wait waits for the turn of a ticket.
 func (l *Limit) wait(ctx context.Context, t *ticket) error {
-	select {
-	case <-t.turn:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	ask := time.NewTicker(askPlaces)
+	defer ask.Stop()
+	for {
+		select {
+		case <-t.turn:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ask.C:
+			if err := l.places.Able(t.job); err != nil {
+				return err
+			}
+		}
 	}
 }
 
@@ -169,21 +216,29 @@ func (l *Limit) enter(t *ticket, slots int) error {
 		close(t.turn)
 		return nil
 	}
-	mine, free := &l.waiting, l.running < l.slots
-	if t.background {
-		mine, free = &l.behind, l.spare()
-	}
-	if !free && l.queue > 0 && !t.background {
-		if n := mine.of(t.client); n >= max(1, l.queue/4) {
-			return k6x.Errorf(k6x.Quota, "this client has %s waiting, which is all it may have", english.Plural(n, "build", "")).WithRetry(l.retryAfter())
-		}
-	}
-	if !free && mine.count >= l.queue {
-		return k6x.Errorf(k6x.Busy, "%s running and %d waiting; there is no room for more", english.Plural(l.running, "build", ""), mine.count).WithRetry(l.retryAfter())
-	}
 	t.slots, t.turn = slots, make(chan struct{})
+	mine := &l.waiting
+	if t.background {
+		mine = &l.behind
+	}
 	mine.add(t)
 	l.advance()
+	err := l.tooMany(mine, t)
+	if err != nil {
+		mine.remove(t)
+	}
+	return err
+}
+
+// tooMany returns an error if a ticket waits in a line that has no room for it. The caller holds mu.
+func (l *Limit) tooMany(mine *line, t *ticket) error {
+	waits := mine.has(t)
+	if n := mine.of(t.client) - 1; waits && l.queue > 0 && !t.background && !t.again && n >= max(1, l.queue/4) {
+		return k6x.Errorf(k6x.Quota, "this client has %s waiting, which is all it may have", english.Plural(n, "build", "")).WithRetry(l.retryAfter(mine.count - 1))
+	}
+	if n := mine.count - 1; waits && !t.again && n >= l.queue {
+		return k6x.Errorf(k6x.Busy, "%s running and %d waiting; there is no room for more", english.Plural(l.running, "build", ""), n).WithRetry(l.retryAfter(n))
+	}
 	return nil
 }
 
@@ -192,43 +247,64 @@ func (l *Limit) leave(t *ticket) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.waiting.remove(t) && !l.behind.remove(t) {
-		l.running -= t.slots
-		l.advance()
+		l.free(t)
 	}
 }
 
-func (l *Limit) release(took time.Duration) {
+func (l *Limit) release(t *ticket, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.average == 0 {
 		l.average = took
 	}
 	l.average += (took - l.average) / 4
-	l.running--
+	l.free(t)
+}
+
+// free gives back what the turn of a ticket took. The caller holds mu.
+func (l *Limit) free(t *ticket) {
+	if t.slots > 0 {
+		l.running--
+		l.places.Release(t.worker)
+	}
 	l.advance()
 }
 
 // advance hands free slots over to those whose turn it is. The caller holds mu.
 func (l *Limit) advance() {
-	for l.running < l.slots {
-		t := l.waiting.next()
+	for {
+		t := l.waiting.next(l.take)
 		if t == nil && l.spare() {
-			t = l.behind.next()
+			t = l.behind.next(l.take)
 		}
 		if t == nil {
 			return
 		}
-		l.running += t.slots
 		close(t.turn)
 	}
 }
 
+// take takes the slot for a ticket, unless none fits. The caller holds mu.
+func (l *Limit) take(t *ticket) (ok bool) {
+	if t.slots == 0 {
+		return true
+	}
+	if t.worker, ok = l.places.Take(t.job); ok {
+		l.running++
+	}
+	return ok
+}
+
 // spare reports whether there is a slot for a build in the background, if no other waits. The caller
 // holds mu.
-func (l *Limit) spare() bool { return l.running == 0 || l.running < l.slots-1 }
+func (l *Limit) spare() bool {
+	_, free := l.places.Count()
+	return free > 1 || free > 0 && l.running == 0
+}
 
-// retryAfter guesses when the queue will have moved on. The caller holds mu.
-func (l *Limit) retryAfter() time.Duration {
-	guess := l.average * time.Duration(l.waiting.count+1) / time.Duration(l.slots)
+// retryAfter guesses when the queue will have moved on, in which so many wait. The caller holds mu.
+func (l *Limit) retryAfter(waiting int) time.Duration {
+	all, _ := l.places.Count()
+	guess := l.average * time.Duration(waiting+1) / time.Duration(max(1, all))
 	return min(max(guess.Round(time.Second), minRetry), maxRetry)
 }

@@ -189,14 +189,14 @@ func TestLimitLeavingFreesThePlace(t *testing.T) {
 
 func TestLimitLosesNoSlotWhenATurnAndALeaveMeet(t *testing.T) {
 	l := NewLimit(newFake(), LimitConfig{Slots: 1, Queue: 16})
-	place := &ticket{client: "b"}
-	for _, next := range []*ticket{{client: "a"}, place} {
+	first, place := &ticket{client: "a"}, &ticket{client: "b"}
+	for _, next := range []*ticket{first, place} {
 		if err := l.enter(next, 1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l.release(time.Second) // hands the slot to b,
-	l.leave(place)         // which has just left
+	l.release(first, time.Second) // hands the slot to b,
+	l.leave(place)                // which has just left
 	if got := l.Stats(); got != (LimitStats{}) {
 		t.Errorf("%+v when nobody is there", got)
 	}

@@ -18,7 +18,9 @@ func Run(ctx context.Context, engine Engine, job Job, events event.Sink, w io.Wr
 		return engine.Build(ctx, job, nil, w)
 	}
 	r := &run{job: job, events: events, started: time.Now()}
-	r.events.Send(job.event(event.Started))
+	begun := job.event(event.Started)
+	begun.Worker = job.Worker
+	r.events.Send(begun)
 	err = errPanicked // until the engine returns
 	defer func() { r.finish(build.Warnings, err) }()
 	return engine.Build(ctx, job, r.progress, w)

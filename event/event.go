@@ -45,6 +45,7 @@ type Event struct {
 	Toolchain string        `json:"toolchain,omitempty"` // Resolved
 	Trace     string        `json:"trace,omitempty"`     // Resolved: of the request that began the job, as the header traceparent has it; "": it is not traced
 	Locked    bool          `json:"locked,omitempty"`    // Started, Finished: with the module versions of an earlier build
+	Worker    string        `json:"worker,omitempty"`    // Started: the name of the machine; "": the service itself
 	Step      Step          `json:"step,omitempty"`      // StepBegun, Progress, StepEnded
 	Item      string        `json:"item,omitempty"`      // Progress: the module, package or layer that it is at; may be empty
 	Done      int64         `json:"done,omitempty"`      // Progress, StepEnded: modules, packages or bytes

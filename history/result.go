@@ -38,6 +38,7 @@ type Result struct {
 	Modules   []Module  `json:"modules"` // k6 first
 	Toolchain string    `json:"toolchain,omitempty"`
 	Service   string    `json:"service,omitempty"` // that built it: an id of which only equality says something
+	Worker    string    `json:"worker,omitempty"`  // of the service, that built it; "": it did itself
 	Begun     time.Time `json:"begun"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Queued    Seconds   `json:"queued"`
@@ -102,7 +103,7 @@ func (r *Result) take(e event.Event) {
 			}
 		}
 	case event.Started:
-		r.started = true
+		r.started, r.Worker = true, e.Worker
 		r.Queued = Seconds(e.Time.Sub(r.Begun))
 	case event.StepEnded:
 		r.Steps = append(r.Steps, Step{e.Step.String(), Seconds(e.Duration), e.Done})

@@ -1,0 +1,74 @@
+package builder
+
+import "time"
+
+// Places is where builds run: so many on this machine, or on workers too. [Limit] calls Take, Release and Count one at a time.
+type Places interface {
+	// Take takes a place that fits a job, until Release. Worker names the machine; "": this one. It reports false if none is free.
+	Take(job Job) (worker string, ok bool)
+	Release(worker string)
+
+	Count() (all, free int)
+
+	// Able returns an error of kind Unavailable if no place, free or not, fits a job, and none may come soon.
+	Able(job Job) error
+}
+
+// slots are places on this machine, as many as are free.
+type slots struct{ all, free int }
+
+func (s *slots) Take(Job) (worker string, ok bool) {
+	if s.free == 0 {
+		return "", false
+	}
+	s.free--
+	return "", true
+}
+
+func (s *slots) Release(string)         { s.free++ }
+func (s *slots) Count() (all, free int) { return s.all, s.free }
+func (s *slots) Able(Job) error         { return nil }
+
+// Lost is the cause of the error of a build whose machine went away, or gave it back. [Limit] has it built again.
+type Lost struct {
+	Worker string
+	Back   bool // it was given back, and is not at fault
+}
+
+func (l *Lost) Error() string {
+	if l.Back {
+		return "the worker " + l.Worker + " gave the build back"
+	}
+	return "the worker " + l.Worker + " was lost with the build"
+}
+
+// Pool is a group of workers, as a service shows it.
+type Pool struct {
+	Name    string   `json:"name"` // local: the slots of this service; workers: the machines that dialed in
+	Slots   int      `json:"slots"`
+	Busy    int      `json:"busy"`
+	Workers []Worker `json:"workers"` // those that are busy first; of slots, one each
+}
+
+// Worker is what does one build at a time. A machine with several builds is there with each of them.
+type Worker struct {
+	Name      string    `json:"name,omitempty"`
+	State     string    `json:"state"` // idle, busy or drained; of a machine also quarantined, revoked or away
+	Version   string    `json:"version,omitempty"`
+	Platforms []string  `json:"platforms,omitempty"` // "": any
+	Build     string    `json:"build,omitempty"`     // id
+	Path      string    `json:"path,omitempty"`      // of that
+	Step      string    `json:"step,omitempty"`
+	Done      int64     `json:"done,omitempty"`
+	Total     int64     `json:"total,omitempty"`
+	Since     time.Time `json:"since,omitzero"` // of the state
+
+	// Of a machine, the counts since this service started.
+	Reason     string    `json:"reason,omitempty"` // of a state in which it gets nothing to do
+	CPUs       int       `json:"cpus,omitempty"`
+	Memory     int64     `json:"memory,omitempty"` // bytes
+	Toolchains []string  `json:"toolchains,omitempty"`
+	Seen       time.Time `json:"seen,omitzero"`
+	Built      int       `json:"built,omitempty"`
+	Failed     int       `json:"failed,omitempty"`
+}
