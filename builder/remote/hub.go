@@ -1,0 +1,470 @@
+package remote
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/builder/native"
+)
+
+// Config says what a [Hub] is made of.
+type Config struct {
+	Broker  *Broker
+	Here    builder.Engine // of the service itself
+	Slots   int            // of that; 0: the service builds nothing
+	Engine  *native.Engine // judges what workers deliver, in its directories
+	Timeout time.Duration  // of one build; 0: 15 minutes
+	Logger  *slog.Logger
+
+	Pace Pace
+	Most int64 // bytes of a binary; 0: 1 GiB
+}
+
+// Hub knows the workers, and runs jobs on them.
+type Hub struct {
+	cfg     Config
+	id      string // of this service, until it ends
+	roster  *Roster
+	started time.Time
+	wake    func() // see [builder.Limit.Wake]
+	refused atomic.Int64
+	closing atomic.Bool // no answer is to end what is built
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows, and all peers
+	peers   map[string]*peer
+	tasks   map[string]*task // by token
+	here    int              // places that are taken of the service
+	settled bool             // it is known which workers there are
+}
+
+// peer is a worker that was heard of.
+type peer struct {
+	hello
+	seen          time.Time
+	since         time.Time // when it came to be there
+	taken         int       // places that are taken of it here
+	shunned       bool      // it gave a job back, and has not said since how it is
+	built, failed int
+}
+
+var (
+	_ builder.Places = (*Hub)(nil)
+	_ builder.Engine = (*Hub)(nil)
+)
+
+// Open returns a hub. It hears of workers at once, and gives out no places until [Hub.Start].
+func Open(cfg Config) (_ *Hub, err error) {
+	cfg.Timeout, cfg.Most = cmp.Or(cfg.Timeout, 15*time.Minute), cmp.Or(cfg.Most, maxBinary)
+	h := &Hub{cfg: cfg, id: uuid.NewString(), started: time.Now(), wake: func() {}, peers: make(map[string]*peer), tasks: make(map[string]*task)}
+	ctx, stop := context.WithCancel(context.Background())
+	h.stop = stop
+	if h.roster, err = openRoster(ctx, cfg.Broker, h.decided); err != nil {
+		stop()
+		return nil, err
+	}
+	cfg.Broker.roster.Store(h.roster)
+	h.settled = len(h.roster.all()) == 0
+	for subject, take := range map[string]func(name string, m *nats.Msg){
+		fromWorker("*", everyService): h.heard, fromWorker("*", h.id): h.reported,
+	} {
+		if _, err := cfg.Broker.conn.Subscribe(subject, func(m *nats.Msg) { take(strings.Split(m.Subject, ".")[2], m) }); err != nil {
+			stop()
+			return nil, err
+		}
+	}
+	h.work.Go(func() { h.watch(ctx) })
+	return h, nil
+}
+
+// Start has wake called when places become free without having been given back.
+func (h *Hub) Start(wake func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.wake = wake
+}
+
+// Close ends what goes on. No job may be running.
+func (h *Hub) Close() {
+	h.stop()
+	h.work.Wait()
+}
+
+// heard takes a hello.
+func (h *Hub) heard(name string, m *nats.Msg) {
+	var said hello
+	if err := json.Unmarshal(m.Data, &said); err != nil || !said.sane() {
+		h.refuse(name, "a hello that makes no sense")
+		return
+	}
+	if h.roster.of(name).Standing == "" && h.cfg.Broker.server == nil { // the operator has let it in
+		if _, err := h.roster.admit(context.Background(), name, said.Instance); err != nil {
+			return
+		}
+	}
+	h.mu.Lock()
+	p := h.peers[name]
+	if p == nil {
+		if len(h.peers) >= maxRoster {
+			h.mu.Unlock()
+			return
+		}
+		p = &peer{since: time.Now().UTC()}
+		h.peers[name] = p
+		h.cfg.Logger.Info("a worker is there", "worker", name, "version", said.Version, "platform", said.Platform, "slots", said.Slots)
+	}
+	died := p.Instance != "" && p.Instance != said.Instance
+	p.hello, p.seen, p.shunned = said, time.Now(), false
+	if said.Left || died {
+		h.lose(name, said.Left)
+	}
+	if said.Left {
+		p.seen = p.seen.Add(-h.cfg.Pace.dead())
+	}
+	wake := h.wake
+	h.mu.Unlock()
+	wake()
+}
+
+// watch finds workers that are dead, and when it is known which there are.
+func (h *Hub) watch(ctx context.Context) {
+	tick := time.NewTicker(h.cfg.Pace.hello() / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		h.mu.Lock()
+		wake := h.wake
+		if h.settled || time.Since(h.started) < h.cfg.Pace.settle() {
+			wake = nil
+		}
+		h.settled = h.settled || wake != nil
+		for name, p := range h.peers {
+			if !h.alive(p) {
+				h.lose(name, false)
+			}
+		}
+		var gone []string
+		for name, m := range h.roster.all() {
+			if p := h.peers[name]; m.Standing == Active && time.Since(h.started) > goneTime && (p == nil || p.taken == 0 && time.Since(p.seen) > goneTime) {
+				gone = append(gone, name)
+				delete(h.peers, name)
+			}
+		}
+		h.mu.Unlock()
+		for _, name := range gone {
+			h.roster.forget(ctx, name)
+		}
+		if wake != nil {
+			wake()
+		}
+	}
+}
+
+const goneTime = time.Hour // after which a worker that left is not listed any more, and its credential is no good
+
+func (h *Hub) alive(p *peer) bool { return time.Since(p.seen) < h.cfg.Pace.dead() }
+
+// lose ends the jobs of a worker here, so that they are built elsewhere; back says that it is not at fault. The caller holds mu.
+func (h *Hub) lose(name string, back bool) {
+	for _, t := range h.tasks {
+		if t.worker == name {
+			select {
+			case t.lost <- back:
+			default: // it is already
+			}
+		}
+	}
+}
+
+// decided is told of what was decided about a worker.
+func (h *Hub) decided(name string, now Member) {
+	h.cfg.Logger.Info("a worker", "worker", name, "standing", now.Standing, "reason", now.Reason)
+	if now.Standing == Revoked {
+		h.cfg.Broker.kick(name)
+	}
+	h.mu.Lock()
+	if now.Standing == Revoked || now.Standing == Quarantined {
+		h.lose(name, false)
+	}
+	wake := h.wake
+	h.mu.Unlock()
+	wake()
+}
+
+// quarantine gives a worker nothing more to do.
+func (h *Hub) quarantine(name, reason string) {
+	h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
+	if err := h.roster.set(context.Background(), name, Quarantined, reason); err != nil {
+		h.cfg.Logger.Error("a worker could not be quarantined", "worker", name, "error", err)
+	}
+}
+
+// refuse notes what a worker had no right to.
+func (h *Hub) refuse(name, what string) {
+	h.refused.Add(1)
+	h.cfg.Logger.Warn("a worker was refused: "+what, "worker", k6x.Clip(name))
+}
+
+// Refused returns how often workers were refused what they had no right to.
+func (h *Hub) Refused() int64 { return h.refused.Load() + h.cfg.Broker.refused.Load() }
+
+// Register gives a worker a credential. Errors: Invalid, Forbidden if it was revoked, Conflict if there is one of that name.
+func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) {
+	if !names.MatchString(r.Name) || !names.MatchString(r.Instance) {
+		return Credential{}, k6x.Errorf(k6x.Invalid, "a worker has a name of letters, digits, _ and -, which %q is not", k6x.Clip(r.Name))
+	}
+	h.mu.Lock()
+	p := h.peers[r.Name]
+	taken := p != nil && h.alive(p) && p.Instance != r.Instance
+	h.mu.Unlock()
+	if taken {
+		return Credential{}, k6x.Errorf(k6x.Conflict, "there is a worker %s already", r.Name).WithHint("Give each worker a name of its own, with --name.").WithRetry(h.cfg.Pace.dead())
+	}
+	password, err := h.roster.admit(ctx, r.Name, r.Instance)
+	if err != nil {
+		return Credential{}, err
+	}
+	h.cfg.Broker.kick(r.Name) // what is left of an earlier one
+	c := Credential{Password: password, Servers: h.cfg.Broker.servers}
+	if c.Servers != nil {
+		c.Password = ""
+	}
+	if r.Wire != Wire {
+		c.Message = otherWire(r.Wire)
+	}
+	return c, nil
+}
+
+// Connect passes on the connection of a worker.
+func (h *Hub) Connect(w http.ResponseWriter, r *http.Request) error {
+	return h.cfg.Broker.ServeHTTP(w, r)
+}
+
+func otherWire(its int) string {
+	return fmt.Sprintf("it gets no work: it speaks format %d and this service %d, so that one of them is to be upgraded", its, Wire)
+}
+
+// Change has the operator decide about a worker.
+func (h *Hub) Change(ctx context.Context, name, action string) error {
+	to, ok := map[string]Standing{"drain": Drained, "revoke": Revoked, "admit": Active}[action]
+	if !ok {
+		return k6x.Errorf(k6x.NotFound, "a worker can be told to drain, revoke or admit")
+	}
+	reason := "by the operator"
+	if to == Active {
+		reason = ""
+	}
+	return h.roster.set(ctx, name, to, reason)
+}
+
+// standing returns how a worker stands and why, and whether it may be given jobs.
+func (h *Hub) standing(name string, p *peer) (_ Standing, reason string, usable bool) {
+	m := h.roster.of(name)
+	switch {
+	case m.Standing != Active:
+		return m.Standing, m.Reason, false
+	case p.Wire != Wire:
+		return Drained, otherWire(p.Wire), false
+	case p.Draining && h.alive(p):
+		return Drained, "it is about to stop", false
+	}
+	return Active, "", true
+}
+
+// fits reports whether a worker could build a job.
+func (p *peer) fits(job builder.Job) bool {
+	return (p.Fetches || slices.Contains(p.Toolchains, job.Recipe.Toolchain)) && (p.Cgo || !job.Recipe.Cgo)
+}
+
+// free returns how many places of a worker are free: those that other services and builds of before have taken it tells itself.
+func (h *Hub) free(p *peer) int {
+	others := 0
+	for _, r := range p.Running {
+		if r.Service != h.id {
+			others++
+		}
+	}
+	return max(0, p.Slots-p.taken-others)
+}
+
+// Take implements [builder.Places]: the worker that builds the same for a service that is gone, or that one with the most free places, or this service.
+func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.settled {
+		return "", false
+	}
+	key, most, avoided := job.Recipe.Key(), 0, ""
+	for _, name := range slices.Sorted(maps.Keys(h.peers)) {
+		p := h.peers[name]
+		if _, _, usable := h.standing(name, p); !h.alive(p) || p.shunned || !usable || !p.fits(job) {
+			continue
+		}
+		if slices.ContainsFunc(p.Running, func(r running) bool { return r.Orphan && r.Key == key && !job.Rebuild }) {
+			worker = name
+			break
+		}
+		if free := h.free(p); name == job.Avoid {
+			if free > 0 && !(job.Rebuild && job.Priority == builder.Background) { // which is to be compared with what it made
+				avoided = name
+			}
+		} else if free > most {
+			worker, most = name, free
+		}
+	}
+	if worker == "" && h.here < h.cfg.Slots {
+		h.here++
+		return "", true
+	}
+	if worker = cmp.Or(worker, avoided); worker != "" {
+		h.peers[worker].taken++
+	}
+	return worker, worker != ""
+}
+
+// Release implements [builder.Places].
+func (h *Hub) Release(worker string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if worker == "" {
+		h.here--
+		return
+	}
+	h.peers[worker].taken--
+}
+
+// Count implements [builder.Places].
+func (h *Hub) Count() (all, free int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.settled {
+		return 0, 0
+	}
+	all, free = h.cfg.Slots, h.cfg.Slots-h.here
+	for name, p := range h.peers {
+		if _, _, usable := h.standing(name, p); h.alive(p) && usable {
+			all += p.Slots
+			free += h.free(p)
+		}
+	}
+	return all, free
+}
+
+// Able implements [builder.Places].
+func (h *Hub) Able(job builder.Job) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cfg.Slots > 0 || time.Since(h.started) < h.cfg.Pace.missing() {
+		return nil
+	}
+	for name, p := range h.peers {
+		if _, _, usable := h.standing(name, p); usable && p.fits(job) && time.Since(p.seen) < h.cfg.Pace.missing() {
+			return nil
+		}
+	}
+	what := job.Recipe.Toolchain
+	if job.Recipe.Cgo {
+		what += " and cgo"
+	}
+	return k6x.Errorf(k6x.Unavailable, "there is no worker that builds with %s", what).WithRetry(h.cfg.Pace.missing())
+}
+
+// Pool returns what is known of the workers: each build of one, or that it has none.
+func (h *Hub) Pool() builder.Pool {
+	pool, members := builder.Pool{Name: "workers", Workers: []builder.Worker{}}, h.roster.all()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		w := builder.Worker{Name: name, State: string(members[name].Standing), Reason: members[name].Reason}
+		p := h.peers[name]
+		if p != nil {
+			standing, reason, usable := h.standing(name, p)
+			w = builder.Worker{Name: name, State: string(standing), Reason: reason, Version: p.Version, Platforms: []string{p.Platform}, CPUs: p.CPUs, Memory: p.Memory,
+				Toolchains: p.Toolchains, Since: p.since, Seen: p.seen.UTC(), Built: p.built, Failed: p.failed}
+			if usable && h.alive(p) {
+				pool.Slots += p.Slots
+			}
+		}
+		switch there := p != nil && h.alive(p); {
+		case w.State == string(Active) && there:
+			w.State = "idle"
+		case w.State == string(Active):
+			w.State = "away"
+		}
+		rows := len(pool.Workers)
+		for _, t := range h.tasks {
+			if t.worker != name {
+				continue
+			}
+			busy := w
+			busy.Build, busy.Path, busy.Since = t.job.ID, t.job.Recipe.Path(), t.begun
+			if w.State == "idle" {
+				busy.State = "busy"
+			}
+			pool.Workers = append(pool.Workers, busy)
+			pool.Busy++
+		}
+		if len(pool.Workers) == rows {
+			pool.Workers = append(pool.Workers, w)
+		}
+		slices.SortFunc(pool.Workers[rows:], func(a, b builder.Worker) int { return a.Since.Compare(b.Since) })
+	}
+	return pool
+}
+
+// reported hands a report to the job that it is of.
+func (h *Hub) reported(name string, m *nats.Msg) {
+	line, _, _ := bytes.Cut(m.Data, []byte("\n"))
+	var r struct {
+		Token string `json:"token"`
+	}
+	err := json.Unmarshal(line, &r)
+	h.mu.Lock()
+	t := h.tasks[r.Token]
+	if p := h.peers[name]; p != nil {
+		p.seen = time.Now()
+	}
+	h.mu.Unlock()
+	switch {
+	case err != nil || !inboxOf(m, name):
+		h.refuse(name, "a report that makes no sense")
+	case t == nil && h.closing.Load(): // it was given up, and goes on
+	case t == nil || t.worker != name:
+		h.refuse(name, "it reports a job that it does not have")
+		h.answer(m, answer{Stop: true})
+	default:
+		select {
+		case t.inbox <- m:
+		default: // it does not wait for answers
+			h.refuse(name, "it reports too much at once")
+		}
+	}
+}
+
+func (h *Hub) answer(m *nats.Msg, a answer) {
+	if err := m.Respond(encode(a)); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		h.cfg.Logger.Warn("a worker could not be answered", "error", err)
+	}
+}

@@ -1,0 +1,294 @@
+package remote
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"k6x"
+	"k6x/builder"
+)
+
+// RegisterPath is where a worker gets its credential, below the URL of the service.
+const RegisterPath = "/worker/register"
+
+// WorkerConfig says what a [Worker] is.
+type WorkerConfig struct {
+	URL         *url.URL     // of the service
+	Token       string       // of workers
+	HTTP        *http.Client // nil: the default one
+	Credentials string       // file, for the NATS of an operator; "": there is none
+	Name        string
+	Machine     Machine // without Instance
+	Engine      builder.Engine
+	MakeTemp    func() (dir string, err error)
+	Remove      func(dir string)
+	Logger      *slog.Logger
+	Pace        Pace
+}
+
+// Worker builds for services that it dials.
+type Worker struct {
+	cfg  WorkerConfig
+	jobs sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	conn     *nats.Conn // nil: there was none yet
+	working  map[string]*work
+	draining bool
+}
+
+// NewWorker returns a worker.
+func NewWorker(cfg WorkerConfig) (*Worker, error) {
+	if !names.MatchString(cfg.Name) {
+		return nil, k6x.Errorf(k6x.Invalid, "a worker has a name of letters, digits, _ and -, which %q is not", k6x.Clip(cfg.Name))
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Timeout: 30 * time.Second}
+	}
+	cfg.Machine.Wire, cfg.Machine.Instance = cmp.Or(cfg.Machine.Wire, Wire), rand.Text()
+	return &Worker{cfg: cfg, working: make(map[string]*work)}, nil
+}
+
+// Run works until drain is closed and the jobs of that time have ended. If ctx ends before, the jobs are given back. The error is that
+// the service lets this worker in no more.
+func (w *Worker) Run(ctx context.Context, drain <-chan struct{}) error {
+	jobs, giveBack := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer func() {
+		w.drain()
+		giveBack(errGivenBack)
+		w.jobs.Wait()
+		w.hello(true)
+		if w.conn != nil {
+			_ = w.conn.FlushTimeout(w.cfg.Pace.answer())
+			w.conn.Close()
+		}
+	}()
+	for {
+		closed, err := w.connect(ctx, jobs, drain)
+		if err != nil || closed == nil {
+			return err
+		}
+		if w.serve(ctx, drain, closed) {
+			return nil
+		}
+		w.cfg.Logger.Warn("the connection was ended by the service; there will be another one")
+	}
+}
+
+var errGivenBack = errors.New("the worker stops")
+
+// serve says every few seconds how it is here, until the connection has ended. It reports whether all is over.
+func (w *Worker) serve(ctx context.Context, drain, closed <-chan struct{}) (over bool) {
+	tick := time.NewTicker(w.cfg.Pace.hello() / 4)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		if n%4 == 0 {
+			w.hello(false)
+		}
+		select {
+		case <-ctx.Done():
+			return true
+		case <-drain:
+			w.cfg.Logger.Info("the worker takes nothing more, and ends with its last build")
+			drain = nil
+			w.drain()
+			w.hello(false)
+		case <-closed:
+			return false
+		case <-tick.C:
+		}
+		w.mu.Lock()
+		over = w.draining && len(w.working) == 0
+		w.mu.Unlock()
+		if over {
+			return true
+		}
+	}
+}
+
+// drain has it take nothing more.
+func (w *Worker) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.draining = true
+}
+
+// hello tells the services how it is here.
+func (w *Worker) hello(last bool) {
+	w.mu.Lock()
+	conn, said := w.conn, hello{Machine: w.cfg.Machine, Draining: w.draining, Left: last, Running: []running{}}
+	for key, j := range w.working {
+		said.Running = append(said.Running, j.running(key))
+	}
+	w.mu.Unlock()
+	if conn != nil {
+		_ = conn.Publish(fromWorker(w.cfg.Name, everyService), encode(said)) // without a connection it is not heard
+	}
+}
+
+// connect gets a credential and dials, as often as it takes. Closed is nil if it is to end before.
+func (w *Worker) connect(ctx, jobs context.Context, drain <-chan struct{}) (closed <-chan struct{}, err error) {
+	for {
+		credential, err := w.register(ctx)
+		if err == nil {
+			closed, err = w.dial(credential, jobs)
+		}
+		if err == nil {
+			if credential.Message != "" {
+				w.cfg.Logger.Warn("what the service says: " + k6x.Clip(credential.Message))
+			}
+			w.cfg.Logger.Info("connected", "service", w.cfg.URL.Redacted(), "worker", w.cfg.Name)
+			return closed, nil
+		}
+		switch k6x.KindOf(err) {
+		case k6x.Invalid, k6x.Unauthorized, k6x.Forbidden, k6x.NotFound:
+			return nil, err
+		}
+		w.cfg.Logger.Warn("the service cannot be reached yet", "service", w.cfg.URL.Redacted(), "error", err)
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-drain:
+			return nil, nil
+		case <-time.After(w.cfg.Pace.hello()):
+		}
+	}
+}
+
+// register exchanges the token for a credential of this worker.
+func (w *Worker) register(ctx context.Context) (c Credential, err error) {
+	body := encode(Registration{Name: w.cfg.Name, Instance: w.cfg.Machine.Instance, Wire: w.cfg.Machine.Wire})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.cfg.URL.JoinPath(RegisterPath).String(), bytes.NewReader(body))
+	if err != nil {
+		return c, k6x.Errorf(k6x.Invalid, "%w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+w.cfg.Token)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/problem+json")
+	resp, err := w.cfg.HTTP.Do(req)
+	if err != nil {
+		return c, k6x.Errorf(k6x.Unavailable, "%w", err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return c, k6x.Errorf(k6x.Unavailable, "%w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var problem struct {
+			Kind   k6x.Kind `json:"kind"`
+			Detail string   `json:"detail"`
+		}
+		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
+			problem.Kind, problem.Detail = k6x.Unavailable, "it answered "+resp.Status
+		}
+		return c, k6x.Errorf(problem.Kind, "the service refuses this worker: %s", k6x.ClipTo(problem.Detail, 1000))
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return c, k6x.Errorf(k6x.Unavailable, "the service sent no credential").WithCause(err)
+	}
+	return c, nil
+}
+
+// dial connects, and takes orders from then on.
+func (w *Worker) dial(c Credential, jobs context.Context) (<-chan struct{}, error) {
+	closed := make(chan struct{})
+	options := []nats.Option{
+		nats.Name("k6x worker " + w.cfg.Name), nats.CustomInboxPrefix(inbox(w.cfg.Name)), nats.MaxReconnects(-1), nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond), nats.ReconnectBufSize(-1), nats.PingInterval(2 * w.cfg.Pace.hello()), nats.MaxPingsOutstanding(2),
+		nats.Timeout(10 * time.Second), nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ReconnectHandler(func(*nats.Conn) { w.hello(false) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { w.cfg.Logger.Debug("nats", "error", err) }),
+	}
+	servers := strings.Join(c.Servers, ",")
+	if len(c.Servers) == 0 {
+		to := *w.cfg.URL
+		to.Scheme = strings.Replace(to.Scheme, "http", "ws", 1)
+		servers = to.Scheme + "://" + to.Host
+		options = append(options, nats.ProxyPath(to.JoinPath(ConnectPath).EscapedPath()), nats.UserInfo(w.cfg.Name, c.Password), nats.IgnoreDiscoveredServers())
+	} else if w.cfg.Credentials != "" {
+		options = append(options, nats.UserCredentials(w.cfg.Credentials))
+	}
+	conn, err := nats.Connect(servers, options...)
+	if err != nil {
+		return nil, k6x.Errorf(k6x.Unavailable, "%w", err)
+	}
+	w.mu.Lock()
+	w.conn = conn
+	w.mu.Unlock()
+	_, err = conn.Subscribe(toWorker(w.cfg.Name), func(m *nats.Msg) { w.ordered(jobs, m) })
+	if err == nil {
+		err = conn.FlushTimeout(w.cfg.Pace.answer())
+	}
+	if err != nil {
+		conn.Close()
+		return nil, k6x.Errorf(k6x.Unavailable, "%w", err)
+	}
+	return closed, nil
+}
+
+// ordered takes an order of a service.
+func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
+	var o order
+	if err := json.Unmarshal(m.Data, &o); err != nil || o.Job == nil && !o.Stop {
+		w.cfg.Logger.Warn("an order of the service makes no sense", "error", err)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if o.Stop {
+		for _, j := range w.working {
+			j.stop(o.Token)
+		}
+		return
+	}
+	key := o.Job.Recipe.Key()
+	if j := w.working[key]; j != nil && !o.Job.Rebuild && j.adopt(o) {
+		w.cfg.Logger.Info("a build goes on for another service", "path", o.Job.Recipe.Path())
+		return
+	}
+	if w.working[key] != nil || w.draining || len(w.working) >= w.cfg.Machine.Slots || ctx.Err() != nil {
+		go w.refuse(o)
+		return
+	}
+	j := newWork(w, o)
+	w.working[key] = j
+	w.jobs.Go(func() {
+		j.run(ctx, o)
+		w.mu.Lock()
+		delete(w.working, key)
+		w.mu.Unlock()
+		w.hello(false)
+	})
+}
+
+// refuse gives a job back.
+func (w *Worker) refuse(o order) { _, _ = w.post(o.Service, report{Token: o.Token, Back: true}, nil) }
+
+// post sends a report with bytes, and returns the answer.
+func (w *Worker) post(service string, r report, data []byte) (a answer, err error) {
+	w.mu.Lock()
+	conn := w.conn
+	w.mu.Unlock()
+	m, err := conn.Request(fromWorker(w.cfg.Name, service), bytes.Join([][]byte{encode(r), data}, []byte("\n")), w.cfg.Pace.answer())
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(m.Data, &a); err != nil || a.Next < 0 {
+		return a, fmt.Errorf("an answer of the service makes no sense: %w", err)
+	}
+	return a, nil
+}
