@@ -24,6 +24,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/builder/remote"
 	"k6x/cache"
 	"k6x/event"
 	"k6x/resolver"
@@ -78,6 +79,9 @@ type Config struct {
 
 	// Builds is what came of builds, and what happens to those under way; the zero value: it is not known.
 	Builds Builds
+
+	// Workers are the machines that build for this service; the zero value: there are none.
+	Workers Workers
 
 	// Progress returns how far the build of a canonical path is, and whether one runs, as [event.Stream.Running] does;
 	// nil: that is not known.
@@ -196,6 +200,9 @@ func (s *Service) routes() []route {
 		{http.MethodGet, "/cas/{digest}", s.byDigest, s.fail},
 		{http.MethodGet, "/extensions", s.listExtensions, s.fail},
 		{http.MethodGet, "/status", s.status, s.fail},
+		{http.MethodPost, remote.RegisterPath, s.sameOrigin(s.forWorkers(s.isWorker, s.registerWorker)), s.fail},
+		{http.MethodGet, remote.ConnectPath, s.forWorkers(func(*http.Request) error { return nil }, s.connectWorker), s.fail},
+		{http.MethodPost, "/workers/{name}/{action}", s.sameOrigin(s.forWorkers(s.isOperator, s.changeWorker)), s.fail},
 		{http.MethodGet, "/help", s.help, s.fail},
 		{http.MethodGet, "/assets/{digest}/{name}", s.asset, s.fail},
 		{http.MethodGet, "/openapi.yaml", s.openapi, s.fail},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k6x/builder/remote"
 	"k6x/history"
 	"k6x/service/pages"
 )
@@ -72,7 +73,7 @@ func (s *Service) addBuilds(v *Status) {
 		running := b.Recorder.Running()
 		v.Service = b.Recorder.Service()
 		for _, result := range running {
-			if result.Outcome == history.Running && result.Started() {
+			if result.Outcome == history.Running && result.Started() && result.Worker == "" {
 				pool.Workers = append(pool.Workers, s.worker(result, v.Hidden))
 			}
 		}
@@ -94,20 +95,26 @@ func (s *Service) addBuilds(v *Status) {
 		pool.Workers = append(pool.Workers, idle)
 	}
 	v.Pools = []Pool{pool}
+	s.addWorkers(v)
 }
 
 // worker returns the slot that a build has.
 func (s *Service) worker(r *history.Result, hidden bool) Worker {
 	w := Worker{State: "busy", Since: r.Begun.Add(time.Duration(r.Queued))}
-	if s.cfg.Progress != nil {
-		if e, ok := s.cfg.Progress(r.Path); ok && e.Step != 0 {
-			w.Step, w.Done, w.Total = e.Step.String(), e.Done, e.Total
-		}
-	}
+	s.addStep(&w, r.Path)
 	if !hidden {
 		w.Build, w.Path = r.ID, r.Path
 	}
 	return w
+}
+
+// addStep adds how far the build of a path is.
+func (s *Service) addStep(w *Worker, path string) {
+	if s.cfg.Progress != nil {
+		if e, ok := s.cfg.Progress(path); ok && e.Step != 0 {
+			w.Step, w.Done, w.Total = e.Step.String(), e.Done, e.Total
+		}
+	}
 }
 
 // replicas returns the services that live, and those that built something lately, the one of that id first.
@@ -176,6 +183,16 @@ func (s *Service) troubles(v *Status) (list []Trouble) {
 	}
 	if timeout := v.Version.Limits.BuildTimeout; timeout > 0 && time.Duration(v.Queue.Oldest) > time.Duration(timeout)*time.Second {
 		add("queue", "queue_slow", v.Queue.Oldest)
+	}
+	for _, pool := range v.Pools[1:] {
+		if pool.Slots+v.Pools[0].Slots == 0 {
+			add("workers", "workers_none")
+		}
+		for _, w := range pool.Workers {
+			if w.State == string(remote.Quarantined) {
+				add("workers", "workers_quarantined", w.Name, w.Reason)
+			}
+		}
 	}
 	for _, store := range v.Stores {
 		if store.Full != "" {

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"time"
 
+	"k6x/builder"
 	"k6x/history"
 	"k6x/resolver"
 )
@@ -234,26 +235,10 @@ type Queue struct {
 }
 
 // Pool is a group of workers.
-type Pool struct {
-	Name    string   `json:"name"` // local: the slots of this service
-	Slots   int      `json:"slots"`
-	Busy    int      `json:"busy"`
-	Workers []Worker `json:"workers"` // those that are busy first; of slots, one each
-}
+type Pool = builder.Pool
 
 // Worker is what does one build at a time.
-type Worker struct {
-	Name      string    `json:"name,omitempty"`
-	State     string    `json:"state"` // idle, busy or drained
-	Version   string    `json:"version,omitempty"`
-	Platforms []string  `json:"platforms,omitempty"` // "": any
-	Build     string    `json:"build,omitempty"`     // id
-	Path      string    `json:"path,omitempty"`      // of that
-	Step      string    `json:"step,omitempty"`
-	Done      int64     `json:"done,omitempty"`
-	Total     int64     `json:"total,omitempty"`
-	Since     time.Time `json:"since,omitzero"` // of the state
-}
+type Worker = builder.Worker
 
 // CacheStatus is how full something is that keeps bytes, and of how much use.
 type CacheStatus struct {

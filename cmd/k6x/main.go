@@ -5,7 +5,7 @@
 //	build.go   build                  deps.go      deps                      get.go          get, by URL or list
 //	builds.go  builds, log, retry     follow.go    follow                    preload.go      preload
 //	cache.go   what is kept here      cachemove.go export and import of it   gocacheprog.go  the build cache of a go command
-//	screen.go  what is shown          service.go   service
+//	screen.go  what is shown          service.go   service                   worker.go       worker, workers
 package main
 
 import (
@@ -58,7 +58,7 @@ func newRoot() *cobra.Command {
 	o.addRun(root.Flags())
 	root.SetHelpCommand(newHelpCommand(&o))
 	root.AddCommand(newBuildCommand(), newDepsCommand(), newGetCommand(), newBuildsCommand(), newLogCommand(), newRetryCommand(), newFollowCommand(), newPreloadCommand(), newCacheCommand(),
-		newManCommand(), newServiceCommand(), newCacheProgCommand())
+		newManCommand(), newServiceCommand(), newWorkerCommand(), newWorkersCommand(), newCacheProgCommand())
 	return root
 }
 

@@ -82,6 +82,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.BoolVar(&o.PublicHistory, "public-history", false, "show the history of builds without a token, too, where --auth-token-file is set")
 	f.BoolVar(&o.pages, "pages", true, "pages for browsers at / and beside the JSON of /builds, /matrix, /changes and /status")
 	o.Watch.AddFlags(f)
+	o.Workers.AddFlags(f)
 	o.BuildEvents.AddServiceFlags(f)
 	tracing.AddFlag(f, &o.otel)
 	f.StringArrayVar(&o.Webhooks, "webhook", nil,

@@ -83,7 +83,9 @@ func New(ctx context.Context, o Options, logger *slog.Logger) (_ *App, err error
 	if cfg.Platforms, err = choosePlatforms(ctx, a.tools.Tool, o.Platforms); err != nil {
 		return nil, err
 	}
-	a.assemble(cfg)
+	if err := a.assemble(cfg); err != nil {
+		return nil, err
+	}
 	return a, errors.Join(a.openWatcher(cfg.Platforms), a.openWebhooks())
 }
 
@@ -202,17 +204,29 @@ func (a *App) open(ctx context.Context) (err error) {
 }
 
 // assemble stacks what was opened.
-func (a *App) assemble(cfg service.Config) {
+func (a *App) assemble(cfg service.Config) (err error) {
 	o, metrics := a.options, a.metrics
+	var verify event.Sink
 	events := event.Tee(a.events.Publish, a.record, metrics.Count, logBuilds(a.logger), service.KeepLogs(a.logs, a.logger),
-		a.streams.Publish, o.Events)
+		a.streams.Publish, o.Events, func(e event.Event) { verify.Send(e) })
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
-	engine := fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
+	var engine builder.Engine = fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
+	if cfg.Workers, err = a.openWorkers(engine); err != nil {
+		return err
+	}
+	var places builder.Places
+	if hub := cfg.Workers.Hub; hub != nil {
+		engine, places = hub, hub
+	}
 	a.limit = builder.NewLimit(builder.Roomy(builder.Keep(engine, a.store, events), a.makeRoom), builder.LimitConfig{
-		Slots: o.MaxBuilds, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
+		Slots: o.MaxBuilds, Places: places, Queue: cmp.Or(o.Queue, -1), // 0 in the config is the default, but no place on the command line
 		Leases: a.store.leases, Events: events,
 	})
 	a.dedup = builder.NewDedup(a.limit, builder.DedupConfig{Events: events})
+	if hub := cfg.Workers.Hub; hub != nil {
+		hub.Start(a.limit.Wake)
+		verify = hub.Verify(o.Workers.Verify/100, a.store.Record, a.dedup)
+	}
 
 	cfg.Resolver, cfg.Builder, cfg.Store, cfg.Logs, cfg.Metrics = a.resolver, a.dedup, a.store, a.logs, metrics
 	cfg.Settings, cfg.Progress, cfg.Version, cfg.Builds = a.engine.Settings(), a.events.Running, a.version(), a.builds
@@ -220,6 +234,7 @@ func (a *App) assemble(cfg service.Config) {
 	cfg.Parts, cfg.Downloads, cfg.State = a.health.Parts, cli.MaxDownloads(), a.state
 	a.Service = service.New(cfg)
 	a.observe(metrics)
+	return nil
 }
 
 // logBuilds returns a sink that logs builds that have ended.

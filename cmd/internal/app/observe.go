@@ -67,7 +67,11 @@ func (a *App) observe(metrics *service.Metrics) {
 		metrics.Gauge(name, help, func() float64 { return float64(value()) }, labels...)
 	}
 	count("k6x_builds_running", "Builds under way.", func() int { return a.limit.Stats().Running })
-	count("k6x_builds_limit", "Builds that may be under way at once.", func() int { return a.options.MaxBuilds })
+	count("k6x_builds_limit", "Builds that may be under way at once.", func() int { return a.options.slots() })
+	count("k6x_slots_wanted", "Builds under way and those that wait: as many slots would keep none waiting.", func() int {
+		s := a.limit.Stats()
+		return s.Running + s.Waiting + s.Behind
+	})
 	count("k6x_queue_length", "Builds that wait for their turn, those that nobody waits for left out.", func() int { return a.limit.Stats().Waiting })
 	count("k6x_queue_limit", "Builds that may wait.", func() int { return a.options.Queue })
 	count("k6x_background_queue_length", "Builds that nobody waits for and that wait for their turn.", func() int { return a.limit.Stats().Behind })
@@ -146,7 +150,7 @@ func (a *App) version() service.Version {
 		K6x: cli.Version(), Go: []string{a.tools.Tool.Version}, Engines: []string{"native"},
 		Sandbox: service.Sandbox(report),
 		Limits: service.Limits{
-			MaxBuilds: a.options.MaxBuilds, Queue: a.options.Queue, BuildTimeout: int64(a.options.BuildTimeout.Seconds()),
+			MaxBuilds: a.options.slots(), Queue: a.options.Queue, BuildTimeout: int64(a.options.BuildTimeout.Seconds()),
 			PerBuild: a.options.Sandbox.Limits(),
 		},
 	}

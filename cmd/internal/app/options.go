@@ -49,6 +49,7 @@ type Options struct {
 	PublicHistory     bool
 	NoPages           bool // JSON and text only
 	Watch             WatchOptions
+	Workers           WorkersOptions
 	Webhooks          []string // URLs that the history is sent to
 	WebhookSecretFile string
 	AuthTokenFile     string   // "": no token is needed

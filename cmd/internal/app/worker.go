@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net/url"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/builder/fast"
+	"k6x/builder/native"
+	"k6x/builder/remote"
+	"k6x/cmd/internal/cli"
+)
+
+// WorkerOptions configure a worker. The flags of k6x worker describe them.
+type WorkerOptions struct {
+	GoOptions
+	Name, TokenFile, NATSCreds string
+	Fetch                      bool
+	CacheDir                   string
+	GoCacheSize                int64
+	BuildCache                 string
+	BuildCacheWriting          bool
+	MaxBuilds                  int
+}
+
+// AddFlags adds their flags.
+func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
+	host, _ := os.Hostname()
+	f.StringVar(&o.Name, "name", host, "`name` that no other worker has, of letters, digits, _ and -")
+	f.StringVar(&o.TokenFile, "token-file", "", "`file` with a token of the service's --worker-token-file (default the one in K6X_WORKER_TOKEN)")
+	f.StringVar(&o.NATSCreds, "nats-creds", "", "`file` with credentials for NATS, where the service has --nats")
+	f.BoolVar(&o.Fetch, "fetch-toolchains", false, "take builds for other versions of Go too, and fetch these as modules")
+	CacheDirFlag(f, &o.CacheDir)
+	f.IntVar(&o.MaxBuilds, "max-builds", DefaultMaxBuilds(), MaxBuildsUsage)
+	o.GoCacheSize = 10 << 30
+	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	f.StringVar(&o.BuildCache, "build-cache", "", "`URL` of a build cache that machines share, as for k6x service (default none)")
+	f.BoolVar(&o.BuildCacheWriting, "build-cache-write", false, "write what is compiled here to the shared build cache; all machines believe what is there")
+	o.GoOptions.AddFlags(f, "env", "")
+}
+
+// RunWorker builds for the service at a URL, until ctx ends. Then it ends the builds under way, or gives them back when another signal comes.
+func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <-chan os.Signal, logger *slog.Logger) error {
+	token, err := cli.Token("K6X_WORKER_TOKEN", o.TokenFile)
+	if err != nil {
+		return err
+	}
+	tools, err := OpenTools(ctx, ToolsConfig{Env: o.Env, Direct: o.Direct, Sandbox: o.Sandbox, Logger: logger})
+	if err != nil {
+		return cli.WrongUsage(err)
+	}
+	defer tools.Close()
+	engine, err := tools.OpenNative(ctx, native.Config{}, BuildCacheConfig{URL: o.BuildCache, ReadOnly: !o.BuildCacheWriting, CacheDir: o.CacheDir}, sendEnd)
+	if err != nil {
+		return cli.WrongUsage(err)
+	}
+	worker, err := remote.NewWorker(remote.WorkerConfig{
+		URL: service, Token: token, Credentials: o.NATSCreds, Name: o.Name, Logger: logger, MakeTemp: engine.MakeTemp, Remove: engine.Remove,
+		Engine: fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}), // what is found to be wrong later could not be told
+		Machine: remote.Machine{
+			Version: cli.Version(), Platform: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}.String(), CPUs: runtime.NumCPU(), Memory: int64(min(availableMemory(), math.MaxInt64)),
+			Toolchains: []string{tools.Tool.Version}, Fetches: o.Fetch, Slots: max(1, o.MaxBuilds),
+		},
+	})
+	if err != nil {
+		return cli.WrongUsage(err)
+	}
+	working, giveBack := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveBack()
+	go func() {
+		for tick := time.Tick(trimEvery); ; {
+			TrimGoCaches(working, engine, o.GoCacheSize, logger)
+			select {
+			case <-tick:
+			case <-working.Done():
+				return
+			}
+		}
+	}()
+	go func() {
+		<-ctx.Done()
+		select {
+		case <-signals:
+			giveBack()
+		case <-working.Done():
+		}
+	}()
+	return worker.Run(working, ctx.Done())
+}

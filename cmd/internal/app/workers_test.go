@@ -1,0 +1,163 @@
+package app
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/internal/testmod"
+)
+
+// newWithWorkers makes a service with these options for workers, whose files of tokens have a token named as the file.
+func newWithWorkers(t *testing.T, dir string, o WorkersOptions, change ...func(*Options)) (*App, error) {
+	t.Helper()
+	for _, file := range []*string{&o.TokenFile, &o.OperatorFile} {
+		if *file != "" {
+			name := filepath.Join(t.TempDir(), *file)
+			if err := os.WriteFile(name, []byte(*file+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			*file = name
+		}
+	}
+	all := Options{
+		CacheDir: dir, Registries: []string{"../../../testdata/registry.json"}, MaxBuilds: 2, Lifetime: builder.Resident, Workers: o,
+		GoOptions: GoOptions{Env: []string{"GOPROXY=" + testmod.Serve(t, "../../../testdata/standin"), "GOSUMDB=off"}},
+	}
+	for _, f := range change {
+		f(&all)
+	}
+	return New(t.Context(), all, slog.New(slog.DiscardHandler))
+}
+
+func TestWhoMayDoWhatWithWorkers(t *testing.T) {
+	const register = `{"name":"w1","instance":"x","wire":1}`
+	for _, c := range []struct {
+		name             string
+		options          WorkersOptions
+		path, body, says string
+		token            string
+		status           int
+	}{
+		{"no workers", WorkersOptions{}, "/worker/register", register, "nothing", "worker", 404},
+		{"no workers to change", WorkersOptions{}, "/workers/w1/drain", "", "nothing", "operator", 404},
+		{"a worker", WorkersOptions{On: true, TokenFile: "worker"}, "/worker/register", register, `"password"`, "worker", 200},
+		{"no token", WorkersOptions{On: true, TokenFile: "worker"}, "/worker/register", register, "token", "", 401},
+		{"an operator is no worker", WorkersOptions{On: true, TokenFile: "worker", OperatorFile: "operator"}, "/worker/register", register, "token", "operator", 401},
+		{"a bad name", WorkersOptions{On: true, TokenFile: "worker"}, "/worker/register", `{"name":"a.b","instance":"x","wire":1}`, "name of letters", "worker", 400},
+		{"no operators", WorkersOptions{On: true, TokenFile: "worker"}, "/workers/w1/drain", "", "operator-token-file", "worker", 403},
+		{"a worker is no operator", WorkersOptions{On: true, TokenFile: "worker", OperatorFile: "operator"}, "/workers/w1/drain", "", "token", "worker", 401},
+		{"nobody of that name", WorkersOptions{On: true, TokenFile: "worker", OperatorFile: "operator"}, "/workers/w1/drain", "", "no worker w1", "operator", 404},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := newWithWorkers(t, t.TempDir(), c.options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, c.path, strings.NewReader(c.body))
+			r.Header.Set("Authorization", "Bearer "+c.token)
+			w := httptest.NewRecorder()
+			a.Service.ServeHTTP(w, r)
+			if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
+				t.Errorf("%d: %s", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+func TestStatusOfAServiceThatBuildsNothingItself(t *testing.T) {
+	a, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	w := httptest.NewRecorder()
+	a.Service.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/status.json", nil))
+	var status struct {
+		Problems []struct{ Kind, Message string }
+		Pools    []struct {
+			Name  string
+			Slots int
+		}
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil || len(status.Pools) != 2 || status.Pools[0].Slots != 0 || status.Pools[1].Name != "workers" ||
+		len(status.Problems) != 1 || status.Problems[0].Kind != "workers" {
+		t.Errorf("%v: %+v", err, status)
+	}
+	w = httptest.NewRecorder()
+	a.Service.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/worker/nats", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
+
+func TestOneServiceHasANATSInADirectory(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newWithWorkers(t, dir, WorkersOptions{On: true, TokenFile: "worker", BuildHere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newWithWorkers(t, dir, WorkersOptions{On: true, TokenFile: "worker"}); k6x.KindOf(err) != k6x.Invalid || !strings.Contains(k6x.AsError(err).Hint, "--nats") {
+		t.Error(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := newWithWorkers(t, dir, WorkersOptions{On: true}); err == nil || !strings.Contains(err.Error(), "--worker-token-file") {
+		t.Error(err)
+	}
+	a, err = newWithWorkers(t, dir, WorkersOptions{On: true, TokenFile: "worker"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Of services on one bucket, one has a NATS of its own: workers that dial it would not build for the others.
+func TestOneServiceOnABucketHasANATSOfItsOwn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it waits for longer than a service that died would hold on to it")
+	}
+	backend := s3mem.New()
+	if err := backend.CreateBucket("bucket"); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(server.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "key")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	on := func(o *Options) {
+		o.Store = "s3://bucket?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(server.URL)
+	}
+	first, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker", BuildHere: true}, on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker"}, on); k6x.KindOf(err) != k6x.Invalid || !strings.Contains(err.Error(), "on this bucket") {
+		t.Error(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	second, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker"}, on)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+}

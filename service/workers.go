@@ -1,0 +1,84 @@
+package service
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+
+	"k6x"
+	"k6x/builder/remote"
+)
+
+// Workers is how machines that build for this service dial in. The zero value: none may.
+type Workers struct {
+	Hub       *remote.Hub
+	Tokens    *Tokens // of workers
+	Operators *Tokens // of those who may drain and revoke them; nil: nobody may
+}
+
+// forWorkers returns h where there may be workers. Who asks has one of the tokens of check, if that is not nil.
+func (s *Service) forWorkers(check func(r *http.Request) error, h handler) handler {
+	return func(w *response, r *http.Request) error {
+		w.outcome = "workers"
+		if s.cfg.Workers.Hub == nil {
+			return notFound(w, r)
+		}
+		if err := check(r); err != nil {
+			refuseBody(w, r)
+			return err
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		return h(w, r)
+	}
+}
+
+func (s *Service) isWorker(r *http.Request) error { return s.cfg.Workers.Tokens.Check(r) }
+
+func (s *Service) isOperator(r *http.Request) error {
+	if s.cfg.Workers.Operators == nil {
+		return k6x.Errorf(k6x.Forbidden, "nobody may do that here").WithHint("The operator names a file with tokens for it, with --operator-token-file.")
+	}
+	return s.cfg.Workers.Operators.Check(r)
+}
+
+// registerWorker answers POST of /worker/register with a credential.
+func (s *Service) registerWorker(w *response, r *http.Request) error {
+	var request remote.Registration
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	credential, err := s.cfg.Workers.Hub.Register(r.Context(), request)
+	if err != nil {
+		return err
+	}
+	return writeStatus(w, http.StatusOK, credential)
+}
+
+// connectWorker answers GET of /worker/nats: the connection of a worker, which shows its credential there.
+func (s *Service) connectWorker(w *response, r *http.Request) error {
+	return s.cfg.Workers.Hub.Connect(w, r)
+}
+
+// changeWorker answers POST of /workers/{name}/{action}, which is drain, revoke or admit.
+func (s *Service) changeWorker(w *response, r *http.Request) error {
+	if err := s.cfg.Workers.Hub.Change(r.Context(), chi.URLParam(r, "name"), chi.URLParam(r, "action")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// addWorkers adds the workers, if there may be any.
+func (s *Service) addWorkers(v *Status) {
+	if s.cfg.Workers.Hub == nil {
+		return
+	}
+	pool := s.cfg.Workers.Hub.Pool()
+	for i := range pool.Workers {
+		w := &pool.Workers[i]
+		if s.addStep(w, w.Path); v.Hidden {
+			w.Build, w.Path = "", ""
+		}
+	}
+	v.Pools = append(v.Pools, pool)
+}
