@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"k6x"
 	"k6x/event"
@@ -243,5 +244,26 @@ func TestAPromotionIsNotLostBeforeTheBuildBegins(t *testing.T) {
 		if got, want := ran(next, 3), "first p2 p1"; got != want {
 			t.Errorf("ran %s, want %s", got, want)
 		}
+	})
+}
+
+func TestARefusalInTheBackgroundTellsOfTheClientsLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next := newFake()
+		l := NewLimit(next, LimitConfig{Slots: 1, Queue: 3})
+		first := begin(t.Context(), l, job("a", "v1.0.0"))
+		time.Sleep(10 * time.Second)
+		(<-next.started).answer <- nil
+		if err := <-first; err != nil {
+			t.Fatal(err)
+		}
+		begin(t.Context(), l, job("a", "v1.0.0"))
+		for range 3 {
+			begin(t.Context(), l, behind("v1.0.0"))
+		}
+		if e := wantKind(t, <-begin(t.Context(), l, behind("v1.0.0")), k6x.Busy); e.RetryAfter != 10*time.Second {
+			t.Errorf("no client waits, and it may try again after %s", e.RetryAfter)
+		}
+		finish(next, 4)
 	})
 }

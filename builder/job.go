@@ -21,8 +21,8 @@ type Job struct {
 	Resolved time.Duration `json:"resolved,omitempty"` // how long that took
 	Rebuild  bool          `json:"rebuild,omitempty"`  // build although the binary is kept, and compare; see [Keep]
 
-	Worker string `json:"-"` // that has a slot for the job; set by [Limit]. "": this process has
-	Avoid  string `json:"-"` // a worker that is to have it only if there is no other place
+	Worker string   `json:"-"` // that has a slot for the job; set by [Limit]. "": this process has
+	Avoid  []string `json:"-"` // workers that are to have it only if there is no other place
 
 	claim *claim // of a job in the background, set by [Dedup]; nil: no client can claim the job
 }

@@ -21,7 +21,7 @@ var ErrDiffers = errors.New("building it again gives other bytes than those that
 // there once and had to make room is made again with the lock of its record.
 //
 // A job with Rebuild reads what is there, builds it again and compares; nothing that is kept changes, unless it is damaged. If the bytes
-// differ, Build returns the record of those that are kept and [ErrDiffers].
+// differ, Build returns the record of those that are kept and [ErrDiffers]. If it avoids who made them, it goes without their lock.
 //
 // Events takes those from Started to Finished; nil: no events are wanted.
 func Keep(engine Engine, store cache.Store, events event.Sink) Builder {
@@ -42,7 +42,9 @@ func (k *kept) Build(ctx context.Context, job Job) (k6x.Artifact, error) {
 	case err != nil:
 		return k6x.Artifact{}, err
 	default:
-		job.Lock = &record.Build.Lock
+		if !job.Rebuild || len(job.Avoid) == 0 { // else the lock is judged too
+			job.Lock = &record.Build.Lock
+		}
 		// The record alone does not tell whether the bytes are still there, nor whether they are those.
 		err := k.there(ctx, key, job.Rebuild)
 		switch {

@@ -21,6 +21,7 @@ const (
 
 const (
 	maxLost   = 3               // workers that a build may take with it
+	maxTries  = 10              // of a build that workers lose or give back
 	askPlaces = 5 * time.Second // how often it is asked whether a build that waits can be built at all
 )
 
@@ -45,7 +46,7 @@ type LimitConfig struct {
 // minutes and is not stopped, and a client that comes meanwhile should find a slot. Once a client waits
 // for it, which [Dedup] says, it moves to that client's line, full or not.
 //
-// A build whose worker goes away ([Lost]) is the next of its client's to run, three times.
+// A build that its worker does not end ([Lost]) is the next of its client's to run, elsewhere if it can be, until it was lost by three workers.
 //
 // With leases, a key is built only while no other service builds it. No build that waits for another service takes up
 // a slot. Next has to look into the store first, as [Keep] does. A rebuild needs no lease: it changes nothing.
@@ -126,18 +127,31 @@ func (l *Limit) Wake() {
 
 // run waits for a slot and builds, and does so again if the machine of the slot goes away.
 func (l *Limit) run(ctx context.Context, job Job, t *ticket) (k6x.Artifact, error) {
-	for deaths := 0; ; t.again = true {
+	faults, backs := make(map[string]bool), make(map[string]bool) // by worker
+	var failure *k6x.Error
+	for tries := 1; ; tries++ {
 		artifact, err := l.once(ctx, job, t)
 		lost, ok := errors.AsType[*Lost](err)
 		if !ok || ctx.Err() != nil {
 			return artifact, err
 		}
-		if t.job.Avoid = lost.Worker; !lost.Back {
-			deaths++
+		alone := faults[lost.Worker] // there was no other place
+		if t.again = true; lost.Back && !backs[lost.Worker] {
+			backs[lost.Worker] = true
+		} else {
+			t.job.Avoid = append(t.job.Avoid, lost.Worker)
 		}
-		if deaths == maxLost {
-			return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "%d workers were lost one after the other while they built this, the last one was %s", deaths, lost.Worker).
+		if !lost.Back {
+			faults[lost.Worker], failure = true, cmp.Or(lost.Failure, failure)
+		}
+		switch {
+		case failure != nil && !lost.Back && (alone || len(faults) == maxLost):
+			return k6x.Artifact{}, failure
+		case len(faults) == maxLost:
+			return k6x.Artifact{}, k6x.Errorf(k6x.BuildFailed, "%d workers were lost one after the other while they built this, the last one was %s", maxLost, lost.Worker).
 				WithHint("What is built may take more than they have; the operator finds why they ended in their logs.").WithCause(err)
+		case tries == maxTries:
+			return k6x.Artifact{}, k6x.Errorf(k6x.Unavailable, "workers gave this build back or were lost %d times, the last one was %s", tries, lost.Worker).WithRetry(maxRetry).WithCause(err)
 		}
 	}
 }
@@ -178,17 +192,29 @@ func (l *Limit) owner(t *ticket) (client string, priority Priority) {
 
 // wait waits for the turn of a ticket.
 func (l *Limit) wait(ctx context.Context, t *ticket) error {
-	ask := time.NewTicker(askPlaces)
-	defer ask.Stop()
+	select {
+	case <-t.turn:
+		return nil
+	default:
+	}
+	var ask <-chan time.Time
+	if _, fixed := l.places.(*slots); !fixed {
+		ticker := time.NewTicker(askPlaces)
+		defer ticker.Stop()
+		ask = ticker.C
+	}
 	for {
 		select {
 		case <-t.turn:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ask.C:
+		case <-ask:
 			if err := l.places.Able(t.job); err != nil {
 				return err
+			}
+			if len(t.job.Avoid) > 0 { // the other places may be gone, of which nobody tells
+				l.Wake()
 			}
 		}
 	}
@@ -232,12 +258,15 @@ func (l *Limit) enter(t *ticket, slots int) error {
 
 // tooMany returns an error if a ticket waits in a line that has no room for it. The caller holds mu.
 func (l *Limit) tooMany(mine *line, t *ticket) error {
-	waits := mine.has(t)
+	waits, clients := mine.has(t), l.waiting.count
+	if !t.background {
+		clients--
+	}
 	if n := mine.of(t.client) - 1; waits && l.queue > 0 && !t.background && !t.again && n >= max(1, l.queue/4) {
-		return k6x.Errorf(k6x.Quota, "this client has %s waiting, which is all it may have", english.Plural(n, "build", "")).WithRetry(l.retryAfter(mine.count - 1))
+		return k6x.Errorf(k6x.Quota, "this client has %s waiting, which is all it may have", english.Plural(n, "build", "")).WithRetry(l.retryAfter(clients))
 	}
 	if n := mine.count - 1; waits && !t.again && n >= l.queue {
-		return k6x.Errorf(k6x.Busy, "%s running and %d waiting; there is no room for more", english.Plural(l.running, "build", ""), n).WithRetry(l.retryAfter(n))
+		return k6x.Errorf(k6x.Busy, "%s running and %d waiting; there is no room for more", english.Plural(l.running, "build", ""), n).WithRetry(l.retryAfter(clients))
 	}
 	return nil
 }
@@ -302,7 +331,7 @@ func (l *Limit) spare() bool {
 	return free > 1 || free > 0 && l.running == 0
 }
 
-// retryAfter guesses when the queue will have moved on, in which so many wait. The caller holds mu.
+// retryAfter guesses when the queue will have moved on, in which so many clients' builds wait. The caller holds mu.
 func (l *Limit) retryAfter(waiting int) time.Duration {
 	all, _ := l.places.Count()
 	guess := l.average * time.Duration(waiting+1) / time.Duration(max(1, all))

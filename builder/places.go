@@ -1,6 +1,10 @@
 package builder
 
-import "time"
+import (
+	"time"
+
+	"k6x"
+)
 
 // Places is where builds run: so many on this machine, or on workers too. [Limit] calls Take, Release and Count one at a time.
 type Places interface {
@@ -29,15 +33,19 @@ func (s *slots) Release(string)         { s.free++ }
 func (s *slots) Count() (all, free int) { return s.all, s.free }
 func (s *slots) Able(Job) error         { return nil }
 
-// Lost is the cause of the error of a build whose machine went away, or gave it back. [Limit] has it built again.
+// Lost is the cause of the error of a build that its machine did not end: it went away, gave it back or is broken. [Limit] has it built again.
 type Lost struct {
-	Worker string
-	Back   bool // it was given back, and is not at fault
+	Worker  string
+	Back    bool       // it was given back, and is not at fault
+	Failure *k6x.Error // of the machine, which others need not have; the answer if there is no other, or it is that of three. Nil: it went away
 }
 
 func (l *Lost) Error() string {
 	if l.Back {
 		return "the worker " + l.Worker + " gave the build back"
+	}
+	if l.Failure != nil {
+		return "the worker " + l.Worker + " could not build: " + l.Failure.Message
 	}
 	return "the worker " + l.Worker + " was lost with the build"
 }

@@ -1,11 +1,13 @@
 package builder
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"k6x"
 )
@@ -57,6 +59,42 @@ func TestWhatFitsNoFreePlaceLetsOthersPass(t *testing.T) {
 	})
 }
 
+// lost returns the error of a build that a worker did not end.
+func lost(worker string, back bool, failure *k6x.Error) error {
+	return k6x.Errorf(k6x.Unavailable, "gone").WithCause(&Lost{Worker: worker, Back: back, Failure: failure})
+}
+
+func TestABuildIsLostSoOften(t *testing.T) {
+	full := k6x.Errorf(k6x.Unavailable, "its disk is full")
+	for name, c := range map[string]struct {
+		of   []error // of the attempts, again and again
+		kind k6x.Kind
+		says string
+		want int // attempts
+	}{
+		"given back for ever":       {[]error{lost("w1", true, nil)}, k6x.Unavailable, "10 times", 10},
+		"one machine that flaps":    {[]error{lost("w1", false, nil)}, k6x.Unavailable, "10 times", 10},
+		"three machines":            {[]error{lost("w1", false, nil), lost("w2", false, nil), lost("w3", false, nil)}, k6x.BuildFailed, "3 workers were lost", 3},
+		"a broken one is alone":     {[]error{lost("w1", false, full)}, k6x.Unavailable, full.Message, 2},
+		"three are broken":          {[]error{lost("w1", false, full), lost("w2", false, full), lost("w3", false, full)}, k6x.Unavailable, full.Message, 3},
+		"one is broken, others die": {[]error{lost("w1", false, full), lost("w2", false, nil), lost("w3", false, nil)}, k6x.Unavailable, full.Message, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				l := NewLimit(builderFunc(func(context.Context, Job) (k6x.Artifact, error) {
+					tries++
+					return k6x.Artifact{}, c.of[(tries-1)%len(c.of)]
+				}), LimitConfig{})
+				_, err := l.Build(t.Context(), job("a", "v1.0.0"))
+				if e := wantKind(t, err, c.kind); !strings.Contains(e.Message, c.says) || tries != c.want {
+					t.Errorf("%d times: %v", tries, e)
+				}
+			})
+		})
+	}
+}
+
 func TestALostBuildIsTheNextOfItsClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		next := newFake()
@@ -66,19 +104,16 @@ func TestALostBuildIsTheNextOfItsClient(t *testing.T) {
 		call(t.Context(), l, job("a", "v2.0.0"))
 		call(t.Context(), l, job("a", "v3.0.0"))
 		synctest.Wait()
-		lost := func(back bool) error {
-			return k6x.Errorf(k6x.Unavailable, "gone").WithCause(&Lost{Worker: "w1", Back: back})
-		}
-		(<-next.started).answer <- lost(false)
+		(<-next.started).answer <- lost("w1", false, nil)
 		synctest.Wait()
 		(<-next.started).answer <- nil // one of the others had the slot when it was given back
-		for _, back := range []bool{true, true, true, false, false} {
+		for _, again := range []error{lost("w2", true, nil), lost("w2", true, nil), lost("w1", false, nil), lost("w2", false, nil), lost("w3", false, nil)} {
 			r := <-next.started
 			if r.job.Recipe.K6.Version != "v1.0.0" {
 				r.answer <- nil
 				r = <-next.started
 			}
-			r.answer <- lost(back)
+			r.answer <- again
 		}
 		if e := wantKind(t, <-first, k6x.BuildFailed); !strings.Contains(e.Message, "3 workers were lost") {
 			t.Error(e)
@@ -96,6 +131,30 @@ func TestWhatNoPlaceFitsEndsItsWait(t *testing.T) {
 		wantKind(t, <-done, k6x.Unavailable)
 		if got := l.Stats(); got != (LimitStats{}) {
 			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestWhatAvoidsAWorkerIsOfferedItsPlaceAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		next, places := newFake(), &rooms{free: map[string]string{}}
+		l := NewLimit(next, LimitConfig{Places: places})
+		avoids := job("a", "v1.0.0")
+		avoids.Avoid = []string{"w1"}
+		done := begin(t.Context(), l, avoids)
+		l.mu.Lock()
+		places.free["w1"] = ""
+		l.mu.Unlock()
+		time.Sleep(askPlaces)
+		synctest.Wait()
+		select {
+		case r := <-next.started:
+			r.answer <- nil
+		default:
+			t.Fatal("it waits for ever")
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

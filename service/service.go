@@ -201,7 +201,7 @@ func (s *Service) routes() []route {
 		{http.MethodGet, "/extensions", s.listExtensions, s.fail},
 		{http.MethodGet, "/status", s.status, s.fail},
 		{http.MethodPost, remote.RegisterPath, s.sameOrigin(s.forWorkers(s.isWorker, s.registerWorker)), s.fail},
-		{http.MethodGet, remote.ConnectPath, s.forWorkers(func(*http.Request) error { return nil }, s.connectWorker), s.fail},
+		{http.MethodGet, remote.ConnectPath, s.forWorkers(anyone, s.connectWorker), s.fail},
 		{http.MethodPost, "/workers/{name}/{action}", s.sameOrigin(s.forWorkers(s.isOperator, s.changeWorker)), s.fail},
 		{http.MethodGet, "/help", s.help, s.fail},
 		{http.MethodGet, "/assets/{digest}/{name}", s.asset, s.fail},

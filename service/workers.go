@@ -6,17 +6,19 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"k6x"
+	"k6x/builder"
 	"k6x/builder/remote"
 )
 
 // Workers is how machines that build for this service dial in. The zero value: none may.
 type Workers struct {
 	Hub       *remote.Hub
+	Broker    *remote.Broker
 	Tokens    *Tokens // of workers
 	Operators *Tokens // of those who may drain and revoke them; nil: nobody may
 }
 
-// forWorkers returns h where there may be workers. Who asks has one of the tokens of check, if that is not nil.
+// forWorkers returns h where there may be workers, for those whom check lets pass.
 func (s *Service) forWorkers(check func(r *http.Request) error, h handler) handler {
 	return func(w *response, r *http.Request) error {
 		w.outcome = "workers"
@@ -54,9 +56,14 @@ func (s *Service) registerWorker(w *response, r *http.Request) error {
 	return writeStatus(w, http.StatusOK, credential)
 }
 
+// anyone is the check of what has one of its own.
+func anyone(*http.Request) error { return nil }
+
 // connectWorker answers GET of /worker/nats: the connection of a worker, which shows its credential there.
 func (s *Service) connectWorker(w *response, r *http.Request) error {
-	return s.cfg.Workers.Hub.Connect(w, r)
+	its := *r
+	its.RemoteAddr = s.client(r) // as it is to be logged
+	return s.cfg.Workers.Broker.ServeHTTP(w, &its)
 }
 
 // changeWorker answers POST of /workers/{name}/{action}, which is drain, revoke or admit.
@@ -68,6 +75,14 @@ func (s *Service) changeWorker(w *response, r *http.Request) error {
 	return nil
 }
 
+// hideModules takes away what names modules.
+func hideModules(w *builder.Worker) {
+	w.Build, w.Path = "", ""
+	if w.State == string(remote.Quarantined) {
+		w.Reason = "the log of the service says what"
+	}
+}
+
 // addWorkers adds the workers, if there may be any.
 func (s *Service) addWorkers(v *Status) {
 	if s.cfg.Workers.Hub == nil {
@@ -77,7 +92,7 @@ func (s *Service) addWorkers(v *Status) {
 	for i := range pool.Workers {
 		w := &pool.Workers[i]
 		if s.addStep(w, w.Path); v.Hidden {
-			w.Build, w.Path = "", ""
+			hideModules(w)
 		}
 	}
 	v.Pools = append(v.Pools, pool)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"go/version"
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -21,14 +23,12 @@ import (
 // ErrUntrue is the cause of an error for what another machine made if it is not what was asked for.
 var ErrUntrue = errors.New("what was made elsewhere is not what was asked for")
 
-const (
-	maxLock  = 1 << 20 // bytes of a go.mod and of a go.sum from elsewhere
-	maxGraph = 64 << 20
-)
+const maxLock = 1 << 20 // bytes of a go.mod and of a go.sum from elsewhere
 
 // Accept gives a binary to w that another machine made of a job, with the lock that it was made with, if it is what the recipe asks for: the
-// binary is read as if it had been made here, and what it is made of has to follow from go.mod files that are fetched here. Sums of modules are
-// compared with those that are known here. Whether the code is that of these modules only another build can tell. The file is gone afterwards.
+// binary is read as if it had been made here, and what it is made of has to follow from the modules of the recipe. What of these is not here is
+// fetched as for a build, and sums are compared: nothing is fetched that only the other machine names. Whether the code is that of these modules
+// only another build can tell. The file is gone afterwards.
 //
 // Errors: one with the cause [ErrUntrue]; those of [Engine.Build] for what is not the other machine's fault.
 func (e *Engine) Accept(ctx context.Context, job builder.Job, file string, lock k6x.Lock, w io.Writer) (k6x.Build, error) {
@@ -43,11 +43,11 @@ func (e *Engine) Accept(ctx context.Context, job builder.Job, file string, lock 
 	if ws.locked {
 		lock = *job.Lock
 	}
-	used, err := madeWith(lock)
+	used, err := madeWith(lock, job.Recipe.Toolchain)
 	if err != nil {
 		return k6x.Build{}, untrue(err)
 	}
-	b, info, err := e.judge(ctx, ws, used, lock.GoMod)
+	b, info, err := e.judge(ctx, ws, used)
 	if err != nil {
 		return k6x.Build{}, err
 	}
@@ -63,8 +63,8 @@ func untrue(err error) error {
 	return k6x.Errorf(k6x.Internal, "%v: %v", ErrUntrue, err).WithCause(ErrUntrue)
 }
 
-// madeWith returns the requirements of a lock, unless it says more than versions.
-func madeWith(lock k6x.Lock) ([]module.Version, error) {
+// madeWith returns the requirements of a lock, unless it says more than versions or is for a newer toolchain.
+func madeWith(lock k6x.Lock, toolchain string) ([]module.Version, error) {
 	if len(lock.GoMod) > maxLock || len(lock.GoSum) > maxLock {
 		return nil, errors.New("its go.mod or go.sum is too large")
 	}
@@ -75,6 +75,9 @@ func madeWith(lock k6x.Lock) ([]module.Version, error) {
 	if f.Module == nil || f.Module.Mod.Path != "k6" || f.Go == nil || len(f.Replace)+len(f.Exclude)+len(f.Tool)+len(f.Godebug)+len(f.Retract)+len(f.Ignore) > 0 {
 		return nil, errors.New("its go.mod says more than versions")
 	}
+	if version.Compare("go"+f.Go.Version, toolchain) > 0 || f.Toolchain != nil && version.Compare(f.Toolchain.Name, toolchain) > 0 {
+		return nil, errors.New("its go.mod is for a newer toolchain")
+	}
 	for line := range strings.Lines(lock.GoSum) {
 		if m, _ := gomod.ParseSum(line); m == (module.Version{}) {
 			return nil, errors.New("its go.sum has a line that is none")
@@ -83,20 +86,18 @@ func madeWith(lock k6x.Lock) ([]module.Version, error) {
 	return gobuild.Requires(lock.GoMod)
 }
 
-// judge reads the binary in ws. If the go.mod files that are here do not justify what is in it, those that its go.mod leads to are fetched.
-func (e *Engine) judge(ctx context.Context, ws *Workspace, used []module.Version, goMod string) (*gobuild.Blame, *debug.BuildInfo, error) {
+// judge reads the binary in ws. If what is here does not justify all that is in it, the modules of the recipe are fetched first.
+func (e *Engine) judge(ctx context.Context, ws *Workspace, used []module.Version) (*gobuild.Blame, *debug.BuildInfo, error) {
 	if ws.locked {
 		used = nil // they were justified when the lock was made
 	}
 	b := e.newBlame(ws)
 	info, err := b.Inspect(ws.Output(), used)
-	if err != nil && !ws.locked {
-		err = ws.Write(map[string]string{"go.mod": goMod})
-		if err == nil {
-			_, err = ws.GoFetching(ctx, maxGraph, "mod", "graph")
-		}
-		if err != nil {
-			return nil, nil, gobuild.Stopped(ctx, k6x.Errorf(k6x.Unavailable, "the modules of a binary that a worker made cannot be looked up now").WithCause(err))
+	if !ws.locked && (err != nil || slices.ContainsFunc(info.Deps, func(dep *debug.Module) bool { return e.sumOf(dep) == "" })) {
+		timed, stop := context.WithTimeoutCause(ctx, e.cfg.Timeout, errTimeout)
+		defer stop()
+		if done := e.fetch(timed, ws); done.err != nil || done.cause != nil {
+			return nil, nil, e.offline(ws, done.text, e.explain(ctx, ws, done))
 		}
 		b = e.newBlame(ws)
 		info, err = b.Inspect(ws.Output(), used)
@@ -113,9 +114,14 @@ func (e *Engine) checkSums(goSum string, info *debug.BuildInfo) error {
 		if !strings.Contains("\n"+goSum, fmt.Sprintf("\n%s %s %s\n", dep.Path, dep.Version, dep.Sum)) {
 			return fmt.Errorf("its go.sum has no line for %s %s as it is linked in", dep.Path, dep.Version)
 		}
-		if known := e.mods.Sum(module.Version{Path: dep.Path, Version: dep.Version}); known != "" && known != dep.Sum {
+		if known := e.sumOf(dep); known != "" && known != dep.Sum {
 			return fmt.Errorf("%s %s has other files than it has here", dep.Path, dep.Version)
 		}
 	}
 	return nil
+}
+
+// sumOf returns the sum that the go command has found here of a module; "" if there is none.
+func (e *Engine) sumOf(dep *debug.Module) string {
+	return e.mods.Sum(module.Version{Path: dep.Path, Version: dep.Version})
 }

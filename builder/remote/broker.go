@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +28,7 @@ const ConnectPath = "/worker/nats"
 const (
 	ownName        = "*" // of the service's connection, which no worker can have
 	maxConnections = 10_000
+	maxSubjects    = 100 // that a connection may listen to
 	startTime      = 30 * time.Second
 )
 
@@ -38,15 +42,19 @@ type Broker struct {
 	log     *slog.Logger
 
 	roster  atomic.Pointer[Roster] // nil until it is read
-	refused atomic.Int64           // connections and subjects
+	refused atomic.Int64           // what workers had no right to
+
+	mu    sync.Mutex // guards what follows
+	since time.Time
+	said  map[string]bool // of what was refused, since then
 }
 
 // Embed starts a server that keeps what it keeps in dir. No address of it but one of the loopback interface is listened on, and only for WebSockets.
 func Embed(dir string, log *slog.Logger) (_ *Broker, err error) {
-	b := &Broker{own: rand.Text(), log: log}
+	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool)}
 	options := &server.Options{
 		ServerName: "k6x", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, DisableJetStreamBanner: true,
-		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: maxConnections, CustomClientAuthentication: b,
+		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: maxConnections, MaxSubs: maxSubjects, CustomClientAuthentication: b,
 		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoTLS: true, HandshakeTimeout: 10 * time.Second},
 	}
 	if b.server, err = server.NewServer(options); err != nil {
@@ -67,33 +75,70 @@ func Embed(dir string, log *slog.Logger) (_ *Broker, err error) {
 		return nil, err
 	}
 	b.proxy = &httputil.ReverseProxy{
-		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(to); r.Out.URL.Path, r.Out.URL.RawPath = "/", "" },
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.URL.Path, r.Out.URL.RawPath = "/", ""
+			r.Out.Header.Del("Authorization")
+		},
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	b.conn, err = nats.Connect("", nats.InProcessServer(b.server), nats.UserInfo(ownName, b.own), nats.MaxReconnects(-1))
+	b.conn, err = nats.Connect("", append(lasting(0, log), nats.InProcessServer(b.server), nats.UserInfo(ownName, b.own))...)
 	return b, err
 }
 
 // Dial connects to servers of the operator, with a file of credentials or "".
 func Dial(servers []string, credentials string, log *slog.Logger) (*Broker, error) {
-	options := []nats.Option{nats.Name("k6x service"), nats.MaxReconnects(-1), nats.ReconnectWait(time.Second)}
-	if credentials != "" {
-		options = append(options, nats.UserCredentials(credentials))
-	}
-	conn, err := nats.Connect(strings.Join(servers, ","), options...)
-	if err != nil {
-		return nil, k6x.Errorf(k6x.Unavailable, "NATS cannot be reached: %w", err).WithHint("See --nats and --nats-creds.")
-	}
-	b := &Broker{conn: conn, log: log}
+	b := &Broker{log: log, said: make(map[string]bool)}
 	for _, server := range servers {
 		u, err := url.Parse(server)
-		if err != nil {
+		if err != nil { // of which the text has the password
 			return nil, k6x.Errorf(k6x.Invalid, "a server of --nats is no URL")
 		}
 		u.User = nil // which is this service's, and no worker's
 		b.servers = append(b.servers, u.String())
 	}
+	options := append(lasting(0, log), nats.Name("k6x service"), nats.IgnoreAuthErrorAbort()) // its credentials may be changed here first
+	if credentials != "" {
+		options = append(options, nats.UserCredentials(credentials))
+	}
+	var err error
+	if b.conn, err = nats.Connect(strings.Join(servers, ","), options...); err != nil {
+		return nil, k6x.Errorf(k6x.Unavailable, "NATS cannot be reached: %w", err).WithHint("See --nats and --nats-creds.")
+	}
 	return b, nil
+}
+
+// lasting returns the options of a connection that is to be there for good, and to be found out soon if it is not.
+func lasting(pace Pace, log *slog.Logger) []nats.Option {
+	return []nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond),
+		nats.PingInterval(2 * pace.hello()), nats.MaxPingsOutstanding(2), nats.Timeout(10 * time.Second),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("nats", "error", err) }), // which it would print
+	}
+}
+
+const (
+	quietTime  = time.Minute // for which the same of the same worker is logged once
+	maxRefused = 100         // lines in that time
+)
+
+// refuse counts what a worker had no right to, and logs it.
+func (b *Broker) refuse(who, what string, attrs ...any) {
+	b.refused.Add(1)
+	b.mu.Lock()
+	if time.Since(b.since) > quietTime {
+		b.since = time.Now()
+		clear(b.said)
+	}
+	key := who + " " + what
+	quiet := b.said[key] || len(b.said) >= maxRefused
+	if !quiet {
+		b.said[key] = true
+	}
+	b.mu.Unlock()
+	if !quiet {
+		b.log.Warn("a worker was refused: "+what, append([]any{"worker", k6x.Clip(who)}, attrs...)...)
+	}
 }
 
 // Check implements [server.Authentication].
@@ -103,38 +148,46 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 		return true
 	}
 	if r := b.roster.Load(); r == nil || !r.knows(o.Username, o.Password) {
-		b.refused.Add(1)
-		b.log.Warn("a worker was refused: its credential is not known, or was taken back", "worker", k6x.Clip(o.Username), "addr", c.RemoteAddress().String())
+		b.refuse("", unknown, "name", k6x.Clip(o.Username))
 		return false
 	}
 	c.RegisterUser(&server.User{Username: o.Username, Permissions: &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: []string{fromWorker(o.Username, "*")}},
 		Subscribe: &server.SubjectPermission{Allow: []string{toWorker(o.Username), inbox(o.Username) + ".>"}},
 	}})
+	go b.kick(o.Username, true)
 	return true
 }
 
-// kick ends the connections of a worker.
-func (b *Broker) kick(name string) {
+const unknown = "its credential is not known, or was taken back"
+
+// kick ends the connections of a worker, or those before its newest.
+func (b *Broker) kick(name string, butNewest bool) {
 	if b.server == nil {
 		return
 	}
-	list, err := b.server.Connz(&server.ConnzOptions{Username: true, Limit: maxConnections})
+	list, err := b.server.Connz(&server.ConnzOptions{Username: true, User: name, Limit: maxConnections})
 	if err != nil {
 		b.log.Error("connections of a worker cannot be ended", "worker", name, "error", err)
 		return
 	}
-	for _, c := range list.Conns {
-		if c.AuthorizedUser == name {
+	own := slices.DeleteFunc(list.Conns, func(c *server.ConnInfo) bool { return c.AuthorizedUser != name }) // the oldest first
+	for i, c := range own {
+		if i < len(own)-1 || !butNewest {
 			_ = b.server.DisconnectClientByID(c.Cid) // it may have ended
 		}
 	}
 }
 
-// ServeHTTP passes on the connection of a worker.
+// ServeHTTP passes on the connection of a worker, which shows its credential here, too. Errors: Unauthorized, and NotFound for what is no such connection.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	if b.proxy == nil || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return k6x.Errorf(k6x.NotFound, "there is nothing but the connections of workers here").WithHint("Run k6x worker.")
+	}
+	name, password, _ := r.BasicAuth()
+	if roster := b.roster.Load(); roster == nil || !roster.knows(name, password) { // NATS finds that out, too, but holds files open until then
+		b.refuse("", unknown, "name", k6x.Clip(name), "addr", r.RemoteAddr)
+		return k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
 	}
 	b.proxy.ServeHTTP(w, r)
 	return nil
@@ -155,15 +208,18 @@ func (b *Broker) Close() {
 type serverLog struct{ b *Broker }
 
 func (l *serverLog) say(level slog.Level, format string, args []any) {
+	text := k6x.ClipTo(fmt.Sprintf(format, args...), 500)
 	switch {
 	case strings.Contains(format, "Violation"):
-		l.b.refused.Add(1)
-		level = slog.LevelWarn
+		l.b.refuse(connection.FindString(format), "it may not do that", "nats", text)
+		return
 	case strings.Contains(format, "not configured with TLS"): // the service is, or the proxy in front of it
 		level = slog.LevelDebug
 	}
-	l.b.log.Log(context.Background(), level, "nats: "+k6x.ClipTo(fmt.Sprintf(format, args...), 500))
+	l.b.log.Log(context.Background(), level, "nats: "+text)
 }
+
+var connection = regexp.MustCompile(`wid:\d+`) // number of one, in the log
 
 func (l *serverLog) Noticef(format string, args ...any) { l.say(slog.LevelDebug, format, args) }
 func (l *serverLog) Warnf(format string, args ...any)   { l.say(slog.LevelWarn, format, args) }

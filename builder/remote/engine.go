@@ -83,10 +83,14 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, lost := errors.AsType[*builder.Lost](err); err == nil {
+	lost, _ := errors.AsType[*builder.Lost](err)
+	if err == nil {
 		h.peers[job.Worker].built++
-	} else if !lost {
+	} else if lost == nil || lost.Failure != nil {
 		h.peers[job.Worker].failed++
+	}
+	if lost != nil {
+		h.cfg.Logger.Warn("a build was lost by its worker", "worker", job.Worker, "path", job.Recipe.Path(), "build", job.ID, "back", lost.Back, "reason", k6x.Clip(lost.Error()))
 	}
 	return build, err
 }
@@ -144,15 +148,18 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 	}
 	silence := time.NewTimer(t.hub.cfg.Pace.answer())
 	defer silence.Stop()
-	for heard := false; ; heard = true { // a worker that never had it is not at fault
+	conn := t.hub.cfg.Broker.conn
+	cuts := conn.Stats().Reconnects
+	for heard := false; ; heard = true {
 		select {
 		case <-ctx.Done():
 			return k6x.Build{}, ctx.Err()
 		case back := <-t.lost:
-			return k6x.Build{}, t.isLost(back || !heard)
+			return k6x.Build{}, t.isLost(back || !heard || t.cut(cuts)) // one that never had it is not at fault
 		case <-silence.C:
-			return k6x.Build{}, t.isLost(!heard)
+			return k6x.Build{}, t.isLost(t.cut(cuts))
 		case m := <-t.inbox:
+			cuts = conn.Stats().Reconnects
 			end, err := t.take(m)
 			if err != nil || end == nil {
 				silence.Reset(t.hub.cfg.Pace.dead())
@@ -162,7 +169,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 				continue
 			}
 			if end.Failure != nil {
-				return k6x.Build{}, failureOf(end.Failure)
+				return k6x.Build{}, t.failed(end.Failure)
 			}
 			if err := t.file.Close(); err != nil {
 				return k6x.Build{}, gobuild.FileError("keeping the binary", err)
@@ -231,8 +238,24 @@ func (t *task) pass(first int, events []event.Event) {
 // kinds are those of errors that an engine ends with.
 var kinds = []k6x.Kind{k6x.Invalid, k6x.NotFound, k6x.Forbidden, k6x.Conflict, k6x.BuildFailed, k6x.Unavailable, k6x.Timeout, k6x.NoSpace}
 
+// failed returns the error of a build that failed at its worker, which is a [builder.Lost] if it may be the fault of the machine.
+func (t *task) failed(said *k6x.Error) error {
+	failure := failureOf(said)
+	if failure.Kind != k6x.Unavailable {
+		return failure
+	}
+	lost := &builder.Lost{Worker: t.worker, Failure: failure}
+	return k6x.Errorf(k6x.Unavailable, "%v", lost).WithCause(lost)
+}
+
+// cut reports whether the silence of a worker may be that of this service, whose connection had been made anew so often when the worker was last heard.
+func (t *task) cut(before uint64) bool {
+	conn := t.hub.cfg.Broker.conn
+	return conn.FlushTimeout(t.hub.cfg.Pace.answer()) != nil || conn.Stats().Reconnects != before
+}
+
 // failureOf returns the error of a build that failed at a worker. The disk of this service is not full if that of the worker is.
-func failureOf(said *k6x.Error) error {
+func failureOf(said *k6x.Error) *k6x.Error {
 	kind := said.Kind
 	if !slices.Contains(kinds, kind) || kind == k6x.NoSpace {
 		kind = k6x.Unavailable

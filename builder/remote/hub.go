@@ -9,7 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -43,17 +43,21 @@ type Hub struct {
 	id      string // of this service, until it ends
 	roster  *Roster
 	started time.Time
-	wake    func() // see [builder.Limit.Wake]
-	refused atomic.Int64
+	wake    func()      // see [builder.Limit.Wake]
 	closing atomic.Bool // no answer is to end what is built
-	stop    context.CancelFunc
-	work    sync.WaitGroup
+
+	admitting atomic.Bool // of a worker that the operator has let in
+
+	stop context.CancelFunc
+	work sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows, and all peers
 	peers   map[string]*peer
+	hellos  map[string]int   // that came since the hub last looked for who is gone
 	tasks   map[string]*task // by token
 	here    int              // places that are taken of the service
 	settled bool             // it is known which workers there are
+	full    bool             // no place is free, whatever the job, until something changes
 }
 
 // peer is a worker that was heard of.
@@ -61,7 +65,10 @@ type peer struct {
 	hello
 	seen          time.Time
 	since         time.Time // when it came to be there
+	able          time.Time // when it last said that it takes jobs
 	taken         int       // places that are taken of it here
+	others        int       // and elsewhere, as it said: by other services, and by builds of before
+	orphans       bool      // some of these are builds whose service does not answer
 	shunned       bool      // it gave a job back, and has not said since how it is
 	built, failed int
 }
@@ -74,7 +81,7 @@ var (
 // Open returns a hub. It hears of workers at once, and gives out no places until [Hub.Start].
 func Open(cfg Config) (_ *Hub, err error) {
 	cfg.Timeout, cfg.Most = cmp.Or(cfg.Timeout, 15*time.Minute), cmp.Or(cfg.Most, maxBinary)
-	h := &Hub{cfg: cfg, id: uuid.NewString(), started: time.Now(), wake: func() {}, peers: make(map[string]*peer), tasks: make(map[string]*task)}
+	h := &Hub{cfg: cfg, id: uuid.NewString(), started: time.Now(), wake: func() {}, peers: make(map[string]*peer), hellos: make(map[string]int), tasks: make(map[string]*task)}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	if h.roster, err = openRoster(ctx, cfg.Broker, h.decided); err != nil {
@@ -108,17 +115,46 @@ func (h *Hub) Close() {
 	h.work.Wait()
 }
 
+// Of the hellos of a worker between two looks at who is gone, one is expected.
+const (
+	maxHellos = 16
+	maxFlood  = 1000
+)
+
 // heard takes a hello.
 func (h *Hub) heard(name string, m *nats.Msg) {
-	var said hello
-	if err := json.Unmarshal(m.Data, &said); err != nil || !said.sane() {
-		h.refuse(name, "a hello that makes no sense")
+	h.mu.Lock()
+	n := h.hellos[name] + 1
+	if n > 1 || len(h.hellos) < maxRoster {
+		h.hellos[name] = n
+	}
+	h.mu.Unlock()
+	if n == maxFlood {
+		go h.quarantine(name, "it floods the service with messages")
+	}
+	if n > maxHellos {
 		return
 	}
-	if h.roster.of(name).Standing == "" && h.cfg.Broker.server == nil { // the operator has let it in
-		if _, err := h.roster.admit(context.Background(), name, said.Instance); err != nil {
-			return
+	var said hello
+	if err := json.Unmarshal(m.Data, &said); err != nil || !said.sane() {
+		h.cfg.Broker.refuse(name, "a hello that makes no sense")
+		return
+	}
+	member := h.roster.of(name)
+	if member.Standing == "" && h.cfg.Broker.server != nil { // it was forgotten, and is to register
+		h.cfg.Broker.kick(name, false)
+		return
+	}
+	if member.Standing == "" { // the operator has let it in
+		if h.admitting.CompareAndSwap(false, true) { // one at a time, and not here, as the others would wait; it says hello again
+			go func() {
+				defer h.admitting.Store(false)
+				if _, err := h.roster.admit(context.Background(), name, said.Instance); err != nil {
+					h.cfg.Logger.Warn("a worker could not be let in", "worker", name, "error", err)
+				}
+			}()
 		}
+		return
 	}
 	h.mu.Lock()
 	p := h.peers[name]
@@ -132,7 +168,17 @@ func (h *Hub) heard(name string, m *nats.Msg) {
 		h.cfg.Logger.Info("a worker is there", "worker", name, "version", said.Version, "platform", said.Platform, "slots", said.Slots)
 	}
 	died := p.Instance != "" && p.Instance != said.Instance
-	p.hello, p.seen, p.shunned = said, time.Now(), false
+	changed := !h.alive(p) || p.shunned || !reflect.DeepEqual(p.hello, said)
+	p.hello, p.seen, p.shunned, p.others, p.orphans = said, time.Now(), false, 0, false
+	for _, r := range said.Running {
+		if r.Service != h.id {
+			p.others++
+		}
+		p.orphans = p.orphans || r.Orphan
+	}
+	if _, _, usable := h.standing(name, p); usable {
+		p.able = p.seen
+	}
 	if said.Left || died {
 		h.lose(name, said.Left)
 	}
@@ -140,8 +186,13 @@ func (h *Hub) heard(name string, m *nats.Msg) {
 		p.seen = p.seen.Add(-h.cfg.Pace.dead())
 	}
 	wake := h.wake
+	if changed {
+		h.full = false
+	}
 	h.mu.Unlock()
-	wake()
+	if changed { // else each hello of each worker would have all of the queue asked again
+		wake()
+	}
 }
 
 // watch finds workers that are dead, and when it is known which there are.
@@ -155,6 +206,7 @@ func (h *Hub) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		h.mu.Lock()
+		clear(h.hellos)
 		wake := h.wake
 		if h.settled || time.Since(h.started) < h.cfg.Pace.settle() {
 			wake = nil
@@ -167,7 +219,7 @@ func (h *Hub) watch(ctx context.Context) {
 		}
 		var gone []string
 		for name, m := range h.roster.all() {
-			if p := h.peers[name]; m.Standing == Active && time.Since(h.started) > goneTime && (p == nil || p.taken == 0 && time.Since(p.seen) > goneTime) {
+			if h.isGone(m, h.peers[name]) {
 				gone = append(gone, name)
 				delete(h.peers, name)
 			}
@@ -175,6 +227,7 @@ func (h *Hub) watch(ctx context.Context) {
 		h.mu.Unlock()
 		for _, name := range gone {
 			h.roster.forget(ctx, name)
+			h.cfg.Broker.kick(name, false)
 		}
 		if wake != nil {
 			wake()
@@ -182,7 +235,33 @@ func (h *Hub) watch(ctx context.Context) {
 	}
 }
 
-const goneTime = time.Hour // after which a worker that left is not listed any more, and its credential is no good
+const (
+	goneTime    = time.Hour           // after which a worker that left is not listed any more, and its credential is no good
+	decidedTime = 30 * 24 * time.Hour // for which it is kept what was decided about one that is not there
+)
+
+// isGone reports whether a member, which was heard of as p if that is not nil, is to be forgotten. The caller holds mu.
+func (h *Hub) isGone(m Member, p *peer) bool {
+	last, keep := h.started, goneTime
+	switch {
+	case p != nil && p.taken > 0:
+		return false
+	case p != nil:
+		last = p.seen
+	case m.Registered.After(h.started): // and it never came
+		keep = h.cfg.Pace.missing()
+	}
+	if m.Registered.After(last) {
+		last = m.Registered
+	}
+	if m.Standing != Active {
+		keep = decidedTime
+		if m.Since.After(last) || p == nil {
+			last = m.Since
+		}
+	}
+	return time.Since(last) > keep
+}
 
 func (h *Hub) alive(p *peer) bool { return time.Since(p.seen) < h.cfg.Pace.dead() }
 
@@ -202,12 +281,13 @@ func (h *Hub) lose(name string, back bool) {
 func (h *Hub) decided(name string, now Member) {
 	h.cfg.Logger.Info("a worker", "worker", name, "standing", now.Standing, "reason", now.Reason)
 	if now.Standing == Revoked {
-		h.cfg.Broker.kick(name)
+		h.cfg.Broker.kick(name, false)
 	}
 	h.mu.Lock()
 	if now.Standing == Revoked || now.Standing == Quarantined {
 		h.lose(name, false)
 	}
+	h.full = false
 	wake := h.wake
 	h.mu.Unlock()
 	wake()
@@ -215,20 +295,18 @@ func (h *Hub) decided(name string, now Member) {
 
 // quarantine gives a worker nothing more to do.
 func (h *Hub) quarantine(name, reason string) {
+	reason = k6x.ClipTo(reason, maxReason)
 	h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
 	if err := h.roster.set(context.Background(), name, Quarantined, reason); err != nil {
-		h.cfg.Logger.Error("a worker could not be quarantined", "worker", name, "error", err)
+		h.cfg.Logger.Error("that a worker is quarantined is known to this service only, until it ends", "worker", name, "error", err)
+		m := h.roster.of(name)
+		m.Standing, m.Reason, m.Since = Quarantined, reason, time.Now().UTC()
+		h.roster.note(name, m)
 	}
 }
 
-// refuse notes what a worker had no right to.
-func (h *Hub) refuse(name, what string) {
-	h.refused.Add(1)
-	h.cfg.Logger.Warn("a worker was refused: "+what, "worker", k6x.Clip(name))
-}
-
 // Refused returns how often workers were refused what they had no right to.
-func (h *Hub) Refused() int64 { return h.refused.Load() + h.cfg.Broker.refused.Load() }
+func (h *Hub) Refused() int64 { return h.cfg.Broker.refused.Load() }
 
 // Register gives a worker a credential. Errors: Invalid, Forbidden if it was revoked, Conflict if there is one of that name.
 func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) {
@@ -246,7 +324,7 @@ func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) 
 	if err != nil {
 		return Credential{}, err
 	}
-	h.cfg.Broker.kick(r.Name) // what is left of an earlier one
+	h.cfg.Broker.kick(r.Name, false) // what is left of an earlier one
 	c := Credential{Password: password, Servers: h.cfg.Broker.servers}
 	if c.Servers != nil {
 		c.Password = ""
@@ -255,11 +333,6 @@ func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) 
 		c.Message = otherWire(r.Wire)
 	}
 	return c, nil
-}
-
-// Connect passes on the connection of a worker.
-func (h *Hub) Connect(w http.ResponseWriter, r *http.Request) error {
-	return h.cfg.Broker.ServeHTTP(w, r)
 }
 
 func otherWire(its int) string {
@@ -298,39 +371,42 @@ func (p *peer) fits(job builder.Job) bool {
 	return (p.Fetches || slices.Contains(p.Toolchains, job.Recipe.Toolchain)) && (p.Cgo || !job.Recipe.Cgo)
 }
 
-// free returns how many places of a worker are free: those that other services and builds of before have taken it tells itself.
-func (h *Hub) free(p *peer) int {
-	others := 0
-	for _, r := range p.Running {
-		if r.Service != h.id {
-			others++
-		}
-	}
-	return max(0, p.Slots-p.taken-others)
-}
+// free returns how many places of a worker are free.
+func (p *peer) free() int { return max(0, p.Slots-p.taken-p.others) }
 
 // Take implements [builder.Places]: the worker that builds the same for a service that is gone, or that one with the most free places, or this service.
 func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.settled {
+	if !h.settled || h.full {
 		return "", false
 	}
-	key, most, avoided := job.Recipe.Key(), 0, ""
-	for _, name := range slices.Sorted(maps.Keys(h.peers)) {
-		p := h.peers[name]
-		if _, _, usable := h.standing(name, p); !h.alive(p) || p.shunned || !usable || !p.fits(job) {
+	key, most, avoided := "", 0, ""
+	h.full = h.here >= h.cfg.Slots
+	for name, p := range h.peers {
+		free := p.free()
+		if free == 0 && !p.orphans || p.shunned || !h.alive(p) {
 			continue
 		}
-		if slices.ContainsFunc(p.Running, func(r running) bool { return r.Orphan && r.Key == key && !job.Rebuild }) {
+		if _, _, usable := h.standing(name, p); !usable {
+			continue
+		}
+		if h.full = false; !p.fits(job) {
+			continue
+		}
+		at := slices.Index(job.Avoid, name)
+		if key == "" && p.orphans {
+			key = job.Recipe.Key()
+		}
+		if at < 0 && p.orphans && slices.ContainsFunc(p.Running, func(r running) bool { return r.Orphan && r.Key == key && !job.Rebuild }) {
 			worker = name
 			break
 		}
-		if free := h.free(p); name == job.Avoid {
-			if free > 0 && !(job.Rebuild && job.Priority == builder.Background) { // which is to be compared with what it made
+		if at >= 0 {
+			if free > 0 && !(at == 0 && job.Rebuild && job.Priority == builder.Background) { // which is to be compared with what it made
 				avoided = name
 			}
-		} else if free > most {
+		} else if free > most || free == most && free > 0 && name < worker {
 			worker, most = name, free
 		}
 	}
@@ -338,16 +414,30 @@ func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 		h.here++
 		return "", true
 	}
-	if worker = cmp.Or(worker, avoided); worker != "" {
+	if worker == "" && avoided != "" && !h.another(job) {
+		worker = avoided
+	}
+	if worker != "" {
 		h.peers[worker].taken++
 	}
 	return worker, worker != ""
+}
+
+// another reports whether a place that a job does not avoid will be free for it. The caller holds mu.
+func (h *Hub) another(job builder.Job) bool {
+	for name, p := range h.peers {
+		if _, _, usable := h.standing(name, p); h.alive(p) && usable && p.Slots > 0 && p.fits(job) && !slices.Contains(job.Avoid, name) {
+			return true
+		}
+	}
+	return h.cfg.Slots > 0
 }
 
 // Release implements [builder.Places].
 func (h *Hub) Release(worker string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.full = false
 	if worker == "" {
 		h.here--
 		return
@@ -366,7 +456,7 @@ func (h *Hub) Count() (all, free int) {
 	for name, p := range h.peers {
 		if _, _, usable := h.standing(name, p); h.alive(p) && usable {
 			all += p.Slots
-			free += h.free(p)
+			free += p.free()
 		}
 	}
 	return all, free
@@ -379,8 +469,8 @@ func (h *Hub) Able(job builder.Job) error {
 	if h.cfg.Slots > 0 || time.Since(h.started) < h.cfg.Pace.missing() {
 		return nil
 	}
-	for name, p := range h.peers {
-		if _, _, usable := h.standing(name, p); usable && p.fits(job) && time.Since(p.seen) < h.cfg.Pace.missing() {
+	for _, p := range h.peers {
+		if p.fits(job) && time.Since(p.able) < h.cfg.Pace.missing() { // one that stops may have a successor
 			return nil
 		}
 	}
@@ -449,16 +539,16 @@ func (h *Hub) reported(name string, m *nats.Msg) {
 	h.mu.Unlock()
 	switch {
 	case err != nil || !inboxOf(m, name):
-		h.refuse(name, "a report that makes no sense")
+		h.cfg.Broker.refuse(name, "a report that makes no sense")
 	case t == nil && h.closing.Load(): // it was given up, and goes on
 	case t == nil || t.worker != name:
-		h.refuse(name, "it reports a job that it does not have")
+		h.cfg.Broker.refuse(name, "it reports a job that it does not have")
 		h.answer(m, answer{Stop: true})
 	default:
 		select {
 		case t.inbox <- m:
 		default: // it does not wait for answers
-			h.refuse(name, "it reports too much at once")
+			h.cfg.Broker.refuse(name, "it reports too much at once")
 		}
 	}
 }

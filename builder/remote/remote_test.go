@@ -224,7 +224,8 @@ func TestOneNameIsOneWorkers(t *testing.T) {
 
 // dial connects as a stranger would, past the worker's own code.
 func (r *rig) dial(name, password string) (*nats.Conn, error) {
-	options := []nats.Option{nats.ProxyPath("/base" + ConnectPath), nats.UserInfo(name, password), nats.NoReconnect()}
+	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
+	options := []nats.Option{nats.ProxyPath("/base" + ConnectPath), nats.UserInfo(name, password), nats.NoReconnect(), quiet, nats.WebSocketConnectionHeaders(basic(name, password))}
 	if name != ownName {
 		options = append(options, nats.CustomInboxPrefix(inbox(name)))
 	}
@@ -563,6 +564,9 @@ func TestAWorkerThatIsLongGoneIsForgotten(t *testing.T) {
 		}
 	}
 	w := r.work("w3", 1, nil)
+	w1 := r.hub.roster.of("w1")
+	w1.Registered = time.Now().Add(-2 * goneTime)
+	r.hub.roster.note("w1", w1)
 	if err := r.hub.Change(t.Context(), "w2", "revoke"); err != nil {
 		t.Fatal(err)
 	}

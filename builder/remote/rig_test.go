@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/workdir"
@@ -211,8 +213,8 @@ func (r *rig) start() {
 		_ = json.NewEncoder(w).Encode(c)
 	})
 	mux.HandleFunc("GET /base"+ConnectPath, func(w http.ResponseWriter, req *http.Request) {
-		if err := r.hub.Connect(w, req); err != nil {
-			w.WriteHeader(http.StatusNotFound)
+		if err := r.broker.ServeHTTP(w, req); err != nil {
+			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
 	listener, err := net.Listen("tcp", r.addr)
@@ -455,4 +457,27 @@ func (c *cutter) cut(off bool) {
 		_ = conn.Close()
 	}
 	c.conns = make(map[net.Conn]bool)
+}
+
+// greet says a hello as a stranger would, past the worker's own code.
+func (r *rig) greet(conn *nats.Conn, name string, slots int) {
+	said := hello{Machine: Machine{Wire: Wire, Version: "v1", Instance: "x", Slots: slots, Toolchains: []string{r.native.Settings().Toolchain}}}
+	if err := conn.Publish(fromWorker(name, everyService), encode(said)); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// dialed registers a stranger, and connects it.
+func (r *rig) dialed(name string) *nats.Conn {
+	r.t.Helper()
+	c, err := r.hub.Register(r.t.Context(), Registration{Name: name, Instance: "x", Wire: Wire})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conn, err := r.dial(name, c.Password)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(conn.Close)
+	return conn
 }

@@ -20,6 +20,7 @@ import (
 const (
 	rosterBucket = "k6x-workers"
 	maxRoster    = 10_000 // names
+	maxReason    = 500    // bytes
 	changeTime   = 3 * time.Second
 	markTime     = time.Hour // for which the mark of one that was removed is kept
 )
@@ -42,6 +43,8 @@ type Member struct {
 	Standing Standing  `json:"standing"`
 	Reason   string    `json:"reason,omitempty"`
 	Since    time.Time `json:"since"` // of the standing
+
+	Registered time.Time `json:"registered,omitzero"` // when it got the password
 }
 
 // Roster is which workers may dial in, and how they stand: the same for all services on a NATS, and for later.
@@ -150,7 +153,7 @@ func (r *Roster) admit(ctx context.Context, name, instance string) (password str
 		case m.Standing == Revoked:
 			return k6x.Errorf(k6x.Forbidden, "the worker %s was revoked: %s", name, m.Reason).WithHint("The operator can take that back: k6x workers admit %s", name)
 		}
-		m.Hash, m.Instance = sum[:], instance
+		m.Hash, m.Instance, m.Registered = sum[:], instance, time.Now().UTC()
 		return nil
 	})
 	return password, err
@@ -162,7 +165,7 @@ func (r *Roster) set(ctx context.Context, name string, to Standing, reason strin
 		if !known {
 			return k6x.Errorf(k6x.NotFound, "there is no worker %s", k6x.Clip(name))
 		}
-		m.Standing, m.Reason, m.Since = to, k6x.ClipTo(reason, 500), time.Now().UTC()
+		m.Standing, m.Reason, m.Since = to, k6x.ClipTo(reason, maxReason), time.Now().UTC()
 		if to == Revoked {
 			m.Hash = nil
 		}

@@ -26,6 +26,7 @@ const reportEvery = 200 * time.Millisecond // if something has happened
 type work struct {
 	worker  *Worker
 	rebuild bool
+	lock    k6x.Lock // that it is built with
 
 	mu       sync.Mutex // guards what follows
 	cancel   context.CancelCauseFunc
@@ -35,13 +36,21 @@ type work struct {
 	alone    bool          // there is no such service
 	pending  []event.Event // that the service was not told of yet
 	told     int           // how many it was told of before
+	said     int           // bytes of output until now
 	output   []event.Event // of these, in case that another service comes
 }
 
 var errUnwanted = errors.New("no service wants it any more")
 
 func newWork(w *Worker, o order) *work {
-	return &work{worker: w, rebuild: o.Job.Rebuild, service: o.Service, token: o.Token, answered: time.Now(), cancel: func(error) {}}
+	return &work{worker: w, rebuild: o.Job.Rebuild, lock: lockOf(o.Job), service: o.Service, token: o.Token, answered: time.Now(), cancel: func(error) {}}
+}
+
+func lockOf(job *builder.Job) (lock k6x.Lock) {
+	if job.Lock != nil {
+		lock = *job.Lock
+	}
+	return lock
 }
 
 // running returns what hello says of it.
@@ -56,16 +65,27 @@ func (j *work) orphan() bool {
 	return j.alone || time.Since(j.answered) > j.worker.cfg.Pace.answer()+reportEvery
 }
 
-// adopt has it go on for the service of an order, unless its own is there.
+// adopt has it go on for the service of an order, unless its own is there. It ends if the order is for other versions, by which it would be judged.
 func (j *work) adopt(o order) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.orphan() || j.rebuild {
 		return false
 	}
+	if j.lock != lockOf(o.Job) {
+		j.cancel(errUnwanted)
+		return false
+	}
 	j.service, j.token, j.answered, j.alone = o.Service, o.Token, time.Now(), false
 	j.pending, j.told, j.output = append(j.output, j.pending...), 0, nil
 	return true
+}
+
+// has reports whether a token is its own.
+func (j *work) has(token string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.token == token
 }
 
 // stop ends it, if the token is its own.
@@ -81,7 +101,8 @@ func (j *work) stop(token string) {
 func (j *work) note(e event.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if len(j.pending) < maxEvents {
+	e.Item, e.Output = k6x.Clip(e.Item), k6x.ClipTo(e.Output, maxSaid)
+	if j.said += len(e.Output); len(j.pending) < maxEvents && (e.Output == "" || j.said <= maxTold) { // more the service does not pass on
 		j.pending = append(j.pending, e)
 	}
 }
@@ -122,7 +143,7 @@ func (j *work) run(ctx context.Context, o order) {
 		return
 	case err != nil:
 		failure := *k6x.AsError(err)
-		failure.Output = k6x.ClipTo(failure.Output, maxTold)
+		failure.Message, failure.Hint, failure.Output = k6x.ClipTo(failure.Message, 16<<10), k6x.ClipTo(failure.Hint, 4<<10), k6x.ClipTo(failure.Output, maxSaid)
 		_, _ = j.insist(ctx, report{Outcome: &outcome{Failure: &failure}}, nil) // which ends with ctx only
 		log.Warn("build failed", "error", err, "duration", time.Since(started))
 		return
@@ -180,7 +201,7 @@ func (j *work) accompany(ctx context.Context, built <-chan struct{}) {
 func (j *work) post(r report, data []byte) (answer, error) {
 	j.mu.Lock()
 	service := j.service
-	r.Token, r.First, r.Events = j.token, j.told, slices.Clone(j.pending)
+	r.Token, r.First, r.Events = j.token, j.told, slices.Clone(j.pending[:portion(j.pending)])
 	j.mu.Unlock()
 	a, err := j.worker.post(service, r, data)
 	j.mu.Lock()
@@ -204,11 +225,44 @@ func (j *work) post(r report, data []byte) (answer, error) {
 	return a, err
 }
 
-// insist sends a report until it is answered.
+// portion returns how many events go into one report.
+func portion(events []event.Event) int {
+	said := 0
+	for i, e := range events {
+		if said += 200 + len(e.Item) + len(e.Output); said > maxSaid && i > 0 {
+			return i
+		}
+	}
+	return len(events)
+}
+
+// catchUp reports all that has happened but for what goes into one more report.
+func (j *work) catchUp(ctx context.Context) {
+	for {
+		j.mu.Lock()
+		done := portion(j.pending) == len(j.pending)
+		j.mu.Unlock()
+		if done {
+			return
+		}
+		if _, err := j.insist(ctx, report{}, nil); err != nil {
+			return
+		}
+	}
+}
+
+// insist sends a report until it is answered, after all events of before if it has the outcome. What is too long to be sent is a failure of the build.
 func (j *work) insist(ctx context.Context, r report, data []byte) (a answer, err error) {
+	if r.Outcome != nil {
+		j.catchUp(ctx)
+	}
 	for {
 		if a, err = j.post(r, data); err == nil {
 			return a, nil
+		}
+		if errors.Is(err, nats.ErrMaxPayload) && data != nil {
+			r, data = report{Outcome: &outcome{Failure: k6x.Errorf(k6x.BuildFailed, "what is to be sent of the build is too long for NATS")}}, nil
+			continue
 		}
 		select {
 		case <-ctx.Done():
@@ -231,7 +285,7 @@ func (j *work) deliver(ctx context.Context, name string, build k6x.Build) error 
 		return err
 	}
 	end := &outcome{Size: size, Digest: hex.EncodeToString(hash.Sum(nil)), Lock: build.Lock, Warnings: build.Warnings}
-	for buffer, next := make([]byte, chunk), int64(0); ; {
+	for buffer, next := make([]byte, chunk, maxChunk), int64(0); ; {
 		n, err := file.ReadAt(buffer, min(next, size))
 		if err != nil && err != io.EOF {
 			return err
@@ -240,7 +294,14 @@ func (j *work) deliver(ctx context.Context, name string, build k6x.Build) error 
 		if next == size {
 			r.Outcome = end
 		}
+		begun := time.Now()
 		a, err := j.insist(ctx, r, buffer[:n])
+		switch took, late := time.Since(begun), j.worker.cfg.Pace.answer(); {
+		case took < late/8:
+			buffer = buffer[:min(2*len(buffer), maxChunk)]
+		case took > late/2:
+			buffer = buffer[:max(len(buffer)/2, chunk)]
+		}
 		if err != nil || a.Stop {
 			return errors.Join(err, context.Cause(ctx))
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -17,13 +18,16 @@ import (
 const (
 	verifyTime  = time.Hour // for a build that is made again, with its wait
 	maxVerified = 1000      // jobs of which it is known who built them
+	maxVerifies = 10        // that wait or run: others are to find room behind what clients wait for
 )
 
 // Verify returns a sink of the events of builds, which has a share of what workers built built again, behind everything and on another
-// machine. If the bytes differ, whoever made them is quarantined: that is one worker if the service made the others, else both.
+// machine and without the lock of the first. If the bytes differ, or there are none and would never be, whoever made them is quarantined: that is
+// one worker if the service made the others, else both.
 func (h *Hub) Verify(share float64, record func(ctx context.Context, key string) (k6x.Artifact, error), builds *builder.Dedup) event.Sink {
 	by, _ := lru.New[string, string](maxVerified) // workers by job; it fails for a size below 1 only
 	again, _ := lru.New[string, bool](maxVerified)
+	room := make(chan struct{}, maxVerifies)
 	return func(e event.Event) {
 		switch e.Type {
 		case event.Started:
@@ -33,26 +37,44 @@ func (h *Hub) Verify(share float64, record func(ctx context.Context, key string)
 			if first == "" || again.Contains(e.Key) || rand.Float64() >= share {
 				return
 			}
+			log := h.cfg.Logger.With("worker", first, "path", e.Path)
+			select {
+			case room <- struct{}{}:
+			default:
+				log.Warn("a build is not verified: so many are already")
+				return
+			}
 			again.Add(e.Key, true)
 			go func() {
+				defer func() { <-room }()
 				defer again.Remove(e.Key)
 				ctx, cancel := context.WithTimeout(context.Background(), verifyTime)
 				defer cancel()
 				kept, err := record(ctx, e.Key)
 				if err != nil {
+					log.Warn("a build is not verified", "error", err)
 					return
 				}
-				id, wait, err := builds.Join(ctx, builder.Job{Recipe: kept.Recipe, Rebuild: true, Priority: builder.Background, Avoid: first})
-				if err != nil {
+				id, wait, err := builds.Join(ctx, builder.Job{Recipe: kept.Recipe, Rebuild: true, Priority: builder.Background, Avoid: []string{first}})
+				if err == nil {
+					_, err = wait(ctx)
+				}
+				if err == nil {
 					return
 				}
-				if _, err = wait(ctx); !errors.Is(err, builder.ErrDiffers) {
-					return
+				reason := "the bytes of %[1]s by %[2]s differ from those by %[3]s"
+				if !errors.Is(err, builder.ErrDiffers) {
+					if _, lost := errors.AsType[*builder.Lost](err); lost || !k6x.KindOf(err).Lasting() {
+						log.Warn("a build is not verified", "error", err)
+						return
+					}
+					log.Error("what a worker built cannot be built", "error", err)
+					reason = "%[2]s built %[1]s, which fails for %[3]s"
 				}
 				second, _ := by.Get(id)
 				for _, worker := range []string{first, second} {
 					if worker != "" {
-						h.quarantine(worker, "the bytes of "+e.Path+" by "+first+" differ from those by "+cmp.Or(second, "this service"))
+						h.quarantine(worker, fmt.Sprintf(reason, e.Path, first, cmp.Or(second, "this service")))
 					}
 				}
 			}()

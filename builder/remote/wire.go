@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"regexp"
@@ -27,8 +28,10 @@ func (p Pace) missing() time.Duration { return p.hello() * 30 }    // that a bui
 func (p Pace) orphan() time.Duration  { return p.hello() * 60 }    // that a worker goes on with a build whose service does not answer
 
 const (
-	chunk     = 512 << 10 // bytes of a binary in one message
-	maxBinary = 1 << 30   // and of all of it
+	chunk     = 64 << 10  // bytes of a binary in one message, which a slow line takes in the time of an answer
+	maxChunk  = 256 << 10 // on a line that is quick
+	maxBinary = 1 << 30   // bytes of all of it
+	maxSaid   = 64 << 10  // bytes of the events of a report, and of the output of a failure: JSON may make six of each, and NATS takes 1 MiB
 )
 
 // Subjects. A worker may publish to what begins with from and its name, and nowhere else.
@@ -55,24 +58,24 @@ type Machine struct {
 	Slots      int      `json:"slots"`
 }
 
-// sane reports whether it may be shown and counted with.
-func (m *Machine) sane() bool {
-	for _, s := range append([]string{m.Version, m.Platform, m.Instance}, m.Toolchains...) {
-		if s != k6x.Clip(s) {
-			return false
-		}
-	}
-	return len(m.Toolchains) <= 100 && m.CPUs >= 0 && m.Memory >= 0 && m.Slots >= 0 && m.Slots <= maxSlots
-}
-
-const maxSlots = 1000
-
 // hello is what a worker tells all services every few seconds.
 type hello struct {
 	Machine
 	Draining bool      `json:"draining,omitempty"` // it takes nothing more
 	Left     bool      `json:"left,omitempty"`     // and this is its last word
 	Running  []running `json:"running"`
+}
+
+const maxSlots = 1000
+
+// sane reports whether it may be shown and counted with.
+func (m *hello) sane() bool {
+	for _, s := range append([]string{m.Version, m.Platform, m.Instance}, m.Toolchains...) {
+		if s != k6x.Clip(s) {
+			return false
+		}
+	}
+	return len(m.Toolchains) <= 100 && m.CPUs >= 0 && m.Memory >= 0 && m.Slots >= 0 && m.Slots <= maxSlots && len(m.Running) <= maxSlots
 }
 
 // running is a build of a worker.
@@ -132,11 +135,13 @@ type Credential struct {
 }
 
 func encode(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetEscapeHTML(false) // six bytes for each < and >
+	if err := e.Encode(v); err != nil {
 		panic(err) // of values of this package
 	}
-	return text
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
 // inboxOf reports whether a message is to be answered at the inbox of that worker, and not elsewhere in its name.

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +46,8 @@ type WorkerConfig struct {
 type Worker struct {
 	cfg  WorkerConfig
 	jobs sync.WaitGroup
+
+	sending sync.Mutex // held while bytes of a binary are under way: those of several builds would make each other late
 
 	mu       sync.Mutex // guards what follows
 	conn     *nats.Conn // nil: there was none yet
@@ -111,13 +115,17 @@ func (w *Worker) serve(ctx context.Context, drain, closed <-chan struct{}) (over
 			return false
 		case <-tick.C:
 		}
-		w.mu.Lock()
-		over = w.draining && len(w.working) == 0
-		w.mu.Unlock()
-		if over {
+		if w.over() {
 			return true
 		}
 	}
+}
+
+// over reports whether it has ended with its last build.
+func (w *Worker) over() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.draining && len(w.working) == 0
 }
 
 // drain has it take nothing more.
@@ -134,6 +142,7 @@ func (w *Worker) hello(last bool) {
 	for key, j := range w.working {
 		said.Running = append(said.Running, j.running(key))
 	}
+	slices.SortFunc(said.Running, func(a, b running) int { return cmp.Compare(a.Key, b.Key) }) // the same says the same
 	w.mu.Unlock()
 	if conn != nil {
 		_ = conn.Publish(fromWorker(w.cfg.Name, everyService), encode(said)) // without a connection it is not heard
@@ -162,9 +171,13 @@ func (w *Worker) connect(ctx, jobs context.Context, drain <-chan struct{}) (clos
 		select {
 		case <-ctx.Done():
 			return nil, nil
-		case <-drain:
-			return nil, nil
+		case <-drain: // it may have builds, from before
+			drain = nil
+			w.drain()
 		case <-time.After(w.cfg.Pace.hello()):
+		}
+		if w.over() {
+			return nil, nil
 		}
 	}
 }
@@ -207,18 +220,19 @@ func (w *Worker) register(ctx context.Context) (c Credential, err error) {
 // dial connects, and takes orders from then on.
 func (w *Worker) dial(c Credential, jobs context.Context) (<-chan struct{}, error) {
 	closed := make(chan struct{})
-	options := []nats.Option{
-		nats.Name("k6x worker " + w.cfg.Name), nats.CustomInboxPrefix(inbox(w.cfg.Name)), nats.MaxReconnects(-1), nats.ReconnectWait(500 * time.Millisecond),
-		nats.ReconnectJitter(500*time.Millisecond, 500*time.Millisecond), nats.ReconnectBufSize(-1), nats.PingInterval(2 * w.cfg.Pace.hello()), nats.MaxPingsOutstanding(2),
-		nats.Timeout(10 * time.Second), nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ReconnectHandler(func(*nats.Conn) { w.hello(false) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { w.cfg.Logger.Debug("nats", "error", err) }),
-	}
+	options := append(lasting(w.cfg.Pace, w.cfg.Logger), nats.Name("k6x worker "+w.cfg.Name), nats.CustomInboxPrefix(inbox(w.cfg.Name)), nats.ReconnectBufSize(-1),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }), nats.ReconnectHandler(func(*nats.Conn) { w.hello(false) }))
 	servers := strings.Join(c.Servers, ",")
 	if len(c.Servers) == 0 {
 		to := *w.cfg.URL
 		to.Scheme = strings.Replace(to.Scheme, "http", "ws", 1)
 		servers = to.Scheme + "://" + to.Host
-		options = append(options, nats.ProxyPath(to.JoinPath(ConnectPath).EscapedPath()), nats.UserInfo(w.cfg.Name, c.Password), nats.IgnoreDiscoveredServers())
+		options = append(options, nats.ProxyPath(to.JoinPath(ConnectPath).EscapedPath()), nats.UserInfo(w.cfg.Name, c.Password), nats.IgnoreDiscoveredServers(),
+			nats.WebSocketConnectionHeaders(basic(w.cfg.Name, c.Password)), nats.ReconnectErrHandler(func(conn *nats.Conn, err error) {
+				if _, ok := errors.AsType[net.Error](err); !ok { // the service answers, and refuses: it is to be asked for another credential
+					conn.Close()
+				}
+			}))
 	} else if w.cfg.Credentials != "" {
 		options = append(options, nats.UserCredentials(w.cfg.Credentials))
 	}
@@ -240,6 +254,13 @@ func (w *Worker) dial(c Credential, jobs context.Context) (<-chan struct{}, erro
 	return closed, nil
 }
 
+// basic returns the header that shows a credential to HTTP, too.
+func basic(name, password string) http.Header {
+	r := http.Request{Header: make(http.Header)}
+	r.SetBasicAuth(name, password)
+	return r.Header
+}
+
 // ordered takes an order of a service.
 func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
 	var o order
@@ -256,6 +277,9 @@ func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	key := o.Job.Recipe.Key()
+	if j := w.working[key]; j != nil && j.has(o.Token) { // the order came twice
+		return
+	}
 	if j := w.working[key]; j != nil && !o.Job.Rebuild && j.adopt(o) {
 		w.cfg.Logger.Info("a build goes on for another service", "path", o.Job.Recipe.Path())
 		return
@@ -271,7 +295,9 @@ func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
 		w.mu.Lock()
 		delete(w.working, key)
 		w.mu.Unlock()
-		w.hello(false)
+		if ctx.Err() == nil { // else all of them end now, and one hello says so
+			w.hello(false)
+		}
 	})
 }
 
@@ -280,6 +306,10 @@ func (w *Worker) refuse(o order) { _, _ = w.post(o.Service, report{Token: o.Toke
 
 // post sends a report with bytes, and returns the answer.
 func (w *Worker) post(service string, r report, data []byte) (a answer, err error) {
+	if len(data) > 0 {
+		w.sending.Lock()
+		defer w.sending.Unlock()
+	}
 	w.mu.Lock()
 	conn := w.conn
 	w.mu.Unlock()

@@ -53,6 +53,7 @@ type App struct {
 	dedup     *builder.Dedup
 	Service   *service.Service
 	tokens    *service.Tokens
+	workers   service.Workers // the zero value: none may dial in
 	metrics   *service.Metrics
 	observer  func(place string) blob.Observer // of exchanges with places for binaries
 	health    health
@@ -214,6 +215,7 @@ func (a *App) assemble(cfg service.Config) (err error) {
 	if cfg.Workers, err = a.openWorkers(engine); err != nil {
 		return err
 	}
+	a.workers = cfg.Workers
 	var places builder.Places
 	if hub := cfg.Workers.Hub; hub != nil {
 		engine, places = hub, hub

@@ -59,7 +59,7 @@ func (a *App) reloads(ctx context.Context, signals <-chan struct{}) {
 			return
 		case <-signals:
 		}
-		if err := errors.Join(a.tokens.Reload(), a.resolver.Reload(ctx)); err != nil {
+		if err := errors.Join(a.tokens.Reload(), a.workers.Tokens.Reload(), a.workers.Operators.Reload(), a.resolver.Reload(ctx)); err != nil {
 			a.logger.Error("tokens and registries were read again, and cannot all be used", "error", err)
 			continue
 		}

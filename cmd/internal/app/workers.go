@@ -37,7 +37,7 @@ func (o *WorkersOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.OperatorFile, "operator-token-file", "", "`file` with tokens, one a line, of those who may drain and revoke workers (default nobody may)")
 	f.StringSliceVar(&o.NATS, "nats", nil, "`URL`s of NATS servers with JetStream, nats:// or tls://, which several services share (default one that is a part of this service)")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "`file` with credentials for --nats")
-	f.Float64Var(&o.Verify, "verify-workers", 0, "`percent` of what workers build that is built again on another machine; whose bytes differ gets nothing more to do")
+	f.Var((*cli.Percent)(&o.Verify), "verify-workers", "`percent` of what workers build that is built again on another machine; whose bytes differ gets nothing more to do")
 	f.BoolVar(&o.BuildHere, "build-here", true, "build on this machine too, in as many slots as --max-builds says")
 }
 
@@ -57,8 +57,8 @@ func (a *App) openWorkers(engine builder.Engine) (w service.Workers, err error) 
 	if !o.On || a.options.Lifetime != builder.Resident {
 		return w, nil
 	}
-	if o.TokenFile == "" || o.Verify < 0 || o.Verify > 100 {
-		return w, &cli.UsageError{Err: errors.New("--workers needs --worker-token-file, and --verify-workers is from 0 to 100")}
+	if o.TokenFile == "" {
+		return w, &cli.UsageError{Err: errors.New("--workers needs --worker-token-file")}
 	}
 	if w.Tokens, err = service.LoadTokens(o.TokenFile); err != nil {
 		return w, err
@@ -68,13 +68,12 @@ func (a *App) openWorkers(engine builder.Engine) (w service.Workers, err error) 
 			return w, err
 		}
 	}
-	broker, err := a.openBroker()
-	if err != nil {
+	if w.Broker, err = a.openBroker(); err != nil {
 		return w, err
 	}
-	a.tools.OnClose(func() error { broker.Close(); return nil })
+	a.tools.OnClose(func() error { w.Broker.Close(); return nil })
 	w.Hub, err = remote.Open(remote.Config{
-		Broker: broker, Here: engine, Slots: a.options.slots(), Engine: a.engine, Timeout: a.options.BuildTimeout, Logger: a.logger,
+		Broker: w.Broker, Here: engine, Slots: a.options.slots(), Engine: a.engine, Timeout: a.options.BuildTimeout, Logger: a.logger,
 	})
 	if err != nil {
 		return w, err

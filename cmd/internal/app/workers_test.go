@@ -1,6 +1,8 @@
 package app
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -159,5 +161,43 @@ func TestOneServiceOnABucketHasANATSOfItsOwn(t *testing.T) {
 	}
 	if err := second.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTokensOfWorkersAndOperatorsAreReadAgain(t *testing.T) {
+	a, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker", OperatorFile: "operator"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for _, name := range []string{a.options.Workers.TokenFile, a.options.Workers.OperatorFile} {
+		info, err := os.Stat(name)
+		if err == nil {
+			err = os.WriteFile(name, bytes.Repeat([]byte("x"), int(info.Size())), 0o600) // of the same size, and time
+		}
+		if err == nil {
+			err = os.Chtimes(name, info.ModTime(), info.ModTime())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	signals, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.reloads(ctx, signals)
+	}()
+	signals <- struct{}{}
+	signals <- struct{}{} // when it is done with the first
+	cancel()
+	<-ended
+	for old, path := range map[string]string{"worker": "/worker/register", "operator": "/workers/w1/drain"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(`{"name":"w1","instance":"x","wire":1}`))
+		r.Header.Set("Authorization", "Bearer "+old)
+		w := httptest.NewRecorder()
+		if a.Service.ServeHTTP(w, r); w.Code != http.StatusUnauthorized {
+			t.Errorf("%s: %d: %s", path, w.Code, w.Body)
+		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -43,6 +44,22 @@ func (b *ByteSize) Set(s string) error {
 }
 
 func (b *ByteSize) Type() string { return "bytes" }
+
+// Percent is a flag for a share, as 5% or 5.
+type Percent float64
+
+func (p *Percent) String() string { return strconv.FormatFloat(float64(*p), 'g', -1, 64) }
+
+func (p *Percent) Set(s string) error {
+	n, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
+	if err != nil || !(n >= 0 && n <= 100) {
+		return fmt.Errorf("%q is not a share from 0%% to 100%%", s)
+	}
+	*p = Percent(n)
+	return nil
+}
+
+func (p *Percent) Type() string { return "percent" }
 
 // ParseURL reads the http or https URL of a flag. The usage error says that it is not the wanted one, as in "the URL of
 // a store, such as http://localhost:9000".

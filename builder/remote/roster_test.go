@@ -1,0 +1,62 @@
+package remote
+
+import (
+	"testing"
+	"time"
+)
+
+func TestWhoJustRegisteredIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.hub.mu.Lock()
+	r.hub.started = r.hub.started.Add(-2 * goneTime)
+	r.hub.mu.Unlock()
+	c, err := r.hub.Register(t.Context(), Registration{Name: "w1", Instance: "x", Wire: Wire})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(testPace.hello()) // in which the hub looks twice for who is gone
+	conn, err := r.dial("w1", c.Password)
+	if err != nil {
+		t.Fatal("its credential is good no more: ", err)
+	}
+	defer conn.Close()
+	time.Sleep(testPace.hello())
+	r.greet(conn, "w1", 1)
+	r.until("it is there", func() bool { return r.working("w1").State == "idle" })
+}
+
+// Who is forgotten while it is connected finds out, and registers anew.
+func TestAWorkerThatWasForgottenComesAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.work("w1", 1, nil)
+	r.hub.roster.forget(t.Context(), "w1")
+	r.until("it is there again", func() bool { return r.working("w1").State == "idle" })
+}
+
+func TestWhenAMemberIsForgotten(t *testing.T) {
+	now := time.Now()
+	h := &Hub{started: now.Add(-3 * goneTime), cfg: Config{Pace: testPace}}
+	seen := func(before time.Duration) *peer { return &peer{seen: now.Add(-before)} }
+	for name, c := range map[string]struct {
+		member Member
+		peer   *peer
+		want   bool
+	}{
+		"has just registered":              {Member{Standing: Active, Registered: now}, nil, false},
+		"registered and never came":        {Member{Standing: Active, Registered: now.Add(-2 * testPace.missing())}, nil, true},
+		"of before the service":            {Member{Standing: Active, Registered: now.Add(-4 * goneTime)}, nil, true},
+		"is there":                         {Member{Standing: Active, Registered: now.Add(-2 * goneTime)}, seen(time.Second), false},
+		"left":                             {Member{Standing: Active, Registered: now.Add(-3 * goneTime)}, seen(2 * goneTime), true},
+		"left, and has just registered":    {Member{Standing: Active, Registered: now}, seen(2 * goneTime), false},
+		"left, and a build of it ends yet": {Member{Standing: Active}, &peer{seen: now.Add(-2 * goneTime), taken: 1}, false},
+		"revoked yesterday":                {Member{Standing: Revoked, Since: now.Add(-24 * time.Hour)}, nil, false},
+		"revoked long ago":                 {Member{Standing: Revoked, Since: now.Add(-2 * decidedTime)}, nil, true},
+		"drained long ago, and there":      {Member{Standing: Drained, Since: now.Add(-2 * decidedTime)}, seen(time.Second), false},
+	} {
+		if got := h.isGone(c.member, c.peer); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
