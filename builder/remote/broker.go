@@ -28,6 +28,7 @@ const ConnectPath = "/worker/nats"
 const (
 	ownName        = "*" // of the service's connection, which no worker can have
 	maxConnections = 10_000
+	ownConnections = 4   // of the service, with some to spare while one takes the place of another
 	maxSubjects    = 100 // that a connection may listen to
 	startTime      = 30 * time.Second
 )
@@ -49,12 +50,13 @@ type Broker struct {
 	said  map[string]bool // of what was refused, since then
 }
 
-// Embed starts a server that keeps what it keeps in dir. No address of it but one of the loopback interface is listened on, and only for WebSockets.
-func Embed(dir string, log *slog.Logger) (_ *Broker, err error) {
+// Embed starts a server that keeps what it keeps in dir, for so many workers: each takes three open files. No address of it but one of the loopback interface is
+// listened on, and only for WebSockets.
+func Embed(dir string, workers int, log *slog.Logger) (_ *Broker, err error) {
 	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool)}
 	options := &server.Options{
 		ServerName: "k6x", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, DisableJetStreamBanner: true,
-		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: maxConnections, MaxSubs: maxSubjects, CustomClientAuthentication: b,
+		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: min(workers+ownConnections, maxConnections), MaxSubs: maxSubjects, CustomClientAuthentication: b,
 		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoTLS: true, HandshakeTimeout: 10 * time.Second},
 	}
 	if b.server, err = server.NewServer(options); err != nil {

@@ -175,7 +175,7 @@ func (r *rig) logger() *slog.Logger {
 func (r *rig) start() {
 	r.t.Helper()
 	var err error
-	if r.broker, err = Embed(filepath.Join(r.dir, "nats"), r.logger()); r.nats != "" {
+	if r.broker, err = Embed(filepath.Join(r.dir, "nats"), 100, r.logger()); r.nats != "" {
 		r.broker.Close()
 		r.broker, err = Dial([]string{r.nats}, "", r.logger())
 	}

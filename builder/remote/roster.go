@@ -65,7 +65,11 @@ func openRoster(ctx context.Context, b *Broker, changed func(name string, now Me
 	}
 	starting, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	if r.kv, err = js.CreateOrUpdateKeyValue(starting, jetstream.KeyValueConfig{Bucket: rosterBucket, Description: "workers of k6x", MaxValueSize: 4 << 10, LimitMarkerTTL: markTime}); err != nil {
+	r.kv, err = js.KeyValue(starting, rosterBucket) // as the operator has set it up, with replicas perhaps
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		r.kv, err = js.CreateOrUpdateKeyValue(starting, jetstream.KeyValueConfig{Bucket: rosterBucket, Description: "workers of k6x", MaxValueSize: 4 << 10, LimitMarkerTTL: markTime})
+	}
+	if err != nil {
 		return nil, k6x.Errorf(k6x.Unavailable, "the list of workers cannot be kept in NATS: %w", err).WithHint("JetStream has to be on, and this service allowed to use it.")
 	}
 	all, err := r.kv.WatchAll(ctx)

@@ -1,8 +1,11 @@
 package remote
 
 import (
+	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 func TestWhoJustRegisteredIsNotForgotten(t *testing.T) {
@@ -58,5 +61,29 @@ func TestWhenAMemberIsForgotten(t *testing.T) {
 		if got := h.isGone(c.member, c.peer); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// What an operator has set up, such as replicas, stays.
+func TestTheRosterOfAnOperatorStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	b, err := Embed(t.TempDir(), 10, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	js, err := jetstream.New(b.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: rosterBucket, History: 5, LimitMarkerTTL: markTime}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := openRoster(t.Context(), b, func(string, Member) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, err := r.kv.Status(t.Context()); err != nil || status.History() != 5 {
+		t.Errorf("%+v, %v", status, err)
 	}
 }

@@ -107,7 +107,7 @@ func (a *App) openBroker() (*remote.Broker, error) {
 		return nil, twoBrokers("in this cache directory")
 	}
 	a.tools.OnClose(lock.Close)
-	return remote.Embed(dir, a.logger)
+	return remote.Embed(dir, cli.MaxDownloads()/2, a.logger)
 }
 
 func twoBrokers(where string) error {
