@@ -43,6 +43,7 @@ func TestWhatFitsNoFreePlaceLetsOthersPass(t *testing.T) {
 		next := newFake()
 		l := NewLimit(next, LimitConfig{Places: &rooms{free: map[string]string{"w1": "v2.0.0"}}, Queue: 2})
 		first := call(t.Context(), l, job("a", "v1.0.0"))
+		synctest.Wait()
 		second := call(t.Context(), l, job("a", "v2.0.0"))
 		r := <-next.started
 		if r.job.Recipe.K6.Version != "v2.0.0" || r.job.Worker != "w1" {
