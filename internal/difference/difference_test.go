@@ -45,12 +45,12 @@ func decode(data, dictionary []byte) ([]byte, error) {
 }
 
 func TestWhatIsAlikeTakesFewBytes(t *testing.T) {
-	had := noise(12 << 20)
+	had := noise(10 << 20) // more than the least window
 	for name, want := range map[string][]byte{
 		"the same":         had,
-		"more in it":       append(append(bytes.Clone(had[:5<<20]), bytes.Repeat([]byte("more"), 9000)...), had[5<<20:]...),
-		"less":             had[4<<20:],
-		"in another order": append(bytes.Clone(had[6<<20:]), had[:6<<20]...),
+		"more in it":       append(append(bytes.Clone(had[:1<<20]), bytes.Repeat([]byte("more"), 9000)...), had[1<<20:2<<20]...),
+		"less":             had[9<<20:],
+		"in another order": append(bytes.Clone(had[9<<20:]), had[:1<<20]...),
 		"nothing":          nil,
 	} {
 		data := encode(t, want, had)
