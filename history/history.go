@@ -64,6 +64,7 @@ type History struct {
 	entries []Numbered   // the last, oldest first
 	byID    map[string]*Result
 	byPath  map[string]*Result            // the last of each
+	byHash  map[string]*Result            // the last of each digest
 	alone   map[Module]map[string]*Result // the last of each extension alone with k6, by platform
 	seen    map[string]bool               // module@version of entries of type Version
 }
@@ -72,7 +73,7 @@ type History struct {
 func New(j *journal.Journal, max int, logger *slog.Logger) *History {
 	h := &History{
 		journal: j, max: max, logger: logger, seen: make(map[string]bool),
-		byID: make(map[string]*Result), byPath: make(map[string]*Result), alone: make(map[Module]map[string]*Result),
+		byID: make(map[string]*Result), byPath: make(map[string]*Result), byHash: make(map[string]*Result), alone: make(map[Module]map[string]*Result),
 	}
 	h.view = journal.NewView(j, func(entries []journal.Entry) {
 		h.mu.Lock()
@@ -221,6 +222,9 @@ func (h *History) LastOf(path string) *Result {
 
 // index notes a result as the last of its kinds. The caller holds the lock.
 func (h *History) index(r *Result) {
+	if r.Digest != "" {
+		h.byHash[r.Digest] = r
+	}
 	h.byPath[r.Path] = r
 	if len(r.Modules) != 2 || r.Outcome == Aborted {
 		return
@@ -234,6 +238,9 @@ func (h *History) index(r *Result) {
 
 // forget undoes what index did, if no later result did the same. The caller holds the lock.
 func (h *History) forget(r *Result) {
+	if h.byHash[r.Digest] == r {
+		delete(h.byHash, r.Digest)
+	}
 	if h.byPath[r.Path] == r {
 		delete(h.byPath, r.Path)
 	}
@@ -253,10 +260,8 @@ func (h *History) PathOf(digest string) string {
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	for _, n := range slices.Backward(h.entries) {
-		if r := n.Result; r != nil && r.Digest == digest && digest != "" {
-			return r.Path
-		}
+	if r := h.byHash[digest]; r != nil {
+		return r.Path
 	}
 	return ""
 }

@@ -116,12 +116,11 @@ func (v *variants) likely(r *http.Request, key string) bool {
 // client says it has, if that is known here.
 func (v *variants) acceptable(r *http.Request, key string) (forms []variant) {
 	from := difference.Digest(r.Header.Get(difference.Header))
-	known := from != "" && v.knows(from)
 	for _, c := range acceptable(r.Header.Values("Accept-Encoding"), v.codings) {
 		switch {
 		case !c.differs:
 			forms = append(forms, variant{key: key, coding: c.name})
-		case known:
+		case from != "" && v.knows(from):
 			forms = append(forms, variant{key, c.name, from})
 		}
 	}
