@@ -23,7 +23,7 @@ func (s *Service) forWorkers(check func(r *http.Request) error, h handler) handl
 	return func(w *response, r *http.Request) error {
 		w.outcome = "workers"
 		if s.cfg.Workers.Hub == nil {
-			return notFound(w, r)
+			return k6x.Errorf(k6x.NotFound, "this service was started without --workers, and takes none")
 		}
 		if err := check(r); err != nil {
 			refuseBody(w, r)

@@ -52,8 +52,8 @@ func TestWhoMayDoWhatWithWorkers(t *testing.T) {
 		token            string
 		status           int
 	}{
-		{"no workers", WorkersOptions{}, "/worker/register", register, "nothing", "worker", 404},
-		{"no workers to change", WorkersOptions{}, "/workers/w1/drain", "", "nothing", "operator", 404},
+		{"no workers", WorkersOptions{}, "/worker/register", register, "without --workers", "worker", 404},
+		{"no workers to change", WorkersOptions{}, "/workers/w1/drain", "", "without --workers", "operator", 404},
 		{"a worker", WorkersOptions{On: true, TokenFile: "worker"}, "/worker/register", register, `"password"`, "worker", 200},
 		{"no token", WorkersOptions{On: true, TokenFile: "worker"}, "/worker/register", register, "token", "", 401},
 		{"an operator is no worker", WorkersOptions{On: true, TokenFile: "worker", OperatorFile: "operator"}, "/worker/register", register, "token", "operator", 401},
