@@ -161,7 +161,11 @@ func parseRemote(text string) (Source, error) {
 		return Source{}, invalid("%q is not the name of a branch, tag or commit", ref)
 	}
 	u.Fragment, u.RawFragment = "", ""
-	return Source{Remote: u.String(), Ref: ref}, nil
+	s := Source{Remote: u.String(), Ref: ref}
+	if len(s.String()) > maxText { // letters outside ASCII are written as %XX, each three times as long
+		return Source{}, invalid("the URL of the repository is longer than %d characters when it is escaped", maxText)
+	}
+	return s, nil
 }
 
 // ModulePath returns the path of the module in dir, as its go.mod says. The error is of kind

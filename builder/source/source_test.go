@@ -84,6 +84,7 @@ func TestParseRefusesWhatIsUnclearOrUnsafe(t *testing.T) {
 		"https://example.com/x#" + long("a", 300):   "not the name of a branch",
 		"https://example.com/" + long("a", 3000):    "longer than",
 		"." + long("a", 2046):                       "longer than",
+		"https://example.com/" + long("\x94", 1000): "longer than",
 		"https://example.com/x\n":                   "control characters",
 		"./x\x00":                                   "control characters",
 		"https://example.com/x#a%20b":               "not the name of a branch",
