@@ -338,7 +338,7 @@ func (h *History) Last() int64 {
 }
 
 // Changes returns up to limit entries behind number since, and the number of the last that was read. What is no entry is passed over. What
-// other services appended just now may be missing, so that any number of calls costs no more than one.
+// other services appended just now may be missing, so that any number of calls costs no more than one. What is returned is in the view.
 //
 // Errors:
 //   - [*journal.GoneError]: the first of them is not kept any more
@@ -356,7 +356,7 @@ func (h *History) Changes(ctx context.Context, since int64, limit int) (changes 
 			}
 		}
 	}
-	return changes, last, nil
+	return changes, last, h.view.Reach(ctx, last)
 }
 
 // Wait returns once there is an entry behind number since, or when ctx ends, with its error.

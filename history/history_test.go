@@ -384,6 +384,21 @@ func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
 	}
 }
 
+// A client that is told of a build asks for it at once.
+func TestWhatIsToldIsKnown(t *testing.T) {
+	b := &mem.Bucket{}
+	h, other := open(t, b, 10), open(t, b, 10)
+	if err := h.Append(t.Context(), Entry{Type: Build, Result: &Result{ID: "a", Path: redis}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Wait(t.Context(), 0); err != nil {
+		t.Fatal(err)
+	}
+	if changes, _, err := other.Changes(t.Context(), 0, 10); err != nil || len(changes) != 1 || other.Result("a") == nil {
+		t.Errorf("%v, %v, %v", changes, other.Result("a"), err)
+	}
+}
+
 func TestLastAttempt(t *testing.T) {
 	h := open(t, &mem.Bucket{}, 100)
 	k6, one, two := Module{"k6", "v1.8.1"}, Module{"k6/x/one", "v0.1.0"}, Module{"k6/x/two", "v0.1.0"}

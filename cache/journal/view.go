@@ -29,6 +29,16 @@ func (v *View) CatchUp(ctx context.Context) error {
 	return v.catchUp(ctx)
 }
 
+// Reach has the view take what is new, unless it has the entry of that number.
+func (v *View) Reach(ctx context.Context, number int64) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.read >= number {
+		return nil
+	}
+	return v.catchUp(ctx)
+}
+
 func (v *View) catchUp(ctx context.Context) error {
 	for {
 		entries, err := v.journal.Read(ctx, v.read, perSegment)
