@@ -16,6 +16,10 @@ func (s *server) peak() float64 { return memory(s.cmd.Process.Pid, "VmHWM") }
 // resident returns the memory that a server has, in MB; 0 where the system does not tell.
 func (s *server) resident() float64 { return memory(s.cmd.Process.Pid, "VmRSS") }
 
+// anonymous returns the memory that a server has beside pages of files, as those of its own program, which the system takes back when it
+// needs them; in MB, 0 where the system does not tell.
+func (s *server) anonymous() float64 { return memory(s.cmd.Process.Pid, "RssAnon") }
+
 // peakWithChildren returns the most memory that a server had together with all processes below it, in MB: of those that
 // ran at one time, the most that each had until then. 0: nobody watched, or the system does not tell.
 func (s *server) peakWithChildren() float64 { return s.tree.get() }

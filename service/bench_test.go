@@ -115,7 +115,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 	b.Cleanup(func() { _ = store.Close() })
 	server, _ := newServer(b, parts{
-		config: service.Config{Store: store, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
+		config: service.Config{Store: store, MaxWait: time.Minute, Compress: service.Codings(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))},
 		builder: func(builder.Builder) builder.Builder {
 			return builder.Keep(engineOfZeros(size), store, nil)
 		},

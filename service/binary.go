@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k6x"
@@ -44,12 +45,20 @@ func (s *Service) binary(w *response, r *http.Request) error {
 	if err := s.cfg.Resolver.Permit(list); err != nil {
 		return err
 	}
+	if key := asked.sent.Load(); key != nil && s.signer == nil { // in memory all is decided: no clock has to run
+		if answered, err := s.sendDescribed(r.Context(), w, r, *key); answered {
+			return err
+		}
+	}
 	return s.inRounds(w, r, canonical, func(ctx context.Context) error {
 		var bound string // the key that the path is bound to
 		if pinned {
 			var err error
 			bound, err = s.cfg.Store.Lookup(ctx, canonical)
 			if err == nil {
+				if last := asked.sent.Load(); last == nil || *last != bound {
+					asked.sent.Store(&bound)
+				}
 				err = s.sendStored(ctx, w, r, bound)
 			}
 			if !errors.Is(err, cache.ErrNotFound) && !errors.Is(err, cache.ErrEvicted) {
@@ -66,6 +75,7 @@ type named struct {
 	list      k6x.List
 	canonical string // path of the list; if it is pinned, the canonical one
 	pinned    bool
+	sent      *atomic.Pointer[string] // the key that the path was bound to when it was last asked for; nil: it was not
 }
 
 // Bounds of the paths that are kept in memory as they were parsed, which is a third of the time of an answer without a body.
@@ -83,7 +93,7 @@ func (s *Service) parse(path string) (named, error) {
 	if err != nil {
 		return named{}, err
 	}
-	n := named{platform, list, list.Path(platform), list.Pinned()}
+	n := named{platform, list, list.Path(platform), list.Pinned(), new(atomic.Pointer[string])}
 	if len(path) <= maxKept {
 		s.paths.Add(path, n)
 	}
@@ -148,12 +158,8 @@ func (s *Service) sendStored(ctx context.Context, w *response, r *http.Request, 
 		s.cfg.Metrics.hit()
 		return nil
 	}
-	if entry := describe(ctx, s.cfg.Store, key, r.Method == http.MethodHead || r.Header.Get("If-None-Match") != ""); entry != nil {
-		w.outcome = "hit"
-		if err := s.send(ctx, w, r, entry); !errors.Is(err, errBodyNeeded) {
-			s.cfg.Metrics.hit()
-			return err
-		}
+	if answered, err := s.sendDescribed(ctx, w, r, key); answered {
+		return err
 	}
 	entry, err := s.open(ctx, key)
 	if errors.Is(err, cache.ErrEvicted) && s.sendUnchanged(ctx, w, r, key) {
@@ -165,6 +171,21 @@ func (s *Service) sendStored(ctx context.Context, w *response, r *http.Request, 
 	w.outcome = "hit"
 	s.cfg.Metrics.hit()
 	return s.send(ctx, w, r, entry)
+}
+
+// sendDescribed answers from memory a request for the binary under key that needs no byte of it, and reports whether it did.
+func (s *Service) sendDescribed(ctx context.Context, w *response, r *http.Request, key string) (bool, error) {
+	entry := describe(ctx, s.cfg.Store, key, r.Method == http.MethodHead || r.Header.Get("If-None-Match") != "")
+	if entry == nil {
+		return false, nil
+	}
+	w.outcome = "hit"
+	err := s.send(ctx, w, r, entry)
+	if errors.Is(err, errBodyNeeded) {
+		return false, nil
+	}
+	s.cfg.Metrics.hit()
+	return true, err
 }
 
 // sendUnchanged answers a client that has the bytes under key, and reports whether it did.
@@ -289,11 +310,17 @@ const (
 func (s *Service) vary(h http.Header) {
 	switch {
 	case s.variants.differ():
-		h.Set("Vary", "Accept-Encoding, "+difference.Header)
+		h["Vary"] = varyDifference
 	case s.variants != nil:
-		h.Set("Vary", "Accept-Encoding")
+		h["Vary"] = varyCoding
 	}
 }
+
+// Values of headers that all answers share.
+var (
+	varyDifference = []string{"Accept-Encoding, " + difference.Header}
+	varyCoding     = []string{"Accept-Encoding"}
+)
 
 // reprDigest is the digest of a representation, which has its coding (RFC 9530 section 3).
 func reprDigest(entry *cache.Entry) (string, error) {

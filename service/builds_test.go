@@ -100,9 +100,9 @@ func result(t *testing.T, server *httptest.Server, url string) (r history.Result
 		if !strings.Contains(string(body), `"result":{"id":"`+id) {
 			continue
 		}
-		_, body = do(t, http.MethodGet, url)
+		resp, body = do(t, http.MethodGet, url)
 		if err := json.Unmarshal(body, &r); err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v: %s\n%s", err, resp.Status, body)
 		}
 		return r
 	}

@@ -63,6 +63,9 @@ func Codings() []string {
 // they are, what it likes best first, by its Accept-Encoding (RFC 9110 section 12.5.3). Without
 // that header a client may be sent anything, but most that leave it out decode nothing.
 func acceptable(header []string, all []coding) []coding {
+	if len(header) == 0 {
+		return nil
+	}
 	quality, identity := weights(header)
 	var list []coding
 	for _, c := range all {

@@ -70,13 +70,14 @@ func newVariants(names []string, store cache.Store, logger *slog.Logger, knows f
 // by its tag, since it has that one or a part of it, gets that one; but one that asks whether the binary as it is is still good, as a cache does that has
 // had it while there was no form, gets the form.
 func (v *variants) choose(ctx context.Context, r *http.Request, binary *cache.Entry) (*cache.Entry, string) {
-	if strings.Contains(tagsOf(r, "If-Range", "If-Match"), binary.Digest) {
+	forms := v.acceptable(r, binary.Key)
+	if len(forms) == 0 || strings.Contains(tagsOf(r, "If-Range", "If-Match"), binary.Digest) {
 		return nil, ""
 	}
 	tags := tagsOf(r, "If-None-Match", "If-Range", "If-Match")
 	var best *cache.Entry
 	name := ""
-	for _, of := range v.acceptable(r, binary.Key) {
+	for _, of := range forms {
 		entry := v.open(ctx, of, binary.Body == nil)
 		switch {
 		case entry == nil:

@@ -262,10 +262,11 @@ func (f *front) client(r *http.Request) string {
 	if err != nil {
 		return r.RemoteAddr
 	}
-	if !f.trusts(r) {
+	forwarded := r.Header.Values("X-Forwarded-For")
+	if len(forwarded) == 0 || !f.trusts(r) {
 		return host
 	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	hops := strings.Split(strings.Join(forwarded, ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		addr, err := netip.ParseAddr(strings.TrimSpace(hop))
 		if err != nil {
