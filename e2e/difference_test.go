@@ -6,9 +6,15 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"k6x/internal/chromiumtest"
 )
 
 // difference asks for a binary as the difference from another one that the client has, until there is one, and checks what comes of it.
@@ -92,5 +98,53 @@ func TestCachesKeepDifferencesApart(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A browser, which knows the coding where it is safe to (over TLS), gets a difference from what it has, and the bytes that it stands for.
+func TestABrowserTakesDifferences(t *testing.T) {
+	b := chromiumtest.New(t)
+	s := start(t, warmDir(t))
+	service, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type sent struct{ path, has, coding string }
+	var mu sync.Mutex
+	var answers []sent
+	proxy := httputil.NewSingleHostReverseProxy(service)
+	proxy.ModifyResponse = func(resp *http.Response) error {
+		mu.Lock()
+		defer mu.Unlock()
+		answers = append(answers, sent{resp.Request.URL.Path, resp.Request.Header.Get("Available-Dictionary"), resp.Header.Get("Content-Encoding")})
+		return nil
+	}
+	tls := httptest.NewUnstartedServer(proxy)
+	tls.EnableHTTP2 = true
+	tls.StartTLS()
+	t.Cleanup(tls.Close)
+	plain, redis := fetch(t, s.url+host+"k6@v1.8.1"), fetch(t, s.url+host+redisList)
+
+	b.Open(tls.URL + "/version")
+	digest := func(path string) string {
+		return chromiumtest.Eval[string](b, `(async () => {
+			const body = await (await fetch("`+path+`")).arrayBuffer();
+			const sum = await crypto.subtle.digest("SHA-256", body);
+			return Array.from(new Uint8Array(sum), n => n.toString(16).padStart(2, "0")).join("");
+		})()`)
+	}
+	difference(t, s.url+host+redisList, plain.body, redis.body) // or the first one would come as a whole
+	for _, want := range []struct {
+		list string
+		answer
+	}{{"k6@v1.8.1", plain}, {redisList, redis}} {
+		if got := digest(host + want.list); got != want.digest() {
+			t.Errorf("%s: the browser has %s, not %s", want.list, got, want.digest())
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if last := answers[len(answers)-1]; last.coding != "dcz" || last.has == "" {
+		t.Errorf("%v", answers)
 	}
 }

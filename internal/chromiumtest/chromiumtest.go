@@ -3,7 +3,10 @@ package chromiumtest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,7 +91,8 @@ func New(t *testing.T) *Tab {
 		Missing(t, "chromium")
 	}
 	chromium.Do(func() {
-		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("hide-scrollbars", true))
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("hide-scrollbars", true),
+			chromedp.Flag("ignore-certificate-errors-spki-list", testKey()))
 		if os.Getuid() == 0 {
 			options = append(options, chromedp.NoSandbox)
 		}
@@ -131,6 +135,14 @@ func New(t *testing.T) *Tab {
 	Call(b, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	b.Size(1440, 900)
 	return b
+}
+
+// testKey names the key of the servers of httptest, which the browser is to trust.
+func testKey() string {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	sum := sha256.Sum256(server.Certificate().RawSubjectPublicKeyInfo)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 func (b *Tab) tolerates() bool {
