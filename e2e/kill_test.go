@@ -71,6 +71,34 @@ func TestKilledServiceRecovers(t *testing.T) {
 	}
 }
 
+// A difference that was being made when the service was killed is made again, and nothing is left of the first.
+func TestKilledWhileADifferenceIsMade(t *testing.T) {
+	forFull(t)
+	rounds := 1
+	if nightly {
+		rounds = 30
+	}
+	dir := warmDir(t)
+	s := start(t, dir)
+	plain, redis := fetch(t, s.url+host+"k6@v1.8.1"), fetch(t, s.url+host+redisList)
+	s.stop(t)
+	for round := range rounds {
+		s = start(t, dir)
+		if a := get(t, s.url+host+redisList, "Accept-Encoding: dcz", offered(plain.body)); a.header.Get("Content-Encoding") != "" {
+			t.Fatalf("round %d: there is a difference: %s", round, a.header)
+		}
+		eventually(t, "the difference is being made", func() bool { return storing(s) })
+		<-time.After(rand.N(time.Second))
+		s.kill()
+	}
+	s = start(t, dir)
+	difference(t, s.url+host+redisList, plain.body, redis.body)
+	s.stop(t)
+	if found := leftovers(t, dir); len(found) > 0 {
+		t.Errorf("left over: %v", found)
+	}
+}
+
 // forgetExtension removes from the shared build cache what was compiled last, and the list of
 // what is there to link without the go command, so that the next build compiles.
 func forgetExtension(t *testing.T) {
