@@ -54,8 +54,11 @@ func TestNeighboursByDifference(t *testing.T) {
 	lists := []string{"k6@v1.8.1", redisList, "k6@v1.8.1" + two, redisList + two}
 	most := 10
 	if nightly {
-		const one, newer = ",k6/x/one@v0.1.0", ",k6/x/newer@v0.1.0"
-		lists = append(lists, "k6@v1.8.1"+one, "k6@v1.8.1"+newer, redisList+one, redisList+newer, redisList+one+two, "k6@v1.8.1"+one+two, old)
+		const one, newer, redis = ",k6/x/one@v0.1.0", ",k6/x/newer@v0.1.0", ",k6/x/redis@v0.3.6"
+		for _, with := range []string{one, newer, newer + redis, one + redis, one + redis + two, one + two} {
+			lists = append(lists, "k6@v1.8.1"+with)
+		}
+		lists = append(lists, old)
 		most = len(lists) * len(lists)
 	}
 	for _, list := range lists {

@@ -40,6 +40,7 @@ import (
 	"debug/buildinfo"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync/atomic"
 
@@ -107,9 +108,10 @@ type build struct {
 	suspects    []string // modules, path@version, that are at fault if the go command makes something else
 	reserved    bool     // there is a place for it in the queue
 
-	// Of the binary, which is not here any more once it was answered; the digest only if it is to be compared.
+	// Of the binary, which is not here any more once it was answered.
 	info   string // build info as it is linked in
-	digest string // hex SHA-256
+	kept   string // another name of the file, if it is to be compared; hashing it would take time from the client
+	digest string // hex SHA-256 of that; "" until it is needed
 }
 
 // Build makes the binary as [builder.Engine] says. Errors are those of the native engine.
@@ -164,14 +166,25 @@ func (b *build) remember(ctx context.Context, compared bool) error {
 	}
 	info.GoVersion = "" // as it is linked in
 	b.info = info.String()
-	if compared {
+	if !compared {
+		return nil
+	}
+	b.kept = filepath.Join(b.ws.Dir(), "kept")
+	if os.Link(b.ws.Output(), b.kept) != nil { // where there are no links the client waits for the hash
+		b.kept = ""
 		b.digest, _, err = disk.DigestFile(ctx, b.ws.Output())
 	}
 	return err
 }
 
 // has reports whether a file has the bytes of the binary.
-func (b *build) has(ctx context.Context, name string) (bool, error) {
+func (b *build) has(ctx context.Context, name string) (_ bool, err error) {
+	if b.digest == "" {
+		if b.digest, _, err = disk.DigestFile(ctx, b.kept); err != nil {
+			b.digest = ""
+			return false, err
+		}
+	}
 	sum, _, err := disk.DigestFile(ctx, name)
 	return sum == b.digest, err
 }

@@ -72,7 +72,7 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 	same := p.goMod == lock.GoMod && p.info == b.info
 	proven := x.isProven()
 	if same && !proven {
-		if b.digest == "" { // the index was proven when that was answered, and has been forgotten since
+		if b.kept == "" && b.digest == "" { // the index was proven when that was answered, and has been forgotten since
 			return nil
 		}
 		if same, err = linksSame(ctx, b, p); err != nil {

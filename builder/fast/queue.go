@@ -16,6 +16,8 @@ const (
 	maxPassed = 3
 	// maxHeld is how long builds wait for it then. A task that has not ended by then is given up.
 	maxHeld = 30 * time.Second
+	// rest is how long a task lets the client of the last build be alone with its binary, which is stored and sent.
+	rest = 500 * time.Millisecond
 )
 
 // queue runs tasks in the background while nothing is built: one at a time, which a build that comes interrupts, to be run from its
@@ -24,6 +26,7 @@ type queue struct {
 	log *slog.Logger
 
 	mu            sync.Mutex // guards what follows
+	left          time.Time  // when the last build was over
 	builds        int        // under way, or about to begin once a task has ended that they have interrupted
 	reserved      int        // places for tasks to come
 	tasks         []*task
@@ -106,6 +109,7 @@ func (q *queue) leave() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.builds--
+	q.left = time.Now()
 	q.changed.Broadcast()
 }
 
@@ -154,6 +158,12 @@ func (q *queue) run() {
 		}
 		t := q.tasks[0]
 		last := t.last()
+		if wait := rest - time.Since(q.left); wait > 0 && !q.closed && !last {
+			resting, stop := context.WithTimeout(context.Background(), wait)
+			_ = q.await(resting)
+			stop()
+			continue
+		}
 		ctx, stop := t.context()
 		if q.closed {
 			stop()

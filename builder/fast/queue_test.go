@@ -78,11 +78,28 @@ func TestTasksWaitForBuilds(t *testing.T) {
 	})
 }
 
+// The machine is left to a binary that is being stored and sent.
+func TestATaskRestsAfterABuild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoing()
+		d.build(t, time.Second)
+		d.add("a", time.Second)
+		time.Sleep(rest - time.Millisecond)
+		synctest.Wait()
+		d.want(t, "a build")
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		d.want(t, "a begins")
+		d.queue.Settle(t.Context())
+	})
+}
+
 func TestABuildInterruptsATaskButNotForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDoing()
 		d.add("a", maxHeld-time.Second)
 		for range maxPassed {
+			time.Sleep(rest)
 			synctest.Wait()
 			d.want(t, "a begins")
 			began := time.Now()
@@ -188,6 +205,7 @@ func TestATaskThatBuildsWaitForIsGivenUpIfItTakesTooLong(t *testing.T) {
 		d := newDoing()
 		d.add("a", time.Hour)
 		for range maxPassed {
+			time.Sleep(rest)
 			synctest.Wait()
 			d.build(t, 0)
 		}
