@@ -34,6 +34,7 @@ func TestADifferenceIsVerifiedOrTheWholeIsAskedFor(t *testing.T) {
 		sum := sha256.Sum256(data)
 		return "sha-256=:" + base64.StdEncoding.EncodeToString(sum[:]) + ":"
 	}
+	const huge = "a gigabyte"
 	for name, c := range map[string]struct {
 		body, digest, kept string
 		whole              bool
@@ -46,6 +47,7 @@ func TestADifferenceIsVerifiedOrTheWholeIsAskedFor(t *testing.T) {
 		"no digest":            {good, "", string(had), true},
 		"the kept one changed": {good, unencoded(data), "another" + string(had), true},
 		"the kept one is gone": {good, unencoded(data), "", true},
+		"the kept one is huge": {good, unencoded(data), huge, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
@@ -71,8 +73,11 @@ func TestADifferenceIsVerifiedOrTheWholeIsAskedFor(t *testing.T) {
 					t.Errorf("near %s %s", platform, l)
 				}
 				return sumOf(had), func() (io.ReadCloser, error) {
-					if c.kept == "" {
+					switch c.kept {
+					case "":
 						return nil, errors.New("it is gone")
+					case huge: // of which no more is read than a dictionary may have
+						return io.NopCloser(io.LimitReader(zeros{}, 1<<30)), nil
 					}
 					return io.NopCloser(strings.NewReader(c.kept)), nil
 				}
@@ -87,6 +92,11 @@ func TestADifferenceIsVerifiedOrTheWholeIsAskedFor(t *testing.T) {
 		})
 	}
 }
+
+// zeros is a reader without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
 // A service that makes no differences, or has not made this one yet, sends the binary.
 func TestNoDifferenceIsNoLoss(t *testing.T) {
