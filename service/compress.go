@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -171,6 +173,7 @@ func (v *variants) run(ctx context.Context) {
 		case of := <-v.wanted:
 			var key string
 			err := protect(func() (err error) {
+				defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of a mapped dictionary
 				key, err = v.make(ctx, of)
 				return err
 			})
@@ -211,10 +214,11 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 		recipe.Flags = append(recipe.Flags, "from="+of.from)
 	}
 	made, err := v.store.Put(ctx, recipe, func(w io.Writer) (k6x.Build, error) {
-		dictionary, err := v.dictionary(ctx, of, artifact.Recipe.Platform)
+		dictionary, release, err := v.dictionary(ctx, of, artifact.Recipe.Platform)
 		if err != nil {
 			return k6x.Build{}, err
 		}
+		defer release()
 		err = c.compress(ctx, w, binary, dictionary)
 		if err != nil && binary.Verify != nil { // damage is no reason to do without the form for good
 			err = errors.Join(binary.Verify(ctx), err)
@@ -228,28 +232,44 @@ func (v *variants) make(ctx context.Context, of variant) (string, error) {
 	return recipe.Key(), nil
 }
 
-// dictionary reads the binary that a form is the difference from; nil if it is none. It has to be for the same platform, as others have little in common.
-func (v *variants) dictionary(ctx context.Context, of variant, platform k6x.Platform) ([]byte, error) {
+// dictionary returns the binary that a form is the difference from, until release is called; nil if it is none. It has to be for the same platform, as
+// others have little in common. A file is mapped.
+func (v *variants) dictionary(ctx context.Context, of variant, platform k6x.Platform) (data []byte, release func(), err error) {
+	release = func() {}
 	if of.from == "" {
-		return nil, nil
+		return nil, release, nil
 	}
 	key, err := v.find(ctx, of.from)
 	if err != nil {
-		return nil, err
+		return nil, release, err
 	}
 	entry, err := v.store.Open(ctx, key)
 	if err != nil {
-		return nil, err
+		return nil, release, err
 	}
 	defer entry.Close()
 	if key == of.key || entry.Platform != platform || entry.Size > difference.MaxSize {
-		return nil, fmt.Errorf("the binary of %d bytes for %s is no dictionary for one for %s", entry.Size, entry.Platform, platform)
+		return nil, release, fmt.Errorf("the binary of %d bytes for %s is no dictionary for one for %s", entry.Size, entry.Platform, platform)
 	}
-	data, err := disk.ReadAll(entry.Body, difference.MaxSize)
-	if sum := sha256.Sum256(data); err == nil && hex.EncodeToString(sum[:]) != of.from {
-		err = cache.ErrNotFound // it is damaged, or was built anew
+	if file, ok := entry.Body.(*os.File); ok {
+		data, release, err = disk.Map(file, entry.Size)
+	} else {
+		data, err = disk.ReadAll(entry.Body, difference.MaxSize)
 	}
-	return data, err
+	if err != nil {
+		return nil, nil, err
+	}
+	sum := ""
+	_ = protect(func() error { // of a mapped file not all may be there
+		digest := sha256.Sum256(data)
+		sum = hex.EncodeToString(digest[:])
+		return nil
+	})
+	if sum != of.from {
+		release()
+		return nil, nil, cache.ErrNotFound // it is damaged, or was built anew
+	}
+	return data, release, nil
 }
 
 // piece is how much is compressed between two rests. Each rest is as long as the piece took, so that what
@@ -261,19 +281,22 @@ func (c coding) compress(ctx context.Context, w io.Writer, binary *cache.Entry, 
 	back, copied := io.Pipe()
 	decoded := make(chan error, 1)
 	go func() {
-		err := c.check(back, binary.Digest, dictionary)
+		err := protect(func() error { return c.check(back, binary.Digest, dictionary) })
 		_ = back.CloseWithError(err) // or the writer would wait for a reader
 		decoded <- err
 	}()
-	err := c.copy(ctx, io.MultiWriter(w, copied), binary.Body, dictionary)
+	err := c.copy(ctx, io.MultiWriter(w, copied), binary.Body, binary.Size, dictionary)
 	_ = copied.CloseWithError(err)
 	return errors.Join(err, <-decoded)
 }
 
-func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader, dictionary []byte) error {
+func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader, size int64, dictionary []byte) error {
 	encoder, err := c.encode(w, dictionary)
 	if err != nil {
 		return err
+	}
+	if whole, ok := encoder.(interface{ Grow(n int64) }); ok {
+		whole.Grow(size)
 	}
 	buf := make([]byte, piece)
 	for {
@@ -296,6 +319,7 @@ func (c coding) copy(ctx context.Context, w io.Writer, r io.Reader, dictionary [
 
 // check reads to the end of r and compares with the digest of what it has to decode to.
 func (c coding) check(r io.Reader, digest string, dictionary []byte) error {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of a mapped dictionary
 	decoder, err := c.decode(r, dictionary)
 	if err != nil {
 		return err

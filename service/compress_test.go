@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -204,6 +205,7 @@ type spoilt struct {
 	puts    atomic.Int64
 	evicted atomic.Bool // nothing that was compressed is there
 	damaged atomic.Bool // a binary does not have the bytes of its digest
+	cut     atomic.Bool // it is a file that has no bytes any more
 	keys    chan string // of what was put
 }
 
@@ -224,6 +226,16 @@ func (s *spoilt) Open(ctx context.Context, key string) (*cache.Entry, error) {
 	}
 	if err == nil && s.damaged.Load() {
 		entry.Body = bytes.NewReader(make([]byte, entry.Size))
+	}
+	if err == nil && s.cut.Load() {
+		file, err := os.CreateTemp("", "cut-")
+		if err != nil {
+			return nil, err
+		}
+		entry.Body, entry.Release = file, func() {
+			_ = file.Close()
+			_ = os.Remove(file.Name())
+		}
 	}
 	return entry, err
 }

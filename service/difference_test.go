@@ -95,26 +95,33 @@ func TestWhatIsNoDictionary(t *testing.T) {
 
 // The bytes of a dictionary that is damaged, or gone, are of no use to a client that has the right ones.
 func TestADictionaryThatIsGone(t *testing.T) {
-	store := &spoilt{Store: bucket.Memory(bucket.Config{}), keys: make(chan string, 10)}
-	server, s := compressing(t, store, "dcz")
-	_, hello := do(t, "GET", server.URL+helloPath)
-	_, world := do(t, "GET", server.URL+worldPath)
-	<-store.keys
-	<-store.keys
-	do(t, "GET", server.URL+worldPath, offering(hello)...)
-	store.damaged.Store(true)
-	compress(t, s)
-	if _, err := store.Record(t.Context(), <-store.keys); err == nil {
-		t.Error("a difference from a damaged binary was stored")
-	}
-	store.damaged.Store(false)
-	for end := time.Now().Add(time.Minute); ; {
-		resp, body := do(t, "GET", server.URL+worldPath, offering(hello)...)
-		if resp.Header.Get("Content-Encoding") == "dcz" {
-			break
-		}
-		if !bytes.Equal(body, world) || time.Now().After(end) {
-			t.Fatalf("%s, and no difference once the bytes are right", resp.Status)
-		}
+	for name, spoil := range map[string]func(s *spoilt, on bool){
+		"damaged": func(s *spoilt, on bool) { s.damaged.Store(on) },
+		"cut":     func(s *spoilt, on bool) { s.cut.Store(on) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := &spoilt{Store: bucket.Memory(bucket.Config{}), keys: make(chan string, 10)}
+			server, s := compressing(t, store, "dcz")
+			_, hello := do(t, "GET", server.URL+helloPath)
+			_, world := do(t, "GET", server.URL+worldPath)
+			<-store.keys
+			<-store.keys
+			do(t, "GET", server.URL+worldPath, offering(hello)...)
+			spoil(store, true)
+			compress(t, s)
+			if _, err := store.Record(t.Context(), <-store.keys); err == nil {
+				t.Error("a difference from a spoilt binary was stored")
+			}
+			spoil(store, false)
+			for end := time.Now().Add(time.Minute); ; {
+				resp, body := do(t, "GET", server.URL+worldPath, offering(hello)...)
+				if resp.Header.Get("Content-Encoding") == "dcz" {
+					break
+				}
+				if !bytes.Equal(body, world) || time.Now().After(end) {
+					t.Fatalf("%s, and no difference once the bytes are right", resp.Status)
+				}
+			}
+		})
 	}
 }

@@ -4,12 +4,12 @@
 package difference
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -66,15 +66,19 @@ type writer struct {
 	w          io.Writer
 	dictionary []byte
 	most       int
-	buf        bytes.Buffer
+	buf        []byte
 }
+
+// Grow makes room for n bytes, if that many are to come.
+func (e *writer) Grow(n int64) { e.buf = slices.Grow(e.buf, int(min(n, int64(e.most)))) }
 
 // Write implements [io.Writer].
 func (e *writer) Write(p []byte) (int, error) {
-	if e.buf.Len()+len(p) > e.most {
+	if len(e.buf)+len(p) > e.most {
 		return 0, fmt.Errorf("more than %d bytes are too many for a dictionary of %d", e.most, len(e.dictionary))
 	}
-	return e.buf.Write(p)
+	e.buf = append(e.buf, p...)
+	return len(p), nil
 }
 
 // Close writes all of it.
@@ -85,7 +89,7 @@ func (e *writer) Close() error {
 		return err
 	}
 	sum := sha256.Sum256(e.dictionary)
-	for _, part := range [][]byte{[]byte(magic), sum[:], encoder.EncodeAll(e.buf.Bytes(), nil)} {
+	for _, part := range [][]byte{[]byte(magic), sum[:], encoder.EncodeAll(e.buf, nil)} {
 		if _, err := e.w.Write(part); err != nil {
 			return err
 		}
