@@ -54,6 +54,8 @@ type task struct {
 // errUntrue is the cause of an error for what a worker has no excuse for.
 var errUntrue = errors.New("untrue")
 
+var _ builder.Engine = (*Hub)(nil)
+
 // Build implements [builder.Engine]: on the worker of the job, or in this service if it has none.
 //
 // An error with a [builder.Lost] as its cause says that the job did not come to its end there.

@@ -20,6 +20,6 @@
 // A worker is not believed. [native.Engine.Accept] judges what it delivers before anything of it is given on, and one that delivers anything else gets
 // no more work.
 //
-// The files: wire.go has the messages, hub.go the workers and their places, engine.go one job at a worker, verify.go what is built twice; roster.go who may dial in, kept in
+// The files: wire.go has the messages, hub.go what is heard of workers, places.go the places of builds at them, engine.go one job at a worker, verify.go what is built twice; roster.go who may dial in, kept in
 // JetStream, broker.go the server; worker.go the worker and task.go one job there.
 package remote
