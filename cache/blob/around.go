@@ -8,7 +8,7 @@ import (
 )
 
 // Around returns a bucket whose exchanges run within another function, which may do more before and after, or something else. It gets the
-// method (open, stat, put, delete, list or sign) and the name of the blob, or the prefix of a list. A list is one exchange until its caller has all
+// method (open, stat, put, copy, delete, list or sign) and the name of the blob, or the prefix of a list. A list is one exchange until its caller has all
 // that it wants.
 func Around(b Bucket, run func(ctx context.Context, method, name string, exchange func() error) error) Bucket {
 	return &around{b, run}
@@ -77,6 +77,22 @@ func (a *around) SignedURL(ctx context.Context, name string, life time.Duration)
 		return err
 	})
 	return url, err
+}
+
+func (a *around) SignedPut(ctx context.Context, name string, size int64, life time.Duration) (request SignedRequest, err error) {
+	err = a.run(ctx, "sign", name, func() (err error) {
+		request, err = a.Bucket.SignedPut(ctx, name, size, life)
+		return err
+	})
+	return request, err
+}
+
+func (a *around) Copy(ctx context.Context, from, etag, name string, o PutOptions) (info Info, err error) {
+	err = a.run(ctx, "copy", name, func() (err error) {
+		info, err = a.Bucket.Copy(ctx, from, etag, name, o)
+		return err
+	})
+	return info, err
 }
 
 // Sweep implements [Sweeper].

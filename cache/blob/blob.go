@@ -13,6 +13,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"net/http"
 	"time"
 )
 
@@ -54,6 +55,20 @@ type Bucket interface {
 	//   - errors.ErrUnsupported: this kind of bucket, or of credentials, has no such URLs
 	SignedURL(ctx context.Context, name string, life time.Duration) (string, error)
 
+	// SignedPut returns a request that puts a blob, of size bytes and if there is none of that name, for everybody who has it and for a while.
+	//
+	// Errors:
+	//   - errors.ErrUnsupported: this kind of bucket, or of credentials, has no such requests
+	SignedPut(ctx context.Context, name string, size int64, life time.Duration) (SignedRequest, error)
+
+	// Copy writes a blob with the bytes of another one, which stay where they are, if that has an ETag still; else it fails. The size of
+	// what it returns may be 0.
+	//
+	// Errors:
+	//   - fs.ErrNotExist: there is no such other blob
+	//   - errors.ErrUnsupported: this kind of bucket does not copy
+	Copy(ctx context.Context, from, etag, name string, o PutOptions) (Info, error)
+
 	// Close ends the use of the bucket.
 	Close() error
 }
@@ -63,6 +78,12 @@ type Bytes interface {
 	io.Reader
 	io.ReaderAt
 	io.Closer
+}
+
+// SignedRequest is a request to a service by somebody who has no credentials. It is as good as them for what it does: it is not to be logged.
+type SignedRequest struct {
+	URL    string      `json:"url"`
+	Header http.Header `json:"header,omitempty"`
 }
 
 // Sweeper is a [Bucket] in which uploads that broke off leave parts that are no blobs, and take room.
@@ -197,3 +218,26 @@ func IgnoreAbsent(err error) error {
 	}
 	return err
 }
+
+// Plain is the part of a [Bucket] of which nobody else gets or puts anything: it has no signed requests, and no copies.
+type Plain struct{ Closed }
+
+// SignedURL implements [Bucket].
+func (Plain) SignedURL(context.Context, string, time.Duration) (string, error) {
+	return "", errUnsigned
+}
+
+// Closed is the part of a [Bucket] to which nobody else puts anything.
+type Closed struct{}
+
+// SignedPut implements [Bucket].
+func (Closed) SignedPut(context.Context, string, int64, time.Duration) (SignedRequest, error) {
+	return SignedRequest{}, errUnsigned
+}
+
+// Copy implements [Bucket].
+func (Closed) Copy(context.Context, string, string, string, PutOptions) (Info, error) {
+	return Info{}, fmt.Errorf("this kind of bucket does not copy: %w", errors.ErrUnsupported)
+}
+
+var errUnsigned = fmt.Errorf("this kind of bucket has no signed URLs: %w", errors.ErrUnsupported)

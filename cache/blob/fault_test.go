@@ -54,10 +54,11 @@ func TestObserverSeesEachExchange(t *testing.T) {
 	b.Open(ctx, "a", 0)
 	b.Stat(ctx, "a")
 	b.Put(ctx, "a", nil, 0, PutOptions{})
+	b.Copy(ctx, "a", "", "b", PutOptions{})
 	b.Delete(ctx, "a")
 	for range b.List(ctx, "a") {
 	}
-	for _, method := range []string{"open", "stat", "put", "delete", "list"} {
+	for _, method := range []string{"open", "stat", "put", "copy", "delete", "list"} {
 		if !errors.Is(seen[method], errFailing) {
 			t.Errorf("%s: %v", method, seen[method])
 		}
@@ -77,6 +78,9 @@ func (failing) Open(context.Context, string, int64) (io.ReadCloser, Info, error)
 }
 func (failing) Stat(context.Context, string) (Info, error) { return Info{}, errFailing }
 func (failing) Put(context.Context, string, io.ReaderAt, int64, PutOptions) (Info, error) {
+	return Info{}, errFailing
+}
+func (failing) Copy(context.Context, string, string, string, PutOptions) (Info, error) {
 	return Info{}, errFailing
 }
 func (failing) Delete(context.Context, string) error { return errFailing }

@@ -7,7 +7,7 @@ import (
 )
 
 // Methods are the exchanges that an [Observer] gets to know of.
-var Methods = []string{"open", "stat", "put", "delete", "list"}
+var Methods = []string{"open", "stat", "put", "copy", "delete", "list"}
 
 // Observer takes what came of an exchange with a bucket: which of [Methods] it was, how long it took (an open: until there are bytes
 // to read) and its error. It is called by several at once, and must return soon.

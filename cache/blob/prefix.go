@@ -52,6 +52,15 @@ func (p *prefixed) SignedURL(ctx context.Context, name string, life time.Duratio
 	return p.bucket.SignedURL(ctx, p.prefix+name, life)
 }
 
+func (p *prefixed) SignedPut(ctx context.Context, name string, size int64, life time.Duration) (SignedRequest, error) {
+	return p.bucket.SignedPut(ctx, p.prefix+name, size, life)
+}
+
+func (p *prefixed) Copy(ctx context.Context, from, etag, name string, o PutOptions) (Info, error) {
+	info, err := p.bucket.Copy(ctx, p.prefix+from, etag, p.prefix+name, o)
+	return p.cut(info), err
+}
+
 func (p *prefixed) Sweep(ctx context.Context, prefix string, before time.Time) error {
 	return Sweep(ctx, p.bucket, p.prefix+prefix, before)
 }

@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ type body struct {
 	store  *Store
 	name   string
 	size   int64
+	etag   string // of what was read first; "": nothing was yet, or it has none
 	offset int64
 	broken int
 
@@ -101,7 +103,7 @@ func (b *body) dial() error {
 		end()
 		return err
 	}
-	guard.limit = b.store.cfg.Stall
+	guard.limit, b.etag = b.store.cfg.Stall, cmp.Or(b.etag, info.ETag)
 	b.conn = &conn{r: r, guard: guard, end: end, ctx: ctx}
 	return nil
 }

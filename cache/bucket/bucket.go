@@ -8,6 +8,7 @@
 //	leases/<key>/<n>              the right of one service to build key, or the sign that the service of that key lives ([Leases])
 //	leases/<key>/<n>.failed       why that build failed, for a minute
 //	probes/<random>               comes and goes when a service starts ([Store.Probe])
+//	staging/<random>              a binary from another machine, as long as its build is under way ([Store.Stage])
 //
 // Bytes go first, under a name that says what they are. Then the record is written, if
 // there is none: that one conditional write is the moment at which the artifact comes
@@ -76,8 +77,9 @@ type Store struct {
 
 	unswept sync.Once // tells that parts of uploads cannot be removed
 
-	mu    sync.Mutex // guards what follows
-	stats cache.Stats
+	mu     sync.Mutex // guards what follows
+	stats  cache.Stats
+	staged map[string]*Staged // by digest, of what was taken
 }
 
 var _ cache.Limited = (*Store)(nil)
@@ -107,7 +109,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // New returns the store in a bucket that is open. It does not use the URL of cfg.
 func New(b blob.Bucket, cfg Config) *Store {
 	cfg = cfg.withDefaults()
-	return &Store{cfg: cfg, logger: cfg.Logger, bucket: blob.Observe(b, cfg.Observe), probed: probes + rand.Text(), stats: cache.Stats{Limit: cfg.Size}}
+	return &Store{cfg: cfg, logger: cfg.Logger, bucket: blob.Observe(b, cfg.Observe), probed: probes + rand.Text(), stats: cache.Stats{Limit: cfg.Size}, staged: map[string]*Staged{}}
 }
 
 func (cfg Config) withDefaults() Config {

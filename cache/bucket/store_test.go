@@ -192,7 +192,7 @@ func TestTrimSweepsWhatNothingNames(t *testing.T) {
 	s := mustOpen(t, Config{URL: "mem://", Clock: func() time.Time { return now }})
 	mustPut(t, s, 1, 1000)
 	want := names(t, s, "")
-	for _, name := range []string{s.binary(key(1), strings.Repeat("a", 64)), s.binary(key(2), strings.Repeat("b", 64)), leaseName(key(3), 1), noteName(key(3), 2)} {
+	for _, name := range []string{s.binary(key(1), strings.Repeat("a", 64)), s.binary(key(2), strings.Repeat("b", 64)), leaseName(key(3), 1), noteName(key(3), 2), staging + "x"} {
 		if err := s.put(t.Context(), name, []byte("left")); err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestTrimSweepsWhatNothingNames(t *testing.T) {
 	for _, step := range []struct {
 		later time.Duration
 		want  int
-	}{{0, 4}, {25 * time.Hour, 0}} {
+	}{{0, 5}, {25 * time.Hour, 0}} {
 		now = now.Add(step.later)
 		if err := s.Trim(t.Context()); err != nil {
 			t.Fatal(err)

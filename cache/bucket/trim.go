@@ -82,7 +82,7 @@ func (s *Store) Trim(ctx context.Context) error {
 			s.logger.Warn("parts of broken uploads cannot be removed from the bucket; let a lifecycle rule do so", "error", hide(err))
 		})
 	}
-	return errors.Join(append(failed, s.sweep(ctx, leases, now), s.sweep(ctx, probes, now))...)
+	return errors.Join(append(failed, s.sweep(ctx, leases, now), s.sweep(ctx, probes, now), s.sweep(ctx, staging, now))...)
 }
 
 // survey lists all artifacts.
@@ -129,7 +129,8 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 	return artifact.Digest, err
 }
 
-// sweep removes what has a prefix and was not written to for a day: leases and notes of services that are gone, and objects that they tried their rights with.
+// sweep removes what has a prefix and was not written to for a day: leases and notes of services that are gone, objects that they tried their rights with, and
+// binaries that were put there for them.
 func (s *Store) sweep(ctx context.Context, prefix string, now time.Time) error {
 	var old []string
 	err := s.list(ctx, prefix, func(o blob.Info) {

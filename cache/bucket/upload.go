@@ -22,6 +22,9 @@ func (s *Store) upload(ctx context.Context, name string, artifact k6x.Artifact, 
 	if err != nil {
 		return err
 	}
+	if s.copyStaged(ctx, name, artifact, sums) {
+		return nil
+	}
 	sent, err := s.send(ctx, name, artifact, from)
 	if err == nil && !sums.prove(sent) {
 		err = s.readBack(ctx, name, artifact)
@@ -58,13 +61,16 @@ type onlyReader struct{ io.Reader }
 func (s *Store) send(ctx context.Context, name string, artifact k6x.Artifact, from io.ReaderAt) (sent blob.Info, err error) {
 	limited, guard, cancel := withGuard(ctx, s.cfg.Stall)
 	defer cancel()
-	sent, err = s.bucket.Put(limited, name, movedReader{from, guard}, artifact.Size, blob.PutOptions{
-		ContentType: "application/octet-stream", Disposition: `attachment; filename="` + artifact.Recipe.Platform.Executable() + `"`,
-	})
+	sent, err = s.bucket.Put(limited, name, movedReader{from, guard}, artifact.Size, putOptions(artifact))
 	if err != nil && limited.Err() != nil {
 		err = errors.Join(context.Cause(limited), err)
 	}
 	return sent, err
+}
+
+// putOptions returns those of the bytes of an artifact.
+func putOptions(artifact k6x.Artifact) blob.PutOptions {
+	return blob.PutOptions{ContentType: "application/octet-stream", Disposition: `attachment; filename="` + artifact.Recipe.Platform.Executable() + `"`}
 }
 
 // movedReader tells the guard of each read.

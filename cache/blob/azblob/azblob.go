@@ -29,6 +29,7 @@ const (
 
 // Bucket is a [blob.Bucket] in Azure Blob Storage.
 type Bucket struct {
+	blob.Closed
 	account   account
 	container string
 	client    rest.Client

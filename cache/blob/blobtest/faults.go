@@ -8,7 +8,7 @@ import (
 	"k6x/cache/blob"
 )
 
-// Call is one call of a method of a bucket: open, stat, put, delete, list or sign.
+// Call is one call of a method of a bucket: open, stat, put, copy, delete, list or sign.
 type Call struct {
 	Method string
 	Name   string // of the blob, or the prefix of a list

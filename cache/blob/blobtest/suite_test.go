@@ -55,6 +55,12 @@ func TestDriversKeepTheContract(t *testing.T) {
 			} else {
 				tests["that there are no signed URLs is said"] = unsigned
 			}
+			switch driver.puts {
+			case strict:
+				tests["a signed request puts once, and that is copied"] = putByOthers
+			case none:
+				tests["that there are no signed requests to put is said"] = closed
+			}
 			for name, test := range tests {
 				t.Run(name, func(t *testing.T) { test(t, open(t)) })
 			}
@@ -65,20 +71,21 @@ func TestDriversKeepTheContract(t *testing.T) {
 // drivers have how to open an empty bucket for each case.
 var drivers = map[string]struct {
 	signs  bool
+	puts   puts
 	bucket func(t *testing.T) func(t *testing.T) blob.Bucket
 }{
-	"memory": {false, func(*testing.T) func(*testing.T) blob.Bucket {
+	"memory": {false, none, func(*testing.T) func(*testing.T) blob.Bucket {
 		return func(*testing.T) blob.Bucket { return new(mem.Bucket) }
 	}},
-	"a part of memory": {false, func(*testing.T) func(*testing.T) blob.Bucket {
+	"a part of memory": {false, none, func(*testing.T) func(*testing.T) blob.Bucket {
 		return func(*testing.T) blob.Bucket { return blob.Prefixed(new(mem.Bucket), "some/where/") }
 	}},
-	"a directory": {false, func(*testing.T) func(*testing.T) blob.Bucket {
+	"a directory": {false, none, func(*testing.T) func(*testing.T) blob.Bucket {
 		return func(t *testing.T) blob.Bucket {
 			return mustDial(t, "file://"+filepath.ToSlash(t.TempDir())+"/made/by us")
 		}
 	}},
-	"S3 in this process": {true, func(t *testing.T) func(*testing.T) blob.Bucket {
+	"S3 in this process": {true, lax, func(t *testing.T) func(*testing.T) blob.Bucket {
 		backend := s3mem.New()
 		if err := backend.CreateBucket(BucketName); err != nil {
 			t.Fatal(err)
@@ -87,12 +94,12 @@ var drivers = map[string]struct {
 		t.Cleanup(server.Close)
 		return inS3(t, strings.TrimPrefix(server.URL, "http://"))
 	}},
-	"versitygw": {true, func(t *testing.T) func(*testing.T) blob.Bucket { return inS3(t, Versity(t)) }},
-	"fake-gcs-server": {false, func(t *testing.T) func(*testing.T) blob.Bucket {
+	"versitygw": {true, strict, func(t *testing.T) func(*testing.T) blob.Bucket { return inS3(t, Versity(t)) }},
+	"fake-gcs-server": {false, none, func(t *testing.T) func(*testing.T) blob.Bucket {
 		t.Setenv("STORAGE_EMULATOR_HOST", FakeGCS(t))
 		return parts(t, "gs://"+BucketName)
 	}},
-	"azurite": {true, func(t *testing.T) func(*testing.T) blob.Bucket {
+	"azurite": {true, none, func(t *testing.T) func(*testing.T) blob.Bucket {
 		for _, name := range []string{"DOMAIN", "PROTOCOL", "IS_CDN", "IS_LOCAL_EMULATOR", "SAS_TOKEN", "CONNECTION_STRING"} {
 			t.Setenv("AZURE_STORAGE_"+name, "")
 		}
@@ -102,6 +109,15 @@ var drivers = map[string]struct {
 		return parts(t, "azblob://"+BucketName+"?localemu=true&protocol=http&domain="+Azurite(t))
 	}},
 }
+
+// puts says what signed requests to put, and copies, a driver has.
+type puts int
+
+const (
+	none puts = iota
+	strict
+	lax // with a server that checks neither signatures nor conditions
+)
 
 // inS3 returns parts of the bucket of a server of S3.
 func inS3(t *testing.T, addr string) func(*testing.T) blob.Bucket {
@@ -437,5 +453,101 @@ func signed(t *testing.T, b blob.Bucket) {
 	}
 	if name := response.Header.Get("Content-Disposition"); name != `attachment; filename="k6"` {
 		t.Errorf("Content-Disposition is %q", name)
+	}
+}
+
+func closed(t *testing.T, b blob.Bucket) {
+	if request, err := b.SignedPut(t.Context(), "some", 1, time.Minute); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("SignedPut: got %v, %v", request, err)
+	}
+	info := mustPut(t, b, "some", []byte("x"))
+	if info, err := b.Copy(t.Context(), "some", info.ETag, "other", blob.PutOptions{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("Copy: got %v, %v", info, err)
+	}
+	wantAbsent(t, b, "other")
+}
+
+// do sends a signed request, and returns the status of the answer.
+func do(t *testing.T, signed blob.SignedRequest, method string, data []byte) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, signed.URL, bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range signed.Header {
+		request.Header[name] = values
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	return response.StatusCode
+}
+
+func putByOthers(t *testing.T, b blob.Bucket) {
+	ctx, data := t.Context(), fill(1, blob.PartSize+1)
+	signed, err := b.SignedPut(ctx, "staging/some one", int64(len(data)), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := do(t, signed, http.MethodPut, data); status/100 != 2 {
+		t.Fatalf("it cannot be put: status %d", status)
+	}
+	wantBytes(t, b, "staging/some one", 0, data)
+	for what, request := range map[string]struct {
+		method string
+		data   []byte
+	}{"put again": {http.MethodPut, fill(2, len(data))}, "got": {http.MethodGet, nil}, "deleted": {http.MethodDelete, nil}} {
+		if status := do(t, signed, request.method, request.data); status/100 == 2 {
+			t.Errorf("it can be %s: status %d", what, status)
+		}
+	}
+	info, err := b.Stat(ctx, "staging/some one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if copied, err := b.Copy(ctx, "staging/some one", info.ETag, "a/copy of it", blob.PutOptions{ContentType: "text/x-test", Disposition: `attachment; filename="k6"`}); err != nil || copied.Name != "a/copy of it" {
+		t.Errorf("Copy: got %+v, %v", copied, err)
+	}
+	wantBytes(t, b, "a/copy of it", 0, data)
+	wantBytes(t, b, "staging/some one", 0, data)
+	if url, err := b.SignedURL(ctx, "a/copy of it", time.Minute); err != nil {
+		t.Error(err)
+	} else if response, err := http.Get(url); err != nil {
+		t.Error(err)
+	} else {
+		response.Body.Close()
+		for name, want := range map[string]string{"Content-Type": "text/x-test", "Content-Disposition": `attachment; filename="k6"`} {
+			if got := response.Header.Get(name); got != want {
+				t.Errorf("%s of the copy: got %q, want %q", name, got, want)
+			}
+		}
+	}
+	if _, err := b.Copy(ctx, "staging/none", info.ETag, "other", blob.PutOptions{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Copy of none: got %v, want fs.ErrNotExist", err)
+	}
+	mustPut(t, b, "staging/some one", fill(3, len(data)))
+	if copied, err := b.Copy(ctx, "staging/some one", info.ETag, "other", blob.PutOptions{}); err == nil {
+		t.Errorf("Copy of what has changed: got %+v, want an error", copied)
+	}
+	wantAbsent(t, b, "other")
+
+	signed, err = b.SignedPut(ctx, "staging/shorter", 1000, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{999, 1001} {
+		if status := do(t, signed, http.MethodPut, fill(1, size)); status/100 == 2 {
+			t.Errorf("%d bytes can be put in place of 1000", size)
+		}
+	}
+	wantAbsent(t, b, "staging/shorter")
+	if signed, err = b.SignedPut(ctx, "staging/late", 1000, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2100 * time.Millisecond) // it has whole seconds
+	if status := do(t, signed, http.MethodPut, fill(1, 1000)); status/100 == 2 {
+		t.Error("it can be put when the time is over")
 	}
 }

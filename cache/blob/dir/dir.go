@@ -40,6 +40,7 @@ const (
 
 // Bucket is a [blob.Bucket] in a directory.
 type Bucket struct {
+	blob.Plain
 	dir  string      // absolute
 	temp string      // where blobs on their way in are
 	made bool        // temp is there, or nothing is to be written any more
@@ -337,11 +338,6 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 			yield(blob.Info{}, err)
 		}
 	}
-}
-
-// SignedURL implements [blob.Bucket]: there are none.
-func (b *Bucket) SignedURL(context.Context, string, time.Duration) (string, error) {
-	return "", fmt.Errorf("a directory has no signed URLs: %w", errors.ErrUnsupported)
 }
 
 // Close implements [blob.Bucket].

@@ -33,6 +33,7 @@ const (
 
 // Bucket is a [blob.Bucket] in Google Cloud Storage.
 type Bucket struct {
+	blob.Closed
 	name   string
 	base   string // of all URLs, such as https://storage.googleapis.com
 	client rest.Client

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -20,6 +19,7 @@ import (
 
 // Bucket is a [blob.Bucket] in memory. The zero value is ready.
 type Bucket struct {
+	blob.Plain
 	NoMD5 bool // what a bucket knows has no checksums, as that of some services
 
 	mu    sync.Mutex // guards what follows
@@ -145,11 +145,6 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 			}
 		}
 	}
-}
-
-// SignedURL implements [blob.Bucket]: there are none.
-func (b *Bucket) SignedURL(context.Context, string, time.Duration) (string, error) {
-	return "", fmt.Errorf("memory has no signed URLs: %w", errors.ErrUnsupported)
 }
 
 // Close implements [blob.Bucket].
