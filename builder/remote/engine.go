@@ -22,6 +22,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/native"
+	"k6x/cache/bucket"
 	"k6x/event"
 )
 
@@ -35,6 +36,7 @@ const (
 // task is one job at a worker, as the service sees it.
 type task struct {
 	hub    *Hub
+	ctx    context.Context // of the job, also while what was built is stored
 	job    builder.Job
 	token  string
 	worker string
@@ -43,10 +45,12 @@ type task struct {
 	inbox  chan *nats.Msg
 	lost   chan bool // gets whether the worker is not at fault
 
-	dir  string
-	file *os.File
-	hash hash.Hash
-	size int64
+	dir    string
+	file   *os.File
+	hash   hash.Hash
+	size   int64
+	staged *bucket.Staged // nil: the worker has not asked for room
+
 	seen int // events
 	told int // bytes of output
 }
@@ -63,7 +67,7 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 	if job.Worker == "" {
 		return h.cfg.Here.Build(ctx, job, sink, w)
 	}
-	t, err := h.newTask(job, sink)
+	t, err := h.newTask(ctx, job, sink)
 	if err != nil {
 		return k6x.Build{}, err
 	}
@@ -97,7 +101,7 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 	return build, err
 }
 
-func (h *Hub) newTask(job builder.Job, report event.Sink) (*task, error) {
+func (h *Hub) newTask(ctx context.Context, job builder.Job, report event.Sink) (*task, error) {
 	dir, err := h.cfg.Engine.MakeTemp()
 	if err != nil {
 		return nil, gobuild.FileError("making a directory for the binary", err)
@@ -107,7 +111,7 @@ func (h *Hub) newTask(job builder.Job, report event.Sink) (*task, error) {
 		h.cfg.Engine.Remove(dir)
 		return nil, gobuild.FileError("making a file for the binary", err)
 	}
-	t := &task{hub: h, dir: dir, job: job, token: rand.Text(), worker: job.Worker, begun: time.Now().UTC(), report: report, file: file, hash: sha256.New(),
+	t := &task{hub: h, ctx: ctx, dir: dir, job: job, token: rand.Text(), worker: job.Worker, begun: time.Now().UTC(), report: report, file: file, hash: sha256.New(),
 		inbox: make(chan *nats.Msg, 16), lost: make(chan bool, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -162,7 +166,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 			return k6x.Build{}, t.isLost(t.cut(cuts))
 		case m := <-t.inbox:
 			cuts = conn.Stats().Reconnects
-			end, err := t.take(m)
+			end, err := t.take(ctx, m)
 			if err != nil || end == nil {
 				silence.Reset(t.hub.cfg.Pace.dead())
 				if err != nil {
@@ -172,6 +176,11 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 			}
 			if end.Failure != nil {
 				return k6x.Build{}, t.failed(end.Failure)
+			}
+			if end.Staged {
+				if err := t.fetch(ctx, end); err != nil {
+					return k6x.Build{}, err
+				}
 			}
 			if err := t.file.Close(); err != nil {
 				return k6x.Build{}, gobuild.FileError("keeping the binary", err)
@@ -189,7 +198,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 }
 
 // take takes a report, and answers it. It returns the outcome of the build once there is one.
-func (t *task) take(m *nats.Msg) (*outcome, error) {
+func (t *task) take(ctx context.Context, m *nats.Msg) (*outcome, error) {
 	line, data, _ := bytes.Cut(m.Data, []byte("\n"))
 	var r report
 	if err := json.Unmarshal(line, &r); err != nil {
@@ -202,23 +211,40 @@ func (t *task) take(m *nats.Msg) (*outcome, error) {
 	t.pass(r.First, r.Events)
 	if len(data) > 0 && r.Offset == t.size { // else it is told where to go on
 		if t.size+int64(len(data)) > t.hub.cfg.Most {
-			return nil, fmt.Errorf("%w: it sent more than %d bytes for %s", errUntrue, t.hub.cfg.Most, t.job.Recipe.Path())
+			return nil, t.tooMuch()
 		}
 		if _, err := io.MultiWriter(t.file, t.hash).Write(data); err != nil {
 			return nil, gobuild.FileError("keeping the binary", err)
 		}
 		t.size += int64(len(data))
 	}
-	if r.Offset+int64(len(data)) != t.size && r.Outcome != nil && r.Outcome.Failure == nil {
-		r.Outcome = nil // it was told of another service's bytes
+	o := r.Outcome
+	if o != nil && o.Failure == nil && (o.Staged && t.staged == nil || r.Offset+int64(len(data)) != t.size) {
+		o = nil // it was told of another service's bytes
 	}
-	if o := r.Outcome; o != nil && o.Failure == nil {
-		if digest := hex.EncodeToString(t.hash.Sum(nil)); o.Size != t.size || o.Digest != digest {
-			return nil, fmt.Errorf("%w: it sent %d bytes with the digest %s for %s, and said %d with %s", errUntrue, t.size, digest, t.job.Recipe.Path(), o.Size, k6x.Clip(o.Digest))
+	if o != nil && o.Failure == nil && !o.Staged {
+		if err := t.check(o, t.size, hex.EncodeToString(t.hash.Sum(nil))); err != nil {
+			return nil, err
 		}
 	}
-	t.hub.answer(m, answer{Next: t.size, Stop: r.Outcome != nil})
-	return r.Outcome, nil
+	room, err := t.room(ctx, r.Room)
+	if err != nil {
+		return nil, err
+	}
+	t.hub.answer(m, answer{Next: t.size, Stop: o != nil, Room: room})
+	return o, nil
+}
+
+func (t *task) tooMuch() error {
+	return fmt.Errorf("%w: it has more than %d bytes for %s", errUntrue, t.hub.cfg.Most, t.job.Recipe.Path())
+}
+
+// check returns an error unless what came of a worker is what it says it built.
+func (t *task) check(said *outcome, size int64, digest string) error {
+	if said.Size != size || said.Digest != digest {
+		return fmt.Errorf("%w: it sent %d bytes with the digest %s for %s, and said %d with %s", errUntrue, size, digest, t.job.Recipe.Path(), said.Size, k6x.Clip(said.Digest))
+	}
+	return nil
 }
 
 // pass passes on what happens at the worker, as far as an engine may tell that and it has not come before. First is the number of the first event.

@@ -20,6 +20,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/native"
+	"k6x/cache/bucket"
 )
 
 // Config says what a [Hub] is made of.
@@ -28,6 +29,7 @@ type Config struct {
 	Here    builder.Engine // of the service itself
 	Slots   int            // of that; 0: the service builds nothing
 	Engine  *native.Engine // judges what workers deliver, in its directories
+	Store   *bucket.Store  // in which workers put what they build, where its bucket lets them; nil: they send it to this service
 	Timeout time.Duration  // of one build; 0: 15 minutes
 	Logger  *slog.Logger
 

@@ -3,6 +3,8 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +29,8 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/workdir"
 	"k6x/builder/native"
+	"k6x/cache"
+	"k6x/cache/bucket"
 	"k6x/cache/dir"
 	"k6x/event"
 	"k6x/gotool"
@@ -113,7 +117,11 @@ type rig struct {
 	dir    string
 	addr   string
 	native *native.Engine
-	store  *dir.Store
+	store  interface {
+		cache.Store
+		Close() error
+	}
+	bucket *bucket.Store // in which workers put binaries; nil: there is none
 	broker *Broker
 	hub    *Hub
 	limit  *builder.Limit
@@ -152,9 +160,11 @@ func newRig(t *testing.T, options ...func(*rig)) *rig {
 	for _, o := range options {
 		o(r)
 	}
-	var err error
-	if r.store, err = dir.Open(dir.Config{Dir: filepath.Join(r.dir, "store")}); err != nil {
-		t.Fatal(err)
+	if r.store == nil {
+		var err error
+		if r.store, err = dir.Open(dir.Config{Dir: filepath.Join(r.dir, "store")}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r.start()
 	t.Cleanup(func() {
@@ -182,7 +192,7 @@ func (r *rig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.hub, err = Open(Config{Broker: r.broker, Here: r.native, Slots: r.slots, Engine: r.native, Logger: r.logger(), Pace: testPace, Most: r.most})
+	r.hub, err = Open(Config{Broker: r.broker, Here: r.native, Slots: r.slots, Engine: r.native, Store: r.bucket, Logger: r.logger(), Pace: testPace, Most: r.most})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -480,4 +490,10 @@ func (r *rig) dialed(name string) *nats.Conn {
 	}
 	r.t.Cleanup(conn.Close)
 	return conn
+}
+
+// digest returns that of bytes.
+func (r *rig) digest(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
 }

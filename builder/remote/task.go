@@ -285,6 +285,14 @@ func (j *work) deliver(ctx context.Context, name string, build k6x.Build) error 
 		return err
 	}
 	end := &outcome{Size: size, Digest: hex.EncodeToString(hash.Sum(nil)), Lock: build.Lock, Warnings: build.Warnings}
+	if j.stage(ctx, file, size) {
+		end.Staged = true
+		a, err := j.insist(ctx, report{Outcome: end}, []byte{})
+		if err != nil || a.Stop {
+			return errors.Join(err, context.Cause(ctx))
+		}
+		end.Staged = false // another service has come, which does not know of it
+	}
 	for buffer, next := make([]byte, chunk, maxChunk), int64(0); ; {
 		n, err := file.ReadAt(buffer, min(next, size))
 		if err != nil && err != io.EOF {

@@ -11,6 +11,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/cache/blob"
 	"k6x/event"
 )
 
@@ -100,7 +101,8 @@ type report struct {
 	Back    bool          `json:"back,omitempty"` // the job is given back
 	First   int           `json:"first"`          // number of the first of the events
 	Events  []event.Event `json:"events,omitempty"`
-	Offset  int64         `json:"offset"` // of the bytes
+	Offset  int64         `json:"offset"`         // of the bytes
+	Room    int64         `json:"room,omitempty"` // it would put a binary of so many bytes into the bucket
 	Outcome *outcome      `json:"outcome,omitempty"`
 }
 
@@ -109,6 +111,7 @@ type outcome struct {
 	Failure *k6x.Error `json:"failure,omitempty"` // nil: all of the binary has been sent
 	Size    int64      `json:"size,omitempty"`
 	Digest  string     `json:"digest,omitempty"` // hex SHA-256
+	Staged  bool       `json:"staged,omitempty"` // it was put where there was room for it
 	Lock    k6x.Lock   `json:"lock,omitzero"`
 
 	Warnings []string `json:"warnings,omitempty"`
@@ -118,6 +121,8 @@ type outcome struct {
 type answer struct {
 	Stop bool  `json:"stop,omitempty"` // it wants nothing more of the job, or does not know it
 	Next int64 `json:"next"`           // offset of the first byte that it does not have
+
+	Room *blob.SignedRequest `json:"room,omitempty"` // that puts the binary into the bucket; nil: it is to be sent
 }
 
 // Registration is the body of a worker's request for a credential.

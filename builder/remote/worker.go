@@ -53,6 +53,7 @@ type Worker struct {
 	conn     *nats.Conn // nil: there was none yet
 	working  map[string]*work
 	draining bool
+	unable   time.Time // until when binaries are not put into the bucket
 }
 
 // NewWorker returns a worker.

@@ -25,9 +25,10 @@ var ErrNotStaged = errors.New("it was not put into the bucket")
 type Staged struct {
 	blob.SignedRequest // that puts it, once
 
+	Size int64 // bytes
+
 	store *Store
 	name  string
-	size  int64
 	etag  string // of what was taken; "": nothing was
 }
 
@@ -35,7 +36,7 @@ type Staged struct {
 //
 // Errors: errors.ErrUnsupported if this kind of bucket, or of credentials, has nothing of the kind.
 func (s *Store) Stage(ctx context.Context, size int64) (*Staged, error) {
-	g := &Staged{store: s, name: staging + rand.Text(), size: size}
+	g := &Staged{store: s, name: staging + rand.Text(), Size: size}
 	err := s.call(ctx, func(ctx context.Context) (err error) {
 		g.SignedRequest, err = s.bucket.SignedPut(ctx, g.name, size, stagedLife)
 		return err
@@ -60,7 +61,7 @@ func (s *Store) Stage(ctx context.Context, size int64) (*Staged, error) {
 //
 // Errors: [ErrNotStaged], those of a bucket, and that of w as it is.
 func (g *Staged) Take(ctx context.Context, w io.Writer) (digest string, err error) {
-	body := g.store.newBody(ctx, g.name, g.size)
+	body := g.store.newBody(ctx, g.name, g.Size)
 	defer body.close()
 	digest, _, err = disk.Digest(io.TeeReader(body, w))
 	switch {
