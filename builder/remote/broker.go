@@ -48,12 +48,13 @@ type Broker struct {
 	mu    sync.Mutex // guards what follows
 	since time.Time
 	said  map[string]bool // of what was refused, since then
+	cut   map[string]bool // workers that are not let in, since then
 }
 
 // Embed starts a server that keeps what it keeps in dir, for so many workers: each takes three open files. No address of it but one of the loopback interface is
 // listened on, and only for WebSockets.
 func Embed(dir string, workers int, log *slog.Logger) (_ *Broker, err error) {
-	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool)}
+	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool), cut: make(map[string]bool)}
 	options := &server.Options{
 		ServerName: "k6x", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, DisableJetStreamBanner: true,
 		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: min(workers+ownConnections, maxConnections), MaxSubs: maxSubjects, CustomClientAuthentication: b,
@@ -131,6 +132,7 @@ func (b *Broker) refuse(who, what string, attrs ...any) {
 	if time.Since(b.since) > quietTime {
 		b.since = time.Now()
 		clear(b.said)
+		clear(b.cut)
 	}
 	key := who + " " + what
 	quiet := b.said[key] || len(b.said) >= maxRefused
@@ -149,7 +151,7 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	if o.Username == ownName && subtle.ConstantTimeCompare([]byte(b.own), []byte(o.Password)) == 1 {
 		return true
 	}
-	if r := b.roster.Load(); r == nil || !r.knows(o.Username, o.Password) {
+	if !b.knows(o.Username, o.Password) {
 		b.refuse("", unknown, "name", k6x.Clip(o.Username))
 		return false
 	}
@@ -159,6 +161,26 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	}})
 	go b.kick(o.Username, true)
 	return true
+}
+
+// knows reports whether a worker may connect with a password.
+func (b *Broker) knows(name, password string) bool {
+	b.mu.Lock()
+	cut := b.cut[name]
+	b.mu.Unlock()
+	roster := b.roster.Load()
+	return !cut && roster != nil && roster.knows(name, password)
+}
+
+// cutOff ends the connections of a worker, for as long as the same is not logged again.
+func (b *Broker) cutOff(name string) {
+	if b.server == nil {
+		return
+	}
+	b.mu.Lock()
+	b.cut[name] = true
+	b.mu.Unlock()
+	b.kick(name, false)
 }
 
 const unknown = "its credential is not known, or was taken back"
@@ -187,7 +209,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 		return k6x.Errorf(k6x.NotFound, "there is nothing but the connections of workers here").WithHint("Run k6x worker.")
 	}
 	name, password, _ := r.BasicAuth()
-	if roster := b.roster.Load(); roster == nil || !roster.knows(name, password) { // NATS finds that out, too, but holds files open until then
+	if !b.knows(name, password) { // NATS finds that out, too, but holds files open until then
 		b.refuse("", unknown, "name", k6x.Clip(name), "addr", r.RemoteAddr)
 		return k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
 	}

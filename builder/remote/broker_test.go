@@ -2,6 +2,8 @@ package remote
 
 import (
 	"bufio"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -59,12 +61,66 @@ func TestAFloodOfHellosIsDroppedAndEndsInQuarantine(t *testing.T) {
 	r := newRig(t)
 	honest := r.work("honest", 1, nil)
 	conn := r.dialed("flood")
-	for range 3 * maxFlood {
-		r.greet(conn, "flood", 0)
+	said := encode(hello{Machine: Machine{Wire: Wire, Instance: "x"}})
+	for conn.Publish(fromWorker("flood", everyService), said) == nil { // until it is cut off
 	}
 	r.until("it is quarantined", func() bool { return r.working("flood").State == string(Quarantined) })
 	if err := r.wait(r.build(r.recipe("hello@v0.1.0"))); err != nil || honest.builds.Load() != 1 {
 		t.Error(err)
+	}
+}
+
+// Who reports without end, be it of a job that it has, is cut off; builds of others go on.
+func TestAFloodOfReportsEndsInQuarantine(t *testing.T) {
+	for name, flood := range map[string]func(token string) report{
+		"of a job that it has":       func(token string) report { return report{Token: token} },
+		"of one that it has not":     func(string) report { return report{Token: "x"} },
+		"of bytes that lead nowhere": func(token string) report { return report{Token: token, Offset: 1} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			c, err := r.hub.Register(t.Context(), Registration{Name: "flood", Instance: "x", Wire: Wire})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := r.dial("flood", c.Password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			orders := make(chan order, 10)
+			if _, err := conn.Subscribe(toWorker("flood"), func(m *nats.Msg) {
+				var o order
+				if err := json.Unmarshal(m.Data, &o); err == nil {
+					orders <- o
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			r.greet(conn, "flood", 1)
+			first := r.build(r.recipe("hello@v0.1.0"))
+			o := <-orders
+			message := append(encode(flood(o.Token)), '\n')
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				for conn.PublishRequest(fromWorker("flood", o.Service), inbox("flood")+".x", message) == nil {
+				}
+			}()
+			r.until("it is quarantined", func() bool { return r.working("flood").State == string(Quarantined) })
+			honest := r.work("honest", 1, nil)
+			if err := errors.Join(r.wait(first), r.wait(r.build(r.recipe("hello@v0.1.1"))), r.wait(r.build(r.recipe("world@v0.1.0")))); err != nil || honest.builds.Load() != 3 {
+				t.Error(honest.builds.Load(), err)
+			}
+			<-ended // it was cut off
+			if conn, err := r.dial("flood", c.Password); err == nil {
+				conn.Close()
+				t.Error("it is let in again at once")
+			}
+			if strings.Contains(r.log.String(), "slow consumer") {
+				t.Error("messages of others may be lost")
+			}
+		})
 	}
 }
 

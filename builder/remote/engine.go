@@ -216,7 +216,9 @@ func (t *task) take(ctx context.Context, m *nats.Msg) (*outcome, error) {
 		if _, err := io.MultiWriter(t.file, t.hash).Write(data); err != nil {
 			return nil, gobuild.FileError("keeping the binary", err)
 		}
-		t.size += int64(len(data))
+		if t.size += int64(len(data)); len(data) >= chunk {
+			t.hub.useful(t.worker)
+		}
 	}
 	o := r.Outcome
 	if o != nil && o.Failure == nil && (o.Staged && t.staged == nil || r.Offset+int64(len(data)) != t.size) {

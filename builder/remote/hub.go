@@ -53,11 +53,12 @@ type Hub struct {
 
 	mu      sync.Mutex // guards what follows, and all peers
 	peers   map[string]*peer
-	hellos  map[string]int   // that came since the hub last looked for who is gone
-	tasks   map[string]*task // by token
-	here    int              // places that are taken of the service
-	settled bool             // it is known which workers there are
-	full    bool             // no place is free, whatever the job, until something changes
+	hellos  map[string]*count // that came since the hub last looked for who is gone
+	reports map[string]*count // as well
+	tasks   map[string]*task  // by token
+	here    int               // places that are taken of the service
+	settled bool              // it is known which workers there are
+	full    bool              // no place is free, whatever the job, until something changes
 }
 
 // peer is a worker that was heard of.
@@ -76,7 +77,7 @@ type peer struct {
 // Open returns a hub. It hears of workers at once, and gives out no places until [Hub.Start].
 func Open(cfg Config) (_ *Hub, err error) {
 	cfg.Timeout, cfg.Most = cmp.Or(cfg.Timeout, 15*time.Minute), cmp.Or(cfg.Most, maxBinary)
-	h := &Hub{cfg: cfg, id: uuid.NewString(), started: time.Now(), wake: func() {}, peers: make(map[string]*peer), hellos: make(map[string]int), tasks: make(map[string]*task)}
+	h := &Hub{cfg: cfg, id: uuid.NewString(), started: time.Now(), wake: func() {}, peers: make(map[string]*peer), hellos: make(map[string]*count), reports: make(map[string]*count), tasks: make(map[string]*task)}
 	ctx, stop := context.WithCancel(context.Background())
 	h.stop = stop
 	if h.roster, err = openRoster(ctx, cfg.Broker, h.decided); err != nil {
@@ -103,24 +104,43 @@ func (h *Hub) Close() {
 	h.work.Wait()
 }
 
-// Of the hellos of a worker between two looks at who is gone, one is expected.
+// How many messages of a worker are looked at between two looks at who is gone.
 const (
-	maxHellos = 16
-	maxFlood  = 1000
+	maxHellos  = 16   // one is expected
+	maxReports = 16   // for each of its builds, and for what ended just now; five are expected, beside those that bring the binary further
+	maxFlood   = 1000 // more: it is cut off
 )
+
+// count is of the messages of a worker.
+type count struct{ taken, dropped int }
+
+// tooMany counts a message of a worker, and reports whether it is one too many. Who goes on is cut off, and gets no more work. The caller holds mu.
+func (h *Hub) tooMany(counts map[string]*count, name string, most int) bool {
+	n := counts[name]
+	if n == nil {
+		if n = new(count); len(counts) < maxRoster {
+			counts[name] = n
+		}
+	}
+	if n.taken < most {
+		n.taken++
+		return false
+	}
+	if n.dropped++; n.dropped == maxFlood {
+		go h.quarantine(name, "it floods the service with messages")
+	}
+	if n.dropped%maxFlood == 0 {
+		go h.cfg.Broker.cutOff(name)
+	}
+	return true
+}
 
 // heard takes a hello.
 func (h *Hub) heard(name string, m *nats.Msg) {
 	h.mu.Lock()
-	n := h.hellos[name] + 1
-	if n > 1 || len(h.hellos) < maxRoster {
-		h.hellos[name] = n
-	}
+	flood := h.tooMany(h.hellos, name, maxHellos)
 	h.mu.Unlock()
-	if n == maxFlood {
-		go h.quarantine(name, "it floods the service with messages")
-	}
-	if n > maxHellos {
+	if flood {
 		return
 	}
 	var said hello
@@ -195,6 +215,7 @@ func (h *Hub) watch(ctx context.Context) {
 		}
 		h.mu.Lock()
 		clear(h.hellos)
+		clear(h.reports)
 		wake := h.wake
 		if h.settled || time.Since(h.started) < h.cfg.Pace.settle() {
 			wake = nil
@@ -283,6 +304,9 @@ func (h *Hub) decided(name string, now Member) {
 
 // quarantine gives a worker nothing more to do.
 func (h *Hub) quarantine(name, reason string) {
+	if h.roster.of(name).Standing == Quarantined {
+		return
+	}
 	reason = k6x.ClipTo(reason, maxReason)
 	h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
 	if err := h.roster.set(context.Background(), name, Quarantined, reason); err != nil {
@@ -340,21 +364,40 @@ func (h *Hub) Change(ctx context.Context, name, action string) error {
 	return h.roster.set(ctx, name, to, reason)
 }
 
+// tokenOf returns the token that a report begins with: what comes behind is read by whom it is for. "": there is none.
+func tokenOf(data []byte) string {
+	rest, begins := bytes.CutPrefix(data, []byte(`{"token":"`))
+	token, _, ends := bytes.Cut(rest[:min(len(rest), 100)], []byte(`"`))
+	if !begins || !ends {
+		return ""
+	}
+	return string(token)
+}
+
+// useful takes back that a report of a worker counts, as it brought a binary further: of these there is an end.
+func (h *Hub) useful(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n := h.reports[name]; n != nil && n.taken > 0 {
+		n.taken--
+	}
+}
+
 // reported hands a report to the job that it is of.
 func (h *Hub) reported(name string, m *nats.Msg) {
-	line, _, _ := bytes.Cut(m.Data, []byte("\n"))
-	var r struct {
-		Token string `json:"token"`
-	}
-	err := json.Unmarshal(line, &r)
+	token := tokenOf(m.Data)
 	h.mu.Lock()
-	t := h.tasks[r.Token]
+	t, most := h.tasks[token], maxReports
 	if p := h.peers[name]; p != nil {
 		p.seen = time.Now()
+		most += p.taken * maxReports
 	}
+	flood := h.tooMany(h.reports, name, most)
 	h.mu.Unlock()
 	switch {
-	case err != nil || !inboxOf(m, name):
+	case flood:
+		h.cfg.Broker.refuse(name, "it reports too much")
+	case token == "" || !inboxOf(m, name):
 		h.cfg.Broker.refuse(name, "a report that makes no sense")
 	case t == nil && h.closing.Load(): // it was given up, and goes on
 	case t == nil || t.worker != name:
