@@ -90,10 +90,14 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	lost, _ := errors.AsType[*builder.Lost](err)
+	p := h.peers[job.Worker]
 	if err == nil {
-		h.peers[job.Worker].built++
+		p.built++
 	} else if lost == nil || lost.Failure != nil {
-		h.peers[job.Worker].failed++
+		p.failed++
+	}
+	if lost == nil || !lost.Back {
+		p.failing = err != nil
 	}
 	if lost != nil {
 		h.cfg.Logger.Warn("a build was lost by its worker", "worker", job.Worker, "path", job.Recipe.Path(), "build", job.ID, "back", lost.Back, "reason", k6x.Clip(lost.Error()))

@@ -72,6 +72,7 @@ type peer struct {
 	orphans       bool      // some of these are builds whose service does not answer
 	shunned       bool      // it gave a job back, and has not said since how it is
 	built, failed int
+	failing       bool // the last build that ended there has failed, or took it with it
 }
 
 // Open returns a hub. It hears of workers at once, and gives out no places until [Hub.Start].

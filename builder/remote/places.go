@@ -40,14 +40,23 @@ func (p *peer) fits(job builder.Job) bool {
 // free returns how many places of a worker are free.
 func (p *peer) free() int { return max(0, p.Slots-p.taken-p.others) }
 
-// Take implements [builder.Places]: the worker that builds the same for a service that is gone, or that one with the most free places, or this service.
+// before reports whether a worker gets a build rather than another one. One that fails quickly would have most places free, and get each.
+func (p *peer) before(other *peer) bool {
+	if p.failing != other.failing {
+		return other.failing
+	}
+	return p.free() > other.free()
+}
+
+// Take implements [builder.Places]: the worker that builds the same for a service that is gone, or of those whose last build did not fail, and
+// else of all, that one with the most free places, or this service.
 func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.settled || h.full {
 		return "", false
 	}
-	key, most, avoided := "", 0, ""
+	key, best, avoided := "", (*peer)(nil), ""
 	h.full = h.here >= h.cfg.Slots
 	for name, p := range h.peers {
 		free := p.free()
@@ -72,8 +81,8 @@ func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 			if free > 0 && !(at == 0 && job.Rebuild && job.Priority == builder.Background) { // which is to be compared with what it made
 				avoided = name
 			}
-		} else if free > most || free == most && free > 0 && name < worker {
-			worker, most = name, free
+		} else if free > 0 && (best == nil || p.before(best) || !best.before(p) && name < worker) {
+			worker, best = name, p
 		}
 	}
 	if worker == "" && h.here < h.cfg.Slots {
