@@ -204,16 +204,22 @@ func (a *account) stringToSign(r *http.Request) string {
 	return strings.Join(lines, "\n")
 }
 
-// sign returns the query of a URL that may read one blob, a service SAS
+// What a signed URL may do with its blob.
+const (
+	read   = "r"
+	create = "c" // if there is none
+)
+
+// sign returns the query of a URL that may do one thing with one blob, a service SAS
 // (https://learn.microsoft.com/rest/api/storageservices/create-service-sas).
-func (a *account) sign(path string, life time.Duration, now time.Time) (url.Values, error) {
+func (a *account) sign(may, path string, life time.Duration, now time.Time) (url.Values, error) {
 	if a.key == nil {
 		return nil, fmt.Errorf("without the key of the account there are no signed URLs: %w", errors.ErrUnsupported)
 	}
 	start, end := now.UTC().Format(time.RFC3339), now.UTC().Add(life).Format(time.RFC3339)
-	const read, ofBlob = "r", "b"
+	const ofBlob = "b"
 	text := strings.Join([]string{
-		read, start, end, "/blob/" + a.name + "/" + path, "", "", "", version, ofBlob, "", "", "", "", "", "", "",
+		may, start, end, "/blob/" + a.name + "/" + path, "", "", "", version, ofBlob, "", "", "", "", "", "", "",
 	}, "\n")
-	return url.Values{"sv": {version}, "sr": {ofBlob}, "sp": {read}, "st": {start}, "se": {end}, "sig": {a.mac(text)}}, nil
+	return url.Values{"sv": {version}, "sr": {ofBlob}, "sp": {may}, "st": {start}, "se": {end}, "sig": {a.mac(text)}}, nil
 }

@@ -25,11 +25,11 @@ import (
 const (
 	version  = "2021-12-02" // of the interface
 	pageSize = 1000
+	copyTime = 5 * time.Minute // for which what is copied can be read
 )
 
 // Bucket is a [blob.Bucket] in Azure Blob Storage.
 type Bucket struct {
-	blob.Closed
 	account   account
 	container string
 	client    rest.Client
@@ -203,11 +203,42 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 
 // SignedURL implements [blob.Bucket]. It takes the key of the account.
 func (b *Bucket) SignedURL(_ context.Context, name string, life time.Duration) (string, error) {
-	query, err := b.account.sign(b.container+"/"+escape(name, true), life, time.Now())
+	return b.signed(read, name, life)
+}
+
+func (b *Bucket) signed(may, name string, life time.Duration) (string, error) {
+	query, err := b.account.sign(may, b.container+"/"+escape(name, true), life, time.Now())
 	if err != nil {
 		return "", err
 	}
 	return b.url(name, query), nil
+}
+
+// SignedPut implements [blob.Bucket]. The service does not bound the size.
+func (b *Bucket) SignedPut(_ context.Context, name string, _ int64, life time.Duration) (blob.SignedRequest, error) {
+	signed, err := b.signed(create, name, life)
+	return blob.SignedRequest{URL: signed, Header: http.Header{"X-Ms-Blob-Type": {"BlockBlob"}}}, err
+}
+
+// Copy implements [blob.Bucket], for blobs of at most 256 MiB. A copy has the properties of the other blob, until it gets its own.
+func (b *Bucket) Copy(ctx context.Context, from, etag, name string, o blob.PutOptions) (blob.Info, error) {
+	source, err := b.signed(read, from, copyTime)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	err = b.client.Discard(ctx, rest.Request{Method: http.MethodPut, URL: b.url(name, nil), Header: http.Header{
+		"X-Ms-Copy-Source": {source}, "X-Ms-Requires-Sync": {"true"}, "X-Ms-Source-If-Match": {`"` + etag + `"`},
+	}})
+	if err != nil {
+		return blob.Info{}, err
+	}
+	info, err := b.Stat(ctx, name)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return info, b.client.Discard(ctx, rest.Request{Method: http.MethodPut, URL: b.url(name, url.Values{"comp": {"properties"}}), Header: http.Header{
+		"X-Ms-Blob-Content-Type": {o.ContentType}, "X-Ms-Blob-Content-Disposition": {o.Disposition}, "X-Ms-Blob-Content-Md5": {base64.StdEncoding.EncodeToString(info.MD5)},
+	}})
 }
 
 // Close implements [blob.Bucket].
