@@ -60,7 +60,7 @@ var putter = &http.Client{
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	Transport: &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, // another one is minutes away
+		ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, // another one is minutes away
 	},
 	Timeout: deliveryTime,
 }
@@ -106,6 +106,7 @@ func put(ctx context.Context, to *blob.SignedRequest, file io.ReaderAt, size int
 	if err != nil || request.URL.Scheme != "https" && request.URL.Scheme != "http" {
 		return errors.New("the service names no URL of a bucket")
 	}
+	request.Header.Set("Expect", "100-continue") // else a bucket that refuses cuts the connection, and why is lost
 	maps.Copy(request.Header, to.Header)
 	request.ContentLength = size
 	response, err := putter.Do(request)

@@ -219,25 +219,22 @@ func IgnoreAbsent(err error) error {
 	return err
 }
 
-// Plain is the part of a [Bucket] of which nobody else gets or puts anything: it has no signed requests, and no copies.
-type Plain struct{ Closed }
+// Plain is the part of a [Bucket] that nobody else reaches, and that does not copy.
+type Plain struct{}
+
+var errUnsigned = fmt.Errorf("this kind of bucket has no signed URLs: %w", errors.ErrUnsupported)
 
 // SignedURL implements [Bucket].
 func (Plain) SignedURL(context.Context, string, time.Duration) (string, error) {
 	return "", errUnsigned
 }
 
-// Closed is the part of a [Bucket] to which nobody else puts anything.
-type Closed struct{}
-
 // SignedPut implements [Bucket].
-func (Closed) SignedPut(context.Context, string, int64, time.Duration) (SignedRequest, error) {
+func (Plain) SignedPut(context.Context, string, int64, time.Duration) (SignedRequest, error) {
 	return SignedRequest{}, errUnsigned
 }
 
 // Copy implements [Bucket].
-func (Closed) Copy(context.Context, string, string, string, PutOptions) (Info, error) {
+func (Plain) Copy(context.Context, string, string, string, PutOptions) (Info, error) {
 	return Info{}, fmt.Errorf("this kind of bucket does not copy: %w", errors.ErrUnsupported)
 }
-
-var errUnsigned = fmt.Errorf("this kind of bucket has no signed URLs: %w", errors.ErrUnsupported)

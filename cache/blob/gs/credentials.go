@@ -13,9 +13,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,17 +186,23 @@ func newSigner(email string, key []byte) (*signer, error) {
 	return &signer{email, private}, nil
 }
 
-// sign returns the URL of a GET, by version 4 of Google's signatures.
-func (s *signer) sign(host, path string, life time.Duration, now time.Time) (string, error) {
+// sign returns the URL of a request with a header, by version 4 of Google's signatures.
+func (s *signer) sign(method, host, path string, header http.Header, life time.Duration, now time.Time) (string, error) {
 	now = now.UTC()
 	day, stamp := now.Format("20060102"), now.Format("20060102T150405Z")
 	span := day + "/auto/storage/goog4_request"
+	signed, lines := []string{"host"}, "host:"+host+"\n" // which is before all that begins with x
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		signed = append(signed, strings.ToLower(name))
+		lines += strings.ToLower(name) + ":" + header.Get(name) + "\n"
+	}
+	names := strings.Join(signed, ";")
 	query := url.Values{
 		"X-Goog-Algorithm":     {"GOOG4-RSA-SHA256"},
 		"X-Goog-Credential":    {s.email + "/" + span},
 		"X-Goog-Date":          {stamp},
 		"X-Goog-Expires":       {strconv.Itoa(int(life / time.Second))},
-		"X-Goog-SignedHeaders": {"host"},
+		"X-Goog-SignedHeaders": {names},
 	}
 	var segments []string
 	for segment := range strings.SplitSeq(path, "/") {
@@ -202,7 +210,7 @@ func (s *signer) sign(host, path string, life time.Duration, now time.Time) (str
 	}
 	path = strings.Join(segments, "/")
 	encoded := strings.ReplaceAll(query.Encode(), "+", "%20")
-	request := sha256.Sum256([]byte(strings.Join([]string{http.MethodGet, path, encoded, "host:" + host, "", "host", "UNSIGNED-PAYLOAD"}, "\n")))
+	request := sha256.Sum256([]byte(strings.Join([]string{method, path, encoded, lines, names, "UNSIGNED-PAYLOAD"}, "\n")))
 	digest := sha256.Sum256([]byte(strings.Join([]string{"GOOG4-RSA-SHA256", stamp, span, hex.EncodeToString(request[:])}, "\n")))
 	signature, err := rsa.SignPKCS1v15(rand.Reader, s.key, crypto.SHA256, digest[:])
 	if err != nil {

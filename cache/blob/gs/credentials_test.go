@@ -2,12 +2,16 @@ package gs
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -115,11 +119,46 @@ func TestSignatureIsTheSameForTheSameTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	one, err1 := b.signer.sign("host", "/bucket/x", time.Minute, now)
-	two, err2 := b.signer.sign("host", "/bucket/x", time.Minute, now)
-	other, err3 := b.signer.sign("host", "/bucket/y", time.Minute, now)
+	one, err1 := b.signer.sign("GET", "host", "/bucket/x", nil, time.Minute, now)
+	two, err2 := b.signer.sign("GET", "host", "/bucket/x", nil, time.Minute, now)
+	other, err3 := b.signer.sign("GET", "host", "/bucket/y", nil, time.Minute, now)
 	if err := errors.Join(err1, err2, err3); err != nil || one != two || one == other {
 		t.Errorf("%s\n%s\n%s\n%v", one, two, other, err)
+	}
+}
+
+// What is signed of a request that puts is as Google's documentation of canonical requests has it.
+func TestSignedPut(t *testing.T) {
+	t.Setenv("STORAGE_EMULATOR_HOST", "")
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", account(t, "http://localhost"))
+	b, err := Open(t.Context(), "bucket", url.Values{}, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := b.SignedPut(t.Context(), "staging/x", 1234, time.Minute)
+	if err != nil || len(signed.Header) != 2 || signed.Header.Get("X-Goog-If-Generation-Match") != "0" || signed.Header.Get("X-Goog-Content-Length-Range") != "1234,1234" {
+		t.Fatalf("got %+v, %v", signed, err)
+	}
+	query, signature, _ := strings.Cut(strings.TrimPrefix(signed.URL, "https://storage.googleapis.com/bucket/staging/x?"), "&X-Goog-Signature=")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := sha256.Sum256([]byte("PUT\n/bucket/staging/x\n" + query + `
+host:storage.googleapis.com
+x-goog-content-length-range:1234,1234
+x-goog-if-generation-match:0
+
+host;x-goog-content-length-range;x-goog-if-generation-match
+UNSIGNED-PAYLOAD`))
+	stamp := values.Get("X-Goog-Date")
+	text := sha256.Sum256(fmt.Appendf(nil, "GOOG4-RSA-SHA256\n%s\n%s/auto/storage/goog4_request\n%x", stamp, stamp[:8], request))
+	got, err := hex.DecodeString(signature)
+	if err == nil {
+		err = rsa.VerifyPKCS1v15(&b.signer.key.PublicKey, crypto.SHA256, text[:], got)
+	}
+	if err != nil {
+		t.Errorf("%s: %v", signed.URL, err)
 	}
 }
 

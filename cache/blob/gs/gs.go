@@ -33,7 +33,6 @@ const (
 
 // Bucket is a [blob.Bucket] in Google Cloud Storage.
 type Bucket struct {
-	blob.Closed
 	name   string
 	base   string // of all URLs, such as https://storage.googleapis.com
 	client rest.Client
@@ -120,11 +119,11 @@ func (b *Bucket) object(name string) string {
 
 // resource is what the service says of an object.
 type resource struct {
-	Name    string    `json:"name"`
-	Size    string    `json:"size"`
-	Updated time.Time `json:"updated"`
-	ETag    string    `json:"etag"`
-	MD5     []byte    `json:"md5Hash"`
+	Name       string    `json:"name"`
+	Size       string    `json:"size"`
+	Updated    time.Time `json:"updated"`
+	Generation string    `json:"generation"` // another one when the object has changed, and what conditions are about
+	MD5        []byte    `json:"md5Hash"`
 }
 
 func (r resource) info() (blob.Info, error) {
@@ -132,7 +131,7 @@ func (r resource) info() (blob.Info, error) {
 	if err != nil {
 		return blob.Info{}, fmt.Errorf("size of the object %.100q: %w", r.Name, err)
 	}
-	return blob.Info{Name: names.Unescape(r.Name), Size: size, ModTime: r.Updated, ETag: r.ETag, MD5: r.MD5}, nil
+	return blob.Info{Name: names.Unescape(r.Name), Size: size, ModTime: r.Updated, ETag: r.Generation, MD5: r.MD5}, nil
 }
 
 // Open implements [blob.Bucket].
@@ -141,7 +140,7 @@ func (b *Bucket) Open(ctx context.Context, name string, offset int64) (io.ReadCl
 	if err != nil {
 		return nil, blob.Info{}, err
 	}
-	info := blob.Info{Name: name, Size: rest.SizeOf(response), ETag: strings.Trim(response.Header.Get("Etag"), `"`)}
+	info := blob.Info{Name: name, Size: rest.SizeOf(response), ETag: response.Header.Get("X-Goog-Generation")}
 	info.ModTime, _ = http.ParseTime(response.Header.Get("Last-Modified"))
 	for _, sums := range response.Header.Values("X-Goog-Hash") {
 		for sum := range strings.SplitSeq(sums, ",") {
@@ -211,7 +210,7 @@ func (b *Bucket) Delete(ctx context.Context, name string) error {
 
 // List implements [blob.Bucket].
 func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, error] {
-	query := url.Values{"prefix": {escape(prefix)}, "maxResults": {strconv.Itoa(pageSize)}, "fields": {"nextPageToken,items(name,size,updated,etag,md5Hash)"}}
+	query := url.Values{"prefix": {escape(prefix)}, "maxResults": {strconv.Itoa(pageSize)}, "fields": {"nextPageToken,items(name,size,updated,generation,md5Hash)"}}
 	return rest.List(func(after string) (blobs []blob.Info, next string, err error) {
 		if query.Del("pageToken"); after != "" {
 			query.Set("pageToken", after)
@@ -232,6 +231,17 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[blob.Info, e
 
 // SignedURL implements [blob.Bucket]. It takes the key of a service account.
 func (b *Bucket) SignedURL(_ context.Context, name string, life time.Duration) (string, error) {
+	return b.sign(http.MethodGet, name, nil, life)
+}
+
+// SignedPut implements [blob.Bucket], as SignedURL.
+func (b *Bucket) SignedPut(_ context.Context, name string, size int64, life time.Duration) (blob.SignedRequest, error) {
+	header := http.Header{"X-Goog-Content-Length-Range": {fmt.Sprintf("%d,%[1]d", size)}, "X-Goog-If-Generation-Match": {"0"}}
+	signed, err := b.sign(http.MethodPut, name, header, life)
+	return blob.SignedRequest{URL: signed, Header: header}, err
+}
+
+func (b *Bucket) sign(method, name string, header http.Header, life time.Duration) (string, error) {
 	if b.signer == nil {
 		return "", fmt.Errorf("without the key of a service account there are no signed URLs: %w", errors.ErrUnsupported)
 	}
@@ -239,7 +249,32 @@ func (b *Bucket) SignedURL(_ context.Context, name string, life time.Duration) (
 	if err != nil {
 		return "", err
 	}
-	return b.signer.sign(base.Host, "/"+b.name+"/"+escape(name), life, time.Now())
+	return b.signer.sign(method, base.Host, "/"+b.name+"/"+escape(name), header, life, time.Now())
+}
+
+// Copy implements [blob.Bucket]. One that takes several requests, as into another class of storage, fails.
+func (b *Bucket) Copy(ctx context.Context, from, etag, name string, o blob.PutOptions) (blob.Info, error) {
+	about, err := json.Marshal(map[string]string{"contentType": o.ContentType, "contentDisposition": o.Disposition})
+	if err != nil {
+		return blob.Info{}, err
+	}
+	var answer struct {
+		Done     bool     `json:"done"`
+		Resource resource `json:"resource"`
+	}
+	err = b.client.Decode(ctx, rest.Request{
+		Method: http.MethodPost,
+		URL:    b.object(from) + "/rewriteTo" + strings.TrimPrefix(b.object(name), b.base+"/storage/v1") + "?sourceGeneration=" + url.QueryEscape(etag),
+		Header: http.Header{"Content-Type": {"application/json; charset=UTF-8"}},
+		Body:   func() io.Reader { return bytes.NewReader(about) }, Size: int64(len(about)),
+	}, "what the service says of a copy", maxInfo, func(body io.Reader) error { return json.NewDecoder(body).Decode(&answer) })
+	if err == nil && !answer.Done {
+		err = errors.New("the service has not copied all of it at once")
+	}
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return answer.Resource.info()
 }
 
 // Close implements [blob.Bucket].
