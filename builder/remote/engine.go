@@ -170,7 +170,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 			return k6x.Build{}, t.isLost(t.cut(cuts))
 		case m := <-t.inbox:
 			cuts = conn.Stats().Reconnects
-			end, err := t.take(ctx, m)
+			end, err := t.take(m)
 			if err != nil || end == nil {
 				silence.Reset(t.hub.cfg.Pace.dead())
 				if err != nil {
@@ -202,7 +202,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 }
 
 // take takes a report, and answers it. It returns the outcome of the build once there is one.
-func (t *task) take(ctx context.Context, m *nats.Msg) (*outcome, error) {
+func (t *task) take(m *nats.Msg) (*outcome, error) {
 	line, data, _ := bytes.Cut(m.Data, []byte("\n"))
 	var r report
 	if err := json.Unmarshal(line, &r); err != nil {
@@ -233,7 +233,7 @@ func (t *task) take(ctx context.Context, m *nats.Msg) (*outcome, error) {
 			return nil, err
 		}
 	}
-	room, err := t.room(ctx, r.Room)
+	room, err := t.room(r.Room)
 	if err != nil {
 		return nil, err
 	}

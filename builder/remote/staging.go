@@ -21,7 +21,7 @@ import (
 
 // room returns the request by which the worker puts a binary of so many bytes into the bucket; nil: it is to send it. The room is there as long as the job is
 // under way, also while what was built is stored.
-func (t *task) room(ctx context.Context, size int64) (*blob.SignedRequest, error) {
+func (t *task) room(size int64) (*blob.SignedRequest, error) {
 	switch {
 	case size > t.hub.cfg.Most:
 		return nil, t.tooMuch()

@@ -87,9 +87,20 @@ func TestBinariesComeByTheBucket(t *testing.T) {
 		before func(r *rig) func(blobtest.Call) error
 		copies int
 		puts   int
+		again  int32  // builds beside the first
 		said   string // in the log
 	}{
 		"put and copied": {copies: 1},
+		"not to be read": {before: func(*rig) func(blobtest.Call) error {
+			var first string
+			return func(c blobtest.Call) error {
+				if c.Method != "open" || !strings.HasPrefix(c.Name, "staging/") || first != "" && c.Name != first {
+					return nil
+				}
+				first = c.Name
+				return &net.OpError{Op: "read", Err: errors.New("connection reset")}
+			}
+		}, copies: 1, again: 1, said: "back=true"},
 		"changed after it was checked": {before: func(r *rig) func(blobtest.Call) error {
 			return func(c blobtest.Call) error {
 				if c.Method != "copy" {
@@ -117,7 +128,7 @@ func TestBinariesComeByTheBucket(t *testing.T) {
 			}
 			faults.Before(nil)
 			r.wantStored(recipe)
-			if log := r.log.String(); !strings.Contains(log, c.said) || strings.Contains(log, "Signature=") || w.builds.Load() != 1 || r.hub.Refused() != 0 {
+			if log := r.log.String(); !strings.Contains(log, c.said) || strings.Contains(log, "Signature=") || w.builds.Load() != 1+c.again || r.hub.Refused() != 0 {
 				t.Errorf("%d builds, %d refused", w.builds.Load(), r.hub.Refused())
 			}
 		})
