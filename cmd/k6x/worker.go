@@ -29,6 +29,7 @@ func newWorkerCommand() *cobra.Command {
 		Short: "Build for a service on another machine",
 		Long: `Build for a k6x service that runs with --workers. The worker dials the URL of the service, and nothing
 dials it. It takes recipes, never commands, and needs the go command on PATH as the service does.
+What it builds goes to the service, or into the bucket of the service where that can be reached.
 
 A first SIGTERM has it take nothing more, end its builds and leave; a second one has it give them back,
 and others build them.`,
