@@ -3,7 +3,7 @@
 //
 // A [Cache] has two levels. The local one (local.go) is a directory in the layout of GOCACHE, so
 // that a go command by itself finds the same. The remote one is a [Store]: a bucket (store.go) or a registry
-// of container images (oci.go). A [Session] is one build. For it the go command is started with
+// of container images (oci.go), or what another machine offers of one to those that have no access to it (offer.go). A [Session] is one build. For it the go command is started with
 // [Session.Attach], runs a [Relay] as its GOCACHEPROG, and so reaches the cache of this
 // process through a socket (socket.go), where [Serve] speaks the protocol (protocol.go).
 //

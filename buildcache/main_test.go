@@ -87,6 +87,7 @@ func eachStore(t *testing.T, test func(t *testing.T, remote Store)) {
 	t.Run("mem", func(t *testing.T) { test(t, openStore(t, "mem://")) })
 	t.Run("file", func(t *testing.T) { test(t, openStore(t, "file://"+t.TempDir()+"?prefix=go")) })
 	t.Run("oci", func(t *testing.T) { test(t, openStore(t, startRegistry(t))) })
+	t.Run("offered", func(t *testing.T) { test(t, newOffered(t, openStore(t, "file://"+t.TempDir()))) })
 	t.Run("docker-registry", func(t *testing.T) { test(t, openStore(t, "oci://"+blobtest.Registry(t)+"/k6x/go")) })
 }
 

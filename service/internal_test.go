@@ -163,7 +163,10 @@ func TestTheDescriptionHasTheRoutes(t *testing.T) {
 		}
 	}
 	for _, r := range (&Service{cfg: Config{URL: &url.URL{}}}).routes() {
-		path := strings.Replace(r.path, progressPath+"/*", progressPath+"/{path}", 1)
+		path := r.path
+		if path != anyPath {
+			path = strings.Replace(path, "/*", "/{path}", 1)
+		}
 		if path == anyPath {
 			path = "/{goos}/{goarch}/{list}"
 		}

@@ -202,6 +202,7 @@ func (s *Service) routes() []route {
 		{http.MethodGet, "/status", s.status, s.fail},
 		{http.MethodPost, remote.RegisterPath, s.sameOrigin(s.forWorkers(s.isWorker, s.registerWorker)), s.fail},
 		{http.MethodGet, remote.ConnectPath, s.forWorkers(anyone, s.connectWorker), s.fail},
+		{http.MethodGet, remote.CachePath + "/*", s.forWorkers(anyone, s.readCache), s.fail},
 		{http.MethodPost, "/workers/{name}/{action}", s.sameOrigin(s.forWorkers(s.isOperator, s.changeWorker)), s.fail},
 		{http.MethodGet, "/help", s.help, s.fail},
 		{http.MethodGet, "/assets/{digest}/{name}", s.asset, s.fail},

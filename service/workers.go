@@ -16,6 +16,9 @@ type Workers struct {
 	Broker    *remote.Broker
 	Tokens    *Tokens // of workers
 	Operators *Tokens // of those who may drain and revoke them; nil: nobody may
+
+	// Cache answers a request of a worker for an object of the build cache.
+	Cache func(w http.ResponseWriter, r *http.Request, worker, name string) error
 }
 
 // forWorkers returns h where there may be workers, for those whom check lets pass.
@@ -64,6 +67,17 @@ func (s *Service) connectWorker(w *response, r *http.Request) error {
 	its := *r
 	its.RemoteAddr = s.client(r) // as it is to be logged
 	return s.cfg.Workers.Broker.ServeHTTP(w, &its)
+}
+
+// readCache answers GET of /worker/cache/{name}: of the build cache, for a worker that shows its credential.
+func (s *Service) readCache(w *response, r *http.Request) error {
+	its := *r
+	its.RemoteAddr = s.client(r)
+	worker, err := s.cfg.Workers.Broker.Worker(&its)
+	if err != nil {
+		return err
+	}
+	return s.cfg.Workers.Cache(w, r, worker, chi.URLParam(r, "*"))
 }
 
 // changeWorker answers POST of /workers/{name}/{action}, which is drain, revoke or admit.

@@ -22,8 +22,11 @@ import (
 	"k6x"
 )
 
-// ConnectPath is where workers connect, below the URL of the service.
-const ConnectPath = "/worker/nats"
+// Below the URL of the service are where workers connect, and what they read of its build cache.
+const (
+	ConnectPath = "/worker/nats"
+	CachePath   = "/worker/cache"
+)
 
 const (
 	ownName        = "*" // of the service's connection, which no worker can have
@@ -208,13 +211,21 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	if b.proxy == nil || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return k6x.Errorf(k6x.NotFound, "there is nothing but the connections of workers here").WithHint("Run k6x worker.")
 	}
-	name, password, _ := r.BasicAuth()
-	if !b.knows(name, password) { // NATS finds that out, too, but holds files open until then
-		b.refuse("", unknown, "name", k6x.Clip(name), "addr", r.RemoteAddr)
-		return k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
+	if _, err := b.Worker(r); err != nil { // NATS finds that out, too, but holds files open until then
+		return err
 	}
 	b.proxy.ServeHTTP(w, r)
 	return nil
+}
+
+// Worker returns the name of the worker whose credential a request shows. Errors: Unauthorized.
+func (b *Broker) Worker(r *http.Request) (name string, err error) {
+	name, password, _ := r.BasicAuth()
+	if !b.knows(name, password) {
+		b.refuse("", unknown, "name", k6x.Clip(name), "addr", r.RemoteAddr)
+		return "", k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
+	}
+	return name, nil
 }
 
 // Close ends all connections.

@@ -339,9 +339,6 @@ func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) 
 	}
 	h.cfg.Broker.kick(r.Name, false) // what is left of an earlier one
 	c := Credential{Password: password, Servers: h.cfg.Broker.servers}
-	if c.Servers != nil {
-		c.Password = ""
-	}
 	if r.Wire != Wire {
 		c.Message = otherWire(r.Wire)
 	}

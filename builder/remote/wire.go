@@ -132,10 +132,10 @@ type Registration struct {
 	Wire     int    `json:"wire"`
 }
 
-// Credential is the answer: with what a worker connects.
+// Credential is the answer: with what a worker connects, and what it shows at the service's address.
 type Credential struct {
 	Servers  []string `json:"servers,omitempty"` // of NATS, for which the worker has credentials of its own; nil: at the service's address
-	Password string   `json:"password,omitempty"`
+	Password string   `json:"password"`
 	Message  string   `json:"message,omitempty"` // for the worker's log
 }
 

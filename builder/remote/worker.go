@@ -51,6 +51,7 @@ type Worker struct {
 
 	mu       sync.Mutex // guards what follows
 	conn     *nats.Conn // nil: there was none yet
+	password string     // of its credential; "": there was none yet
 	working  map[string]*work
 	draining bool
 	unable   time.Time // until when binaries are not put into the bucket
@@ -218,6 +219,14 @@ func (w *Worker) register(ctx context.Context) (c Credential, err error) {
 	return c, nil
 }
 
+// Do makes a request to the service with the credential of this worker.
+func (w *Worker) Do(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	r.SetBasicAuth(w.cfg.Name, w.password)
+	w.mu.Unlock()
+	return w.cfg.HTTP.Do(r)
+}
+
 // dial connects, and takes orders from then on.
 func (w *Worker) dial(c Credential, jobs context.Context) (<-chan struct{}, error) {
 	closed := make(chan struct{})
@@ -242,7 +251,7 @@ func (w *Worker) dial(c Credential, jobs context.Context) (<-chan struct{}, erro
 		return nil, k6x.Errorf(k6x.Unavailable, "%w", err)
 	}
 	w.mu.Lock()
-	w.conn = conn
+	w.conn, w.password = conn, c.Password
 	w.mu.Unlock()
 	_, err = conn.Subscribe(toWorker(w.cfg.Name), func(m *nats.Msg) { w.ordered(jobs, m) })
 	if err == nil {

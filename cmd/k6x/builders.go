@@ -163,7 +163,7 @@ func (o *options) openGo(ctx context.Context, shown *screen) (*app.Tools, error)
 // openNative opens the engine that builds with the go command here, and its resolver.
 func (o *options) openNative(ctx context.Context, t *app.Tools, shown *screen) (*native.Engine, *resolver.Resolver, error) {
 	engine, err := t.OpenNative(ctx, native.Config{},
-		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, Fill: o.filling, CacheDir: o.cacheDir}, o.sendTime())
+		app.BuildCacheConfig{URL: o.buildCache, ReadOnly: o.reading, Fill: o.filling, All: o.filling, CacheDir: o.cacheDir}, o.sendTime())
 	if err != nil {
 		return nil, nil, err
 	}

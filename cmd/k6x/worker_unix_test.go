@@ -73,8 +73,13 @@ func (g *gate) close(part string) (open func()) {
 // startWorker starts a worker in a process of its own.
 func startWorker(t *testing.T, at, modules, name, token string) *running {
 	t.Helper()
-	w := &running{dir: warmDir(t), ended: make(chan error, 1)}
-	w.cmd = exec.Command("k6x", "worker", at, "--token-file", token, "--name", name, "--cache-dir", w.dir, "--max-builds", "1")
+	return startWorkerIn(t, warmDir(t), at, modules, name, token)
+}
+
+func startWorkerIn(t *testing.T, dir, at, modules, name, token string, args ...string) *running {
+	t.Helper()
+	w := &running{dir: dir, ended: make(chan error, 1)}
+	w.cmd = exec.Command("k6x", append([]string{"worker", at, "--token-file", token, "--name", name, "--cache-dir", w.dir, "--max-builds", "1"}, args...)...)
 	w.cmd.Env = append(os.Environ(), "GOPROXY="+modules, "GOSUMDB=off")
 	w.cmd.Stderr = &w.log
 	if err := w.cmd.Start(); err != nil {

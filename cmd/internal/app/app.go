@@ -59,6 +59,7 @@ type App struct {
 	health    health
 	storePart *part // of health
 	sizes     goCaches
+	offers    bool       // the shared build cache is one of its own, for workers
 	making    sync.Mutex // held while room is made on a full disk
 	preload   []service.Target
 	work      sync.WaitGroup
@@ -192,8 +193,11 @@ func (a *App) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo},
-		BuildCacheConfig{URL: o.BuildCache, ReadOnly: o.BuildCacheReading, CacheDir: o.CacheDir}, sendEnd)
+	shared, err := a.buildCache()
+	if err != nil {
+		return err
+	}
+	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo}, shared, sendEnd)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}

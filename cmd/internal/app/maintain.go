@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"k6x/buildcache"
 	"k6x/builder/native"
 	"k6x/cache"
 	"k6x/cache/blob"
@@ -67,6 +68,12 @@ func (a *App) Trim(ctx context.Context) {
 	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
 	a.sizes.builds.Store(builds)
 	a.sizes.modules.Store(modules)
+	if a.offers {
+		a.try(ctx, func(ctx context.Context) error {
+			_, err := buildcache.Trim(ctx, a.tools.Shared.remote, a.options.GoCacheSize)
+			return err
+		}, "the build cache for workers was not trimmed")
+	}
 }
 
 // TrimGoCaches bounds Go's build cache and module cache to limit bytes each; 0 is no limit. It returns what they take then. No

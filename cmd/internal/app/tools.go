@@ -106,10 +106,10 @@ func (t *Tools) OnClose(f func() error) { t.opened = append(t.opened, f) }
 func (t *Tools) Close() error { return t.opened.close() }
 
 // OpenNative opens the engine that runs the go command. Of cfg are needed what the tools do not say, and CacheDir. When all is
-// closed, what was compiled may be sent to the shared build cache for sendTime; without a URL none is shared.
+// closed, what was compiled may be sent to the shared build cache for sendTime; without a URL or a Remote none is shared.
 func (t *Tools) OpenNative(ctx context.Context, cfg native.Config, shared BuildCacheConfig, sendTime time.Duration) (*native.Engine, error) {
 	cfg.Tool, cfg.Cage, cfg.Personal, cfg.Dir, cfg.Logger = t.Tool, t.Cage, t.Personal, GoDir(shared.CacheDir), t.logger
-	if shared.URL != "" {
+	if shared.URL != "" || shared.Remote != nil {
 		shared.Logger = t.logger
 		var err error
 		if t.Shared, err = OpenBuildCache(ctx, shared); err != nil {
@@ -128,9 +128,11 @@ func (t *Tools) OpenNative(ctx context.Context, cfg native.Config, shared BuildC
 
 // BuildCacheConfig says which build cache is shared, and with what right.
 type BuildCacheConfig struct {
-	URL      string // as that of buildcache.OpenStore
+	URL      string           // as that of buildcache.OpenStore
+	Remote   buildcache.Store // instead of what the URL names
 	ReadOnly bool
-	Fill     bool   // it gets what was compiled here before, too, and closing it is an error unless it has got all
+	Fill     bool   // it gets what was compiled here before, too
+	All      bool   // closing it is an error unless it has got all
 	CacheDir string // of the engine that uses it
 	Logger   *slog.Logger
 }
@@ -139,7 +141,7 @@ type BuildCacheConfig struct {
 type BuildCache struct {
 	cache  *buildcache.Cache
 	remote buildcache.Store
-	fill   bool
+	all    bool
 }
 
 var _ native.BuildCache = (*BuildCache)(nil)
@@ -152,16 +154,19 @@ func GoCache(cacheDir string) string { return filepath.Join(GoDir(cacheDir), "go
 
 // OpenBuildCache opens a shared build cache; nothing is asked of it yet.
 func OpenBuildCache(ctx context.Context, cfg BuildCacheConfig) (*BuildCache, error) {
-	remote, err := buildcache.OpenStore(ctx, cfg.URL)
-	if err != nil {
-		return nil, err
+	remote := cfg.Remote
+	if remote == nil {
+		var err error
+		if remote, err = buildcache.OpenStore(ctx, cfg.URL); err != nil {
+			return nil, err
+		}
 	}
 	cache, err := buildcache.New(buildcache.Config{Dir: GoCache(cfg.CacheDir), Remote: remote, ReadOnly: cfg.ReadOnly, Fill: cfg.Fill, Logger: cfg.Logger})
 	if err != nil {
 		_ = remote.Close()
 		return nil, err
 	}
-	return &BuildCache{cache, remote, cfg.Fill}, nil
+	return &BuildCache{cache, remote, cfg.All}, nil
 }
 
 // Begin begins a build.
@@ -190,7 +195,7 @@ func (b *BuildCache) Close(limit time.Duration) error {
 	defer cancel()
 	b.cache.Close(ctx)
 	err := b.remote.Close()
-	if s := b.cache.Stats(); b.fill && (s.Dropped > 0 || s.WriteFailures > 0) {
+	if s := b.cache.Stats(); b.all && (s.Dropped > 0 || s.WriteFailures > 0) {
 		err = errors.Join(err, k6x.Errorf(k6x.Unavailable, "the shared build cache could not be written, or not in %s: it lacks some of what was compiled", limit).
 			WithHint("-v tells why. Try again: what it has is not sent anew."))
 	}

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
+	"net/http"
 	"net/url"
 	"os"
 	"runtime"
@@ -12,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"k6x"
+	"k6x/buildcache"
 	"k6x/builder"
 	"k6x/builder/fast"
 	"k6x/builder/native"
@@ -42,13 +45,16 @@ func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.MaxBuilds, "max-builds", DefaultMaxBuilds(), MaxBuildsUsage)
 	o.GoCacheSize = 10 << 30
 	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
-	f.StringVar(&o.BuildCache, "build-cache", "", "`URL` of a build cache that machines share, as for k6x service (default none)")
+	f.StringVar(&o.BuildCache, "build-cache", "", "`URL` of a build cache that machines share, as for k6x service (default what the service offers of its own)")
 	f.BoolVar(&o.BuildCacheWriting, "build-cache-write", false, "write what is compiled here to the shared build cache; all machines believe what is there")
 	o.GoOptions.AddFlags(f, "env", "")
 }
 
 // RunWorker builds for the service at a URL, until ctx ends. Then it ends the builds under way, or gives them back when another signal comes.
 func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <-chan os.Signal, logger *slog.Logger) error {
+	if o.BuildCacheWriting && o.BuildCache == "" {
+		return &cli.UsageError{Err: errors.New("--build-cache-write needs a --build-cache: what the service offers is for reading only")}
+	}
 	token, err := cli.Token("K6X_WORKER_TOKEN", o.TokenFile)
 	if err != nil {
 		return err
@@ -58,11 +64,16 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 		return cli.WrongUsage(err)
 	}
 	defer tools.Close()
-	engine, err := tools.OpenNative(ctx, native.Config{}, BuildCacheConfig{URL: o.BuildCache, ReadOnly: !o.BuildCacheWriting, CacheDir: o.CacheDir}, sendEnd)
+	var worker *remote.Worker
+	shared := BuildCacheConfig{URL: o.BuildCache, ReadOnly: !o.BuildCacheWriting, CacheDir: o.CacheDir}
+	if shared.URL == "" {
+		shared.Remote = buildcache.OpenOffer(service.JoinPath(remote.CachePath), func(r *http.Request) (*http.Response, error) { return worker.Do(r) })
+	}
+	engine, err := tools.OpenNative(ctx, native.Config{}, shared, sendEnd)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
-	worker, err := remote.NewWorker(remote.WorkerConfig{
+	worker, err = remote.NewWorker(remote.WorkerConfig{
 		URL: service, Token: token, Credentials: o.NATSCreds, Name: o.Name, Logger: logger, MakeTemp: engine.MakeTemp, Remove: engine.Remove,
 		Engine: fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}), // what is found to be wrong later could not be told
 		Machine: remote.Machine{

@@ -79,6 +79,7 @@ func (a *App) openWorkers(engine builder.Engine) (w service.Workers, err error) 
 		return w, err
 	}
 	a.tools.OnClose(func() error { w.Hub.Close(); return nil })
+	w.Cache = a.offer().Serve
 	a.metrics.Counter("k6x_workers_refused_total", "What workers asked for or reported without a right to it.", func() float64 { return float64(w.Hub.Refused()) })
 	a.metrics.Gauge("k6x_workers_slots", "Builds that may be under way at once at workers that are there, and here.", func() float64 {
 		all, _ := w.Hub.Count()
