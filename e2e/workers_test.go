@@ -1,0 +1,57 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A worker that has compiled nothing, nor fetched a module, makes the binary of the service.
+func TestANewWorkerIsWarm(t *testing.T) {
+	forFull(t)
+	t.Parallel()
+	warmUp(t)
+	dir, tokens := coldDir(t), filepath.Join(t.TempDir(), "tokens")
+	if err := os.Mkdir(filepath.Join(dir, "go"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"gocache", "modcache"} {
+		if err := os.Symlink(filepath.Join(world.warm(), "go", part), filepath.Join(dir, "go", part)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(tokens, []byte("worker-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, dir, "--workers", "--worker-token-file", tokens)
+	begun := time.Now()
+	here := fetch(t, s.url+host+redisList)
+	took := time.Since(begun)
+	eventually(t, "what was compiled to be offered", func() bool { return len(filesIn(t, dir, "offered/index")) > 0 })
+
+	worker := exec.Command(world.program, "worker", s.url, "--token-file", tokens, "--name", "w1", "--cache-dir", coldDir(t))
+	worker.Env, worker.Stderr = world.env, &lockedBuffer{}
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = worker.Process.Signal(syscall.SIGTERM)
+		if err := worker.Wait(); err != nil || t.Failed() {
+			t.Errorf("%v\n%s", err, worker.Stderr)
+		}
+	})
+	eventually(t, "the worker to be there", func() bool { return strings.Contains(string(get(t, s.url+"/status.json").body), `"w1"`) })
+	begun = time.Now()
+	again := get(t, s.url+"/build?platform="+strings.Trim(host, "/")+"&k6=v1.8.1&dep=k6/x/redis:v0.3.6&nocache=true")
+	t.Logf("with all compiled in %s here, in %s at the worker with nothing", took, time.Since(begun))
+	if text := again.text(); !strings.Contains(text, here.digest()) || strings.Contains(text, "warnings") { // which it would be told in
+		t.Errorf("%s, and not %s", text, here.digest())
+	}
+	if log := worker.Stderr.(*lockedBuffer).String(); !strings.Contains(log, "msg=built") {
+		t.Error("the worker did not build")
+	}
+}
