@@ -34,7 +34,7 @@ type DedupConfig struct {
 //
 // A job in the [Background] is one of a client's as soon as that asks for the same in the foreground: see [Limit].
 //
-// Jobs with Rebuild share a build of their own. Failures that are
+// Jobs with Rebuild share a build of their own, as do those that are Alone. Failures that are
 // remembered do not count for it, and its own is not remembered.
 //
 // It is not made of golang.org/x/sync/singleflight, which has no place for waiters that are counted, a build that is
@@ -54,6 +54,7 @@ type Dedup struct {
 type flightKey struct {
 	key     string // of the recipe
 	rebuild bool
+	alone   bool
 }
 
 // flight is one build under way.
@@ -162,7 +163,7 @@ func (d *Dedup) Close(ctx context.Context) error {
 }
 
 func (d *Dedup) join(ctx context.Context, job Job) (*flight, error) {
-	key := flightKey{job.Recipe.Key(), job.Rebuild}
+	key := flightKey{job.Recipe.Key(), job.Rebuild, job.Alone}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {

@@ -20,6 +20,7 @@ type Job struct {
 	Request  string        `json:"request,omitempty"`
 	Resolved time.Duration `json:"resolved,omitempty"` // how long that took
 	Rebuild  bool          `json:"rebuild,omitempty"`  // build although the binary is kept, and compare; see [Keep]
+	Alone    bool          `json:"alone,omitempty"`    // without anything that other machines have compiled: it is to tell whether they are right
 
 	Worker string   `json:"-"` // that has a slot for the job; set by [Limit]. "": this process has
 	Avoid  []string `json:"-"` // workers that are to have it only if there is no other place

@@ -45,6 +45,9 @@ type Config struct {
 	// service may: the user's own configuration of git and ssh.
 	Personal []string
 
+	// Cache is the name of another directory than gocache/ for Go's build cache.
+	Cache string
+
 	// BuildCache is where go commands find what other machines compiled; nil: nowhere. It keeps what it
 	// finds in gocache/ of Dir.
 	BuildCache BuildCache
@@ -68,7 +71,7 @@ var _ builder.Engine = (*Engine)(nil)
 // New returns an engine, and removes what processes that died have left in the work directory.
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
-	host := &workdir.Host{Tool: cfg.Tool, Cage: cfg.Cage, Personal: cfg.Personal, Log: cfg.Logger}
+	host := &workdir.Host{Tool: cfg.Tool, Cage: cfg.Cage, Personal: cfg.Personal, Log: cfg.Logger, Cache: cfg.Cache}
 	if err := host.Open(ctx, cfg.Dir); err != nil {
 		return nil, err
 	}

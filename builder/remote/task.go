@@ -171,7 +171,7 @@ func (j *work) build(ctx context.Context, o order, name string) (build k6x.Build
 			err = gobuild.FileError("keeping the binary", closing)
 		}
 	}()
-	return j.worker.cfg.Engine.Build(ctx, builder.Job{ID: o.Job.ID, Recipe: o.Job.Recipe, Lock: o.Job.Lock}, j.note, file)
+	return j.worker.cfg.Engine.Build(ctx, builder.Job{ID: o.Job.ID, Recipe: o.Job.Recipe, Lock: o.Job.Lock, Alone: o.Job.Alone}, j.note, file)
 }
 
 // accompany reports what happens until the build has ended.

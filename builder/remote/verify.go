@@ -22,7 +22,7 @@ const (
 )
 
 // Verify returns a sink of the events of builds, which has a share of what workers built built again, behind everything and on another
-// machine and without the lock of the first. If the bytes differ, or there are none and would never be, whoever made them is quarantined: that is
+// machine, and without the lock of the first and what others have compiled. If the bytes differ, or there are none and would never be, whoever made them is quarantined: that is
 // one worker if the service made the others, else both.
 func (h *Hub) Verify(share float64, record func(ctx context.Context, key string) (k6x.Artifact, error), builds *builder.Dedup) event.Sink {
 	by, _ := lru.New[string, string](maxVerified) // workers by job; it fails for a size below 1 only
@@ -55,7 +55,7 @@ func (h *Hub) Verify(share float64, record func(ctx context.Context, key string)
 					log.Warn("a build is not verified", "error", err)
 					return
 				}
-				id, wait, err := builds.Join(ctx, builder.Job{Recipe: kept.Recipe, Rebuild: true, Priority: builder.Background, Avoid: []string{first}})
+				id, wait, err := builds.Join(ctx, builder.Job{Recipe: kept.Recipe, Rebuild: true, Alone: true, Priority: builder.Background, Avoid: []string{first}})
 				if err == nil {
 					_, err = wait(ctx)
 				}

@@ -29,8 +29,8 @@ func TestWhatCannotBeBuiltAgain(t *testing.T) {
 					return k6x.Build{}, k6x.Errorf(kind, "there is no such sum")
 				}
 			})
-			if job := second.next(); job.Lock != nil {
-				t.Error("it is built with the lock that is to be judged")
+			if job := second.next(); job.Lock != nil || !job.Alone {
+				t.Errorf("%+v: it is built with what is to be judged", job)
 			}
 			r.until("its error is logged", func() bool {
 				return strings.Contains(r.log.String(), `error="there is no such sum"`) && r.working("second").Failed == 1

@@ -25,6 +25,8 @@ type Host struct {
 	Personal []string   // files and directories that what fetches modules may read besides what that of a service may
 	Log      *slog.Logger
 
+	Cache string // name of the directory of Go's build cache; "": gocache
+
 	Dir  string      // absolute: has work/, gocache/, modcache/ and home/, or home-own/ with the files of Personal
 	Dirs gotool.Dirs // below Dir; Temp is that of each build
 	Work *Dir
@@ -44,7 +46,7 @@ func (h *Host) Open(ctx context.Context, dir string) (err error) {
 		Home:     filepath.Join(h.Dir, "home"),
 		GoPath:   filepath.Join(h.Dir, "home", "go"),
 		ModCache: filepath.Join(h.Dir, "modcache"),
-		Cache:    filepath.Join(h.Dir, "gocache"),
+		Cache:    filepath.Join(h.Dir, cmp.Or(h.Cache, "gocache")),
 	}
 	// Of golang.org are the toolchains, which may be run from there; see gotool.Tool.FetchPolicy.
 	for _, d := range []string{filepath.Join(h.Dirs.ModCache, "golang.org"), h.Dirs.Cache, h.Dirs.GoPath} {

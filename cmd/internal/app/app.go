@@ -57,7 +57,8 @@ type App struct {
 	metrics   *service.Metrics
 	observer  func(place string) blob.Observer // of exchanges with places for binaries
 	health    health
-	storePart *part // of health
+	storePart *part          // of health
+	alone     *native.Engine // for what is verified here; nil: nothing is
 	sizes     goCaches
 	offers    bool       // the shared build cache is one of its own, for workers
 	making    sync.Mutex // held while room is made on a full disk
@@ -197,7 +198,7 @@ func (a *App) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.engine, err = a.tools.OpenNative(ctx, native.Config{Timeout: o.BuildTimeout, Cgo: o.Cgo}, shared, sendEnd)
+	a.engine, err = a.tools.OpenNative(ctx, a.nativeConfig(), shared, sendEnd)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
@@ -208,6 +209,10 @@ func (a *App) open(ctx context.Context) (err error) {
 	return err
 }
 
+func (a *App) nativeConfig() native.Config {
+	return native.Config{Timeout: a.options.BuildTimeout, Cgo: a.options.Cgo}
+}
+
 // assemble stacks what was opened.
 func (a *App) assemble(cfg service.Config) (err error) {
 	o, metrics := a.options, a.metrics
@@ -216,6 +221,11 @@ func (a *App) assemble(cfg service.Config) (err error) {
 		a.streams.Publish, o.Events, func(e event.Event) { verify.Send(e) })
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
 	var engine builder.Engine = fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
+	if o.Workers.On && o.Workers.Verify > 0 {
+		if a.alone, engine, err = a.tools.OpenAlone(context.Background(), a.nativeConfig(), o.CacheDir, engine); err != nil {
+			return err
+		}
+	}
 	if cfg.Workers, err = a.openWorkers(engine); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -177,6 +178,63 @@ func TestABuildCacheThatCannotBeWrittenIsNoFaultOfAnExtension(t *testing.T) {
 		return
 	}
 	m.build(t)
+}
+
+// A job that is to tell whether other machines are right takes nothing that any of them may have compiled.
+func TestWhatIsBuiltAloneTakesNothingOfOthers(t *testing.T) {
+	dir := warmDir(t)
+	if err := warmcache.CopyStandard(filepath.Join(GoDir(dir), "gocache-alone")); err != nil {
+		t.Fatal(err)
+	}
+	modules := testmod.ServeFiles(t, map[string]string{"go.k6.io/k6@v1.0.0": testmod.Bare,
+		"example.com/xk6-hello@v0.1.0": "-- x.go --\npackage x\n\nimport \"os\"\n\nfunc init() { _ = os.Setenv(\"HELLO\", \"it is true\") }\n"})
+	tools, err := OpenTools(t.Context(), ToolsConfig{Env: []string{"GOPROXY=" + modules, "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tools.Close()
+	engine, err := tools.OpenNative(t.Context(), native.Config{}, BuildCacheConfig{URL: "mem://", CacheDir: dir}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, builds, err := tools.OpenAlone(t.Context(), native.Config{}, dir, engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := machine{engine: engine}
+	build := func(alone bool) []byte {
+		var out bytes.Buffer
+		if _, err := builds.Build(t.Context(), builder.Job{Recipe: m.recipe(), Alone: alone}, nil, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Bytes()
+	}
+	truth := build(false)
+	damaged := 0
+	err = filepath.WalkDir(GoCache(dir), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !bytes.HasPrefix(text, []byte("!<arch>")) || !bytes.Contains(text, []byte("it is true")) {
+			return err
+		}
+		damaged++
+		return os.WriteFile(path, bytes.ReplaceAll(text, []byte("it is true"), []byte("it is FALS")), 0o644)
+	})
+	if err != nil || damaged == 0 {
+		t.Fatalf("%v, %d", err, damaged)
+	}
+	if bytes.Equal(build(false), truth) {
+		t.Error("what was compiled is not used")
+	}
+	before := tools.Shared.cache.Stats()
+	if !bytes.Equal(build(true), truth) {
+		t.Error("other bytes")
+	}
+	if after := tools.Shared.cache.Stats(); after != before {
+		t.Errorf("%+v, it was %+v", after, before)
+	}
 }
 
 func TestScopesAreNamedByAllThatCodeDependsOn(t *testing.T) {

@@ -68,6 +68,9 @@ func (a *App) Trim(ctx context.Context) {
 	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
 	a.sizes.builds.Store(builds)
 	a.sizes.modules.Store(modules)
+	if a.alone != nil {
+		trimBuilds(ctx, a.alone, a.options.GoCacheSize, a.logger)
+	}
 	if a.offers {
 		a.try(ctx, func(ctx context.Context) error {
 			_, err := buildcache.Trim(ctx, a.tools.Shared.remote, a.options.GoCacheSize)

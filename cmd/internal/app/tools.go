@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,10 @@ import (
 
 	"k6x"
 	"k6x/buildcache"
+	"k6x/builder"
 	"k6x/builder/native"
 	"k6x/cmd/internal/cli"
+	"k6x/event"
 	"k6x/gotool"
 	"k6x/internal/cage"
 	"k6x/internal/egress"
@@ -124,6 +127,19 @@ func (t *Tools) OpenNative(ctx context.Context, cfg native.Config, shared BuildC
 	}
 	t.OnClose(engine.Close)
 	return engine, nil
+}
+
+// OpenAlone opens an engine for jobs that are to be built without what other machines have compiled: in the directories of cfg and cacheDir, but with a build
+// cache of Go that no shared one, and no other build, has written to. What builds with it leaves all other jobs to next.
+func (t *Tools) OpenAlone(ctx context.Context, cfg native.Config, cacheDir string, next builder.Engine) (*native.Engine, builder.Engine, error) {
+	cfg.Cache = "gocache-alone"
+	alone, err := t.OpenNative(ctx, cfg, BuildCacheConfig{CacheDir: cacheDir}, 0)
+	return alone, builder.EngineFunc(func(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+		if job.Alone {
+			return alone.Build(ctx, job, report, w)
+		}
+		return next.Build(ctx, job, report, w)
+	}), err
 }
 
 // BuildCacheConfig says which build cache is shared, and with what right.

@@ -73,9 +73,14 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
+	made := fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}) // what is found to be wrong later could not be told
+	alone, builds, err := tools.OpenAlone(ctx, native.Config{}, o.CacheDir, made)
+	if err != nil {
+		return cli.WrongUsage(err)
+	}
 	worker, err = remote.NewWorker(remote.WorkerConfig{
 		URL: service, Token: token, Credentials: o.NATSCreds, Name: o.Name, Logger: logger, MakeTemp: engine.MakeTemp, Remove: engine.Remove,
-		Engine: fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}), // what is found to be wrong later could not be told
+		Engine: builds,
 		Machine: remote.Machine{
 			Version: cli.Version(), Platform: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}.String(), CPUs: runtime.NumCPU(), Memory: int64(min(availableMemory(), math.MaxInt64)),
 			Toolchains: []string{tools.Tool.Version}, Fetches: o.Fetch, Slots: max(1, o.MaxBuilds),
@@ -89,6 +94,7 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 	go func() {
 		for tick := time.Tick(trimEvery); ; {
 			TrimGoCaches(working, engine, o.GoCacheSize, logger)
+			trimBuilds(working, alone, o.GoCacheSize, logger)
 			select {
 			case <-tick:
 			case <-working.Done():
