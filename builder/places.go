@@ -74,8 +74,8 @@ type Worker struct {
 	// Of a machine, the counts since this service started.
 	Reason     string    `json:"reason,omitempty"` // of a state in which it gets nothing to do
 	CPUs       int       `json:"cpus,omitempty"`
-	Memory     int64     `json:"memory,omitempty"` // bytes
-	Toolchains []string  `json:"toolchains,omitempty"`
+	Memory     int64     `json:"memory,omitempty"`     // bytes
+	Toolchains []string  `json:"toolchains,omitempty"` // of Go, and cgo
 	Seen       time.Time `json:"seen,omitzero"`
 	Built      int       `json:"built,omitempty"`
 	Failed     int       `json:"failed,omitempty"`

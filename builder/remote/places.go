@@ -167,7 +167,7 @@ func (h *Hub) Pool() builder.Pool {
 		if p != nil {
 			standing, reason, usable := h.standing(name, p)
 			w = builder.Worker{Name: name, State: string(standing), Reason: reason, Version: p.Version, Platforms: []string{p.Platform}, CPUs: p.CPUs, Memory: p.Memory,
-				Toolchains: p.Toolchains, Since: p.since, Seen: p.seen.UTC(), Built: p.built, Failed: p.failed}
+				Toolchains: p.builds(), Since: p.since, Seen: p.seen.UTC(), Built: p.built, Failed: p.failed}
 			if usable && h.alive(p) {
 				pool.Slots += p.Slots
 			}

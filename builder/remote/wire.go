@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -57,6 +58,15 @@ type Machine struct {
 	Fetches    bool     `json:"fetches,omitempty"` // toolchains, as modules
 	Cgo        bool     `json:"cgo,omitempty"`
 	Slots      int      `json:"slots"`
+}
+
+// builds returns what it builds with, in words.
+func (m *Machine) builds() []string {
+	with := slices.Clone(m.Toolchains)
+	if m.Cgo {
+		with = append(with, "cgo")
+	}
+	return with
 }
 
 // hello is what a worker tells all services every few seconds.

@@ -61,6 +61,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.StringVar(&o.AllowModules, "allow-modules", "",
 		"`patterns` as in GOPRIVATE of Go modules that may be named without being registered (default none)")
 	f.StringSliceVar(&o.Platforms, "platforms", platformNames(k6x.DefaultPlatforms()), "`list` of platforms to build for")
+	f.BoolVar(&o.Cgo, "cgo", false, "build extensions that need cgo too, which runs the C compiler on their code: here, and on workers with --cgo")
 	f.StringVar(&o.BasePath, "base-path", "", "`path` that the service is mounted at, such as /k6x, if no proxy strips it")
 	f.StringVar(&o.Store, "store", "",
 		"`URL` of where binaries are kept: file:///dir, s3://bucket?region=R&endpoint=E&s3ForcePathStyle=true, gs://bucket, azblob://container or mem://; several services may share a bucket (default the directory store in --cache-dir)")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -86,5 +87,27 @@ func TestANewWorkerIsWarm(t *testing.T) {
 	}
 	if resp, err := http.Get(s.url + "/worker/cache/index?prefix=index/a."); err != nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("who is no worker reads: %v, %v", resp, err)
+	}
+}
+
+// What needs cgo is built where that may be, and only there.
+func TestCgoIsForWorkersThatHaveIt(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: builds")
+	}
+	t.Parallel()
+	_, modules := newGate(t)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(tokens, []byte("worker-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := mustServe(t, "", modules, warmDir(t), "--cgo", "--workers", "--worker-token-file", tokens, "--build-here=false")
+	startWorkerIn(t, warmDir(t), s.url, modules, "w1", tokens)
+	startWorkerIn(t, warmDir(t), s.url, modules, "w2", tokens, "--cgo")
+	if got := s.build(t, "k6/x/cgo", "v0.1.0"); got.Worker != "w2" || got.Outcome != history.Built {
+		t.Errorf("%+v", got)
+	}
+	if w := workers(t, s.url)["w2"]; !slices.Contains(w.Toolchains, "cgo") {
+		t.Errorf("%+v", w)
 	}
 }

@@ -26,7 +26,7 @@ import (
 type WorkerOptions struct {
 	GoOptions
 	Name, TokenFile, NATSCreds string
-	Fetch                      bool
+	Fetch, Cgo                 bool
 	CacheDir                   string
 	GoCacheSize                int64
 	BuildCache                 string
@@ -41,6 +41,7 @@ func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.TokenFile, "token-file", "", "`file` with a token of the service's --worker-token-file (default the one in K6X_WORKER_TOKEN)")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "`file` with credentials for NATS, where the service has --nats")
 	f.BoolVar(&o.Fetch, "fetch-toolchains", false, "take builds for other versions of Go too, and fetch these as modules")
+	f.BoolVar(&o.Cgo, "cgo", false, "take builds of extensions that need cgo too, which runs the C compiler of this machine on their code")
 	CacheDirFlag(f, &o.CacheDir)
 	f.IntVar(&o.MaxBuilds, "max-builds", DefaultMaxBuilds(), MaxBuildsUsage)
 	o.GoCacheSize = 10 << 30
@@ -69,12 +70,12 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 	if shared.URL == "" {
 		shared.Remote = buildcache.OpenOffer(service.JoinPath(remote.CachePath), func(r *http.Request) (*http.Response, error) { return worker.Do(r) })
 	}
-	engine, err := tools.OpenNative(ctx, native.Config{}, shared, sendEnd)
+	engine, err := tools.OpenNative(ctx, native.Config{Cgo: o.Cgo}, shared, sendEnd)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
 	made := fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}) // what is found to be wrong later could not be told
-	alone, builds, err := tools.OpenAlone(ctx, native.Config{}, o.CacheDir, made)
+	alone, builds, err := tools.OpenAlone(ctx, native.Config{Cgo: o.Cgo}, o.CacheDir, made)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
@@ -83,7 +84,7 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 		Engine: builds,
 		Machine: remote.Machine{
 			Version: cli.Version(), Platform: k6x.Platform{OS: runtime.GOOS, Arch: runtime.GOARCH}.String(), CPUs: runtime.NumCPU(), Memory: int64(min(availableMemory(), math.MaxInt64)),
-			Toolchains: []string{tools.Tool.Version}, Fetches: o.Fetch, Slots: max(1, o.MaxBuilds),
+			Toolchains: []string{tools.Tool.Version}, Fetches: o.Fetch, Cgo: o.Cgo, Slots: max(1, o.MaxBuilds),
 		},
 	})
 	if err != nil {
