@@ -79,4 +79,5 @@ type Worker struct {
 	Seen       time.Time `json:"seen,omitzero"`
 	Built      int       `json:"built,omitempty"`
 	Failed     int       `json:"failed,omitempty"`
+	Unverified []string  `json:"unverified,omitempty"` // paths of what it built, if it is quarantined, that no other machine has made by itself
 }

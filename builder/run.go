@@ -19,7 +19,7 @@ func Run(ctx context.Context, engine Engine, job Job, events event.Sink, w io.Wr
 	}
 	r := &run{job: job, events: events, started: time.Now()}
 	begun := job.event(event.Started)
-	begun.Worker = job.Worker
+	begun.Worker, begun.Alone = job.Worker, job.Alone
 	r.events.Send(begun)
 	err = errPanicked // until the engine returns
 	defer func() { r.finish(build.Warnings, err) }()

@@ -46,6 +46,7 @@ type Event struct {
 	Trace     string        `json:"trace,omitempty"`     // Resolved: of the request that began the job, as the header traceparent has it; "": it is not traced
 	Locked    bool          `json:"locked,omitempty"`    // Started, Finished: with the module versions of an earlier build
 	Worker    string        `json:"worker,omitempty"`    // Started: the name of the machine; "": the service itself
+	Alone     bool          `json:"alone,omitempty"`     // Started: without anything that other machines have compiled
 	Step      Step          `json:"step,omitempty"`      // StepBegun, Progress, StepEnded
 	Item      string        `json:"item,omitempty"`      // Progress: the module, package or layer that it is at; may be empty
 	Done      int64         `json:"done,omitempty"`      // Progress, StepEnded: modules, packages or bytes

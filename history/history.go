@@ -31,6 +31,8 @@ const (
 	Version Type = "version" // a version of k6 or of an extension was seen for the first time
 	Build   Type = "build"   // an attempt to build ended
 	Retry   Type = "retry"   // a client has an attempt made again
+
+	Quarantine Type = "quarantine" // a worker delivered something wrong
 )
 
 // Entry is what the journal has: one thing that happened.
@@ -42,6 +44,10 @@ type Entry struct {
 	Result  *Result `json:"result,omitempty"`  // Build
 	Build   string  `json:"build,omitempty"`   // Retry: the id of the attempt
 	Retry   string  `json:"retry,omitempty"`   // Retry: that of the one which is made instead
+
+	Worker     string   `json:"worker,omitempty"`     // Quarantine: its name
+	Reason     string   `json:"reason,omitempty"`     // Quarantine
+	Unverified []string `json:"unverified,omitempty"` // Quarantine: see [History.Unverified]; not all if there are very many
 }
 
 // Numbered is an entry with its place in the journal.
@@ -98,7 +104,7 @@ func (h *History) add(e journal.Entry) {
 	switch {
 	case n.Type == Version:
 		h.seen[n.Module+"@"+n.Version] = true
-	case n.Type == Retry:
+	case n.Type == Retry, n.Type == Quarantine:
 	case n.Result == nil || h.byID[n.Result.ID] != nil && (n.Result.Guessed || !h.byID[n.Result.ID].Guessed):
 		return
 	default:
@@ -208,6 +214,28 @@ func (h *History) LastBuilt(extension, platform string) (version string) {
 		}
 	}
 	return version
+}
+
+// Unverified returns the paths of what a worker built of which no other machine has made the same bytes by itself, the newest first, at most limit.
+func (h *History) Unverified(worker string, limit int) (paths []string) {
+	if h == nil {
+		return nil
+	}
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	done := make(map[string]bool) // digests
+	for _, n := range h.entries {
+		if r := n.Result; r != nil && r.Outcome == Built && r.Alone && r.Worker != worker {
+			done[r.Digest] = true
+		}
+	}
+	for _, n := range slices.Backward(h.entries) {
+		if r := n.Result; r != nil && r.Outcome == Built && r.Worker == worker && !done[r.Digest] && len(paths) < limit {
+			done[r.Digest] = true
+			paths = append(paths, r.Path)
+		}
+	}
+	return paths
 }
 
 // LastOf returns the last result of a canonical path; nil if there is none.

@@ -423,6 +423,37 @@ func TestLastAttempt(t *testing.T) {
 }
 
 // What is kept beside the entries goes with them.
+// What a worker built is verified by who made the same by himself, and by nobody else.
+func TestUnverified(t *testing.T) {
+	h := open(t, &mem.Bucket{}, 100)
+	for i, r := range []Result{
+		{Worker: "w1", Outcome: Built, Digest: "verified"},
+		{Worker: "w1", Outcome: Built, Digest: "made again"},
+		{Worker: "w1", Outcome: Built, Digest: "differs"},
+		{Worker: "w1", Outcome: Failed},
+		{Worker: "w2", Outcome: Built, Digest: "of another"},
+		{Worker: "w2", Outcome: Built, Digest: "verified", Alone: true},
+		{Worker: "w2", Outcome: Built, Digest: "made again"},
+		{Worker: "w1", Outcome: Built, Digest: "made again", Alone: true},
+		{Worker: "w2", Outcome: Differs, Digest: "differs", Alone: true},
+		{Worker: "w1", Outcome: Built, Digest: "later verified here"},
+		{Outcome: Built, Digest: "later verified here", Alone: true},
+		{Worker: "w1", Outcome: Built, Digest: "last"},
+		{Worker: "w1", Outcome: Built, Digest: "last"},
+	} {
+		r.ID, r.Path = fmt.Sprint(i), "/"+r.Digest
+		if err := h.Append(t.Context(), Entry{Type: Build, Result: &r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := h.Unverified("w1", 100); !slices.Equal(got, []string{"/last", "/made again", "/differs"}) {
+		t.Errorf("%q", got)
+	}
+	if got := h.Unverified("w1", 1); !slices.Equal(got, []string{"/last"}) {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestLastResultsGoWithTheirEntries(t *testing.T) {
 	h := New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 3, slog.New(slog.DiscardHandler))
 	add := func(id, path, version, platform string, outcome Outcome) {

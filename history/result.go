@@ -39,6 +39,7 @@ type Result struct {
 	Toolchain string    `json:"toolchain,omitempty"`
 	Service   string    `json:"service,omitempty"` // that built it: an id of which only equality says something
 	Worker    string    `json:"worker,omitempty"`  // of the service, that built it; "": it did itself
+	Alone     bool      `json:"alone,omitempty"`   // it was made without anything that other machines have compiled, to tell whether one of them is right
 	Begun     time.Time `json:"begun"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Queued    Seconds   `json:"queued"`
@@ -103,7 +104,7 @@ func (r *Result) take(e event.Event) {
 			}
 		}
 	case event.Started:
-		r.started, r.Worker = true, e.Worker
+		r.started, r.Worker, r.Alone = true, e.Worker, e.Alone
 		r.Queued = Seconds(e.Time.Sub(r.Begun))
 	case event.StepEnded:
 		r.Steps = append(r.Steps, Step{e.Step.String(), Seconds(e.Duration), e.Done})

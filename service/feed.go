@@ -57,6 +57,13 @@ func (s *Service) feedItem(r *http.Request, n history.Numbered) *feeds.Item {
 		item.Title = "made again: build " + n.Build
 		item.Link = &feeds.Link{Href: s.absolute(r, "/builds/"+url.PathEscape(n.Retry))}
 		item.Id = item.Link.Href + "#retry" // the result of that build is an entry of its own
+	} else if n.Type == history.Quarantine {
+		item.Title = "the worker " + n.Worker + " is quarantined: " + n.Reason
+		item.Link = &feeds.Link{Href: s.absolute(r, "/status")}
+		item.Id = "urn:k6x:entry:" + n.ID
+		if n.Unverified != nil {
+			item.Description = "It built, and no other machine has made by itself:<br>\n" + strings.ReplaceAll(html.EscapeString(strings.Join(n.Unverified, "\n")), "\n", "<br>\n")
+		}
 	} else {
 		item.Title = "new version: " + n.Name + " " + n.Version
 		item.Link = &feeds.Link{Href: s.absolute(r, "/builds?"+url.Values{"extension": {n.Name}, "version": {n.Version}}.Encode())}

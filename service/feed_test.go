@@ -49,7 +49,11 @@ func TestNewsAsAFeed(t *testing.T) {
 	if err := view.Append(t.Context(), history.Entry{Type: history.Retry, Build: "a", Retry: "b"}); err != nil {
 		t.Fatal(err)
 	}
-	for range 97 {
+	entry := history.Entry{Type: history.Quarantine, Worker: "w1", Reason: "it lies", Unverified: []string{"/linux/amd64/k6@v1.0.0", "/linux/amd64/k6@v1.1.0"}}
+	if err := view.Append(t.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	for range 96 {
 		if err := view.Append(t.Context(), history.Entry{Type: history.Version, Module: "example.com/x", Name: "k6/x/<\x1b", Version: "v1.0.0"}); err != nil {
 			t.Fatal(err)
 		}
@@ -61,6 +65,9 @@ func TestNewsAsAFeed(t *testing.T) {
 	}
 	if e := get("").Entries[97]; e.Title != "made again: build a" || !strings.HasSuffix(e.Link.Href, "/builds/b") || e.ID == e.Link.Href {
 		t.Errorf("of a build that is made again: %+v", e)
+	}
+	if e := get("").Entries[96]; e.Title != "the worker w1 is quarantined: it lies" || !strings.HasSuffix(e.Link.Href, "/status") || !strings.Contains(e.Summary, "k6@v1.1.0") {
+		t.Errorf("of a worker that was wrong: %+v", e)
 	}
 	f := get("?extension=k6/x/broken")
 	if len(f.Entries) != 1 || f.Entries[0].Link.Href != broken || f.Entries[0].Title != "failed: "+strings.TrimPrefix(brokenPath, "/") ||

@@ -91,11 +91,13 @@ func (s *Service) changeWorker(w *response, r *http.Request) error {
 
 // hideModules takes away what names modules.
 func hideModules(w *builder.Worker) {
-	w.Build, w.Path = "", ""
+	w.Build, w.Path, w.Unverified = "", "", nil
 	if w.State == string(remote.Quarantined) {
 		w.Reason = "the log of the service says what"
 	}
 }
+
+const maxUnverified = 1000 // that /status lists of a worker
 
 // addWorkers adds the workers, if there may be any.
 func (s *Service) addWorkers(v *Status) {
@@ -105,6 +107,9 @@ func (s *Service) addWorkers(v *Status) {
 	pool := s.cfg.Workers.Hub.Pool()
 	for i := range pool.Workers {
 		w := &pool.Workers[i]
+		if w.State == string(remote.Quarantined) {
+			w.Unverified = s.cfg.Builds.History.Unverified(w.Name, maxUnverified)
+		}
 		if s.addStep(w, w.Path); v.Hidden {
 			hideModules(w)
 		}

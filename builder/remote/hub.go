@@ -31,7 +31,9 @@ type Config struct {
 	Engine  *native.Engine // judges what workers deliver, in its directories
 	Store   *bucket.Store  // in which workers put what they build, where its bucket lets them; nil: they send it to this service
 	Timeout time.Duration  // of one build; 0: 15 minutes
-	Logger  *slog.Logger
+
+	Quarantined func(worker, reason string) // is told of each that this service quarantines; nil: nobody is
+	Logger      *slog.Logger
 
 	Pace Pace
 	Most int64 // bytes of a binary; 0: 1 GiB
@@ -310,11 +312,15 @@ func (h *Hub) quarantine(name, reason string) {
 	}
 	reason = k6x.ClipTo(reason, maxReason)
 	h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
-	if err := h.roster.set(context.Background(), name, Quarantined, reason); err != nil {
+	before, err := h.roster.set(context.Background(), name, Quarantined, reason)
+	if err != nil {
 		h.cfg.Logger.Error("that a worker is quarantined is known to this service only, until it ends", "worker", name, "error", err)
 		m := h.roster.of(name)
 		m.Standing, m.Reason, m.Since = Quarantined, reason, time.Now().UTC()
 		h.roster.note(name, m)
+	}
+	if before != Quarantined && before != Revoked && h.cfg.Quarantined != nil {
+		h.cfg.Quarantined(name, reason)
 	}
 }
 
@@ -359,7 +365,8 @@ func (h *Hub) Change(ctx context.Context, name, action string) error {
 	if to == Active {
 		reason = ""
 	}
-	return h.roster.set(ctx, name, to, reason)
+	_, err := h.roster.set(ctx, name, to, reason)
+	return err
 }
 
 // tokenOf returns the token that a report begins with: what comes behind is read by whom it is for. "": there is none.

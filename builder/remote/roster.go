@@ -163,11 +163,14 @@ func (r *Roster) admit(ctx context.Context, name, instance string) (password str
 	return password, err
 }
 
-// set gives a worker another standing.
-func (r *Roster) set(ctx context.Context, name string, to Standing, reason string) error {
-	return r.change(ctx, name, func(m *Member, known bool) error {
+// set gives a worker another standing, and returns the one before. One that is revoked is not quarantined.
+func (r *Roster) set(ctx context.Context, name string, to Standing, reason string) (before Standing, err error) {
+	err = r.change(ctx, name, func(m *Member, known bool) error {
 		if !known {
 			return k6x.Errorf(k6x.NotFound, "there is no worker %s", k6x.Clip(name))
+		}
+		if before = m.Standing; before == Revoked && to == Quarantined {
+			return nil
 		}
 		m.Standing, m.Reason, m.Since = to, k6x.ClipTo(reason, maxReason), time.Now().UTC()
 		if to == Revoked {
@@ -175,6 +178,7 @@ func (r *Roster) set(ctx context.Context, name string, to Standing, reason strin
 		}
 		return nil
 	})
+	return before, err
 }
 
 // change changes a member, and tries again if another service did so meanwhile.

@@ -81,7 +81,15 @@ func newWorkersCommand() *cobra.Command {
 						w.CPUs, humanize.IBytes(uint64(max(0, w.Memory))), cell(strings.Join(w.Toolchains, ",")), w.Built, w.Failed, cell(cmp.Or(w.Reason, strings.TrimPrefix(w.Path, "/"))))
 				}
 			}
-			return table.Flush()
+			err = table.Flush()
+			for _, pool := range status.Pools {
+				for _, w := range pool.Workers {
+					for _, path := range w.Unverified {
+						fmt.Fprintf(cmd.OutOrStdout(), "unverified, of %s: %s\n", cell(w.Name), cell(strings.TrimPrefix(path, "/")))
+					}
+				}
+			}
+			return err
 		}),
 	}
 	o.addService(cmd.Flags())

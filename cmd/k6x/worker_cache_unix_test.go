@@ -3,19 +3,25 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"k6x/cache"
+	"k6x/cmd/internal/app"
 	"k6x/history"
+	"k6x/internal/warmcache"
 )
 
 // emptyDir is t.TempDir for what may come to hold a module cache.
@@ -109,5 +115,61 @@ func TestCgoIsForWorkersThatHaveIt(t *testing.T) {
 	}
 	if w := workers(t, s.url)["w2"]; !slices.Contains(w.Toolchains, "cgo") {
 		t.Errorf("%+v", w)
+	}
+}
+
+// A build cache that lies to two workers alike is found out by what one of them makes without it.
+func TestAWorkerThatBelievedALieIsFound(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: builds")
+	}
+	t.Parallel()
+	_, modules := newGate(t)
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(tokens, []byte("worker-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := mustServe(t, "", modules, warmDir(t), "--workers", "--worker-token-file", tokens, "--build-here=false", "--verify-workers", "100%")
+	first, second := startWorkerIn(t, warmDir(t), s.url, modules, "w1", tokens), emptyDir(t)
+	s.build(t, "k6/x/hello", "v0.1.0")
+	lie(t, app.GoCache(first.dir), "k6 v1.0.0 (", "k6 v6.6.6 (")
+	if err := os.CopyFS(app.GoCache(second), os.DirFS(app.GoCache(first.dir))); err != nil { // as if both had it of a third one
+		t.Fatal(err)
+	}
+	if err := warmcache.CopyStandard(filepath.Join(app.GoDir(second), "gocache-alone")); err != nil {
+		t.Fatal(err)
+	}
+	wrong := s.build(t, "out", "v0.1.0")
+	startWorkerIn(t, second, s.url, modules, "w2", tokens)
+	eventually(t, "w1 is quarantined", func() bool {
+		w := workers(t, s.url)["w1"]
+		return w.State == "quarantined" && slices.Equal(w.Unverified, []string{wrong.Path})
+	})
+	entry := regexp.MustCompile(`"type":"quarantine","worker":"w1","reason":"the bytes of [^"]* by w1 differ from those by w2","unverified":\[.*` + regexp.QuoteMeta(wrong.Path))
+	s.eventually(t, "the news say so", func() bool { return entry.MatchString(s.get(t, "/changes?since=0", http.StatusOK)) })
+	list := exec.Command("k6x", "workers")
+	list.Env = append(os.Environ(), "K6X_BUILDER_SERVICE="+s.url)
+	if out, err := list.CombinedOutput(); err != nil || !strings.Contains(string(out), "unverified, of w1: "+strings.TrimPrefix(wrong.Path, "/")+"\n") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// lie changes what was compiled in a build cache.
+func lie(t *testing.T, dir, old, new string) {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !bytes.HasPrefix(text, []byte("!<arch>")) || !bytes.Contains(text, []byte(old)) {
+			return err
+		}
+		found = true
+		return os.WriteFile(path, bytes.ReplaceAll(text, []byte(old), []byte(new)), 0o644)
+	})
+	if err != nil || !found {
+		t.Fatalf("%v, %v", err, found)
 	}
 }

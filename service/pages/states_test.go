@@ -300,7 +300,8 @@ func status(wrong bool) *service.Status {
 				{Name: "w1", State: "busy", Build: runID, Path: "/linux/amd64/k6@v1.8.1,k6/x/sql@v1.0.6", Step: "linking", Since: ago(8 * time.Second), Version: "v0.9.0",
 					Platforms: []string{"linux/arm64"}, Toolchains: []string{"go1.26.8"}, CPUs: 8, Memory: 32 << 30, Seen: time.Now(), Built: 412, Failed: 3},
 				{Name: "w2", State: "idle", Since: ago(time.Hour), Version: "v0.9.0", Seen: time.Now()},
-				{Name: "w3", State: "quarantined", Reason: "what was made elsewhere is not what was asked for: k6/x/sql is not in it", Seen: ago(time.Minute)}}}},
+				{Name: "w3", State: "quarantined", Reason: "what was made elsewhere is not what was asked for: k6/x/sql is not in it", Seen: ago(time.Minute),
+					Unverified: []string{"/linux/amd64/k6@v1.8.1,k6/x/sql@v1.0.6", "/darwin/arm64/k6@v1.8.1,k6/x/faker@v0.4.4"}}}}},
 		Stores:     []service.CacheStatus{{Name: "store", Entries: 412, Bytes: 24_600_000_000, Limit: 50_000_000_000, Hits: 9120, Misses: 410, Ratio: 0.957, Evictions: 31, Counted: true}},
 		Caches:     []service.CacheStatus{{Name: "build", Bytes: 4_900_000_000, Limit: 10_000_000_000, Hits: 51_200, Misses: 2300, Ratio: 0.957, Counted: true}, {Name: "module", Bytes: 1_200_000_000}, {Name: "shared", Hits: 1800, Misses: 500, Ratio: 0.78, Counted: true}},
 		Disks:      []service.Disk{{Name: "cache", Free: 61_000_000_000, Size: 100_000_000_000}},
@@ -327,7 +328,8 @@ func status(wrong bool) *service.Status {
 func changes() *service.Changes {
 	c := &service.Changes{Last: 1042, Newest: []history.Numbered{
 		{Number: 1042, Time: ago(time.Minute), Entry: history.Entry{Type: history.Version, Module: "github.com/grafana/xk6-redis", Name: "k6/x/redis", Version: "v0.3.6"}},
-		{Number: 1041, Time: ago(2 * time.Minute), Entry: history.Entry{Type: history.Retry, Build: runID, Retry: runID}}}}
+		{Number: 1041, Time: ago(2 * time.Minute), Entry: history.Entry{Type: history.Retry, Build: runID, Retry: runID}},
+		{Number: 1040, Time: ago(3 * time.Minute), Entry: history.Entry{Type: history.Quarantine, Worker: "w3", Reason: "the bytes of /linux/amd64/k6@v1.8.1 by w3 differ from those by w1"}}}}
 	for i, o := range []history.Outcome{history.Built, history.Failed} {
 		c.Newest = append(c.Newest, numbered(i, result(o)))
 	}

@@ -70,6 +70,28 @@ func (a *App) openJournal(prefix string, keep time.Duration) *journal.Journal {
 	return j
 }
 
+const (
+	newsTime  = 10 * time.Second // to bring an entry into the history
+	newsPaths = 100              // of one entry
+	newsBytes = 32 << 10         // of these
+)
+
+// quarantined has the history tell that a worker is quarantined.
+func (a *App) quarantined(worker, reason string) {
+	paths, size := a.builds.History.Unverified(worker, newsPaths), 0
+	for i, path := range paths {
+		if size += len(path); size > newsBytes {
+			paths = paths[:i]
+			break
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), newsTime)
+	defer cancel()
+	if err := a.builds.History.Append(ctx, history.Entry{Type: history.Quarantine, Worker: worker, Reason: reason, Unverified: paths}); err != nil {
+		a.logger.Error("that a worker is quarantined did not come into the history", "worker", worker, "error", err)
+	}
+}
+
 // record is the sink of the results of builds.
 func (a *App) record(e event.Event) {
 	if a.builds.Recorder != nil {
