@@ -178,7 +178,8 @@ func (h *Hub) heard(name string, m *nats.Msg) {
 		h.peers[name] = p
 		h.cfg.Logger.Info("a worker is there", "worker", name, "version", said.Version, "platform", said.Platform, "slots", said.Slots)
 	}
-	died := p.Instance != "" && p.Instance != said.Instance
+	fresh := p.Instance != said.Instance
+	died := p.Instance != "" && fresh
 	changed := !h.alive(p) || p.shunned || !reflect.DeepEqual(p.hello, said)
 	p.hello, p.seen, p.shunned, p.others, p.orphans = said, time.Now(), false, 0, false
 	for _, r := range said.Running {
@@ -200,7 +201,11 @@ func (h *Hub) heard(name string, m *nats.Msg) {
 	if changed {
 		h.full = false
 	}
+	idles := h.idles(p)
 	h.mu.Unlock()
+	if fresh && idles != "" {
+		_ = h.cfg.Broker.conn.Publish(toWorker(name), encode(order{Message: idles}))
+	}
 	if changed { // else each hello of each worker would have all of the queue asked again
 		wake()
 	}
@@ -353,6 +358,18 @@ func (h *Hub) Register(ctx context.Context, r Registration) (Credential, error) 
 
 func otherWire(its int) string {
 	return fmt.Sprintf("it gets no work: it speaks format %d and this service %d, so that one of them is to be upgraded", its, Wire)
+}
+
+// idles returns why a worker gets nothing to do although nothing was decided against it; "": it gets something.
+func (h *Hub) idles(p *peer) string {
+	need := h.cfg.Engine.Settings().Toolchain
+	switch {
+	case p.Wire != Wire:
+		return otherWire(p.Wire)
+	case p.fits(builder.Job{Recipe: k6x.Recipe{Settings: k6x.Settings{Toolchain: need}}}):
+		return ""
+	}
+	return fmt.Sprintf("it gets nothing new to do: this service builds with %s, which the worker neither has nor may fetch, see --fetch-toolchains", need)
 }
 
 // Change has the operator decide about a worker.

@@ -174,7 +174,7 @@ func (h *Hub) Pool() builder.Pool {
 		}
 		switch there := p != nil && h.alive(p); {
 		case w.State == string(Active) && there:
-			w.State = "idle"
+			w.State, w.Reason = "idle", h.idles(p)
 		case w.State == string(Active):
 			w.State = "away"
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -484,6 +485,13 @@ func TestWhoFitsGetsTheJob(t *testing.T) {
 	time.Sleep(2 * testPace.hello())
 	if all, free := r.hub.Count(); all != 4 || free != 4 {
 		t.Errorf("%d of %d slots are free", free, all)
+	}
+	if w := r.working("w1"); w.State != "idle" || !strings.Contains(w.Reason, "nothing new to do") {
+		t.Errorf("%+v", w)
+	}
+	for name, says := range map[string]string{"w1": "nothing new to do", "w2": "speaks format 2"} { // in its own log, once
+		line := regexp.MustCompile(`what the service says: [^\n]*` + says + `[^\n]* at=` + name)
+		r.until(name+" is told", func() bool { return len(line.FindAllString(r.log.String(), -1)) == 1 })
 	}
 	if w := r.working("w2"); w.State != string(Drained) || !strings.Contains(w.Reason, "speaks format 2") {
 		t.Errorf("%+v", w)

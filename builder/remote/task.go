@@ -30,6 +30,7 @@ type work struct {
 
 	mu       sync.Mutex // guards what follows
 	cancel   context.CancelCauseFunc
+	limit    *time.Timer // of the time that it may take; nil: none runs
 	service  string
 	token    string
 	answered time.Time     // when the service last answered
@@ -77,6 +78,9 @@ func (j *work) adopt(o order) bool {
 		return false
 	}
 	j.service, j.token, j.answered, j.alone = o.Service, o.Token, time.Now(), false
+	if j.limit != nil {
+		j.limit.Reset(o.Timeout)
+	}
 	j.pending, j.told, j.output = append(j.output, j.pending...), 0, nil
 	return true
 }
@@ -157,11 +161,12 @@ func (j *work) run(ctx context.Context, o order) {
 
 // build has the engine build into a file.
 func (j *work) build(ctx context.Context, o order, name string) (build k6x.Build, err error) {
-	if o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
-		defer cancel()
-	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	j.mu.Lock()
+	j.limit = time.AfterFunc(o.Timeout, func() { cancel(context.DeadlineExceeded) })
+	j.mu.Unlock()
+	defer j.limit.Stop()
 	file, err := os.Create(name)
 	if err != nil {
 		return build, gobuild.FileError("making a file for the binary", err)

@@ -101,8 +101,9 @@ type order struct {
 	Service string        `json:"service"`
 	Token   string        `json:"token"` // of the job, which only the two know
 	Stop    bool          `json:"stop,omitempty"`
-	Job     *builder.Job  `json:"job,omitempty"` // unless it is to stop
-	Timeout time.Duration `json:"timeout,omitempty"`
+	Job     *builder.Job  `json:"job,omitempty"`     // unless it is to stop
+	Timeout time.Duration `json:"timeout,omitempty"` // of the job, from when it is told
+	Message string        `json:"message,omitempty"` // for the worker's log, and nothing else
 }
 
 // report is what a worker tells the service of a job. Behind it, after a newline, come bytes of the binary.

@@ -55,6 +55,7 @@ type Worker struct {
 	working  map[string]*work
 	draining bool
 	unable   time.Time // until when binaries are not put into the bucket
+	said     string    // by a service, for the log
 }
 
 // NewWorker returns a worker.
@@ -159,9 +160,7 @@ func (w *Worker) connect(ctx, jobs context.Context, drain <-chan struct{}) (clos
 			closed, err = w.dial(credential, jobs)
 		}
 		if err == nil {
-			if credential.Message != "" {
-				w.cfg.Logger.Warn("what the service says: " + k6x.Clip(credential.Message))
-			}
+			w.told(credential.Message)
 			w.cfg.Logger.Info("connected", "service", w.cfg.URL.Redacted(), "worker", w.cfg.Name)
 			return closed, nil
 		}
@@ -274,8 +273,12 @@ func basic(name, password string) http.Header {
 // ordered takes an order of a service.
 func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
 	var o order
-	if err := json.Unmarshal(m.Data, &o); err != nil || o.Job == nil && !o.Stop {
+	if err := json.Unmarshal(m.Data, &o); err != nil || o.Job == nil && !o.Stop && o.Message == "" {
 		w.cfg.Logger.Warn("an order of the service makes no sense", "error", err)
+		return
+	}
+	if o.Message != "" {
+		w.told(o.Message)
 		return
 	}
 	w.mu.Lock()
@@ -309,6 +312,16 @@ func (w *Worker) ordered(ctx context.Context, m *nats.Msg) {
 			w.hello(false)
 		}
 	})
+}
+
+// told logs what a service says, unless that is what was said last; "" is nothing.
+func (w *Worker) told(message string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if message != "" && message != w.said {
+		w.said = message
+		w.cfg.Logger.Warn("what the service says: " + k6x.Clip(message))
+	}
 }
 
 // refuse gives a job back.

@@ -22,7 +22,7 @@ func Stopped(ctx context.Context, err error) error {
 	switch cause := ctx.Err(); {
 	case cause == nil:
 		return err
-	case errors.Is(cause, context.DeadlineExceeded):
+	case errors.Is(cause, context.DeadlineExceeded), errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		return k6x.Errorf(k6x.Timeout, "the build did not end in time").WithCause(context.Cause(ctx))
 	default:
 		return k6x.Errorf(k6x.Canceled, "the build was canceled").WithCause(context.Cause(ctx))

@@ -51,6 +51,8 @@ func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
 	o.GoOptions.AddFlags(f, "env", "")
 }
 
+const longest = 24 * time.Hour // that a build may take, if its service lets it
+
 // RunWorker builds for the service at a URL, until ctx ends. Then it ends the builds under way, or gives them back when another signal comes.
 func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <-chan os.Signal, logger *slog.Logger) error {
 	if o.BuildCacheWriting && o.BuildCache == "" {
@@ -65,17 +67,18 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 		return cli.WrongUsage(err)
 	}
 	defer tools.Close()
+	cfg := native.Config{Cgo: o.Cgo, Timeout: longest} // shorter is what each order says
 	var worker *remote.Worker
 	shared := BuildCacheConfig{URL: o.BuildCache, ReadOnly: !o.BuildCacheWriting, CacheDir: o.CacheDir}
 	if shared.URL == "" {
 		shared.Remote = buildcache.OpenOffer(service.JoinPath(remote.CachePath), func(r *http.Request) (*http.Response, error) { return worker.Do(r) })
 	}
-	engine, err := tools.OpenNative(ctx, native.Config{Cgo: o.Cgo}, shared, sendEnd)
+	engine, err := tools.OpenNative(ctx, cfg, shared, sendEnd)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
 	made := fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}) // what is found to be wrong later could not be told
-	alone, builds, err := tools.OpenAlone(ctx, native.Config{Cgo: o.Cgo}, o.CacheDir, made)
+	alone, builds, err := tools.OpenAlone(ctx, cfg, o.CacheDir, made)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
