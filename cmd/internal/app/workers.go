@@ -37,7 +37,7 @@ func (o *WorkersOptions) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.OperatorFile, "operator-token-file", "", "`file` with tokens, one a line, of those who may drain and revoke workers (default nobody may)")
 	f.StringSliceVar(&o.NATS, "nats", nil, "`URL`s of NATS servers with JetStream, nats:// or tls://, which several services share (default one that is a part of this service)")
 	f.StringVar(&o.NATSCreds, "nats-creds", "", "`file` with credentials for --nats")
-	f.Var((*cli.Percent)(&o.Verify), "verify-workers", "`percent` of what workers build that is built again on another machine; whose bytes differ gets nothing more to do")
+	f.Var((*cli.Percent)(&o.Verify), "verify-workers", "`percent` of what workers build that is built again on another machine, without what others compiled; whose bytes differ gets nothing more to do")
 	f.BoolVar(&o.BuildHere, "build-here", true, "build on this machine too, in as many slots as --max-builds says")
 }
 
