@@ -78,7 +78,7 @@ func makeImage(t *testing.T) string {
 	}
 	const base, image = "localhost/golang:test", "localhost/k6x:test"
 	podman.Podman(t, "import", "--change", "ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "--change", "ENV GOTOOLCHAIN=local", root, base)
-	if out, err := exec.Command("sh", "-c", `git -C .. archive HEAD | tar x -C "$0"`, sources).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", `cd .. && git ls-files | tar cT - | tar x -C "$0"`, sources).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	podman.Podman(t, "build", "--isolation", "chroot", "--layers=false", "--file", filepath.Join(sources, "Containerfile"), "--build-arg", "GO="+base,
