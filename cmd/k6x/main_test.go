@@ -98,7 +98,6 @@ func runScripts(t *testing.T, dir string, vars map[string]string) {
 		return !strings.Contains(command, "k6build") && !slices.ContainsFunc([]string{
 			"go test",              // this is part of it
 			"go run ./bench",       // takes minutes; its own tests run it
-			"k6x worker ",          // it goes on, see worker_unix_test.go
 			"K6_BUILD_SERVICE_URL", // for the real k6, see e2e/stock_test.go
 		}, func(prefix string) bool { return strings.HasPrefix(command, prefix) })
 	})
