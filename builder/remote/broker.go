@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -50,14 +51,14 @@ type Broker struct {
 
 	mu    sync.Mutex // guards what follows
 	since time.Time
-	said  map[string]bool // of what was refused, since then
-	cut   map[string]bool // workers that are not let in, since then
+	said  map[string]bool      // of what was refused, since then
+	cut   map[string]time.Time // until when a worker is not let in
 }
 
 // Embed starts a server that keeps what it keeps in dir, for so many workers: each takes three open files. No address of it but one of the loopback interface is
 // listened on, and only for WebSockets.
 func Embed(dir string, workers int, log *slog.Logger) (_ *Broker, err error) {
-	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool), cut: make(map[string]bool)}
+	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool), cut: make(map[string]time.Time)}
 	options := &server.Options{
 		ServerName: "k6x", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, DisableJetStreamBanner: true,
 		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: min(workers+ownConnections, maxConnections), MaxSubs: maxSubjects, CustomClientAuthentication: b,
@@ -126,6 +127,7 @@ func lasting(pace Pace, log *slog.Logger) []nats.Option {
 const (
 	quietTime  = time.Minute // for which the same of the same worker is logged once
 	maxRefused = 100         // lines in that time
+	cutTime    = time.Minute // for which one that was cut off is not let in
 )
 
 // refuse counts what a worker had no right to, and logs it.
@@ -135,7 +137,6 @@ func (b *Broker) refuse(who, what string, attrs ...any) {
 	if time.Since(b.since) > quietTime {
 		b.since = time.Now()
 		clear(b.said)
-		clear(b.cut)
 	}
 	key := who + " " + what
 	quiet := b.said[key] || len(b.said) >= maxRefused
@@ -169,19 +170,21 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 // knows reports whether a worker may connect with a password.
 func (b *Broker) knows(name, password string) bool {
 	b.mu.Lock()
-	cut := b.cut[name]
+	cut := time.Now().Before(b.cut[name])
 	b.mu.Unlock()
 	roster := b.roster.Load()
 	return !cut && roster != nil && roster.knows(name, password)
 }
 
-// cutOff ends the connections of a worker, for as long as the same is not logged again.
+// cutOff ends the connections of a worker, and lets it make none for a while.
 func (b *Broker) cutOff(name string) {
 	if b.server == nil {
 		return
 	}
 	b.mu.Lock()
-	b.cut[name] = true
+	now := time.Now()
+	maps.DeleteFunc(b.cut, func(_ string, until time.Time) bool { return until.Before(now) })
+	b.cut[name] = now.Add(cutTime)
 	b.mu.Unlock()
 	b.kick(name, false)
 }

@@ -402,24 +402,14 @@ func TestAServiceThatRestartsFindsTheBuildsThatGoOn(t *testing.T) {
 	}
 }
 
-// raw starts a worker that is no more than its messages: it answers each job with a report.
-func (r *rig) raw(name string, does func(o order) (report, []byte)) {
+// stranger starts a worker that is no more than its messages: it does with each order what a test wants.
+func (r *rig) stranger(name string, does func(conn *nats.Conn, o order)) {
 	r.t.Helper()
-	c, err := r.hub.Register(r.t.Context(), Registration{Name: name, Instance: "x", Wire: Wire})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	conn, err := r.dial(name, c.Password)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(conn.Close)
+	conn := r.dialed(name)
 	if _, err := conn.Subscribe(toWorker(name), func(m *nats.Msg) {
 		var o order
 		if err := json.Unmarshal(m.Data, &o); err == nil && !o.Stop {
-			said, data := does(o)
-			said.Token = o.Token
-			_ = conn.PublishRequest(fromWorker(name, o.Service), conn.NewInbox(), bytes.Join([][]byte{encode(said), data}, []byte("\n")))
+			does(conn, o)
 		}
 	}); err != nil {
 		r.t.Fatal(err)
@@ -431,6 +421,16 @@ func (r *rig) raw(name string, does func(o order) (report, []byte)) {
 		}
 	}()
 	r.until("it is there", func() bool { return r.there(name) })
+}
+
+// raw starts a stranger that answers each job with a report.
+func (r *rig) raw(name string, does func(o order) (report, []byte)) {
+	r.t.Helper()
+	r.stranger(name, func(conn *nats.Conn, o order) {
+		said, data := does(o)
+		said.Token = o.Token
+		_ = conn.PublishRequest(fromWorker(name, o.Service), conn.NewInbox(), bytes.Join([][]byte{encode(said), data}, []byte("\n")))
+	})
 }
 
 func TestAWorkerThatStallsLosesItsJob(t *testing.T) {
