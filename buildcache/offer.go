@@ -56,17 +56,9 @@ func (o *Offer) Serve(w http.ResponseWriter, r *http.Request, reader, name strin
 	if name == offerList {
 		return o.list(w, r, r.URL.Query().Get("prefix"))
 	}
-	most := int64(maxIndex)
-	if id, ok := strings.CutPrefix(name, packDir); ok {
-		most = maxPack
-		if _, err := ParseID(id); err != nil {
-			name = ""
-		}
-	} else if !indexNames.MatchString(name) {
-		name = ""
-	}
-	if name == "" || o.remote == nil {
-		return k6x.Errorf(k6x.NotFound, "the build cache that this service offers has no such object")
+	most := largest(name)
+	if most == 0 || o.remote == nil {
+		return notOffered(fs.ErrNotExist)
 	}
 	body, err := o.remote.Read(r.Context(), name)
 	if err != nil {
@@ -79,6 +71,19 @@ func (o *Offer) Serve(w http.ResponseWriter, r *http.Request, reader, name strin
 	}
 	_, err = io.Copy(w, io.LimitReader(body, most+1)) // one that is longer is of no use to the reader, either
 	return err
+}
+
+// largest returns how many bytes an object of a name may have; 0: it is the name of none.
+func largest(name string) int64 {
+	if id, ok := strings.CutPrefix(name, packDir); ok {
+		if _, err := ParseID(id); err == nil {
+			return maxPack
+		}
+	}
+	if indexNames.MatchString(name) {
+		return maxIndex
+	}
+	return 0
 }
 
 // enter waits for a place.
