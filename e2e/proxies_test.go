@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -279,5 +281,25 @@ func TestCaddySpeaksTLSAndNewerHTTP(t *testing.T) {
 	}
 	if resp.ProtoMajor != 2 || !strings.Contains(resp.Header.Get("Alt-Svc"), "h3=") {
 		t.Errorf("%s, Alt-Svc %q", resp.Proto, resp.Header.Get("Alt-Svc"))
+	}
+}
+
+// A worker dials in through whatever is in front of the service, and stays there.
+func TestWorkersDialInThroughProxies(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("worker-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fronts := maps.Clone(caches)
+	fronts["caddy"] = func(t *testing.T, s *k6x, edits ...string) string {
+		return startCaddy(t, s, "http://"+freeAddr(t), edits...)
+	}
+	for name, start := range fronts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := launch(t, serviceCommand(coldDir(t), "--workers", "--worker-token-file", token, "--build-here=false"))
+			attend(t, exec.Command(world.program, "worker", start(t, s), "--token-file", token, "--name", "w1", "--cache-dir", coldDir(t)))
+			eventually(t, "the service has the worker", func() bool { return strings.Contains(get(t, s.url+"/status.json").text(), `"state": "idle"`) })
+		})
 	}
 }

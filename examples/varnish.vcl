@@ -27,6 +27,9 @@ sub vcl_recv {
     if (req.url ~ "^/metrics(\?|$)") {
         return (synth(404));
     }
+    if (req.url ~ "^/worker/nats$" && req.http.Upgrade ~ "(?i)^websocket$") {
+        return (pipe);  # a worker, which stays
+    }
     unset req.http.Cookie;  # k6x knows none, and they would keep requests from the cache
     # Only a path that names k6 and an exact version for every item can be cached. Other requests go
     # straight on: queued for the cache they would wait for each other. (The rest of this subroutine
@@ -34,6 +37,11 @@ sub vcl_recv {
     if (req.url !~ "^/\w+/\w+/(?=([^?]*,)?k6@)(?<item>[^@,?]+@v?\d+\.\d+\.\d+([-+][^@,?]*)?)(,(?&item))*+(\?|$)") {
         return (pass);
     }
+}
+
+sub vcl_pipe {
+    set bereq.http.Upgrade = req.http.Upgrade;
+    set bereq.http.Connection = "Upgrade";
 }
 
 # Without the query and the host: neither changes what is answered, and anybody could fill the storage
