@@ -2,8 +2,10 @@ package remote
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +15,10 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/event"
 )
 
 // What one credential does costs the others nothing.
@@ -101,6 +107,25 @@ func TestAFloodOfReportsEndsInQuarantine(t *testing.T) {
 				t.Error("it is let in again at once")
 			}
 		})
+	}
+}
+
+// A binary that comes quickly takes more messages than there are looked at of what brings nothing further.
+func TestALargeBinaryIsNoFlood(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.work("w1", 1, nil, func(m *machine, _ *WorkerConfig) {
+		build := m.engine
+		m.engine = func(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+			got, err := build(ctx, job, report, w)
+			if err == nil {
+				_, err = w.Write(make([]byte, 40<<20))
+			}
+			return got, err
+		}
+	})
+	if err := r.wait(r.build(r.recipe("hello@v0.1.0"))); err != nil || w.builds.Load() != 1 || r.hub.Refused() != 0 {
+		t.Errorf("%v: %d builds, %d reports refused", err, w.builds.Load(), r.hub.Refused())
 	}
 }
 
