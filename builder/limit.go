@@ -22,6 +22,7 @@ const (
 const (
 	maxLost   = 3               // workers that a build may take with it
 	maxTries  = 10              // of a build that workers lose or give back
+	maxTaken  = 1000            // places that another service has taken first
 	askPlaces = 5 * time.Second // how often it is asked whether a build that waits can be built at all
 )
 
@@ -129,14 +130,19 @@ func (l *Limit) Wake() {
 func (l *Limit) run(ctx context.Context, job Job, t *ticket) (k6x.Artifact, error) {
 	faults, backs := make(map[string]bool), make(map[string]bool) // by worker
 	var failure *k6x.Error
-	for tries := 1; ; tries++ {
+	for tries, taken := 0, 0; ; {
 		artifact, err := l.once(ctx, job, t)
 		lost, ok := errors.AsType[*Lost](err)
 		if !ok || ctx.Err() != nil {
 			return artifact, err
 		}
+		if t.again = true; lost.Taken && taken < maxTaken {
+			taken++
+			continue
+		}
+		tries++
 		alone := faults[lost.Worker] // there was no other place
-		if t.again = true; lost.Back && !backs[lost.Worker] {
+		if lost.Back && !backs[lost.Worker] {
 			backs[lost.Worker] = true
 		} else {
 			t.job.Avoid = append(t.job.Avoid, lost.Worker)

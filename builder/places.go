@@ -37,6 +37,7 @@ func (s *slots) Able(Job) error         { return nil }
 type Lost struct {
 	Worker  string
 	Back    bool       // it was given back, and is not at fault
+	Taken   bool       // it was, before anything was done: another service was faster, and what it waits for is its turn
 	Failure *k6x.Error // of the machine, which others need not have; the answer if there is no other, or it is that of three. Nil: it went away
 }
 

@@ -65,6 +65,8 @@ func lost(worker string, back bool, failure *k6x.Error) error {
 	return k6x.Errorf(k6x.Unavailable, "gone").WithCause(&Lost{Worker: worker, Back: back, Failure: failure})
 }
 
+var taken = k6x.Errorf(k6x.Unavailable, "taken").WithCause(&Lost{Worker: "w1", Back: true, Taken: true})
+
 func TestABuildIsLostSoOften(t *testing.T) {
 	full := k6x.Errorf(k6x.Unavailable, "its disk is full")
 	for name, c := range map[string]struct {
@@ -74,6 +76,7 @@ func TestABuildIsLostSoOften(t *testing.T) {
 		want int // attempts
 	}{
 		"given back for ever":       {[]error{lost("w1", true, nil)}, k6x.Unavailable, "10 times", 10},
+		"its place is always taken": {[]error{taken}, k6x.Unavailable, "10 times", maxTaken + 10},
 		"one machine that flaps":    {[]error{lost("w1", false, nil)}, k6x.Unavailable, "10 times", 10},
 		"three machines":            {[]error{lost("w1", false, nil), lost("w2", false, nil), lost("w3", false, nil)}, k6x.BuildFailed, "3 workers were lost", 3},
 		"a broken one is alone":     {[]error{lost("w1", false, full)}, k6x.Unavailable, full.Message, 2},

@@ -99,7 +99,7 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 	if lost == nil || !lost.Back {
 		p.failing = err != nil
 	}
-	if lost != nil {
+	if lost != nil && !lost.Taken {
 		h.cfg.Logger.Warn("a build was lost by its worker", "worker", job.Worker, "path", job.Recipe.Path(), "build", job.ID, "back", lost.Back, "reason", k6x.Clip(lost.Error()))
 	}
 	return build, err
@@ -171,6 +171,9 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 		case m := <-t.inbox:
 			cuts = conn.Stats().Reconnects
 			end, err := t.take(m)
+			if lost, ok := errors.AsType[*builder.Lost](err); ok {
+				lost.Taken = !heard
+			}
 			if err != nil || end == nil {
 				silence.Reset(t.hub.cfg.Pace.dead())
 				if err != nil {

@@ -110,3 +110,26 @@ func TestWhatTheServiceDoesNotHearIsNotTheFaultOfWorkers(t *testing.T) {
 		t.Error("it has no connection, and blames the worker")
 	}
 }
+
+// Services that want the same place of a worker all get it, one after the other: that another one was first is no try.
+func TestManyServicesWantTheSamePlace(t *testing.T) {
+	t.Parallel()
+	as := startNATS(t, "w1")
+	var services []*rig
+	for range 4 {
+		services = append(services, newRig(t, func(r *rig) { r.nats = as }))
+	}
+	services[0].work("w1", 1, nil)
+	var all []<-chan error
+	for _, r := range services {
+		r.until("it knows the worker", func() bool { return r.there("w1") })
+		for _, extension := range []string{"hello@v0.1.0", "hello@v0.1.1", "hello@v0.2.0", "hello@v0.2.1", "world@v0.1.0"} {
+			all = append(all, r.build(r.recipe(extension)), r.build(r.recipe(extension, "newer@v0.1.0")))
+		}
+	}
+	for i, done := range all {
+		if err := services[0].wait(done); err != nil {
+			t.Error(i, err)
+		}
+	}
+}

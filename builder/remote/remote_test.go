@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"k6x"
@@ -524,28 +523,8 @@ func TestTheServiceBuildsWhatWorkersDoNot(t *testing.T) {
 // Services that share a NATS share its workers, and what is decided about them.
 func TestServicesShareWorkersByANATSOfTheOperator(t *testing.T) {
 	t.Parallel()
-	may := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: subjects} }
-	nats, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-		Users: []*server.User{{Username: "service", Password: "s"}, {Username: "w1", Password: "w", Permissions: &server.Permissions{
-			Publish: may("k6x.from.w1.*"), Subscribe: may("k6x.to.w1", "_INBOX.w1.>"),
-		}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nats.Start()
-	t.Cleanup(func() {
-		nats.Shutdown()
-		nats.WaitForShutdown()
-	})
-	if !nats.ReadyForConnections(20 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
-	as := func(user string) string { return strings.Replace(nats.ClientURL(), "nats://", "nats://"+user+"@", 1) }
-	one := newRig(t, func(r *rig) { r.nats = as("service:s") })
-	two := newRig(t, func(r *rig) { r.nats = as("service:s") })
-	one.broker.servers = []string{as("w1:w")} // with what a file of credentials would have
+	as := startNATS(t, "w1")
+	one, two := newRig(t, func(r *rig) { r.nats = as }), newRig(t, func(r *rig) { r.nats = as })
 	hold := make(chan struct{})
 	w := one.work("w1", 1, hold)
 	two.until("the other service knows it, too", func() bool { return two.there("w1") })

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
 	"k6x"
@@ -131,7 +132,7 @@ type rig struct {
 	most   int64
 	slots  int
 	verify float64
-	nats   string // URL; "": it is embedded
+	nats   func(user string) string // its URL for a user; nil: it is embedded
 
 	mu     sync.Mutex
 	events []event.Event
@@ -177,6 +178,31 @@ func newRig(t *testing.T, options ...func(*rig)) *rig {
 	return r
 }
 
+// startNATS starts a NATS of an operator, at which a service may do all, and these workers what they need. As returns its URL for one of them.
+func startNATS(t *testing.T, workers ...string) (as func(user string) string) {
+	t.Helper()
+	may := func(subjects ...string) *server.SubjectPermission { return &server.SubjectPermission{Allow: subjects} }
+	users := []*server.User{{Username: "service", Password: "p"}}
+	for _, name := range workers {
+		users = append(users, &server.User{Username: name, Password: "p", Permissions: &server.Permissions{
+			Publish: may(fromWorker(name, "*")), Subscribe: may(toWorker(name), inbox(name)+".>"),
+		}})
+	}
+	nats, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), Users: users})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nats.Start()
+	t.Cleanup(func() {
+		nats.Shutdown()
+		nats.WaitForShutdown()
+	})
+	if !nats.ReadyForConnections(20 * time.Second) {
+		t.Fatal("NATS does not start")
+	}
+	return func(user string) string { return strings.Replace(nats.ClientURL(), "nats://", "nats://"+user+":p@", 1) }
+}
+
 func (r *rig) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
@@ -185,9 +211,10 @@ func (r *rig) logger() *slog.Logger {
 func (r *rig) start() {
 	r.t.Helper()
 	var err error
-	if r.broker, err = Embed(filepath.Join(r.dir, "nats"), 100, r.logger()); r.nats != "" {
-		r.broker.Close()
-		r.broker, err = Dial([]string{r.nats}, "", r.logger())
+	if r.nats != nil {
+		r.broker, err = Dial([]string{r.nats("service")}, "", r.logger())
+	} else {
+		r.broker, err = Embed(filepath.Join(r.dir, "nats"), 100, r.logger())
 	}
 	if err != nil {
 		r.t.Fatal(err)
@@ -215,6 +242,9 @@ func (r *rig) start() {
 		var body Registration
 		_ = json.NewDecoder(req.Body).Decode(&body)
 		c, err := r.hub.Register(req.Context(), body)
+		if r.nats != nil {
+			c.Servers = []string{r.nats(body.Name)} // with what a file of credentials would have
+		}
 		if err != nil {
 			w.WriteHeader(http.StatusConflict)
 			_ = json.NewEncoder(w).Encode(map[string]any{"kind": k6x.KindOf(err), "detail": err.Error()})

@@ -253,7 +253,7 @@ func (a *App) assemble(cfg service.Config) (err error) {
 	return nil
 }
 
-// logBuilds returns a sink that logs builds that have ended.
+// logBuilds returns a sink that logs builds that have ended; not those that will be tried again, of which the engine tells.
 func logBuilds(logger *slog.Logger) event.Sink {
 	return func(e event.Event) {
 		if e.Type != event.Finished {
@@ -261,6 +261,9 @@ func logBuilds(logger *slog.Logger) event.Sink {
 		}
 		attrs := []any{"path", e.Path, "key", e.Key, "duration", e.Duration, "rebuild", e.Locked, "client", e.Client}
 		if f := e.Failure; f != nil {
+			if _, lost := errors.AsType[*builder.Lost](f); lost {
+				return
+			}
 			logger.Warn("build failed", append(attrs, "kind", f.Kind.String(), "error", f, "cause", f.Err)...)
 			return
 		}

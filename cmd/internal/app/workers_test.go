@@ -18,6 +18,7 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/event"
 	"k6x/internal/testmod"
 )
 
@@ -198,6 +199,17 @@ func TestTokensOfWorkersAndOperatorsAreReadAgain(t *testing.T) {
 		w := httptest.NewRecorder()
 		if a.Service.ServeHTTP(w, r); w.Code != http.StatusUnauthorized {
 			t.Errorf("%s: %d: %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+// A build that is lost is tried again. What comes of it in the end is logged, and that the worker lost it.
+func TestWhatIsTriedAgainIsNotLoggedAsAFailure(t *testing.T) {
+	for says, cause := range map[string]error{"": &builder.Lost{Worker: "w1", Taken: true}, "build failed": nil} {
+		var log strings.Builder
+		logBuilds(slog.New(slog.NewTextHandler(&log, nil)))(event.Event{Type: event.Finished, Failure: k6x.Errorf(k6x.Unavailable, "gone").WithCause(cause)})
+		if !strings.Contains(log.String(), says) || says == "" && log.Len() > 0 {
+			t.Errorf("%v: %s", cause, log.String())
 		}
 	}
 }
