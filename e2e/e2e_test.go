@@ -232,7 +232,7 @@ func launch(t testing.TB, cmd *exec.Cmd) *k6x {
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("log of the service on %s:\n%s", s.url, tail(s.log.String(), 6000))
+			t.Logf("log of the service on %s:\n%s", s.url, tail(s.log.String(), 6000000))
 		}
 	})
 	s.url = regexp.MustCompile(`http://\S+`).FindString(line)

@@ -74,6 +74,11 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
+func listens(addr string) bool {
+	conn, err := net.Dial("tcp", addr)
+	return err == nil && conn.Close() == nil
+}
+
 // edited returns the name of a copy of a file in which pairs of words, each found
 // exactly once, are replaced.
 func edited(t *testing.T, file string, pairs ...string) string {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -51,12 +50,7 @@ func startVersity(t *testing.T) (endpoint string) {
 			t.Fatal("versitygw ended")
 		default:
 		}
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
-			return false
-		}
-		conn.Close()
-		return true
+		return listens(addr)
 	})
 	return "http://" + addr
 }
@@ -71,14 +65,20 @@ func startFakeS3(t *testing.T) (endpoint string) {
 	return server.URL
 }
 
+// bucketURL and bucketEnv have k6x use the bucket of a server.
+func bucketURL(endpoint string) string {
+	return "s3://" + bucketName + "?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(endpoint)
+}
+
+var bucketEnv = []string{"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
+	"AWS_CONFIG_FILE=" + os.DevNull, "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull}
+
 // replica starts a service with an empty cache of binaries on the bucket.
 func replica(t *testing.T, endpoint string, args ...string) *k6x {
 	t.Helper()
-	store := "s3://" + bucketName + "?region=us-east-1&s3ForcePathStyle=true&endpoint=" + url.QueryEscape(endpoint)
 	dir := warmDir(t)
-	cmd := serviceCommand(dir, slices.Concat(args, []string{"--store", store})...)
-	cmd.Env = slices.Concat(world.env, []string{"AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "AWS_EC2_METADATA_DISABLED=true",
-		"AWS_CONFIG_FILE=" + filepath.Join(dir, "none"), "AWS_SHARED_CREDENTIALS_FILE=" + filepath.Join(dir, "none")})
+	cmd := serviceCommand(dir, slices.Concat(args, []string{"--store", bucketURL(endpoint)})...)
+	cmd.Env = slices.Concat(world.env, bucketEnv)
 	s := launch(t, cmd)
 	s.cache = dir
 	return s

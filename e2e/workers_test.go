@@ -1,0 +1,46 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// Each of many keys, for which clients come and go, is built once, by one of the workers, and all who stay have it.
+func TestWorkersBuildEachKeyOnce(t *testing.T) {
+	forFull(t)
+	t.Parallel()
+	check := func(t *testing.T, keys, extensions, services int, args ...string) {
+		if nightly {
+			keys, extensions = 10*keys, extensions+3
+		}
+		f := newFleet(t, extensions)
+		for range services {
+			f.serve(args...)
+		}
+		for i := range 8 {
+			f.work(f.services[i%services].url)
+		}
+		f.warm()
+		began := time.Now()
+		f.crowd(keys)
+		t.Logf("%d keys took %s", keys, time.Since(began).Round(time.Second))
+		begun, built, refused := f.said("msg=building")-f.lost(), 0.0, 0.0
+		for _, s := range f.services {
+			built, refused = built+s.metric(t, "k6x_builds_total"), refused+s.metric(t, "k6x_workers_refused_total")
+			if found := storeLeftovers(t, s.cache); len(found) > 0 {
+				t.Errorf("left over: %v", found)
+			}
+			if log := s.log.String(); strings.Contains(log, "level=ERROR") || strings.Contains(log, "build failed") {
+				t.Error("something went wrong: see the log")
+			}
+		}
+		if keys++; begun != keys || built != float64(keys) || refused > 0 { // with the one that warmed it
+			t.Errorf("%d builds were begun and %v ended for %d keys, %v things were refused", begun, built, keys, refused)
+		}
+	}
+	t.Run("two services", func(t *testing.T) {
+		onS3(t, func(t *testing.T, endpoint string) { check(t, 200, 8, 2, "--nats", startNATS(t).url, "--store", bucketURL(endpoint)) })
+	})
+	t.Run("one service with a NATS of its own", func(t *testing.T) { check(t, 60, 6, 1) })
+}
