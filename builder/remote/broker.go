@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -35,6 +36,7 @@ const (
 	ownConnections = 4   // of the service, with some to spare while one takes the place of another
 	maxSubjects    = 100 // that a connection may listen to
 	startTime      = 30 * time.Second
+	reopenTime     = 5 * time.Second // between two tries
 )
 
 // Broker is the way to the workers: an embedded NATS server, or a connection to servers of the operator's.
@@ -42,6 +44,7 @@ type Broker struct {
 	conn    *nats.Conn
 	servers []string       // of the operator; nil: it is embedded
 	server  *server.Server // nil: it is not
+	kept    server.JetStreamConfig
 	proxy   http.Handler
 	own     string // password
 	log     *slog.Logger
@@ -49,19 +52,21 @@ type Broker struct {
 	roster  atomic.Pointer[Roster] // nil until it is read
 	refused atomic.Int64           // what workers had no right to
 
-	mu    sync.Mutex // guards what follows
-	since time.Time
-	said  map[string]bool      // of what was refused, since then
-	cut   map[string]time.Time // until when a worker is not let in
+	mu       sync.Mutex // guards what follows
+	since    time.Time
+	said     map[string]bool      // of what was refused, since then
+	cut      map[string]time.Time // until when a worker is not let in
+	reopened time.Time
 }
 
 // Embed starts a server that keeps what it keeps in dir, for so many workers: each takes three open files. No address of it but one of the loopback interface is
 // listened on, and only for WebSockets.
 func Embed(dir string, workers int, log *slog.Logger) (_ *Broker, err error) {
 	b := &Broker{own: rand.Text(), log: log, said: make(map[string]bool), cut: make(map[string]time.Time)}
+	b.kept = server.JetStreamConfig{StoreDir: dir, MaxMemory: 16 << 20, MaxStore: 256 << 20}
 	options := &server.Options{
 		ServerName: "k6x", DontListen: true, NoSigs: true, JetStream: true, StoreDir: dir, DisableJetStreamBanner: true,
-		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 256 << 20, MaxConn: min(workers+ownConnections, maxConnections), MaxSubs: maxSubjects, CustomClientAuthentication: b,
+		JetStreamMaxMemory: b.kept.MaxMemory, JetStreamMaxStore: b.kept.MaxStore, MaxConn: min(workers+ownConnections, maxConnections), MaxSubs: maxSubjects, CustomClientAuthentication: b,
 		Websocket: server.WebsocketOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoTLS: true, HandshakeTimeout: 10 * time.Second},
 	}
 	if b.server, err = server.NewServer(options); err != nil {
@@ -229,6 +234,20 @@ func (b *Broker) Worker(r *http.Request) (name string, err error) {
 		return "", k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
 	}
 	return name, nil
+}
+
+// reopen has an embedded server read again what it keeps, as it writes nothing more after a disk was full.
+func (b *Broker) reopen() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server == nil || time.Since(b.reopened) < reopenTime {
+		return
+	}
+	b.reopened = time.Now()
+	cfg := b.kept // which it changes
+	if err := errors.Join(b.server.ShutdownJetStream(), b.server.EnableJetStream(&cfg)); err != nil {
+		b.log.Error("JetStream cannot be opened again", "error", err)
+	}
 }
 
 // Close ends all connections.

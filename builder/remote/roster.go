@@ -49,6 +49,7 @@ type Member struct {
 
 // Roster is which workers may dial in, and how they stand: the same for all services on a NATS, and for later.
 type Roster struct {
+	broker  *Broker
 	kv      jetstream.KeyValue
 	changed func(name string, now Member) // called for each change, also by others
 
@@ -58,7 +59,7 @@ type Roster struct {
 
 // openRoster reads the roster, and follows it until ctx ends.
 func openRoster(ctx context.Context, b *Broker, changed func(name string, now Member)) (*Roster, error) {
-	r := &Roster{changed: changed, members: make(map[string]Member)}
+	r := &Roster{broker: b, changed: changed, members: make(map[string]Member)}
 	js, err := jetstream.New(b.conn)
 	if err != nil {
 		return nil, err
@@ -211,6 +212,7 @@ func (r *Roster) change(ctx context.Context, name string, f func(m *Member, know
 			}
 		}
 		if !errors.Is(err, jetstream.ErrKeyExists) || ctx.Err() != nil {
+			r.broker.reopen()
 			return k6x.Errorf(k6x.Unavailable, "the list of workers cannot be changed now").WithCause(fmt.Errorf("%s: %w", name, err)).WithRetry(changeTime)
 		}
 	}
