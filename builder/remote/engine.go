@@ -167,7 +167,7 @@ func (t *task) run(ctx context.Context, w io.Writer) (k6x.Build, error) {
 		case back := <-t.lost:
 			return k6x.Build{}, t.isLost(back || !heard || t.cut(cuts)) // one that never had it is not at fault
 		case <-silence.C:
-			return k6x.Build{}, t.isLost(t.cut(cuts))
+			return k6x.Build{}, t.isLost(!heard || t.cut(cuts))
 		case m := <-t.inbox:
 			cuts = conn.Stats().Reconnects
 			end, err := t.take(m)
