@@ -1,11 +1,18 @@
 package remote
 
 import (
+	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"k6x"
+	"k6x/builder"
+	"k6x/event"
 )
 
 func TestWhoJustRegisteredIsNotForgotten(t *testing.T) {
@@ -85,5 +92,45 @@ func TestTheRosterOfAnOperatorStaysAsItIs(t *testing.T) {
 	}
 	if status, err := r.kv.Status(t.Context()); err != nil || status.History() != 5 {
 		t.Errorf("%+v, %v", status, err)
+	}
+}
+
+// What a service or a worker says of the time is of no weight: one of both may be an hour off.
+func TestAClockIsAnHourOff(t *testing.T) {
+	for _, off := range []time.Duration{-time.Hour, time.Hour} {
+		t.Run(off.String(), func(t *testing.T) {
+			t.Parallel()
+			as := startNATS(t, "w1")
+			right, wrong := newRig(t, func(r *rig) { r.nats = as }), newRig(t, func(r *rig) { r.nats = as })
+			w := wrong.work("w1", 1, nil, func(m *machine, _ *WorkerConfig) {
+				build := m.engine
+				m.engine = func(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
+					report(event.Event{Type: event.Progress, Step: event.Compiling, Time: time.Now().Add(off)})
+					return build(ctx, job, report, w)
+				}
+			})
+			right.hub.mu.Lock()
+			right.hub.started = right.hub.started.Add(-2 * time.Hour) // so that it knows all who came since
+			delete(right.hub.peers, "w1")                             // and has not heard of this one
+			right.hub.mu.Unlock()
+			if err := wrong.hub.roster.change(t.Context(), "w1", func(m *Member, _ bool) error {
+				m.Registered, m.Since = m.Registered.Add(off), m.Since.Add(off)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * testPace.hello()) // in which who is gone would be forgotten
+			if err := errors.Join(right.wait(right.build(right.recipe("hello@v0.1.0"))), wrong.wait(wrong.build(wrong.recipe("world@v0.1.0")))); err != nil || w.builds.Load() != 2 {
+				t.Error(w.builds.Load(), err)
+			}
+			for _, r := range []*rig{right, wrong} {
+				r.until("the worker is known", func() bool { return r.working("w1").State == "idle" })
+				for _, e := range r.of(event.Progress) {
+					if d := time.Since(e.Time); d < 0 || d > time.Minute {
+						t.Errorf("%s ago: %+v", d, e)
+					}
+				}
+			}
+		})
 	}
 }
