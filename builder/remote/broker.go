@@ -161,7 +161,6 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 		return true
 	}
 	if !b.knows(o.Username, o.Password) {
-		b.refuse("", unknown, "name", k6x.Clip(o.Username))
 		return false
 	}
 	c.RegisterUser(&server.User{Username: o.Username, Permissions: &server.Permissions{
@@ -172,13 +171,20 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// knows reports whether a worker may connect with a password.
-func (b *Broker) knows(name, password string) bool {
+// knows reports whether a worker may connect, and has it refused if not. All names that nobody has are one in the log.
+func (b *Broker) knows(name, password string, attrs ...any) bool {
 	b.mu.Lock()
 	cut := time.Now().Before(b.cut[name])
 	b.mu.Unlock()
-	roster := b.roster.Load()
-	return !cut && roster != nil && roster.knows(name, password)
+	r, who := b.roster.Load(), ""
+	if !cut && r != nil && r.knows(name, password) {
+		return true
+	}
+	if r != nil && r.of(name).Standing != "" {
+		who = name
+	}
+	b.refuse(who, "its credential is not known, or was taken back", append(attrs, "name", k6x.Clip(name))...)
+	return false
 }
 
 // cutOff ends the connections of a worker, and lets it make none for a while.
@@ -193,8 +199,6 @@ func (b *Broker) cutOff(name string) {
 	b.mu.Unlock()
 	b.kick(name, false)
 }
-
-const unknown = "its credential is not known, or was taken back"
 
 // kick ends the connections of a worker, or those before its newest.
 func (b *Broker) kick(name string, butNewest bool) {
@@ -229,8 +233,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 // Worker returns the name of the worker whose credential a request shows. Errors: Unauthorized.
 func (b *Broker) Worker(r *http.Request) (name string, err error) {
 	name, password, _ := r.BasicAuth()
-	if !b.knows(name, password) {
-		b.refuse("", unknown, "name", k6x.Clip(name), "addr", r.RemoteAddr)
+	if !b.knows(name, password, "addr", r.RemoteAddr) {
 		return "", k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
 	}
 	return name, nil

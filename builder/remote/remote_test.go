@@ -291,6 +291,18 @@ func TestNobodyTakesOrReportsTheWorkOfAnother(t *testing.T) {
 	if !strings.Contains(r.log.String(), "it reports a job that it does not have") {
 		t.Error("it is not in the log")
 	}
+	if err := r.hub.Change(t.Context(), "w2", "revoke"); err != nil {
+		t.Fatal(err)
+	}
+	r.until("it is disconnected", thief.IsClosed)
+	refused = r.hub.Refused()
+	if conn, err := r.dial("w2", c.Password); err == nil {
+		conn.Close()
+		t.Error("a credential that was taken back is let in")
+	}
+	if r.hub.Refused() != refused+1 || !strings.Contains(r.log.String(), "its credential is not known, or was taken back\" worker=w2") {
+		t.Error("that is not counted, or not in the log")
+	}
 	close(hold)
 	if err := r.wait(done); err != nil || victim.builds.Load() != 1 {
 		t.Error(err)
