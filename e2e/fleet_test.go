@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -12,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,54 +23,62 @@ import (
 	"k6x/internal/warmcache"
 )
 
-// fleet is services with workers, all of them processes, that build a stand-in for k6 with extensions of a few lines. Go's caches they share.
+// fleet is services with workers, all of them processes, that build a stand-in for k6 with extensions of a few lines. They share Go's caches.
 type fleet struct {
 	t          *testing.T
 	env        []string // of all processes
 	caches     string   // directory of Go's
 	token      string   // file
 	extensions int
-	services   []*k6x
+	args       []string // of services
+	asked      atomic.Int32
+	urls       []string // of the services
 
-	mu      sync.Mutex // guards workers
-	workers map[string]*worker
-	named   int // workers until now
+	mu       sync.Mutex // guards what follows
+	services []*k6x
+	workers  []*worker      // also those that have ended
+	digests  map[int]string // of combinations
 }
 
 // worker is a machine of a fleet.
 type worker struct {
-	name string
-	cmd  *exec.Cmd
-	log  *lockedBuffer
-	gone chan struct{}
+	name  string
+	cache string
+	wire  *wire // to its service
+	cmd   *exec.Cmd
+	log   *lockedBuffer
+	gone  chan struct{}
 }
 
-// newFleet returns a fleet with nobody in it, for so many extensions.
-func newFleet(t *testing.T, extensions int) *fleet {
+// newFleet returns a fleet with nobody in it, for so many extensions, whose services have these flags.
+func newFleet(t *testing.T, extensions int, args ...string) *fleet {
 	t.Helper()
-	f := &fleet{t: t, caches: coldDir(t), extensions: extensions, token: filepath.Join(t.TempDir(), "token"), workers: make(map[string]*worker)}
+	f := &fleet{t: t, caches: coldDir(t), extensions: extensions, token: filepath.Join(t.TempDir(), "token"), args: args, digests: make(map[int]string)}
 	if err := errors.Join(warmcache.CopyStandard(filepath.Join(f.caches, "gocache")), os.WriteFile(f.token, []byte("a-token-of-workers\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	modules := make(map[string]string)
 	for i := range extensions {
-		modules[fmt.Sprintf("example.com/xk6-e%d@v0.1.0", i)] = fmt.Sprintf("-- e.go --\npackage e\n\nimport \"go.k6.io/k6/js/modules\"\n\nfunc init() { modules.Register(\"k6/x/e%d\", 0) }\n", i)
+		modules[module(i)] = fmt.Sprintf("-- e.go --\npackage e\n\nimport \"go.k6.io/k6/js/modules\"\n\nfunc init() { modules.Register(\"k6/x/e%d\", 0) }\n", i)
 	}
 	f.env = slices.Concat(os.Environ(), bucketEnv, []string{"GOPROXY=" + testmod.ServeFiles(t, modules, "../testdata/standin/go.k6.io_k6_v1.0.0.txtar"), "GOSUMDB=off"})
 	return f
 }
 
-// list returns the n-th combination of extensions.
-func (f *fleet) list(n int) string {
-	list := "k6@v1.0.0"
-	var names []string
+func module(i int) string { return fmt.Sprintf("example.com/xk6-e%02d@v0.1.0", i) }
+
+// list returns the extensions of the n-th combination, from 1 to what warm has made.
+func (f *fleet) list(n int) (list []string) {
 	for i := range f.extensions {
 		if n&(1<<i) != 0 {
-			names = append(names, fmt.Sprintf("example.com/xk6-e%d@v0.1.0", i))
+			list = append(list, module(i))
 		}
 	}
-	slices.Sort(names)
-	return host + strings.Join(append([]string{list}, names...), ",")
+	return list
+}
+
+func (f *fleet) path(n int) string {
+	return host + strings.Join(append([]string{"k6@v1.0.0"}, f.list(n)...), ",")
 }
 
 // dir returns an empty cache directory with Go's caches of the fleet.
@@ -80,49 +92,87 @@ func (f *fleet) dir() string {
 }
 
 // serve starts a service that builds nothing itself.
-func (f *fleet) serve(args ...string) *k6x {
+func (f *fleet) serve() *k6x {
 	f.t.Helper()
-	dir := f.dir()
-	cmd := serviceCommand(dir, append([]string{"--workers", "--worker-token-file", f.token, "--build-here=false", "--allow-modules", "example.com/*",
-		"--queue", "4000", "--compress", "none"}, args...)...)
-	cmd.Env = f.env
-	s := launch(f.t, cmd)
-	s.cache = dir
-	f.services = append(f.services, s)
+	s := f.launch(f.dir(), "127.0.0.1:0")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.services, f.urls = append(f.services, s), append(f.urls, s.url)
 	return s
 }
 
-// work starts a worker of a service, and waits until it has connected.
-func (f *fleet) work(url string, args ...string) *worker {
+func (f *fleet) launch(dir, addr string) *k6x {
+	f.t.Helper()
+	cmd := serviceCommand(dir, append([]string{"--addr", addr, "--workers", "--worker-token-file", f.token, "--build-here=false", "--allow-modules", "example.com/*",
+		"--queue", "40000", "--compress", "none"}, f.args...)...)
+	cmd.Env = f.env
+	s := launch(f.t, cmd)
+	s.cache = dir
+	return s
+}
+
+// restart kills a service, and starts it again after a while.
+func (f *fleet) restart(n int, after time.Duration) {
+	f.t.Helper()
+	old := f.services[n]
+	old.kill()
+	time.Sleep(after)
+	s := f.launch(old.cache, strings.TrimPrefix(old.url, "http://"))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.services[n] = s
+}
+
+// work starts a worker of the service at a URL, to which it has a wire of its own. The name "" is a new one.
+func (f *fleet) work(service, name string) *worker {
 	f.t.Helper()
 	f.mu.Lock()
-	f.named++
-	w := &worker{name: fmt.Sprintf("w%d", f.named), log: &lockedBuffer{}, gone: make(chan struct{})}
-	f.workers[w.name] = w
-	f.mu.Unlock()
-	w.cmd = exec.Command(world.program, append([]string{"worker", url, "--token-file", f.token, "--name", w.name, "--cache-dir", f.dir(), "--max-builds", "1"}, args...)...)
+	defer f.mu.Unlock()
+	if name == "" {
+		name = fmt.Sprintf("w%d", len(f.workers)+1)
+	}
+	w := &worker{name: name, cache: f.dir(), log: &lockedBuffer{}, gone: make(chan struct{})}
+	var url string
+	w.wire, url = newWire(f.t, service)
+	w.cmd = exec.Command(world.program, "worker", url, "--token-file", f.token, "--name", w.name, "--cache-dir", w.cache, "--max-builds", "1")
 	w.cmd.Env, w.cmd.Stderr = f.env, w.log
 	if err := w.cmd.Start(); err != nil {
 		f.t.Fatal(err)
 	}
+	f.workers = append(f.workers, w)
 	go func() {
 		_ = w.cmd.Wait()
 		close(w.gone)
 	}()
 	f.t.Cleanup(func() {
-		_ = w.cmd.Process.Kill()
-		<-w.gone
+		w.kill()
 		if f.t.Failed() {
-			f.t.Logf("log of %s:\n%s", w.name, tail(w.log.String(), 300000))
+			f.t.Logf("log of %s:\n%s", w.name, tail(w.log.String(), 3000))
 		}
 	})
 	return w
 }
 
+func (w *worker) kill() {
+	_ = w.cmd.Process.Kill()
+	<-w.gone
+}
+
+// building returns the path of what a worker builds; "": nothing.
+func (w *worker) building() (path string) {
+	log := w.log.String()
+	log = log[max(0, strings.LastIndex(log, "msg=building path=")):]
+	line, rest, _ := strings.Cut(log, "\n")
+	if _, path, _ = strings.Cut(line, "msg=building path="); strings.Contains(rest, path) { // and how that ended
+		return ""
+	}
+	return path
+}
+
 // warm has all extensions compiled, and learned how to do without the go command.
 func (f *fleet) warm() {
 	f.t.Helper()
-	fetch(f.t, f.services[0].url+f.list(1<<f.extensions-1))
+	fetch(f.t, f.urls[0]+f.path(1<<f.extensions-1))
 	eventually(f.t, "a worker has learned", func() bool {
 		kits, err := filepath.Glob(filepath.Join(f.caches, "kits", "*.json"))
 		return err == nil && len(kits) > 0
@@ -147,35 +197,117 @@ func (f *fleet) lost() (n int) {
 	return n
 }
 
-// crowd has clients ask for each of the first so many combinations: at each service one that stays, and one that leaves soon. It returns when all are answered.
-func (f *fleet) crowd(keys int) {
-	ctx, cancel := context.WithTimeout(f.t.Context(), 15*time.Minute) // of a build
-	defer cancel()
-	digests := make([]sync.Map, keys+1)
+// ask has two clients ask each service for a combination: one that leaves soon, and one that comes again if the service dies. It
+// returns when the other ones have the same binary, which is what they asked for.
+func (f *fleet) ask(ctx context.Context, n int) {
+	path := f.path(n)
+	answers := make([]answer, len(f.urls))
 	var all sync.WaitGroup
-	for n := 1; n <= keys; n++ {
-		for _, s := range f.services {
-			all.Go(func() {
-				a, err := try(ctx, http.MethodGet, s.url+f.list(n))
-				if err != nil || a.status != http.StatusOK || a.header.Get("Etag") != `"`+a.digest()+`"` {
-					f.t.Errorf("%s: %v, %d %s", f.list(n), err, a.status, a.text())
-					return
+	for i, url := range f.urls {
+		all.Go(func() {
+			short, leave := context.WithTimeout(ctx, rand.N(5*time.Second))
+			defer leave()
+			_, _ = try(short, http.MethodGet, url+path)
+		})
+		all.Go(func() {
+			var err error
+			if answers[i], err = try(ctx, http.MethodGet, url+path); err != nil {
+				for range time.Tick(100 * time.Millisecond) {
+					if answers[i], err = try(ctx, http.MethodGet, url+path); err == nil || ctx.Err() != nil {
+						break
+					}
 				}
-				digests[n].Store(a.digest(), true)
-			})
-			all.Go(func() {
-				ctx, leave := context.WithTimeout(ctx, rand.N(5*time.Second))
-				defer leave()
-				_, _ = try(ctx, http.MethodGet, s.url+f.list(n))
-			})
-		}
+			}
+			if a := answers[i]; err != nil || a.status != http.StatusOK || a.header.Get("Etag") != `"`+a.digest()+`"` {
+				f.t.Errorf("%s: %v, %d %s", path, err, a.status, a.text())
+			}
+		})
 	}
 	all.Wait()
+	for _, a := range answers {
+		if got, want := extensionsIn(bytes.NewReader(a.body)), f.list(n); !slices.Equal(got, want) || a.digest() != answers[0].digest() {
+			f.t.Errorf("%s: the digests are %s and %s, it has %s", path, a.digest(), answers[0].digest(), got)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.digests[n] = answers[0].digest()
+}
+
+// extensionsIn returns the extensions that a binary says it has.
+func extensionsIn(binary io.ReaderAt) (list []string) {
+	info, err := buildinfo.Read(binary)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, dep := range info.Deps {
+		if strings.Contains(dep.Path, "xk6-") {
+			list = append(list, dep.Path+"@"+dep.Version)
+		}
+	}
+	return list
+}
+
+// buildLimit is longer than any client of a fleet waits.
+const buildLimit = 10 * time.Minute
+
+// crowd has clients ask for the first so many combinations at once, until all are answered.
+func (f *fleet) crowd(keys int) {
+	ctx, cancel := context.WithTimeout(f.t.Context(), buildLimit)
+	defer cancel()
+	var all sync.WaitGroup
 	for n := 1; n <= keys; n++ {
-		answers := 0
-		digests[n].Range(func(any, any) bool { answers++; return true })
-		if answers != 1 {
-			f.t.Errorf("%d different answers for %s", answers, f.list(n))
+		all.Go(func() { f.ask(ctx, n) })
+	}
+	all.Wait()
+}
+
+// during has clients ask for one combination after another while something goes on, until that has ended and all are answered.
+func (f *fleet) during(clients int, something func()) {
+	ended := make(chan struct{})
+	var all sync.WaitGroup
+	for range clients {
+		all.Go(func() {
+			for {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				n := int(f.asked.Add(1))
+				if n >= 1<<f.extensions-1 {
+					f.t.Error("there are not as many combinations")
+					return
+				}
+				ctx, cancel := context.WithTimeout(f.t.Context(), buildLimit)
+				f.ask(ctx, n)
+				cancel()
+			}
+		})
+	}
+	something()
+	close(ended)
+	all.Wait()
+	f.t.Logf("%d combinations", f.asked.Load())
+}
+
+// check compares some of what was answered with what a service without workers builds, and that nobody was taken for a liar.
+func (f *fleet) check() {
+	f.t.Helper()
+	for _, url := range f.urls {
+		if text := get(f.t, url+"/status.json").text(); strings.Contains(text, `"quarantined"`) {
+			f.t.Error(text)
+		}
+	}
+	cmd := serviceCommand(f.dir(), "--allow-modules", "example.com/*")
+	cmd.Env = f.env
+	alone, left := launch(f.t, cmd), 5
+	for n, digest := range f.digests { // in no order
+		if got := fetch(f.t, alone.url+f.path(n)).digest(); got != digest {
+			f.t.Errorf("%s: %s, and a service of its own builds %s", f.path(n), digest, got)
+		}
+		if left--; left == 0 {
+			break
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,21 +140,25 @@ func forgetExtension(t *testing.T) {
 
 // child reports whether a process below the cache directory of the service runs tool.
 func child(s *k6x, tool string) bool {
+	return slices.ContainsFunc(toolsRun(tool), func(args string) bool { return strings.Contains(args, s.cache) })
+}
+
+// toolsRun returns the arguments of the processes that run a tool.
+func toolsRun(tool string) (args []string) {
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
-		return false
+		return nil
 	}
 	for _, file := range processes {
 		cmdline, err := os.ReadFile(file)
 		if err != nil {
 			continue // it has just ended
 		}
-		program, args, _ := strings.Cut(string(cmdline), "\x00")
-		if filepath.Base(program) == tool && strings.Contains(args, s.cache) {
-			return true
+		if program, rest, _ := strings.Cut(string(cmdline), "\x00"); filepath.Base(program) == tool {
+			args = append(args, rest)
 		}
 	}
-	return false
+	return args
 }
 
 // storing reports whether the service is writing a binary into its store.
