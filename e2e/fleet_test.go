@@ -1,3 +1,5 @@
+//go:build linux
+
 package e2e
 
 import (
@@ -50,11 +52,13 @@ type worker struct {
 	gone  chan struct{}
 }
 
+const workerToken = "a-token-of-workers"
+
 // newFleet returns a fleet with nobody in it, for so many extensions, whose services have these flags.
 func newFleet(t *testing.T, extensions int, args ...string) *fleet {
 	t.Helper()
 	f := &fleet{t: t, caches: coldDir(t), extensions: extensions, token: filepath.Join(t.TempDir(), "token"), args: args, digests: make(map[int]string)}
-	if err := errors.Join(warmcache.CopyStandard(filepath.Join(f.caches, "gocache")), os.WriteFile(f.token, []byte("a-token-of-workers\n"), 0o600)); err != nil {
+	if err := errors.Join(warmcache.CopyStandard(filepath.Join(f.caches, "gocache")), os.WriteFile(f.token, []byte(workerToken+"\n"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	modules := make(map[string]string)
@@ -285,10 +289,12 @@ func (f *fleet) during(clients int, something func()) {
 			}
 		})
 	}
+	defer func() {
+		close(ended)
+		all.Wait()
+		f.t.Logf("%d combinations", f.asked.Load())
+	}()
 	something()
-	close(ended)
-	all.Wait()
-	f.t.Logf("%d combinations", f.asked.Load())
 }
 
 // check compares some of what was answered with what a service without workers builds, and that nobody was taken for a liar.

@@ -1,6 +1,10 @@
+//go:build linux
+
 package e2e
 
 import (
+	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,6 +23,7 @@ var natsServer = sync.OnceValues(func() (string, error) {
 type nats struct {
 	t       *testing.T
 	url     string
+	dir     string // a small disk of its own, if one can be mounted
 	command func() *exec.Cmd
 	cmd     *exec.Cmd
 	gone    <-chan struct{}
@@ -32,17 +37,34 @@ func startNATS(t *testing.T) *nats {
 		t.Fatal(err)
 	}
 	addr, dir := freeAddr(t), t.TempDir()
+	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=4m"); err == nil {
+		t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	}
 	at, port, _ := strings.Cut(addr, ":")
-	n := &nats{t: t, url: "nats://" + addr, command: func() *exec.Cmd { return exec.Command(program, "-a", at, "-p", port, "-js", "-sd", dir) }}
+	n := &nats{t: t, url: "nats://" + addr, dir: dir, command: func() *exec.Cmd { return exec.Command(program, "-a", at, "-p", port, "-js", "-sd", dir) }}
 	n.start()
 	return n
 }
 
+// start starts it, on a disk that has room again.
 func (n *nats) start() {
 	n.t.Helper()
+	_ = os.Remove(n.ballast())
 	n.cmd = n.command()
 	n.gone = attend(n.t, n.cmd)
 	eventually(n.t, "NATS listens", func() bool { return listens(strings.TrimPrefix(n.url, "nats://")) })
+}
+
+func (n *nats) ballast() string { return filepath.Join(n.dir, "ballast") }
+
+// fill fills its disk, and reports whether it has one of its own.
+func (n *nats) fill() bool {
+	var disk, temp syscall.Stat_t
+	if err := errors.Join(syscall.Stat(n.dir, &disk), syscall.Stat(filepath.Dir(n.dir), &temp)); err != nil || disk.Dev == temp.Dev {
+		return false
+	}
+	_ = os.WriteFile(n.ballast(), make([]byte, 4<<20), 0o600) // as much as there is room for
+	return true
 }
 
 // kill ends it with no time for anything.

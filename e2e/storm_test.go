@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,4 +110,89 @@ func TestWorkersAreKilledAtEachMoment(t *testing.T) {
 		}
 	})
 	f.check()
+}
+
+// One of two services dies, and NATS for longer than a worker is waited for, as its disk is full, and a worker stalls meanwhile: who waits has
+// what was asked for.
+func TestServicesAndNATSAreKilledAndAWorkerStalls(t *testing.T) {
+	forFull(t)
+	t.Parallel()
+	outages, extensions := []time.Duration{10 * time.Second}, 10
+	if nightly {
+		outages, extensions = []time.Duration{0, time.Second, 5 * time.Second, 9 * time.Second, 20 * time.Second, 40 * time.Second}, 12
+	}
+	onS3(t, func(t *testing.T, endpoint string) {
+		nats := startNATS(t)
+		f := newFleet(t, extensions, "--nats", nats.url, "--store", bucketURL(endpoint))
+		f.serve()
+		f.serve()
+		for i := range 6 {
+			f.work(f.urls[i%2], "")
+		}
+		f.warm()
+		f.during(8, func() {
+			for i, outage := range outages {
+				stalled := f.busy()
+				if err := stalled.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+					t.Error(err)
+				}
+				f.restart(i%2, rand.N(2*time.Second))
+				full := nats.fill()
+				for n := 0; full && f.register(fmt.Sprintf("x%d-%d", i, n)); n++ { // there is room for some
+				}
+				f.goesOn()
+				nats.kill()
+				time.Sleep(outage)
+				nats.start()
+				if err := stalled.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+					t.Error(err)
+				}
+				eventually(t, "workers are let in", func() bool { return f.register(fmt.Sprintf("y%d", i)) })
+				f.goesOn()
+			}
+		})
+		f.check()
+	})
+}
+
+// register reports whether a worker of that name gets a credential.
+func (f *fleet) register(name string) bool {
+	req, err := http.NewRequestWithContext(f.t.Context(), http.MethodPost, f.urls[0]+"/worker/register", strings.NewReader(fmt.Sprintf(`{"name":%q,"instance":"x","wire":1}`, name)))
+	if err != nil {
+		f.t.Error(err)
+		return false
+	}
+	req.Header.Set("Authorization", "Bearer "+workerToken)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// busy returns a worker that builds, once there is one.
+func (f *fleet) busy() (busy *worker) {
+	f.t.Helper()
+	eventually(f.t, "a worker builds", func() bool {
+		for _, w := range f.workers {
+			if !w.ended() && w.building() != "" {
+				busy = w
+			}
+		}
+		return busy != nil
+	})
+	return busy
+}
+
+// goesOn waits until some clients more are answered.
+func (f *fleet) goesOn() {
+	f.t.Helper()
+	answered := func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(f.digests)
+	}
+	before := answered()
+	eventually(f.t, "clients are answered", func() bool { return answered() >= before+8 })
 }
