@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,5 +54,37 @@ func TestANewWorkerIsWarm(t *testing.T) {
 	}
 	if log := worker.Stderr.(*lockedBuffer).String(); !strings.Contains(log, "msg=built") {
 		t.Error("the worker did not build")
+	}
+	compiled := int64(-1)
+	eventually(t, "the worker's build is in the history", func() bool {
+		var list struct {
+			Builds []struct {
+				Result struct {
+					Worker string
+					Steps  []struct {
+						Name string
+						Done int64
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal(get(t, s.url+"/builds").body, &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range list.Builds {
+			if b.Result.Worker != "w1" {
+				continue
+			}
+			compiled = 0
+			for _, step := range b.Result.Steps {
+				if step.Name == "compiling" {
+					compiled += step.Done
+				}
+			}
+		}
+		return compiled >= 0
+	})
+	if compiled > 350 { // half of them: on a busy machine a pack may come too late
+		t.Errorf("the worker compiled %d packages", compiled)
 	}
 }

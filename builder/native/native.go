@@ -45,8 +45,9 @@ type Config struct {
 	// service may: the user's own configuration of git and ssh.
 	Personal []string
 
-	// Cache is the name of another directory than gocache/ for Go's build cache.
-	Cache string
+	// Cache is the name of another directory than gocache/ for Go's build cache. Beside is the engine of this process that has gocache/.
+	Cache  string
+	Beside *Engine
 
 	// BuildCache is where go commands find what other machines compiled; nil: nowhere. It keeps what it
 	// finds in gocache/ of Dir.
@@ -72,6 +73,9 @@ var _ builder.Engine = (*Engine)(nil)
 func New(ctx context.Context, cfg Config) (*Engine, error) {
 	cfg.Timeout = cmp.Or(cfg.Timeout, 15*time.Minute)
 	host := &workdir.Host{Tool: cfg.Tool, Cage: cfg.Cage, Personal: cfg.Personal, Log: cfg.Logger, Cache: cfg.Cache}
+	if cfg.Beside != nil {
+		host.Beside = cfg.Beside.Host
+	}
 	if err := host.Open(ctx, cfg.Dir); err != nil {
 		return nil, err
 	}

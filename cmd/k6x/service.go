@@ -68,7 +68,7 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
 	f.BoolVar(&o.RedirectDownloads, "redirect-downloads", false, "send clients to a signed URL of the bucket for the bytes, instead of passing them on")
 	f.Var((*cli.ByteSize)(&o.NearSize), "near-size", "`bytes` of binaries that are kept here too when --store is a bucket; 0 is no limit")
 	f.Var((*cli.ByteSize)(&o.StoreSize), "store-size", "`bytes` that stored binaries may take, such as 20GiB; 0 is no limit")
-	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each, and each that is there for workers a fourth of it; 0 is no limit")
 	f.StringVar(&o.BuildCache, "build-cache", "",
 		"`URL` of a build cache that machines share: that of a bucket, as for --store, or oci://host/repository; who may write it decides what others build (default none)")
 	f.BoolVar(&o.BuildCacheReading, "build-cache-read-only", false, "take from the shared build cache, and write nothing to it")

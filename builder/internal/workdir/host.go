@@ -25,7 +25,8 @@ type Host struct {
 	Personal []string   // files and directories that what fetches modules may read besides what that of a service may
 	Log      *slog.Logger
 
-	Cache string // name of the directory of Go's build cache; "": gocache
+	Cache  string // name of the directory of Go's build cache; "": gocache
+	Beside *Host  // another one of this process on the same directory: the caches are trimmed while neither builds
 
 	Dir  string      // absolute: has work/, gocache/, modcache/ and home/, or home-own/ with the files of Personal
 	Dirs gotool.Dirs // below Dir; Temp is that of each build
@@ -63,7 +64,9 @@ func (h *Host) Open(ctx context.Context, dir string) (err error) {
 	if h.Work, err = Open(ctx, h.Dir, h.Log); err != nil {
 		return gobuild.FileError("preparing the work directory", err)
 	}
-	h.gate = semaphore.NewWeighted(exclusively)
+	if h.gate = semaphore.NewWeighted(exclusively); h.Beside != nil {
+		h.gate = h.Beside.gate
+	}
 	return nil
 }
 
@@ -109,7 +112,7 @@ func (h *Host) enter(ctx context.Context, weight int64, take func(file string) (
 }
 
 // Exclusive runs f while no build runs, for trimming the caches. It waits for the
-// builds of this engine until ctx ends, and those that come meanwhile wait for f. If
+// builds of this engine, and of the one beside it, until ctx ends, and those that come meanwhile wait for f. If
 // another process is building in the directory, it returns an error of kind Busy at
 // once and does not run f.
 func (h *Host) Exclusive(ctx context.Context, f func() error) error {

@@ -222,7 +222,7 @@ func (a *App) assemble(cfg service.Config) (err error) {
 	count := func(name, help string, value func() float64) { metrics.Counter(name, help, value) }
 	var engine builder.Engine = fast.New(a.engine, fast.Config{Lifetime: o.Lifetime, Counter: count, Logger: a.logger}) // a.engine alone runs go build always
 	if o.Workers.On && o.Workers.Verify > 0 {
-		if a.alone, engine, err = a.tools.OpenAlone(context.Background(), a.nativeConfig(), o.CacheDir, engine); err != nil {
+		if a.alone, engine, err = a.tools.OpenAlone(context.Background(), a.nativeConfig(), o.CacheDir, a.engine, engine); err != nil {
 			return err
 		}
 	}

@@ -197,7 +197,7 @@ func TestWhatIsBuiltAloneTakesNothingOfOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, builds, err := tools.OpenAlone(t.Context(), native.Config{}, dir, engine)
+	_, builds, err := tools.OpenAlone(t.Context(), native.Config{}, dir, nil, engine)
 	if err != nil {
 		t.Fatal(err)
 	}

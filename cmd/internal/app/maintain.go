@@ -63,17 +63,20 @@ func (a *App) try(ctx context.Context, do func(context.Context) error, failed st
 	}
 }
 
+// forWorkers is the part of the limit of Go's caches that each cache has which is there because of workers: a fourth of it.
+const forWorkers = 4
+
 // Trim bounds Go's caches, as an app that was started does from time to time.
 func (a *App) Trim(ctx context.Context) {
 	builds, modules := TrimGoCaches(ctx, a.engine, a.options.GoCacheSize, a.logger)
 	a.sizes.builds.Store(builds)
 	a.sizes.modules.Store(modules)
 	if a.alone != nil {
-		trimBuilds(ctx, a.alone, a.options.GoCacheSize, a.logger)
+		trimBuilds(ctx, a.alone, a.options.GoCacheSize/forWorkers, a.logger)
 	}
 	if a.offers {
 		a.try(ctx, func(ctx context.Context) error {
-			_, err := buildcache.Trim(ctx, a.tools.Shared.remote, a.options.GoCacheSize)
+			_, err := buildcache.Trim(ctx, a.tools.Shared.remote, a.options.GoCacheSize/forWorkers)
 			return err
 		}, "the build cache for workers was not trimmed")
 	}
@@ -134,9 +137,13 @@ func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
 			break
 		}
 	}
-	if builds, _ := a.engine.Caches(); free < few {
+	for _, engine := range []*native.Engine{a.engine, a.alone} {
+		if engine == nil || free >= few {
+			continue
+		}
+		builds, _ := engine.Caches()
 		if bytes, err := cache.Size(builds); err == nil {
-			_, freed := trimBuilds(ctx, a.engine, max(1, bytes/2), a.logger)
+			_, freed := trimBuilds(ctx, engine, max(1, bytes/2), a.logger)
 			removed = removed || freed > 0
 		}
 	}

@@ -129,10 +129,10 @@ func (t *Tools) OpenNative(ctx context.Context, cfg native.Config, shared BuildC
 	return engine, nil
 }
 
-// OpenAlone opens an engine for jobs that are to be built without what other machines have compiled: in the directories of cfg and cacheDir, but with a build
+// OpenAlone opens an engine for jobs that are to be built without what other machines have compiled: in the directories of cfg, cacheDir and the engine beside it, but with a build
 // cache of Go that no shared one, and no other build, has written to. What builds with it leaves all other jobs to next.
-func (t *Tools) OpenAlone(ctx context.Context, cfg native.Config, cacheDir string, next builder.Engine) (*native.Engine, builder.Engine, error) {
-	cfg.Cache = "gocache-alone"
+func (t *Tools) OpenAlone(ctx context.Context, cfg native.Config, cacheDir string, beside *native.Engine, next builder.Engine) (*native.Engine, builder.Engine, error) {
+	cfg.Cache, cfg.Beside = "gocache-alone", beside
 	alone, err := t.OpenNative(ctx, cfg, BuildCacheConfig{CacheDir: cacheDir}, 0)
 	return alone, builder.EngineFunc(func(ctx context.Context, job builder.Job, report event.Sink, w io.Writer) (k6x.Build, error) {
 		if job.Alone {

@@ -45,7 +45,7 @@ func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
 	CacheDirFlag(f, &o.CacheDir)
 	f.IntVar(&o.MaxBuilds, "max-builds", DefaultMaxBuilds(), MaxBuildsUsage)
 	o.GoCacheSize = 10 << 30
-	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each; 0 is no limit")
+	f.Var((*cli.ByteSize)(&o.GoCacheSize), "go-cache-size", "`bytes` that Go's build cache and module cache may take each, and the cache for what is verified a fourth of it; 0 is no limit")
 	f.StringVar(&o.BuildCache, "build-cache", "", "`URL` of a build cache that machines share, as for k6x service (default what the service offers of its own)")
 	f.BoolVar(&o.BuildCacheWriting, "build-cache-write", false, "write what is compiled here to the shared build cache; all machines believe what is there")
 	o.GoOptions.AddFlags(f, "env", "")
@@ -78,7 +78,7 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 		return cli.WrongUsage(err)
 	}
 	made := fast.New(engine, fast.Config{Lifetime: builder.Batch, Logger: logger}) // what is found to be wrong later could not be told
-	alone, builds, err := tools.OpenAlone(ctx, cfg, o.CacheDir, made)
+	alone, builds, err := tools.OpenAlone(ctx, cfg, o.CacheDir, engine, made)
 	if err != nil {
 		return cli.WrongUsage(err)
 	}
@@ -98,7 +98,7 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 	go func() {
 		for tick := time.Tick(trimEvery); ; {
 			TrimGoCaches(working, engine, o.GoCacheSize, logger)
-			trimBuilds(working, alone, o.GoCacheSize, logger)
+			trimBuilds(working, alone, o.GoCacheSize/forWorkers, logger)
 			select {
 			case <-tick:
 			case <-working.Done():
