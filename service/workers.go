@@ -73,7 +73,7 @@ func (s *Service) connectWorker(w *response, r *http.Request) error {
 func (s *Service) readCache(w *response, r *http.Request) error {
 	its := *r
 	its.RemoteAddr = s.client(r)
-	worker, err := s.cfg.Workers.Broker.Worker(&its)
+	worker, err := s.cfg.Workers.Broker.Reader(&its)
 	if err != nil {
 		return err
 	}

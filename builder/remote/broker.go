@@ -239,6 +239,14 @@ func (b *Broker) Worker(r *http.Request) (name string, err error) {
 	return name, nil
 }
 
+// Reader is [Broker.Worker] for what a worker gets that is believed. Errors: also Forbidden.
+func (b *Broker) Reader(r *http.Request) (name string, err error) {
+	if name, err = b.Worker(r); err == nil && b.roster.Load().of(name).Standing == Quarantined {
+		return "", k6x.Errorf(k6x.Forbidden, "this worker is quarantined, and gets nothing more").WithHint("/status says why. An operator lets it in again with k6x workers admit.")
+	}
+	return name, err
+}
+
 // reopen has an embedded server read again what it keeps, as it writes nothing more after a disk was full.
 func (b *Broker) reopen() {
 	b.mu.Lock()

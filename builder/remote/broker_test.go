@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"net/http/httptest"
+
 	"bufio"
 	"context"
 	"errors"
@@ -222,4 +224,22 @@ func TestAServiceWhoseLoginsAreRefusedComesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	until("it is connected", b.conn.IsConnected)
+}
+
+func TestAQuarantinedWorkerReadsNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c, err := r.hub.Register(t.Context(), Registration{Name: "w1", Instance: "x", Wire: Wire})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := httptest.NewRequest(http.MethodGet, CachePath, nil)
+	request.SetBasicAuth("w1", c.Password)
+	if name, err := r.broker.Reader(request); name != "w1" || err != nil {
+		t.Errorf("%q, %v", name, err)
+	}
+	r.hub.quarantine("w1", "it lies")
+	if _, err := r.broker.Reader(request); k6x.KindOf(err) != k6x.Forbidden {
+		t.Errorf("%v", err)
+	}
 }

@@ -325,7 +325,7 @@ func (h *Hub) quarantine(name, reason string) {
 		h.roster.note(name, m)
 	}
 	if before != Quarantined && before != Revoked && h.cfg.Quarantined != nil {
-		h.cfg.Quarantined(name, reason)
+		go h.cfg.Quarantined(name, reason) // a build that was taken from the worker does not wait for the news
 	}
 }
 
