@@ -200,7 +200,7 @@ func TestTrimSweepsWhatNothingNames(t *testing.T) {
 	for _, step := range []struct {
 		later time.Duration
 		want  int
-	}{{0, 5}, {25 * time.Hour, 0}} {
+	}{{0, 5}, {61 * time.Minute, 4}, {25 * time.Hour, 0}} {
 		now = now.Add(step.later)
 		if err := s.Trim(t.Context()); err != nil {
 			t.Fatal(err)

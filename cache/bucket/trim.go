@@ -17,6 +17,7 @@ import (
 const (
 	tooYoung = time.Hour      // a younger binary stays, as it may be on its way to a client
 	leftover = 24 * time.Hour // an older object that no record names is not under way any more
+	unstaged = time.Hour      // as well, for what another machine put there: it was to be taken within minutes
 )
 
 // holding is what the bucket has for one key.
@@ -27,8 +28,8 @@ type holding struct {
 
 // Trim lists the bucket and removes the binaries that were stored first until all take no
 // more than the limit, but none that is younger than an hour; their records stay. It
-// also removes what broken uploads and dead services left a day ago. Several services may
-// do so at once.
+// also removes what broken uploads and dead services left a day ago, and what other machines
+// put there an hour ago. Several services may do so at once.
 func (s *Store) Trim(ctx context.Context) error {
 	if s.own != nil {
 		return fmt.Errorf("what is kept within a limit is not trimmed: %w", errors.ErrUnsupported)
@@ -82,7 +83,7 @@ func (s *Store) Trim(ctx context.Context) error {
 			s.logger.Warn("parts of broken uploads cannot be removed from the bucket; let a lifecycle rule do so", "error", hide(err))
 		})
 	}
-	return errors.Join(append(failed, s.sweep(ctx, leases, now), s.sweep(ctx, probes, now), s.sweep(ctx, staging, now))...)
+	return errors.Join(append(failed, s.sweep(ctx, leases, now.Add(-leftover)), s.sweep(ctx, probes, now.Add(-leftover)), s.sweep(ctx, staging, now.Add(-unstaged)))...)
 }
 
 // survey lists all artifacts.
@@ -129,12 +130,12 @@ func (s *Store) named(ctx context.Context, key string, h *holding) (string, erro
 	return artifact.Digest, err
 }
 
-// sweep removes what has a prefix and was not written to for a day: leases and notes of services that are gone, objects that they tried their rights with, and
+// sweep removes what has a prefix and was not written to since before: leases and notes of services that are gone, objects that they tried their rights with, and
 // binaries that were put there for them.
-func (s *Store) sweep(ctx context.Context, prefix string, now time.Time) error {
+func (s *Store) sweep(ctx context.Context, prefix string, before time.Time) error {
 	var old []string
 	err := s.list(ctx, prefix, func(o blob.Info) {
-		if now.Sub(o.ModTime) > leftover {
+		if o.ModTime.Before(before) {
 			old = append(old, o.Name)
 		}
 	})
