@@ -21,7 +21,7 @@ func TestABuildIsNotAdoptedForOtherVersions(t *testing.T) {
 	}{{nil, nil, true}, {first, first, true}, {nil, first, false}, {first, nil, false}, {first, second, false}} {
 		j := newWork(&Worker{}, order{Job: &builder.Job{Lock: c.with}})
 		canceled := false
-		j.alone, j.cancel = true, func(error) { canceled = true }
+		j.deserted, j.cancel = true, func(error) { canceled = true }
 		if got := j.adopt(order{Job: &builder.Job{Lock: c.asked}}); got != c.want || canceled == c.want {
 			t.Errorf("built with %v, asked for %v: adopted %v, canceled %v", c.with, c.asked, got, canceled)
 		}
@@ -44,7 +44,7 @@ func TestAnAdoptedBuildHasTheTimeOfItsNewOrder(t *testing.T) {
 			ended <- err
 		}()
 		time.Sleep(40 * time.Second)
-		j.alone = true
+		j.deserted = true
 		if !j.adopt(order{Job: new(builder.Job), Timeout: 2 * time.Minute}) {
 			t.Error("it is not adopted")
 		}

@@ -187,7 +187,7 @@ func (b *Broker) knows(name, password string, attrs ...any) bool {
 	return false
 }
 
-// cutOff ends the connections of a worker, and lets it make none for a while.
+// cutOff ends the connections of a worker, and lets it make none for [cutTime].
 func (b *Broker) cutOff(name string) {
 	if b.server == nil {
 		return

@@ -55,14 +55,16 @@ func (t *task) fetch(ctx context.Context, said *outcome) error {
 	return t.check(said, t.staged.Size, digest)
 }
 
-// putter is what workers put binaries with. It is led nowhere else.
-var putter = &http.Client{
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Transport: &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
-		ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, // another one is minutes away
-	},
-	Timeout: deliveryTime,
+// newPutter returns what a worker puts binaries with. It is led nowhere else.
+func newPutter() *http.Client {
+	return &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext, TLSHandshakeTimeout: 5 * time.Second,
+			ExpectContinueTimeout: time.Second, MaxResponseHeaderBytes: 64 << 10, DisableKeepAlives: true, // another one is minutes away
+		},
+		Timeout: deliveryTime,
+	}
 }
 
 const unableTime = time.Minute // in which a bucket that could not be reached is not tried again
@@ -83,7 +85,7 @@ func (j *work) stage(ctx context.Context, file *os.File, size int64) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		err = put(ctx, a.Room, file, size, 10*w.cfg.Pace.hello())
+		err = put(ctx, w.putter, a.Room, file, size, 10*w.cfg.Pace.hello())
 	}()
 	j.accompany(ctx, done)
 	<-done
@@ -97,7 +99,7 @@ func (j *work) stage(ctx context.Context, file *os.File, size int64) bool {
 }
 
 // put sends a binary to where the service says, unless nothing moves for a while.
-func put(ctx context.Context, to *blob.SignedRequest, file io.ReaderAt, size int64, stall time.Duration) error {
+func put(ctx context.Context, putter *http.Client, to *blob.SignedRequest, file io.ReaderAt, size int64, stall time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stall, func() { cancel(errors.New("nothing moves")) })

@@ -184,7 +184,7 @@ func TestAWorkerThatPutsSomethingElseIntoTheBucketIsQuarantined(t *testing.T) {
 					return
 				}
 				if c.put != nil {
-					err := put(t.Context(), a.Room, bytes.NewReader(c.put), int64(len(c.put)), time.Minute)
+					err := put(t.Context(), newPutter(), a.Room, bytes.NewReader(c.put), int64(len(c.put)), time.Minute)
 					if want := int64(len(c.put)) == c.room; (err == nil) != want {
 						t.Errorf("put: %v", err)
 					}
@@ -240,14 +240,14 @@ func TestAWorkerIsLedNowhereElse(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL, status)
 		}))
-		err := put(t.Context(), &blob.SignedRequest{URL: server.URL + "/?Signature=secret"}, strings.NewReader("bytes"), 5, time.Minute)
+		err := put(t.Context(), newPutter(), &blob.SignedRequest{URL: server.URL + "/?Signature=secret"}, strings.NewReader("bytes"), 5, time.Minute)
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%d: %v", status, err)
 		}
 		server.Close()
 	}
 	for _, url := range []string{"file:///etc/passwd", "ftp://" + elsewhere.Listener.Addr().String(), "/path", "", "http://%zz", "javascript:1"} {
-		if err := put(t.Context(), &blob.SignedRequest{URL: url}, strings.NewReader("bytes"), 5, time.Minute); err == nil || !strings.Contains(err.Error(), "no URL of a bucket") {
+		if err := put(t.Context(), newPutter(), &blob.SignedRequest{URL: url}, strings.NewReader("bytes"), 5, time.Minute); err == nil || !strings.Contains(err.Error(), "no URL of a bucket") {
 			t.Errorf("%q: %v", url, err)
 		}
 	}
@@ -261,7 +261,7 @@ func TestABucketThatDoesNotAnswerIsGivenUp(t *testing.T) {
 	}
 	defer listener.Close()
 	to := &blob.SignedRequest{URL: "http://" + listener.Addr().String() + "/?Signature=secret"}
-	err = put(t.Context(), to, bytes.NewReader(make([]byte, 64<<20)), 64<<20, 200*time.Millisecond)
+	err = put(t.Context(), newPutter(), to, bytes.NewReader(make([]byte, 64<<20)), 64<<20, 200*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "nothing moves") || strings.Contains(err.Error(), "secret") {
 		t.Error(err)
 	}

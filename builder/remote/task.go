@@ -34,7 +34,7 @@ type work struct {
 	service  string
 	token    string
 	answered time.Time     // when the service last answered
-	alone    bool          // there is no such service
+	deserted bool          // there is no such service
 	pending  []event.Event // that the service was not told of yet
 	told     int           // how many it was told of before
 	said     int           // bytes of output until now
@@ -63,7 +63,7 @@ func (j *work) running(key string) running {
 
 // orphan reports whether the service does not answer. The caller holds mu.
 func (j *work) orphan() bool {
-	return j.alone || time.Since(j.answered) > j.worker.cfg.Pace.answer()+reportEvery
+	return j.deserted || time.Since(j.answered) > j.worker.cfg.Pace.answer()+reportEvery
 }
 
 // adopt has it go on for the service of an order, unless its own is there. It ends if the order is for other versions, by which it would be judged.
@@ -77,7 +77,7 @@ func (j *work) adopt(o order) bool {
 		j.cancel(errUnwanted)
 		return false
 	}
-	j.service, j.token, j.answered, j.alone = o.Service, o.Token, time.Now(), false
+	j.service, j.token, j.answered, j.deserted = o.Service, o.Token, time.Now(), false
 	if j.limit != nil {
 		j.limit.Reset(o.Timeout)
 	}
@@ -216,13 +216,13 @@ func (j *work) post(r report, data []byte) (answer, error) {
 	}
 	switch {
 	case err == nil:
-		j.answered, j.alone, j.told, j.pending = time.Now(), false, j.told+len(r.Events), j.pending[len(r.Events):]
+		j.answered, j.deserted, j.told, j.pending = time.Now(), false, j.told+len(r.Events), j.pending[len(r.Events):]
 		j.output = append(j.output, slices.DeleteFunc(r.Events, func(e event.Event) bool { return e.Type != event.Output })...)
 		if a.Stop && r.Outcome == nil {
 			j.cancel(errUnwanted)
 		}
 	case errors.Is(err, nats.ErrNoResponders):
-		j.alone = true
+		j.deserted = true
 	}
 	if time.Since(j.answered) > j.worker.cfg.Pace.orphan() {
 		j.cancel(errUnwanted)

@@ -44,8 +44,9 @@ type WorkerConfig struct {
 
 // Worker builds for services that it dials.
 type Worker struct {
-	cfg  WorkerConfig
-	jobs sync.WaitGroup
+	cfg    WorkerConfig
+	putter *http.Client // of binaries, into the bucket
+	jobs   sync.WaitGroup
 
 	sending sync.Mutex // held while bytes of a binary are under way: those of several builds would make each other late
 
@@ -67,7 +68,7 @@ func NewWorker(cfg WorkerConfig) (*Worker, error) {
 		cfg.HTTP = &http.Client{Timeout: 30 * time.Second}
 	}
 	cfg.Machine.Wire, cfg.Machine.Instance = cmp.Or(cfg.Machine.Wire, Wire), rand.Text()
-	return &Worker{cfg: cfg, working: make(map[string]*work)}, nil
+	return &Worker{cfg: cfg, putter: newPutter(), working: make(map[string]*work)}, nil
 }
 
 // Run works until drain is closed and the jobs of that time have ended. If ctx ends before, the jobs are given back. The error is that
