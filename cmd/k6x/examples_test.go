@@ -95,3 +95,28 @@ func parse(words []string) (*cobra.Command, error) {
 	}
 	return cmd, nil
 }
+
+// What git leaves out, tokens of the examples among it, is not sent to where an image is made.
+func TestImagesAreMadeWithoutWhatGitLeavesOut(t *testing.T) {
+	left, err := os.ReadFile("../../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	git, err := os.ReadFile("../../.gitignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pattern := range strings.FieldsSeq(string(git)) {
+		if !strings.HasPrefix(pattern, "/") {
+			pattern = "**/" + pattern // in git's, that is in any directory
+		}
+		if !slices.Contains(strings.Split(string(left), "\n"), pattern) {
+			t.Errorf(".dockerignore has no %s", pattern)
+		}
+	}
+	for _, secret := range []string{"/examples/tokens/", "/examples/.env"} { // as examples/compose.yaml says
+		if !slices.Contains(strings.Fields(string(git)), secret) {
+			t.Errorf(".gitignore has no %s", secret)
+		}
+	}
+}

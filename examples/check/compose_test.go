@@ -1,10 +1,7 @@
 package check
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
@@ -31,17 +28,6 @@ func TestComposeStartsWhatNeedsNoRights(t *testing.T) {
 		_, front := s.Networks["front"]
 		if front != (name == "service" || name == "caddy") {
 			t.Errorf("%s: on the network that is trusted to tell addresses: %v", name, front)
-		}
-	}
-	ignored, err := os.ReadFile("../../.dockerignore")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range project.Secrets { // and what the head of the file has one write beside them
-		for _, secret := range []string{filepath.Dir(s.File), filepath.Join(filepath.Dir(filepath.Dir(s.File)), ".env")} {
-			if line := "\n/examples/" + filepath.Base(secret) + "\n"; !strings.Contains(string(ignored), line) {
-				t.Errorf("%q is not in .dockerignore", line)
-			}
 		}
 	}
 	if got := len(project.Services["service"].DependsOn); got == 0 {
