@@ -75,6 +75,7 @@ type peer struct {
 	shunned       bool      // it gave a job back, and has not said since how it is
 	built, failed int
 	failing       bool // the last build that ended there has failed, or took it with it
+	unable        bool // to put binaries into the bucket: one that it said is there was not
 }
 
 // Open returns a hub. It hears of workers at once, and gives out no places until [Hub.Start].

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"net/http"
@@ -28,6 +29,12 @@ func (t *task) room(size int64) (*blob.SignedRequest, error) {
 	case size <= 0 || t.hub.cfg.Store == nil || t.job.Rebuild: // a binary that is only compared goes nowhere
 		return nil, nil
 	}
+	t.hub.mu.Lock()
+	unable := t.hub.peers[t.worker].unable
+	t.hub.mu.Unlock()
+	if unable {
+		return nil, nil
+	}
 	if t.staged == nil {
 		staged, err := t.hub.cfg.Store.Stage(t.ctx, size)
 		if err != nil {
@@ -45,6 +52,13 @@ func (t *task) room(size int64) (*blob.SignedRequest, error) {
 func (t *task) fetch(ctx context.Context, said *outcome) error {
 	digest, err := t.staged.Take(ctx, t.file)
 	switch {
+	case errors.Is(err, fs.ErrNotExist): // which a proxy may be to blame for
+		t.hub.cfg.Logger.Warn("a worker has put a binary into the bucket, and it is not there; from now on it is to send them here. See whether a proxy answers it for the bucket",
+			"worker", t.worker, "path", t.job.Recipe.Path())
+		t.hub.mu.Lock()
+		t.hub.peers[t.worker].unable = true
+		t.hub.mu.Unlock()
+		return t.isLost(true)
 	case errors.Is(err, bucket.ErrNotStaged):
 		return fmt.Errorf("%w: it said that %s is in the bucket", errUntrue, t.job.Recipe.Path())
 	case k6x.KindOf(err) == k6x.Unavailable: // the bucket is

@@ -18,7 +18,8 @@ const (
 	stagedLife = 5 * time.Minute // in which a binary is to be put there
 )
 
-// ErrNotStaged is the cause of an error, for errors.Is: what was to be put into the bucket is not there, or has another size.
+// ErrNotStaged is the cause of an error, for errors.Is: what was to be put into the bucket is not there, which is also
+// an [fs.ErrNotExist], or has another size.
 var ErrNotStaged = errors.New("it was not put into the bucket")
 
 // Staged is room in the bucket for one binary that another machine puts there.
