@@ -98,15 +98,14 @@ func (c *Cache) noteRead(what string, err error) {
 
 // remote returns the entry of an action that the remote level has.
 func (s *Session) remote(ctx context.Context, action ID) (Entry, error) {
-	// The session waits for the indexes as long as it is young.
-	if err := wait(ctx, s.scope.ready, s.started.Add(s.c.cfg.Wait).Sub(s.c.now())); err != nil {
+	if err := s.awaitIndexes(ctx); err != nil {
 		return Entry{}, err
 	}
 	output, at, ok := s.scope.find(action)
 	if !ok {
 		return Entry{}, errAbsent
 	}
-	if err := s.bring(ctx, output, at); err != nil {
+	if err := s.bring(ctx, output, at, s.c.cfg.Wait); err != nil {
 		return Entry{}, err
 	}
 	if err := s.c.local.bind(action, output, at.size); err != nil {
@@ -114,6 +113,11 @@ func (s *Session) remote(ctx context.Context, action ID) (Entry, error) {
 	}
 	s.use(output)
 	return Entry{Output: output, Size: at.size, Time: s.c.now(), Path: s.c.local.output(output)}, nil
+}
+
+// awaitIndexes waits for the indexes as long as the session is young.
+func (s *Session) awaitIndexes(ctx context.Context) error {
+	return wait(ctx, s.scope.ready, s.started.Add(s.c.cfg.Wait).Sub(s.c.now()))
 }
 
 // wait waits until done is closed. It returns an errLate if that takes longer than limit.
@@ -135,8 +139,8 @@ func wait(ctx context.Context, done <-chan struct{}, limit time.Duration) error 
 	}
 }
 
-// bring makes sure that an output is local, within the time that the go command is made to wait.
-func (s *Session) bring(ctx context.Context, output ID, at place) error {
+// bring makes sure that an output is local, within a limit.
+func (s *Session) bring(ctx context.Context, output ID, at place, limit time.Duration) error {
 	if s.c.local.has(output, at.size) {
 		return nil
 	}
@@ -144,7 +148,6 @@ func (s *Session) bring(ctx context.Context, output ID, at place) error {
 	if f == nil {
 		return errPaused
 	}
-	limit := s.c.cfg.Wait
 	slow := s.c.reads.open() // so this is not worth to wait for
 	if slow {
 		limit = 0

@@ -65,6 +65,7 @@ func start(t *testing.T, c *Cache, label string) *Session {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
+	s.Ahead()
 	return s
 }
 

@@ -19,6 +19,7 @@ type Session struct {
 	started time.Time
 	stop    context.CancelFunc // ends fetching ahead
 	sent    chan struct{}      // closed when all is sent; nil if nothing is
+	ahead   func()             // begins to fetch ahead, once
 
 	mu     sync.Mutex // guards the fields below
 	closed bool
@@ -54,12 +55,12 @@ func (c *Cache) Start(b Build) (*Session, error) {
 		return nil, k6x.Errorf(k6x.Invalid, "%.80q is not the name of a part of the shared build cache", b.Scope)
 	}
 	reading, stop := context.WithCancel(c.reading)
-	s := &Session{c: c, label: b.Label, started: c.now(), stop: stop, used: make(map[ID]bool)}
+	s := &Session{c: c, label: b.Label, started: c.now(), stop: stop, ahead: func() {}, used: make(map[ID]bool)}
 	if c.cfg.Remote == nil {
 		return s, nil
 	}
 	s.scope = c.scopeNamed(b.Scope)
-	c.begin(func() { s.prefetch(reading) })
+	s.ahead = sync.OnceFunc(func() { c.begin(func() { s.prefetch(reading) }) })
 	if !c.cfg.ReadOnly && !b.Private {
 		queue, sent := make(chan bound, maxQueue), make(chan struct{})
 		if c.begin(func() {
@@ -74,6 +75,9 @@ func (c *Cache) Start(b Build) (*Session, error) {
 	c.open[s] = true // for Close
 	return s, nil
 }
+
+// Ahead begins to fetch the packs that builds of the label needed, before the go command asks for what is in them.
+func (s *Session) Ahead() { s.ahead() }
 
 // Close ends the build. The packages that it compiled are sent in the background, see [Cache.Close].
 func (s *Session) Close() {

@@ -65,9 +65,6 @@ func compileMissing(ctx context.Context, b *build, p *plan) error {
 			return err
 		}
 		p.files[pkg.path] = archive
-		if _, ok := p.direct[pkg.path]; ok {
-			p.direct[pkg.path] = archive
-		}
 	}
 	return nil
 }

@@ -107,6 +107,7 @@ type build struct {
 	unconfirmed bool
 	suspects    []string // modules, path@version, that are at fault if the go command makes something else
 	reserved    bool     // there is a place for it in the queue
+	shared      bool     // it was linked by what others have put into the shared build cache
 
 	// Of the binary, which is not here any more once it was answered.
 	info   string // build info as it is linked in
@@ -192,7 +193,7 @@ func (b *build) has(ctx context.Context, name string) (_ bool, err error) {
 // make makes the binary and reports whether that was done without go build.
 func (e *Engine) make(ctx context.Context, b *build) (made k6x.Build, linked bool, err error) {
 	if !e.goBuild && e.tryLink(ctx, b) {
-		if made, err = b.ws.Inspect(!b.unconfirmed); err == nil {
+		if made, err = b.ws.Inspect(!b.unconfirmed && !b.shared); err == nil {
 			return made, true, nil
 		}
 		e.log.Warn("an assembled binary is left to go build", "path", b.recipe.Path(), "error", err)

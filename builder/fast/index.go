@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,21 +27,24 @@ import (
 const (
 	maxPackages  = 50_000
 	maxSums      = 8 << 20   // bytes of go.sum; one k6 has some five hundred lines
+	maxGoMods    = 8 << 20   // bytes of go.mod files; those of one k6 have 60 kB
 	maxIndexFile = 256 << 20 // bytes
 )
 
 const indexExt = ".json" // of the file of an index
 
 // indexFormat is the version of indexData and of what is linked of it.
-const indexFormat = 3
+const indexFormat = 4
 
 // index is the package index of one platform, toolchain and set of code generation settings: enough to know, without asking the go
 // command, which files a combination of the same packages is linked from.
 type index struct {
 	file string
 
-	mu        sync.Mutex // guards what is below and the file
-	forgotten bool       // no longer saved, if a build still uses it
+	mu        sync.Mutex                     // guards what is below and the file
+	forgotten bool                           // no longer saved, if a build still uses it
+	adopted   [sha256.Size]byte              // what was adopted last of the shared build cache, by its hash
+	parsed    map[module.Version]*gomod.File // of GoMods
 	indexData
 }
 
@@ -54,13 +58,21 @@ type indexData struct {
 	Sums     map[string]string   // go.sum's hash of a module by path@version
 	GoSum    string
 	Tags     tags
+
+	// For machines that have compiled packages and nothing of their modules:
+	GoMods map[string]string // go.mod, as text, of each module version that counted, by path@version
+	Lacks  map[string]bool   // packages, by packageKey, that a module does not have although they might be there
+	Shared bool              // some of it is the word of those who write to the shared build cache
 }
 
 // archive is a compiled package in the build cache.
 type archive struct {
-	File string
-	Size int64 // bytes
+	File string // with slashes
+	Size int64  // bytes
 }
+
+// digest returns the SHA-256 of the package, after which the go command names its file.
+func (a archive) digest() string { return strings.TrimSuffix(path.Base(a.File), "-d") }
 
 // use returns where the file is in the build cache. It makes sure that it is there as a whole,
 // and that it is not trimmed as one that is not in use.
@@ -68,7 +80,7 @@ func (a archive) use(cache string) (string, error) {
 	if !filepath.IsLocal(a.File) {
 		return "", fmt.Errorf("%s is not in the build cache", a.File)
 	}
-	file := filepath.Join(cache, a.File)
+	file := filepath.Join(cache, filepath.FromSlash(a.File))
 	info, err := os.Stat(file)
 	if err != nil {
 		return "", err
@@ -155,16 +167,21 @@ func (x *indexes) remove(i *index) {
 func openIndex(file string) *index {
 	i := &index{file: file}
 	data, err := disk.ReadFile(file, maxIndexFile)
-	if err != nil || json.Unmarshal(data, &i.indexData) != nil || i.Info == nil || i.Std == nil || i.Packages == nil || i.Archives == nil || i.Sums == nil {
+	if err != nil || json.Unmarshal(data, &i.indexData) != nil || !i.complete() {
 		i.indexData = newIndexData()
 	}
 	return i
 }
 
+// complete reports whether an index that was read has all parts.
+func (i *indexData) complete() bool {
+	return i.Info != nil && i.Std != nil && i.Packages != nil && i.Archives != nil && i.Sums != nil && i.GoMods != nil && i.Lacks != nil
+}
+
 // newIndexData returns that of an empty index.
 func newIndexData() indexData {
 	return indexData{Info: make(map[string]string), Std: make(map[string]archive), Packages: make(map[string][]string),
-		Archives: make(map[string]archive), Sums: make(map[string]string)}
+		Archives: make(map[string]archive), Sums: make(map[string]string), GoMods: make(map[string]string), Lacks: make(map[string]bool)}
 }
 
 // name is what the index is called among the refuted.
@@ -194,15 +211,24 @@ func (i *index) save() error {
 	return disk.FS{}.WriteAtomic(disk.Atomic{Name: i.file, Temp: filepath.Dir(i.file)}, data)
 }
 
-// add adds what was compiled for a program. An index that has grown too large begins anew. The caller holds i.mu.
-func (i *index) add(compiled indexData) {
-	if len(i.Packages) > maxPackages || len(i.Archives) > maxPackages {
-		i.indexData = newIndexData()
+// add adds what was compiled for a program. An index that has grown too large begins anew.
+func (i *indexData) add(compiled indexData) {
+	goMods := 0
+	for _, text := range i.GoMods {
+		goMods += len(text)
+	}
+	if len(i.Packages) > maxPackages || len(i.Archives) > maxPackages || goMods > maxGoMods {
+		*i = newIndexData()
 	}
 	maps.Copy(i.Info, compiled.Info)
 	maps.Copy(i.Std, compiled.Std)
 	maps.Copy(i.Packages, compiled.Packages)
 	maps.Copy(i.Archives, compiled.Archives)
 	maps.Copy(i.Sums, compiled.Sums)
-	i.GoSum, i.Tags = gomod.JoinSums(i.GoSum, compiled.GoSum, maxSums), compiled.Tags
+	maps.Copy(i.GoMods, compiled.GoMods)
+	maps.Copy(i.Lacks, compiled.Lacks)
+	i.GoSum = gomod.JoinSums(i.GoSum, compiled.GoSum, maxSums)
+	if compiled.Tags.Release != nil {
+		i.Tags = compiled.Tags
+	}
 }

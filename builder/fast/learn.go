@@ -75,6 +75,9 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 		if b.kept == "" && b.digest == "" { // the index was proven when that was answered, and has been forgotten since
 			return nil
 		}
+		if err = e.gather(ctx, b, p); err != nil {
+			return err
+		}
 		if same, err = linksSame(ctx, b, p); err != nil {
 			return err
 		}
@@ -82,6 +85,7 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 	if !same {
 		return e.refutePlan(x, b, unknown, proven)
 	}
+	e.publish(ctx, b, x)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.Proven = true
@@ -98,6 +102,11 @@ func (e *Engine) addTo(x *index, recipe k6x.Recipe, compiled indexData) (p *plan
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	unknown = x.unknown(maps.Keys(compiled.Sums))
+	if err := contradiction(x.GoSum, compiled.GoSum); err != nil && x.Shared {
+		e.log.Error("the go command has found other modules than the shared build cache says, so that nothing of its package index is used",
+			"path", recipe.Path(), "error", err)
+		x.indexData, x.parsed = newIndexData(), nil
+	}
 	x.add(compiled)
 	if p, err = e.plan(x, recipe, refuted, nil); err != nil {
 		if errors.Is(err, errUnknown) {
@@ -105,6 +114,7 @@ func (e *Engine) addTo(x *index, recipe k6x.Recipe, compiled indexData) (p *plan
 		}
 		return nil, nil, errors.Join(err, x.save())
 	}
+	x.addFacts(p, e.mods)
 	return p, unknown, nil
 }
 
@@ -184,7 +194,7 @@ func (e *Engine) list(ctx context.Context, b *build) (compiled indexData, err er
 		}
 		switch {
 		case p.Standard:
-			compiled.Std[p.ImportPath] = archive{file, info.Size()}
+			compiled.Std[p.ImportPath] = archive{filepath.ToSlash(file), info.Size()}
 			continue
 		case p.Module == nil || p.Module.Replace != nil:
 			return indexData{}, fmt.Errorf("%s is of no module", p.ImportPath)
@@ -209,7 +219,7 @@ func (e *Engine) list(ctx context.Context, b *build) (compiled indexData, err er
 		}
 		id := identity(key, imported)
 		ids[p.ImportPath] = id
-		compiled.Packages[key], compiled.Archives[id], compiled.Sums[m.String()] = imports, archive{file, info.Size()}, p.Module.Sum
+		compiled.Packages[key], compiled.Archives[id], compiled.Sums[m.String()] = imports, archive{filepath.ToSlash(file), info.Size()}, p.Module.Sum
 	}
 	if len(compiled.Info) == 0 {
 		return indexData{}, errors.New("no main package was listed")

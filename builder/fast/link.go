@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k6x"
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 )
@@ -30,11 +31,11 @@ func (e *Engine) tryLink(ctx context.Context, b *build) bool {
 }
 
 func (e *Engine) linkBy(ctx context.Context, b *build, x *index) error {
-	if !x.isProven() {
-		return errUnknown
-	}
 	p, err := e.settlePlan(ctx, b, x)
 	if err != nil {
+		return err
+	}
+	if err := e.gather(ctx, b, p); err != nil {
 		return err
 	}
 	if p.compiles != nil && !e.reserve(b) {
@@ -47,26 +48,38 @@ func (e *Engine) linkBy(ctx context.Context, b *build, x *index) error {
 	if err := link(ctx, b, p, gobuild.OutputName); err != nil {
 		return err
 	}
-	b.unconfirmed, b.suspects = len(p.compiles) > 0, p.suspects
+	b.unconfirmed, b.suspects, b.shared = len(p.compiles) > 0, p.suspects, p.shared
+	if p.shared {
+		b.ws.Vouch(p.goMods)
+	}
 	return b.ws.Write(map[string]string{"go.mod": p.goMod, "go.sum": p.goSum})
 }
 
 // maxPlans bounds how often a plan is made anew, as modules had to be checked for it.
-const maxPlans = 4
+const maxPlans = 5
 
-// settlePlan returns a plan, for which modules are checked if packages of them may be compiled.
+// settlePlan returns a plan, for which the shared build cache is asked what the index does not know, and modules are checked if packages of
+// them may be compiled.
 func (e *Engine) settlePlan(ctx context.Context, b *build, x *index) (*plan, error) {
 	var c checked
+	asked := false
 	for try := 0; ; try++ {
 		refuted, err := e.indexes.readRefuted()
 		if err != nil {
 			return nil, err
 		}
-		x.mu.Lock()
-		p, err := e.plan(x, b.recipe, refuted, c)
-		x.mu.Unlock()
-		if err == nil || !errors.Is(err, errUnknown) || e.lifetime != builder.Resident || try == maxPlans {
+		p, err := e.planProven(x, b.recipe, refuted, c)
+		if err == nil || !errors.Is(err, errUnknown) || try == maxPlans {
 			return p, err
+		}
+		if !asked && !refuted.has(x.name()) {
+			asked = true
+			if e.adopt(ctx, b, x) {
+				continue
+			}
+		}
+		if e.lifetime != builder.Resident {
+			return nil, err
 		}
 		missing, ok := errors.AsType[unchecked](err)
 		switch {
@@ -82,6 +95,16 @@ func (e *Engine) settlePlan(ctx context.Context, b *build, x *index) (*plan, err
 	}
 }
 
+// planProven is plan by an index that is proven.
+func (e *Engine) planProven(x *index, recipe k6x.Recipe, refuted refuted, c checked) (*plan, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.Proven {
+		return nil, errUnknown
+	}
+	return e.plan(x, recipe, refuted, c)
+}
+
 // The go command frames build info with these, so that it is found in a binary.
 const (
 	infoStart = "\x30\x77\xaf\x0c\x92\x74\x08\x02\x41\xe1\xc1\x07\xe6\xd6\x18\xe6"
@@ -91,7 +114,11 @@ const (
 // link compiles the main package and links it, as go build with our flags would, into
 // the file output of the workspace.
 func link(ctx context.Context, b *build, p *plan, output string) error {
-	main, err := compile(ctx, b, "main.a", "main", b.ws.Dir()+"=>k6", p.goVersion, p.direct, "./main.go")
+	direct := make(map[string]string)
+	for _, path := range p.main {
+		direct[path] = p.files[path]
+	}
+	main, err := compile(ctx, b, "main.a", "main", b.ws.Dir()+"=>k6", p.goVersion, direct, "./main.go")
 	if err != nil {
 		return err
 	}

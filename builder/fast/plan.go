@@ -1,6 +1,7 @@
 package fast
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,13 +21,19 @@ import (
 type plan struct {
 	goVersion string // of the main module, such as 1.25.0
 	godebug   string
-	goMod     string            // as go build would leave it
-	direct    map[string]string // file of each package that main imports
-	files     map[string]string // file of each package that may be linked
-	info      string            // build info to link in
-	goSum     string            // of the index, and lines that it does not have
-	compiles  []*source         // what has to be compiled for it, in that order
-	suspects  []string          // modules, path@version, that are at fault if the go command makes something else
+	goMod     string             // as go build would leave it
+	main      []string           // packages that main imports
+	std       map[string]archive // of packages of the standard library, of which the linker says which it needs
+	archives  map[string]archive // of the other packages that are linked
+	files     map[string]string  // file of each package that is here, see gather
+	info      string             // build info to link in
+	goSum     string             // of the index, and lines that it does not have
+	compiles  []*source          // what has to be compiled for it, in that order
+	suspects  []string           // modules, path@version, that are at fault if the go command makes something else
+
+	goMods  map[module.Version]*gomod.File // that counted; those that are in the index only are not nil
+	lacking []string                       // packages, by packageKey, that a module turned out not to have
+	shared  bool                           // the index has some of it from the shared build cache
 }
 
 var errUnknown = errors.New("not all of it was compiled before")
@@ -42,8 +49,9 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (
 		return nil, fmt.Errorf("%s is refuted: %w", x.name(), errUnknown)
 	}
 	s := &selection{mods: e.mods, index: x, refuted: refuted, roots: gobuild.Pins(recipe), goVersion: gobuild.GoVersion,
-		platform: recipe.Platform, checked: c}
-	if err := s.checkModules(s.roots); err != nil {
+		platform: recipe.Platform, checked: c, goMods: make(map[module.Version]*gomod.File)}
+	unknown := slices.DeleteFunc(slices.Clone(s.roots), func(m module.Version) bool { return x.Shared && x.Sums[m.String()] != "" })
+	if err := s.checkModules(unknown); err != nil { // others are, once they are needed
 		return nil, err
 	}
 	main := []string{recipe.K6.Path + "/cmd"}
@@ -61,12 +69,10 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (
 	if err := s.checkCase(); err != nil {
 		return nil, err
 	}
-	p := &plan{goVersion: s.goVersion, direct: make(map[string]string), files: make(map[string]string)}
-	if err := p.findFiles(s, e.builds); err != nil {
+	p := &plan{goVersion: s.goVersion, main: append(main, "runtime"), std: maps.Clone(x.Std), archives: make(map[string]archive),
+		goMods: s.goMods, lacking: s.lacking, shared: x.Shared}
+	if err := p.findArchives(s); err != nil {
 		return nil, err
-	}
-	for _, path := range append(main, "runtime") {
-		p.direct[path] = p.files[path] // "" for those to be compiled
 	}
 	p.suspects = suspects(x, p.compiles)
 	if err := p.describe(s); err != nil {
@@ -77,13 +83,8 @@ func (e *Engine) plan(x *index, recipe k6x.Recipe, refuted refuted, c checked) (
 	return p, err
 }
 
-// findFiles finds the files of all packages in the build cache, and those that have to be compiled.
-func (p *plan) findFiles(s *selection, cache string) error {
-	for path, a := range s.index.Std {
-		if file, err := a.use(cache); err == nil { // otherwise the linker says whether it needs it
-			p.files[path] = file
-		}
-	}
+// findArchives finds the archives of all packages, and those that have to be compiled.
+func (p *plan) findArchives(s *selection) error {
 	for _, path := range s.order {
 		pkg := s.packages[path]
 		a, ok := s.index.Archives[pkg.id]
@@ -94,11 +95,19 @@ func (p *plan) findFiles(s *selection, cache string) error {
 		if !ok {
 			return fmt.Errorf("%s: %w", path, errUnknown)
 		}
-		file, err := a.use(cache)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		p.archives[path] = a
+	}
+	return nil
+}
+
+// gather finds the files of all archives in the build cache. Those that are not there are fetched from the shared one.
+func (e *Engine) gather(ctx context.Context, b *build, p *plan) error {
+	std, others, err := p.use(e.builds)
+	if err != nil || p.shared && len(std) > 0 {
+		failed := b.ws.Shared(ctx).Fetch(ctx, append(std, others...))
+		if _, _, err = p.use(e.builds); err != nil {
+			return errors.Join(err, failed)
 		}
-		p.files[path] = file
 	}
 	for _, pkg := range p.compiles {
 		for _, path := range pkg.std {
@@ -108,6 +117,29 @@ func (p *plan) findFiles(s *selection, cache string) error {
 		}
 	}
 	return nil
+}
+
+// use notes the files of all archives that are here, and returns the digests of those that are not, of the standard library and of others, which
+// is an error.
+func (p *plan) use(cache string) (std, others []string, err error) {
+	p.files = make(map[string]string)
+	for path, a := range p.std {
+		if file, err := a.use(cache); err == nil {
+			p.files[path] = file
+		} else {
+			std = append(std, a.digest())
+		}
+	}
+	for path, a := range p.archives {
+		file, failed := a.use(cache)
+		if failed == nil {
+			p.files[path] = file
+		} else {
+			others = append(others, a.digest())
+			err = fmt.Errorf("%s: %w", path, failed)
+		}
+	}
+	return std, others, err
 }
 
 // describe makes the build info and the go.sum.

@@ -239,7 +239,7 @@ func TestForgottenIndexStaysForgotten(t *testing.T) {
 // While the go command extracts a module, nobody knows what is not in it.
 func TestModuleThatIsBeingExtractedIsUnknown(t *testing.T) {
 	dir := t.TempDir()
-	s := &selection{mods: &gomod.Cache{Dir: dir}}
+	s := &selection{mods: &gomod.Cache{Dir: dir}, index: new(index)}
 	m := module.Version{Path: "example.com/M", Version: "v1.0.0"}
 	if err := os.MkdirAll(filepath.Join(dir, "example.com", "!m@v1.0.0"), 0o755); err != nil {
 		t.Fatal(err)

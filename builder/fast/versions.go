@@ -36,6 +36,9 @@ type selection struct {
 	order     []string           // of packages, each after its imports
 	sources   map[string]*source // by packageKey, of those that the index does not know; nil: it is not one
 	missing   error              // of a package that no selected module has; one that is selected next may
+
+	goMods  map[module.Version]*gomod.File // that were read; those of the index only are not nil
+	lacking []string                       // packages, by packageKey, that a module does not have although they might be there
 }
 
 // linkedPackage is a package of the program.
@@ -103,6 +106,11 @@ func (s *selection) choose() (err error) {
 // goModOf returns the go.mod of m if it may be used without asking the go command.
 func (s *selection) goModOf(_ context.Context, m module.Version) (*gomod.File, error) {
 	f := s.mods.GoMod(m)
+	s.goMods[m] = nil
+	if f == nil && s.index.Shared {
+		f = s.index.goMod(m)
+		s.goMods[m] = f
+	}
 	switch {
 	case f == nil:
 		return nil, fmt.Errorf("go.mod of %s: %w", m, errUnknown)
@@ -225,6 +233,10 @@ func (s *selection) providerAmong(versions map[string]string, pkg string) (found
 
 // lacks returns an error unless it is sure that m has no such package.
 func (s *selection) lacks(m module.Version, pkg string) error {
+	key := packageKey(pkg, m)
+	if s.index.Lacks[key] {
+		return nil
+	}
 	if err := s.checkModules([]module.Version{m}); err != nil {
 		return err
 	}
@@ -233,15 +245,16 @@ func (s *selection) lacks(m module.Version, pkg string) error {
 		return fmt.Errorf("%w: %w", err, errUnknown)
 	}
 	entries, err := os.ReadDir(filepath.Join(root, filepath.FromSlash(strings.TrimPrefix(pkg, m.Path))))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	for _, entry := range entries {
 		if strings.HasSuffix(entry.Name(), ".go") {
 			return fmt.Errorf("%s in %s: %w", pkg, m, errUnknown)
 		}
 	}
-	return err
+	s.lacking = append(s.lacking, key)
+	return nil
 }
 
 // unchecked are modules that are not here, or that the go command has not checked.

@@ -12,7 +12,7 @@ import (
 // newBlame returns what finds out which module is at fault for a failure in ws, from
 // the module cache.
 func (e *Engine) newBlame(ws *Workspace) *gobuild.Blame {
-	load := gomod.Loader{Whole: true, Read: ws.replaced.Reader(e.mods)}
+	load := gomod.Loader{Whole: true, Read: ws.goMod}
 	graph, _ := load.Load(context.Background(), gobuild.Pins(ws.recipe)) // of one that is too large there is a part
 	b := gobuild.NewBlame(ws.recipe, graph)
 	b.Replaced = ws.replaced

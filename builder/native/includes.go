@@ -106,7 +106,7 @@ func (e *Engine) checkModules(ws *Workspace) error {
 }
 
 // checkIncludes checks modules of ws that were not checked before. A module whose files are not here is an
-// error if they have to be.
+// error if they have to be, unless others vouch for it: of what was not compiled here nothing of this machine can be in the binary.
 func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.Version]string, here bool) error {
 	var checked []string
 	modules := slices.Collect(maps.Keys(sums))
@@ -120,7 +120,7 @@ func (e *Engine) checkIncludes(ws *Workspace, b *gobuild.Blame, sums map[module.
 			continue
 		}
 		root, err := e.mods.Extracted(ws.replaced.Module(m))
-		if err != nil && !here {
+		if err != nil && (!here || ws.vouched != nil) {
 			continue
 		}
 		if err == nil {

@@ -68,6 +68,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 		return ReplacedBuild{}, err
 	}
 	e.shareCache(ctx, ws, false)
+	ws.cache.Ahead()
 	if err := e.compile(ctx, ws); err != nil {
 		return ReplacedBuild{}, err
 	}

@@ -50,7 +50,7 @@ func (e *Engine) needed(ws *Workspace, goSum string, info *debug.BuildInfo) (str
 	if err != nil {
 		return "", err
 	}
-	load := gomod.Loader{Read: func(_ context.Context, m module.Version) (*gomod.File, error) { return e.mods.GoMod(m), nil }}
+	load := gomod.Loader{Read: ws.goMod}
 	graph, err := load.Load(context.Background(), roots)
 	if err != nil {
 		return "", err

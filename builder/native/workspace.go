@@ -20,6 +20,7 @@ import (
 	"k6x/builder/internal/gobuild"
 	"k6x/event"
 	"k6x/internal/cage"
+	"k6x/internal/gomod"
 )
 
 // Workspace is the directory of one build: the main module, temporary files and the binary. Make one with [Engine.Open]. Its
@@ -37,6 +38,8 @@ type Workspace struct {
 	progress *gobuild.Progress    // nil: no progress is wanted
 	live     *gobuild.Live        // nil as well
 	replaced gobuild.Replacements // nil: no module is replaced
+
+	vouched map[module.Version]*gomod.File // see Vouch; nil: for nothing
 }
 
 // Open returns a workspace for a job, to be closed by the caller. The main module has the versions of the lock or, if there is
@@ -110,6 +113,7 @@ func (ws *Workspace) Write(files map[string]string) error {
 
 // Reset makes the main module what it was before a build, unless it has a lock.
 func (ws *Workspace) Reset() error {
+	ws.vouched = nil
 	if ws.locked {
 		return nil
 	}
@@ -127,10 +131,29 @@ func (ws *Workspace) Reset() error {
 	return nil
 }
 
+// Shared returns what the workspace has of the shared build cache, which it begins to use with the first call.
+func (ws *Workspace) Shared(ctx context.Context) CacheSession {
+	ws.engine.shareCache(ctx, ws, true)
+	return ws.cache
+}
+
+// Vouch has the workspace link modules whose files need not be here, as others compiled them: these have found that they include only what is
+// theirs. The go.mod files are those of modules that are not here either.
+func (ws *Workspace) Vouch(goMods map[module.Version]*gomod.File) { ws.vouched = goMods }
+
+// goMod returns the go.mod of a module; nil if it is not known.
+func (ws *Workspace) goMod(ctx context.Context, m module.Version) (*gomod.File, error) {
+	f, err := ws.replaced.Reader(ws.engine.mods)(ctx, m)
+	if f == nil && err == nil {
+		f = ws.vouched[m]
+	}
+	return f, err
+}
+
 // GoBuild has the go command make the binary. Errors are those of [Engine.Build].
 func (ws *Workspace) GoBuild(ctx context.Context) error {
 	e := ws.engine
-	e.shareCache(ctx, ws, true)
+	ws.Shared(ctx).Ahead()
 	err := e.compile(ctx, ws)
 	if err != nil && k6x.KindOf(err) == k6x.Forbidden { // a module that no database vouches for may have been released anew
 		e.sums.forget()

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/mod/module"
+
+	"k6x/internal/disk"
 )
 
 // Cache reads a module cache of the go command (https://go.dev/ref/mod#module-cache). The files of a module version never
@@ -46,6 +48,15 @@ func (c *Cache) GoMod(m module.Version) *File {
 	}
 	c.files[m] = f
 	return f
+}
+
+// GoModText returns the go.mod of a module version as it is in its file.
+func (c *Cache) GoModText(m module.Version) ([]byte, error) {
+	name, err := c.download(m, ".mod")
+	if err != nil {
+		return nil, err
+	}
+	return disk.ReadFile(name, MaxFile)
 }
 
 // Forget has all files be read anew.
