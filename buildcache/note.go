@@ -25,7 +25,7 @@ func (s *Session) Load(ctx context.Context, name string) ([]byte, error) {
 		return nil, err
 	}
 	output, at, ok := s.scope.note(name)
-	if !ok || at.size > MaxNote {
+	if !ok {
 		return nil, errAbsent
 	}
 	if err := s.bring(ctx, output, at, s.c.cfg.Timeout); err != nil {
@@ -35,16 +35,16 @@ func (s *Session) Load(ctx context.Context, name string) ([]byte, error) {
 	data, err := disk.ReadFile(file, MaxNote)
 	if err == nil && sha256.Sum256(data) != output {
 		_ = os.Remove(file) // to be fetched anew
-		err = errOther
+		return nil, errOther
 	}
 	return data, err
 }
 
-// note returns where the note of a name is, unless it is lost.
+// note returns where the note of a name is, unless it is lost or too large.
 func (s *scope) note(name string) (output ID, at place, ok bool) {
 	output, _, _ = s.find(noteID(name))
 	at, ok = s.place(output)
-	return output, at, ok
+	return output, at, ok && at.size <= MaxNote
 }
 
 // Update writes the note of a name as change makes it of the one that is there, or of nil; nothing if change returns an error, or if the session

@@ -2,6 +2,7 @@ package fast
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"k6x"
+	"k6x/buildcache"
 	"k6x/builder"
 	"k6x/builder/internal/workdir"
 	"k6x/builder/native"
@@ -26,6 +28,13 @@ import (
 var sharedDir string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "gocacheprog" { // of the go commands that tests run
+		if err := buildcache.Relay(context.Background(), os.Args[2:], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	dir, err := os.MkdirTemp("", "fast")
 	if err == nil {
 		sharedDir = dir
@@ -81,6 +90,12 @@ func newEngine(t *testing.T, proxy, dir string, lifetime builder.Lifetime) engin
 // newNative returns an engine that runs go build always.
 func newNative(t *testing.T, proxy, dir string, logger *slog.Logger) *native.Engine {
 	t.Helper()
+	return newSharing(t, proxy, dir, logger, nil)
+}
+
+// newSharing is newNative of an engine that shares its build cache, unless that is nil.
+func newSharing(t *testing.T, proxy, dir string, logger *slog.Logger, shared native.BuildCache) *native.Engine {
+	t.Helper()
 	tool, err := gotool.Find(t.Context(), []string{"GOPROXY=" + proxy, "GOSUMDB=off", "GOPRIVATE=", "GONOPROXY=", "GONOSUMDB="}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +104,7 @@ func newNative(t *testing.T, proxy, dir string, logger *slog.Logger) *native.Eng
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := native.New(t.Context(), native.Config{Tool: tool, Dir: dir, Cage: confined, Logger: logger})
+	e, err := native.New(t.Context(), native.Config{Tool: tool, Dir: dir, Cage: confined, BuildCache: shared, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

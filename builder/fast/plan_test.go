@@ -37,6 +37,7 @@ var graphModules = []string{
 	"example.com/lift@v1.0.0 1.21 | example.com/shed@v1.1.0", // seen once lift is a root: extra is left over, and go 1.23
 	"example.com/xk6-d@v0.1.0 1.23.1 example.com/base/sub@v1.0.0 example.com/base@v1.0.0",
 	"example.com/xk6-e@v0.1.0 1.21 example.com/mid@v1.0.0 example.com/shed@v1.0.0 example.com/lift@v1.0.0 | example.com/extra@v1.0.0",
+	"example.com/xk6-f@v0.1.0 1.21 example.com/base@v1.0.0",
 }
 
 // serveGraph serves graphModules and a bare k6.
