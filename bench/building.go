@@ -134,16 +134,16 @@ func (w *world) warm(ctx context.Context, b *building, all bool) (s *server, err
 	if _, err = ask(ctx, s, "GET", c.path, 1); err != nil {
 		return nil, err
 	}
-	return s, b.learned(ctx)
+	return s, learned(ctx, b.cacheDir)
 }
 
-// learned waits until services have learned from what they have built, which they do after they have answered: until
+// learned waits until services with a cache directory have learned from what they have built, which they do after they have answered: until
 // there is no workspace any more.
-func (b *building) learned(ctx context.Context) error {
+func learned(ctx context.Context, cacheDir string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("a service learns for ever from what it has built"))
 	defer cancel()
 	for {
-		files, err := filepath.Glob(filepath.Join(b.cacheDir, "go", "work", "*", "*"))
+		files, err := filepath.Glob(filepath.Join(cacheDir, "go", "work", "*", "*"))
 		if err != nil || !slices.ContainsFunc(files, func(name string) bool { return filepath.Base(name) != "lock" }) {
 			return err
 		}

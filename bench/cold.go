@@ -69,6 +69,9 @@ func (w *world) coldStart(ctx context.Context, b *building, args ...string) (sta
 		return start{}, err
 	}
 	c := start{seconds, s.peak(), s.peakWithChildren()}
+	if err := learned(ctx, dir); err != nil {
+		return start{}, err
+	}
 	s.stopWithin(time.Minute) // it may have to send what it compiled
 	return c, nil             // the directory stays until the end: a file system that removes is slow to create for a while
 }

@@ -25,7 +25,7 @@ func (w *world) unconfined(ctx context.Context, b *building) (*server, error) {
 	if _, err := ask(ctx, s, "GET", c.path, 1); err != nil {
 		return nil, err
 	}
-	return s, b.learned(ctx)
+	return s, learned(ctx, b.cacheDir)
 }
 
 // contender makes the binary of a combination and returns the seconds that it took.

@@ -44,7 +44,7 @@ func newExtension(ctx context.Context, w *world) ([]row, error) {
 			return nil, err
 		}
 		b.built[n] = true
-		if err := b.learned(ctx); err != nil {
+		if err := learned(ctx, b.cacheDir); err != nil {
 			return nil, err
 		}
 		link, compile, packages, err := p.bare(ctx)

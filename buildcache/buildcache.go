@@ -10,7 +10,8 @@
 // In the remote level, bodies are packed (pack.go), and each session that wrote some adds an index (index.go): which
 // packs it made, which action has which output, and which packs a build of its label needed.
 // A session fetches the packs of its label before the go command asks (fetch.go). The packages that are
-// compiled here are packed and sent while the build goes on (export.go).
+// compiled here are packed and sent while the build goes on (export.go). A note (note.go) is what whoever builds has to say to others
+// about all that: package fast keeps in one how packages belong together, and has them fetched without a go command that asks.
 //
 // Bodies are verified: an OutputID is the SHA-256 of its body. That an action has this
 // output is the word of the writer of the index. So the writers of a store decide what the builds of all

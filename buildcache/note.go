@@ -53,7 +53,16 @@ func (s *Session) Update(ctx context.Context, name string, change func(old []byt
 	if s.sent == nil {
 		return nil
 	}
-	s.c.refresh(s.scope) // the session may be old
+	refreshed := make(chan struct{}) // the session may be old
+	if !s.c.begin(func() {
+		s.c.refresh(s.scope)
+		close(refreshed)
+	}) {
+		return nil
+	}
+	if err := wait(ctx, refreshed, s.c.cfg.Timeout); err != nil {
+		return err
+	}
 	old, err := s.Load(ctx, name)
 	if _, _, there := s.scope.note(name); there && err != nil {
 		return err

@@ -21,6 +21,12 @@
 // are refuted, which leaves them to go build from then on. So is what every other go build finds to be planned wrongly: what was new
 // in it or, if nothing was, the index. Of what a process still has to do when it ends, the log says that it was not compared.
 //
+// If machines share their build cache, the index is in it, too, with the go.mod files that a plan needs. A machine that lacks something asks for it
+// before it runs go build, has the packs fetched of what is linked, and links that: it downloads no module. Those who write to that cache are
+// believed about what belongs together and about the hashes of modules that are not here; it was proven where it was made. That goes no
+// further: such hashes do not become lines that a go command begins with, includes are only taken on trust of modules that are not
+// here, so that nothing of them was compiled here, and what a later go build here finds to be otherwise ends the use of all of it.
+//
 // On disk are, in the directory of the native engine, from where other processes read them:
 //
 //	kits/<hash>.json      a package index; the hash is of platform, toolchain and code generation settings
@@ -31,7 +37,7 @@
 // The files: fast.go is the engine, index.go the package index and refuted.go what is left to go build. plan.go says what to link,
 // by versions.go, which selects module versions and packages, and source.go, which says which packages may be compiled here;
 // compile.go and link.go run the compiler and the linker. learn.go fills the index after a go build, confirm.go
-// has the go command make what was made without it, both in the background by way of queue.go.
+// has the go command make what was made without it, both in the background by way of queue.go. shared.go is the index in the shared build cache.
 package fast
 
 import (

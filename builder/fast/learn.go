@@ -47,7 +47,7 @@ func (e *Engine) learn(ctx context.Context, b *build) {
 	limited, cancel := context.WithTimeout(ctx, learnTime)
 	defer cancel()
 	if err := e.learnFrom(limited, b); err != nil && ctx.Err() == nil {
-		e.log.Warn("nothing was learned from a build", "path", b.recipe.Path(), "error", err)
+		e.log.Warn("not all was learned from a build", "path", b.recipe.Path(), "error", err)
 	}
 }
 
@@ -85,11 +85,11 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 	if !same {
 		return e.refutePlan(x, b, unknown, proven)
 	}
-	e.publish(ctx, b, x)
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	x.Proven = true
-	return x.save()
+	err = x.save()
+	x.mu.Unlock()
+	return errors.Join(err, e.publish(ctx, b, x))
 }
 
 // addTo adds what go build has compiled to an index, and plans by that what to link. Unknown are the modules, path@version, of which the index knew
@@ -102,10 +102,12 @@ func (e *Engine) addTo(x *index, recipe k6x.Recipe, compiled indexData) (p *plan
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	unknown = x.unknown(maps.Keys(compiled.Sums))
-	if err := contradiction(x.GoSum, compiled.GoSum); err != nil && x.Shared {
-		e.log.Error("the go command has found other modules than the shared build cache says, so that nothing of its package index is used",
-			"path", recipe.Path(), "error", err)
-		x.indexData, x.parsed = newIndexData(), nil
+	if x.Shared {
+		if err := contradiction(x.GoSum, compiled.GoSum); err != nil {
+			e.log.Error("the go command has found other modules than the shared build cache says, so that nothing of its package index is used any more",
+				"path", recipe.Path(), "error", err)
+			x.indexData, x.parsed = newIndexData(), nil
+		}
 	}
 	x.add(compiled)
 	if p, err = e.plan(x, recipe, refuted, nil); err != nil {

@@ -82,32 +82,34 @@ func (e *Engine) adopt(ctx context.Context, b *build, x *index) bool {
 }
 
 // publish adds what an index knows to that of the shared build cache, but for what is refuted.
-func (e *Engine) publish(ctx context.Context, b *build, x *index) {
+func (e *Engine) publish(ctx context.Context, b *build, x *index) error {
 	refuted, err := e.indexes.readRefuted()
-	if err == nil {
-		err = b.ws.Shared(ctx).Update(ctx, x.sharedName(), func(old []byte) ([]byte, error) {
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			all, err := parseShared(old)
-			if err != nil || contradiction(x.GoSum, all.GoSum) != nil {
-				all = newIndexData()
-			}
-			all.add(x.indexData)
-			maps.DeleteFunc(all.Packages, func(key string, _ []string) bool {
-				_, m, _ := strings.Cut(key, " ")
-				return refuted.has(m)
-			})
-			all.Proven = true
-			text, err := json.Marshal(all)
-			if len(text) > maxShared {
-				return nil, fmt.Errorf("it has %d bytes", len(text))
-			}
-			return text, err
-		})
-	}
 	if err != nil {
-		e.log.Warn("a package index is not shared", "path", b.recipe.Path(), "error", err)
+		return err
 	}
+	err = b.ws.Shared(ctx).Update(ctx, x.sharedName(), func(old []byte) ([]byte, error) {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		all, err := parseShared(old)
+		if err != nil || contradiction(x.GoSum, all.GoSum) != nil {
+			all = newIndexData()
+		}
+		all.add(x.indexData)
+		maps.DeleteFunc(all.Packages, func(key string, _ []string) bool {
+			_, m, _ := strings.Cut(key, " ")
+			return refuted.has(m)
+		})
+		all.Proven = true
+		text, err := json.Marshal(all)
+		if len(text) > maxShared {
+			err = fmt.Errorf("it has %d bytes", len(text))
+		}
+		return text, err
+	})
+	if err != nil {
+		return fmt.Errorf("the package index is not shared: %w", err)
+	}
+	return nil
 }
 
 // checkSums compares hashes of modules with those that the go command has found here.
