@@ -216,23 +216,28 @@ func (h *History) LastBuilt(extension, platform string) (version string) {
 	return version
 }
 
-// Unverified returns the paths of what a worker built of which no other machine has made the same bytes by itself, the newest first, at most limit.
-func (h *History) Unverified(worker string, limit int) (paths []string) {
+// Unverified returns by worker the paths of what it built of which no other machine has made the same bytes by itself, the newest first, at most limit in
+// all. Doubted has the workers whose word counts for nothing; those that are true there are asked for.
+func (h *History) Unverified(doubted map[string]bool, limit int) map[string][]string {
 	if h == nil {
 		return nil
 	}
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	done := make(map[string]bool) // digests
+	type made struct{ worker, digest string }
+	verified, listed := make(map[string]bool), make(map[made]bool) // by digest; of those that were verified none is
 	for _, n := range h.entries {
-		if r := n.Result; r != nil && r.Outcome == Built && r.Alone && r.Worker != worker {
-			done[r.Digest] = true
+		if r := n.Result; r != nil && r.Outcome == Built && r.Alone {
+			if _, doubt := doubted[r.Worker]; !doubt {
+				verified[r.Digest] = true
+			}
 		}
 	}
+	paths := make(map[string][]string)
 	for _, n := range slices.Backward(h.entries) {
-		if r := n.Result; r != nil && r.Outcome == Built && r.Worker == worker && !done[r.Digest] && len(paths) < limit {
-			done[r.Digest] = true
-			paths = append(paths, r.Path)
+		if r := n.Result; r != nil && r.Outcome == Built && doubted[r.Worker] && !verified[r.Digest] && !listed[made{r.Worker, r.Digest}] && len(listed) < limit {
+			listed[made{r.Worker, r.Digest}] = true
+			paths[r.Worker] = append(paths[r.Worker], r.Path)
 		}
 	}
 	return paths

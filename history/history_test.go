@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -422,8 +423,7 @@ func TestLastAttempt(t *testing.T) {
 	}
 }
 
-// What is kept beside the entries goes with them.
-// What a worker built is verified by who made the same by himself, and by nobody else.
+// What a worker built is verified by who made the same by himself, and by nobody else; who is doubted verifies nothing.
 func TestUnverified(t *testing.T) {
 	h := open(t, &mem.Bucket{}, 100)
 	for i, r := range []Result{
@@ -436,6 +436,9 @@ func TestUnverified(t *testing.T) {
 		{Worker: "w2", Outcome: Built, Digest: "made again"},
 		{Worker: "w1", Outcome: Built, Digest: "made again", Alone: true},
 		{Worker: "w2", Outcome: Differs, Digest: "differs", Alone: true},
+		{Worker: "w3", Outcome: Built, Digest: "of one that is doubted"},
+		{Worker: "w1", Outcome: Built, Digest: "of one that is doubted"},
+		{Worker: "w3", Outcome: Built, Digest: "of one that is doubted", Alone: true},
 		{Worker: "w1", Outcome: Built, Digest: "later verified here"},
 		{Outcome: Built, Digest: "later verified here", Alone: true},
 		{Worker: "w1", Outcome: Built, Digest: "last"},
@@ -446,14 +449,24 @@ func TestUnverified(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := h.Unverified("w1", 100); !slices.Equal(got, []string{"/last", "/made again", "/differs"}) {
-		t.Errorf("%q", got)
-	}
-	if got := h.Unverified("w1", 1); !slices.Equal(got, []string{"/last"}) {
-		t.Errorf("%q", got)
+	all := []string{"/last", "/of one that is doubted", "/made again", "/differs"}
+	for _, c := range []struct {
+		doubted map[string]bool
+		limit   int
+		want    map[string][]string
+	}{
+		{map[string]bool{"w1": true}, 100, map[string][]string{"w1": slices.Delete(slices.Clone(all), 1, 2)}},
+		{map[string]bool{"w1": true, "w3": false}, 100, map[string][]string{"w1": all}},
+		{map[string]bool{"w1": true, "w3": true}, 3, map[string][]string{"w1": all[:2], "w3": all[1:2]}},
+		{nil, 100, map[string][]string{}},
+	} {
+		if got := h.Unverified(c.doubted, c.limit); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%v: got %q, want %q", c.doubted, got, c.want)
+		}
 	}
 }
 
+// What is kept beside the entries goes with them.
 func TestLastResultsGoWithTheirEntries(t *testing.T) {
 	h := New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 3, slog.New(slog.DiscardHandler))
 	add := func(id, path, version, platform string, outcome Outcome) {

@@ -8,6 +8,7 @@ import (
 	"k6x"
 	"k6x/builder"
 	"k6x/builder/remote"
+	"k6x/history"
 )
 
 // Workers is how machines that build for this service dial in. The zero value: none may.
@@ -97,7 +98,20 @@ func hideModules(w *builder.Worker) {
 	}
 }
 
-const maxUnverified = 1000 // that /status lists of a worker
+const maxUnverified = 1000 // that /status lists of all workers
+
+// addUnverified adds to the first row of each worker that is quarantined what it built and nobody verified.
+func addUnverified(rows []builder.Worker, h *history.History) {
+	doubted := remote.Doubted(rows)
+	if len(doubted) == 0 {
+		return
+	}
+	unverified := h.Unverified(doubted, maxUnverified)
+	for i := range rows {
+		rows[i].Unverified = unverified[rows[i].Name]
+		delete(unverified, rows[i].Name)
+	}
+}
 
 // addWorkers adds the workers, if there may be any.
 func (s *Service) addWorkers(v *Status) {
@@ -105,11 +119,11 @@ func (s *Service) addWorkers(v *Status) {
 		return
 	}
 	pool := s.cfg.Workers.Hub.Pool()
+	if !v.Hidden {
+		addUnverified(pool.Workers, s.cfg.Builds.History)
+	}
 	for i := range pool.Workers {
 		w := &pool.Workers[i]
-		if w.State == string(remote.Quarantined) {
-			w.Unverified = s.cfg.Builds.History.Unverified(w.Name, maxUnverified)
-		}
 		if s.addStep(w, w.Path); v.Hidden {
 			hideModules(w)
 		}

@@ -238,7 +238,7 @@ func TestAQuarantinedWorkerReadsNothing(t *testing.T) {
 	if name, err := r.broker.Reader(request); name != "w1" || err != nil {
 		t.Errorf("%q, %v", name, err)
 	}
-	r.hub.quarantine("w1", "it lies")
+	r.hub.quarantine("it lies", "w1")
 	if _, err := r.broker.Reader(request); k6x.KindOf(err) != k6x.Forbidden {
 		t.Errorf("%v", err)
 	}

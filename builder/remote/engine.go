@@ -84,7 +84,7 @@ func (h *Hub) Build(ctx context.Context, job builder.Job, sink event.Sink, w io.
 		return build, gobuild.Stopped(ctx, err)
 	}
 	if errors.Is(err, errUntrue) || errors.Is(err, native.ErrUntrue) {
-		h.quarantine(job.Worker, err.Error())
+		h.quarantine(err.Error(), job.Worker)
 		err = t.isLost(false)
 	}
 	h.mu.Lock()

@@ -32,7 +32,8 @@ type Config struct {
 	Store   *bucket.Store  // in which workers put what they build, where its bucket lets them; nil: they send it to this service
 	Timeout time.Duration  // of one build; 0: 15 minutes
 
-	Quarantined func(worker, reason string) // is told of each that this service quarantines; nil: nobody is
+	// Quarantined is told of each worker that this service quarantines, and of all whose word counts for nothing now, as [Doubted]; nil: nobody is.
+	Quarantined func(worker, reason string, doubted map[string]bool)
 	Logger      *slog.Logger
 
 	Pace Pace
@@ -131,7 +132,7 @@ func (h *Hub) tooMany(counts map[string]*count, name string, most int) bool {
 		return false
 	}
 	if n.dropped++; n.dropped == maxFlood {
-		go h.quarantine(name, "it floods the service with messages")
+		go h.quarantine("it floods the service with messages", name)
 	}
 	if n.dropped%maxFlood == 0 {
 		go h.cfg.Broker.cutOff(name)
@@ -311,23 +312,44 @@ func (h *Hub) decided(name string, now Member) {
 	wake()
 }
 
-// quarantine gives a worker nothing more to do.
-func (h *Hub) quarantine(name, reason string) {
-	if h.roster.of(name).Standing == Quarantined {
+// quarantine gives workers nothing more to do.
+func (h *Hub) quarantine(reason string, workers ...string) {
+	reason = k6x.ClipTo(reason, maxReason)
+	var changed []string
+	for _, name := range workers {
+		if h.roster.of(name).Standing.doubted() {
+			continue
+		}
+		before, err := h.roster.set(context.Background(), name, Quarantined, reason)
+		if err != nil {
+			h.cfg.Logger.Error("that a worker is quarantined is known to this service only, until it ends", "worker", name, "error", err)
+			before = h.roster.doubt(name, reason)
+		}
+		if !before.doubted() { // nor has another call or service done it meanwhile
+			h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
+			changed = append(changed, name)
+		}
+	}
+	if h.cfg.Quarantined == nil || len(changed) == 0 {
 		return
 	}
-	reason = k6x.ClipTo(reason, maxReason)
-	h.cfg.Logger.Error("a worker is quarantined", "worker", name, "reason", reason)
-	before, err := h.roster.set(context.Background(), name, Quarantined, reason)
-	if err != nil {
-		h.cfg.Logger.Error("that a worker is quarantined is known to this service only, until it ends", "worker", name, "error", err)
-		m := h.roster.of(name)
-		m.Standing, m.Reason, m.Since = Quarantined, reason, time.Now().UTC()
-		h.roster.note(name, m)
+	doubted := Doubted(h.Pool().Workers)
+	go func() { // builds do not wait for it
+		for _, name := range changed {
+			h.cfg.Quarantined(name, reason, doubted)
+		}
+	}()
+}
+
+// Doubted returns the workers whose word counts for nothing, and whether each is quarantined.
+func Doubted(workers []builder.Worker) map[string]bool {
+	doubted := make(map[string]bool)
+	for _, w := range workers {
+		if Standing(w.State).doubted() {
+			doubted[w.Name] = w.State == string(Quarantined)
+		}
 	}
-	if before != Quarantined && before != Revoked && h.cfg.Quarantined != nil {
-		go h.cfg.Quarantined(name, reason) // a build that was taken from the worker does not wait for the news
-	}
+	return doubted
 }
 
 // Refused returns how often workers were refused what they had no right to.

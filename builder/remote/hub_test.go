@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -128,12 +129,59 @@ func TestAQuarantineThatCannotBeStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.hub.quarantine("w1", strings.Repeat("no", maxReason))
+	var calls sync.WaitGroup
+	for range 3 {
+		calls.Go(func() { r.hub.quarantine(strings.Repeat("no", maxReason), "w1") })
+	}
+	calls.Wait()
 	if w := r.working("w1"); w.State != string(Quarantined) || len(w.Reason) > maxReason+10 {
 		t.Errorf("%+v", w)
 	}
 	if strings.Contains(r.log.String(), strings.Repeat("no", maxReason)) {
 		t.Error("the log has all of it")
+	}
+	r.hub.quarantine("once more", "w1")
+	if n := strings.Count(r.log.String(), `msg="a worker is quarantined"`); n != 1 {
+		t.Errorf("it is news %d times", n)
+	}
+}
+
+// Nothing waits until it is told of workers that are quarantined, which all are by then; one that is revoked stays so.
+func TestWhoIsToldOfAQuarantine(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for _, name := range []string{"w1", "w2", "revoked"} {
+		if _, err := r.hub.Register(t.Context(), Registration{Name: name, Instance: "x", Wire: Wire}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.hub.Change(t.Context(), "revoked", "revoke"); err != nil {
+		t.Fatal(err)
+	}
+	hold, told := make(chan struct{}), make(chan string)
+	r.hub.cfg.Quarantined = func(worker, reason string, doubted map[string]bool) {
+		<-hold
+		told <- fmt.Sprint(worker, " ", reason, " ", doubted)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.hub.quarantine("bad", "revoked", "w1", "w2")
+		r.hub.quarantine("bad", "revoked", "w1", "w2")
+	}()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Error("it waits")
+	}
+	close(hold)
+	for _, name := range []string{"w1", "w2"} {
+		if got, want := <-told, name+" bad map[revoked:false w1:true w2:true]"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if n := strings.Count(r.log.String(), `msg="a worker is quarantined"`); n != 2 || r.working("revoked").State != string(Revoked) {
+		t.Errorf("it is said %d times of two, %+v", n, r.working("revoked"))
 	}
 }
 

@@ -36,6 +36,9 @@ const (
 	Revoked     Standing = "revoked"     // its credential is taken back, and its name gets no other
 )
 
+// doubted reports whether what a worker says counts for nothing.
+func (s Standing) doubted() bool { return s == Quarantined || s == Revoked }
+
 // Member is a worker that has dialed in some time.
 type Member struct {
 	Hash     []byte    `json:"hash,omitempty"` // SHA-256 of the password
@@ -109,6 +112,21 @@ func (r *Roster) note(name string, m Member) {
 	if !known || before.Standing != m.Standing || before.Instance != m.Instance {
 		r.changed(name, m)
 	}
+}
+
+// doubt quarantines a member as far as this service goes, unless it is doubted already, and returns the standing before.
+func (r *Roster) doubt(name, reason string) (before Standing) {
+	r.mu.Lock()
+	m := r.members[name]
+	if before = m.Standing; !before.doubted() {
+		m.Standing, m.Reason, m.Since = Quarantined, reason, time.Now().UTC()
+		r.members[name] = m
+	}
+	r.mu.Unlock()
+	if !before.doubted() {
+		r.changed(name, m)
+	}
+	return before
 }
 
 func (r *Roster) drop(name string) {

@@ -134,3 +134,16 @@ func TestAClockIsAnHourOff(t *testing.T) {
 		})
 	}
 }
+
+// Of calls that come at once and cannot store it, one finds a worker that was not doubted.
+func TestAWorkerIsDoubtedOnce(t *testing.T) {
+	r := &Roster{changed: func(string, Member) {}, members: map[string]Member{"w1": {Standing: Active}, "revoked": {Standing: Revoked}}}
+	for _, c := range []struct {
+		name         string
+		before, then Standing
+	}{{"w1", Active, Quarantined}, {"w1", Quarantined, Quarantined}, {"revoked", Revoked, Revoked}} {
+		if before := r.doubt(c.name, "bad"); before != c.before || r.of(c.name).Standing != c.then {
+			t.Errorf("%+v: %s, then %s", c, before, r.of(c.name).Standing)
+		}
+	}
+}

@@ -72,11 +72,11 @@ func (h *Hub) Verify(share float64, record func(ctx context.Context, key string)
 					reason = "%[2]s built %[1]s, which fails for %[3]s"
 				}
 				second, _ := by.Get(id)
-				for _, worker := range []string{first, second} {
-					if worker != "" {
-						h.quarantine(worker, fmt.Sprintf(reason, e.Path, first, cmp.Or(second, "this service")))
-					}
+				wrong := []string{first}
+				if second != "" {
+					wrong = append(wrong, second)
 				}
+				h.quarantine(fmt.Sprintf(reason, e.Path, first, cmp.Or(second, "this service")), wrong...)
 			}()
 		}
 	}

@@ -60,8 +60,10 @@ type App struct {
 	storePart *part          // of health
 	alone     *native.Engine // for what is verified here; nil: nothing is
 	sizes     goCaches
-	offers    bool       // the shared build cache is one of its own, for workers
-	making    sync.Mutex // held while room is made on a full disk
+	offers    bool        // the shared build cache is one of its own, for workers
+	making    sync.Mutex  // held while room is made on a full disk
+	telling   sync.Mutex  // guards told
+	told      []time.Time // when workers were quarantined of which the history tells
 	preload   []service.Target
 	work      sync.WaitGroup
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,14 +72,24 @@ func (a *App) openJournal(prefix string, keep time.Duration) *journal.Journal {
 }
 
 const (
+	newsEach  = time.Hour // in which there are at most newsMost entries of workers that are quarantined: who has a token may have thousands, which would push out all else
+	newsMost  = 20
 	newsTime  = 10 * time.Second // to bring an entry into the history
 	newsPaths = 100              // of one entry
 	newsBytes = 32 << 10         // of these
 )
 
-// quarantined has the history tell that a worker is quarantined.
-func (a *App) quarantined(worker, reason string) {
-	paths, size := a.builds.History.Unverified(worker, newsPaths), 0
+// quarantined has the history tell that a worker is quarantined, one of those whose word counts for nothing.
+func (a *App) quarantined(worker, reason string, doubted map[string]bool) {
+	if !a.mayTell(time.Now()) {
+		a.logger.Warn("that a worker is quarantined does not come into the history, as many have just been", "worker", worker)
+		return
+	}
+	only := make(map[string]bool)
+	for name := range doubted {
+		only[name] = name == worker
+	}
+	paths, size := a.builds.History.Unverified(only, newsPaths)[worker], 0
 	for i, path := range paths {
 		if size += len(path); size > newsBytes {
 			paths = paths[:i]
@@ -90,6 +101,17 @@ func (a *App) quarantined(worker, reason string) {
 	if err := a.builds.History.Append(ctx, history.Entry{Type: history.Quarantine, Worker: worker, Reason: reason, Unverified: paths}); err != nil {
 		a.logger.Error("that a worker is quarantined did not come into the history", "worker", worker, "error", err)
 	}
+}
+
+// mayTell reports whether there may be one more entry of a worker that is quarantined, and counts it.
+func (a *App) mayTell(now time.Time) bool {
+	a.telling.Lock()
+	defer a.telling.Unlock()
+	if a.told = slices.DeleteFunc(a.told, func(t time.Time) bool { return now.Sub(t) >= newsEach }); len(a.told) >= newsMost {
+		return false
+	}
+	a.told = append(a.told, now)
+	return true
 }
 
 // record is the sink of the results of builds.

@@ -18,8 +18,12 @@ import (
 
 	"k6x"
 	"k6x/builder"
+	"k6x/cache/blob/mem"
+	"k6x/cache/journal"
 	"k6x/event"
+	"k6x/history"
 	"k6x/internal/testmod"
+	"k6x/service"
 )
 
 // newWithWorkers makes a service with these options for workers, whose files of tokens have a token named as the file.
@@ -212,4 +216,24 @@ func TestWhatIsTriedAgainIsNotLoggedAsAFailure(t *testing.T) {
 			t.Errorf("%v: %s", cause, log.String())
 		}
 	}
+}
+
+// Who has a token can have thousands of workers quarantined: the history tells of some, and has room for what else happens.
+func TestTheHistoryTellsOfFewWorkersAnHour(t *testing.T) {
+	h := history.New(journal.New(journal.Config{Bucket: &mem.Bucket{}}), 1000, slog.New(slog.DiscardHandler))
+	a := &App{builds: service.Builds{History: h}, logger: slog.New(slog.DiscardHandler)}
+	tell := func(want int) {
+		t.Helper()
+		for range newsMost + 5 {
+			a.quarantined("w1", "bad", map[string]bool{"w1": true})
+		}
+		if entries, _, err := h.Changes(t.Context(), 0, 1000); err != nil || len(entries) != want {
+			t.Errorf("%d entries, %v: want %d", len(entries), err, want)
+		}
+	}
+	tell(newsMost)
+	for i := range a.told[:3] {
+		a.told[i] = a.told[i].Add(-newsEach)
+	}
+	tell(newsMost + 3)
 }
