@@ -228,8 +228,8 @@ func (t *task) take(m *nats.Msg) (*outcome, error) {
 		}
 	}
 	o := r.Outcome
-	if o != nil && o.Failure == nil && (o.Staged && t.staged == nil || r.Offset+int64(len(data)) != t.size) {
-		o = nil // it was told of another service's bytes
+	if o != nil && o.Failure == nil && (o.Staged && (t.staged == nil || t.size > 0) || r.Offset+int64(len(data)) != t.size) {
+		o = nil // it was told of another service's bytes, or has sent some of its own
 	}
 	if o != nil && o.Failure == nil && !o.Staged {
 		if err := t.check(o, t.size, hex.EncodeToString(t.hash.Sum(nil))); err != nil {

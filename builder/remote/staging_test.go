@@ -338,3 +338,47 @@ func TestWhatIsOnlyComparedIsNotPutIntoTheBucket(t *testing.T) {
 		t.Errorf("%d builds", n)
 	}
 }
+
+// Of what is staged and what was sent one counts: bytes that were sent first would be in front of what is checked.
+func TestBytesAreStagedOrSent(t *testing.T) {
+	r, _ := inBucket(t, nil)
+	recipe := r.recipe("hello@v0.1.0")
+	binary := r.make(recipe).binary
+	conn := r.dialed("liar")
+	stopped := make(chan bool, 1)
+	if _, err := conn.Subscribe(toWorker("liar"), func(m *nats.Msg) {
+		var o order
+		if err := json.Unmarshal(m.Data, &o); err != nil || o.Stop {
+			return
+		}
+		sent, err := conn.Request(fromWorker("liar", o.Service), append(append(encode(report{Token: o.Token}), '\n'), binary[:100]...), 10*time.Second)
+		if err != nil {
+			t.Error(err)
+		}
+		var a answer
+		_ = json.Unmarshal(sent.Data, &a)
+		rest := binary[100:]
+		asked, _ := ask(conn, "liar", o, report{Offset: a.Next, Room: int64(len(rest))})
+		if asked.Room == nil {
+			t.Error("there is no room")
+			return
+		}
+		if err := put(t.Context(), http.DefaultClient, asked.Room, bytes.NewReader(rest), int64(len(rest)), time.Minute); err != nil {
+			t.Error(err)
+		}
+		end, _ := ask(conn, "liar", o, report{Offset: a.Next, Outcome: &outcome{Lock: r.make(recipe).build.Lock, Staged: true, Size: int64(len(rest)), Digest: r.digest(rest)}})
+		stopped <- end.Stop
+		conn.Close() // which loses the build to another
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.greet(conn, "liar", 1)
+	done := r.build(recipe)
+	if <-stopped {
+		t.Error("it was taken as delivered")
+	}
+	r.work("honest", 1, nil)
+	if err := r.wait(done); err != nil {
+		t.Error(err)
+	}
+}
