@@ -28,6 +28,12 @@ func TestAMachineWhoseLastBuildFailedIsTakenLast(t *testing.T) {
 		if err := r.wait(r.build(r.recipe(c.extension))); err != nil && k6x.KindOf(err) != c.kind || (err != nil) != (c.kind != 0) {
 			t.Errorf("%s: %v", c.extension, err)
 		}
+		r.until("both may be given a build", func() bool { // who has waited for one may go on before its place is free
+			r.hub.mu.Lock()
+			defer r.hub.mu.Unlock()
+			b, g := r.hub.peers["bad"], r.hub.peers["good"]
+			return b.free() == 4 && g.free() == 1 && !b.shunned && !g.shunned
+		})
 	}
 	if bad.builds.Load() != 1 || good.builds.Load() != 2 {
 		t.Errorf("%d builds at the bad one, %d at the good one", bad.builds.Load(), good.builds.Load())
