@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"debug/buildinfo"
 	"errors"
@@ -32,6 +33,7 @@ type fleet struct {
 	caches     string   // directory of Go's
 	token      string   // file
 	extensions int
+	patient    bool     // clients come again if they are told to
 	args       []string // of services
 	asked      atomic.Int32
 	urls       []string // of the services
@@ -46,7 +48,7 @@ type fleet struct {
 type worker struct {
 	name  string
 	cache string
-	wire  *wire // to its service
+	wire  *wire // to its service; nil: it has none
 	cmd   *exec.Cmd
 	log   *lockedBuffer
 	gone  chan struct{}
@@ -96,9 +98,11 @@ func (f *fleet) dir() string {
 }
 
 // serve starts a service that builds nothing itself.
-func (f *fleet) serve() *k6x {
+func (f *fleet) serve() *k6x { return f.serveAt("127.0.0.1:0") }
+
+func (f *fleet) serveAt(addr string) *k6x {
 	f.t.Helper()
-	s := f.launch(f.dir(), "127.0.0.1:0")
+	s := f.launch(f.dir(), addr)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.services, f.urls = append(f.services, s), append(f.urls, s.url)
@@ -130,15 +134,18 @@ func (f *fleet) restart(n int, after time.Duration) {
 // work starts a worker of the service at a URL, to which it has a wire of its own. The name "" is a new one.
 func (f *fleet) work(service, name string) *worker {
 	f.t.Helper()
+	wire, url := newWire(f.t, service)
+	return f.run(&worker{name: name, wire: wire}, func(cmd *exec.Cmd) *exec.Cmd { return cmd }, url)
+}
+
+// run starts a worker of the service at a URL by a command that is made of its own.
+func (f *fleet) run(w *worker, by func(*exec.Cmd) *exec.Cmd, service string) *worker {
+	f.t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if name == "" {
-		name = fmt.Sprintf("w%d", len(f.workers)+1)
-	}
-	w := &worker{name: name, cache: f.dir(), log: &lockedBuffer{}, gone: make(chan struct{})}
-	var url string
-	w.wire, url = newWire(f.t, service)
-	w.cmd = exec.Command(world.program, "worker", url, "--token-file", f.token, "--name", w.name, "--cache-dir", w.cache, "--max-builds", "1")
+	w.name = cmp.Or(w.name, fmt.Sprintf("w%d", len(f.workers)+1))
+	w.cache, w.log, w.gone = f.dir(), &lockedBuffer{}, make(chan struct{})
+	w.cmd = by(exec.Command(world.program, "worker", service, "--token-file", f.token, "--name", w.name, "--cache-dir", w.cache, "--max-builds", "1"))
 	w.cmd.Env, w.cmd.Stderr = f.env, w.log
 	if err := w.cmd.Start(); err != nil {
 		f.t.Fatal(err)
@@ -215,12 +222,10 @@ func (f *fleet) ask(ctx context.Context, n int) {
 		})
 		all.Go(func() {
 			var err error
-			if answers[i], err = try(ctx, http.MethodGet, url+path); err != nil {
-				for range time.Tick(100 * time.Millisecond) {
-					if answers[i], err = try(ctx, http.MethodGet, url+path); err == nil || ctx.Err() != nil {
-						break
-					}
-				}
+			answers[i], err = try(ctx, http.MethodGet, url+path)
+			for ctx.Err() == nil && (err != nil || f.patient && answers[i].status == http.StatusServiceUnavailable && answers[i].header.Get("Retry-After") != "") {
+				<-time.After(200 * time.Millisecond)
+				answers[i], err = try(ctx, http.MethodGet, url+path)
 			}
 			if a := answers[i]; err != nil || a.status != http.StatusOK || a.header.Get("Etag") != `"`+a.digest()+`"` {
 				f.t.Errorf("%s: %v, %d %s", path, err, a.status, a.text())

@@ -22,15 +22,15 @@ var natsServer = sync.OnceValues(func() (string, error) {
 // nats is a NATS of an operator.
 type nats struct {
 	t       *testing.T
-	url     string
+	addr    string
 	dir     string // a small disk of its own, if one can be mounted
 	command func() *exec.Cmd
 	cmd     *exec.Cmd
 	gone    <-chan struct{}
 }
 
-// startNATS starts a NATS with JetStream.
-func startNATS(t *testing.T) *nats {
+// startNATS starts a NATS with JetStream, in a network of its own perhaps.
+func startNATS(t *testing.T, in ...*netns) *nats {
 	t.Helper()
 	program, err := natsServer()
 	if err != nil {
@@ -41,10 +41,21 @@ func startNATS(t *testing.T) *nats {
 		t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	}
 	at, port, _ := strings.Cut(addr, ":")
-	n := &nats{t: t, url: "nats://" + addr, dir: dir, command: func() *exec.Cmd { return exec.Command(program, "-a", at, "-p", port, "-js", "-sd", dir) }}
+	for _, n := range in {
+		at = n.near
+	}
+	n := &nats{t: t, addr: at + ":" + port, dir: dir, command: func() *exec.Cmd {
+		cmd := exec.Command(program, "-a", at, "-p", port, "-js", "-sd", dir)
+		for _, n := range in {
+			cmd = n.inside(cmd)
+		}
+		return cmd
+	}}
 	n.start()
 	return n
 }
+
+func (n *nats) url() string { return "nats://" + n.addr }
 
 // start starts it, on a disk that has room again.
 func (n *nats) start() {
@@ -52,7 +63,7 @@ func (n *nats) start() {
 	_ = os.Remove(n.ballast())
 	n.cmd = n.command()
 	n.gone = attend(n.t, n.cmd)
-	eventually(n.t, "NATS listens", func() bool { return listens(strings.TrimPrefix(n.url, "nats://")) })
+	eventually(n.t, "NATS listens", func() bool { return listens(n.addr) })
 }
 
 func (n *nats) ballast() string { return filepath.Join(n.dir, "ballast") }

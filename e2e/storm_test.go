@@ -89,7 +89,7 @@ func (w *worker) ended() bool {
 }
 
 // Workers die at each moment of a build, some at once, and the service dies too: who waits has what was asked for.
-func TestWorkersAreKilledAtEachMoment(t *testing.T) {
+func TestWorkersDieAtEachMoment(t *testing.T) {
 	forFull(t)
 	t.Parallel()
 	rounds, extensions := 1, 9
@@ -114,7 +114,7 @@ func TestWorkersAreKilledAtEachMoment(t *testing.T) {
 
 // One of two services dies, and NATS for longer than a worker is waited for, as its disk is full, and a worker stalls meanwhile: who waits has
 // what was asked for.
-func TestServicesAndNATSAreKilledAndAWorkerStalls(t *testing.T) {
+func TestServicesAndNATSDieAndAWorkerStalls(t *testing.T) {
 	forFull(t)
 	t.Parallel()
 	outages, extensions := []time.Duration{10 * time.Second}, 10
@@ -123,7 +123,7 @@ func TestServicesAndNATSAreKilledAndAWorkerStalls(t *testing.T) {
 	}
 	onS3(t, func(t *testing.T, endpoint string) {
 		nats := startNATS(t)
-		f := newFleet(t, extensions, "--nats", nats.url, "--store", bucketURL(endpoint))
+		f := newFleet(t, extensions, "--nats", nats.url(), "--store", bucketURL(endpoint))
 		f.serve()
 		f.serve()
 		for i := range 6 {

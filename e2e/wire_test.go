@@ -32,7 +32,13 @@ type wire struct {
 // newWire returns a wire to a server, and the URL of its near end.
 func newWire(t *testing.T, endpoint string) (*wire, string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return newWireAt(t, "127.0.0.1", endpoint)
+}
+
+// newWireAt is newWire with the near end at that address.
+func newWireAt(t *testing.T, host, endpoint string) (*wire, string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", host+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

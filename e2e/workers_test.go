@@ -48,7 +48,7 @@ func TestWorkersBuildEachKeyOnce(t *testing.T) {
 	}
 	t.Run("two services", func(t *testing.T) {
 		onS3(t, func(t *testing.T, endpoint string) {
-			check(t, 200, 8, 2, "--nats", startNATS(t).url, "--store", bucketURL(endpoint))
+			check(t, 200, 8, 2, "--nats", startNATS(t).url(), "--store", bucketURL(endpoint))
 		})
 	})
 	t.Run("one service with a NATS of its own", func(t *testing.T) { check(t, 60, 6, 1) })
