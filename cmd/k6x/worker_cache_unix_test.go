@@ -130,7 +130,7 @@ func TestAWorkerThatBelievedALieIsFound(t *testing.T) {
 	}
 	s := mustServe(t, "", modules, warmDir(t), "--workers", "--worker-token-file", tokens, "--build-here=false", "--verify-workers", "100%")
 	first, second := startWorkerIn(t, warmDir(t), s.url, modules, "w1", tokens), emptyDir(t)
-	s.build(t, "k6/x/hello", "v0.1.0")
+	right := s.build(t, "k6/x/hello", "v0.1.0")
 	lie(t, app.GoCache(first.dir), "k6 v1.0.0 (", "k6 v6.6.6 (")
 	if err := os.CopyFS(app.GoCache(second), os.DirFS(app.GoCache(first.dir))); err != nil { // as if both had it of a third one
 		t.Fatal(err)
@@ -142,7 +142,7 @@ func TestAWorkerThatBelievedALieIsFound(t *testing.T) {
 	startWorkerIn(t, second, s.url, modules, "w2", tokens)
 	s.eventually(t, "w1 is quarantined", func() bool {
 		w := workers(t, s.url)["w1"]
-		return w.State == "quarantined" && slices.Equal(w.Unverified, []string{wrong.Path})
+		return w.State == "quarantined" && slices.Equal(w.Unverified, []string{wrong.Path, right.Path}) // w2 has made that one alike, and is quarantined, too
 	})
 	entry := regexp.MustCompile(`"type":"quarantine","worker":"w1","reason":"the bytes of [^"]* by w1 differ from those by w2","unverified":\[.*` + regexp.QuoteMeta(wrong.Path))
 	s.eventually(t, "the news say so", func() bool { return entry.MatchString(s.get(t, "/changes?since=0", http.StatusOK)) })
