@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -45,7 +46,8 @@ func TestANewWorkerIsWarm(t *testing.T) {
 			t.Errorf("%v\n%s", err, worker.Stderr)
 		}
 	})
-	eventually(t, "the worker to be there", func() bool { return strings.Contains(string(get(t, s.url+"/status.json").body), `"w1"`) })
+	idle := regexp.MustCompile(`"name":\s*"w1",\s*"state":\s*"idle"`) // one that has registered only is given nothing yet
+	eventually(t, "the worker to be there", func() bool { return idle.Match(get(t, s.url+"/status.json").body) })
 	begun = time.Now()
 	again := get(t, s.url+"/build?platform="+strings.Trim(host, "/")+"&k6=v1.8.1&dep=k6/x/redis:v0.3.6&nocache=true")
 	t.Logf("with all compiled in %s here, in %s at the worker with nothing", took, time.Since(begun))
