@@ -72,7 +72,7 @@ func TestNotesTravel(t *testing.T) {
 		if got := readNote(t, c); got != "three" {
 			t.Errorf("it reads %q", got)
 		}
-		err := start(t, c, "x").Update(t.Context(), "note", func([]byte) ([]byte, error) {
+		err := startOnly(t, c).Update(t.Context(), "note", func([]byte) ([]byte, error) {
 			t.Error("a reader was asked for a note")
 			return nil, nil
 		})
