@@ -38,7 +38,7 @@ func TestMeasurementsRunAndAreReported(t *testing.T) {
 	standIns(t)
 	file := filepath.Join(t.TempDir(), "figures.json")
 	var table, log bytes.Buffer
-	if err := run(t.Context(), []string{"-short", "-only", "^(small|resolver|store|pages|extension|combination|neighbours)$", "-json", file}, &table, &log); err != nil {
+	if err := run(t.Context(), []string{"-short", "-only", "^(small|resolver|store|pages|extension|combination|neighbours|worker)$", "-json", file}, &table, &log); err != nil {
 		t.Fatalf("%v\n%s", err, &log)
 	}
 	data, err := os.ReadFile(file)
@@ -62,7 +62,7 @@ func TestMeasurementsRunAndAreReported(t *testing.T) {
 			builders = append(builders, row.Subject)
 		}
 	}
-	if names = slices.Compact(names); !slices.Equal(names, []string{"small", "resolver", "store", "pages", "extension", "combination", "neighbours"}) {
+	if names = slices.Compact(names); !slices.Equal(names, []string{"small", "resolver", "store", "pages", "extension", "combination", "neighbours", "worker"}) {
 		t.Errorf("measured were %q", names)
 	}
 	if !slices.Equal(builders, []string{"k6x", sandboxOff, bareLink, "go build", "xk6", "k6build"}) {

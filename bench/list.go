@@ -31,6 +31,7 @@ func measurements() []measurement {
 		{name: "combination", run: newCombination, about: "extensions that were not together before, against a bare link of the same program, go build, xk6 and k6build"},
 		{name: "neighbours", run: neighbours, about: "a combination for a client that has another one: as the difference, with zstd and as it is, by lines of 10 to 1,000 Mbit/s"},
 		{name: "stampede", run: stampede, about: "1,000 clients that ask for one new combination at once, against one"},
+		{name: "worker", run: byWorkers, about: "a combination that a worker builds, against the same one built in the service"},
 		{name: "cold", run: coldMachine, slow: true, about: "a first build where nothing was ever built, with a shared build cache (in a directory here) and without"},
 		{name: "platforms", run: sixPlatforms, slow: true, about: "six platforms at once where nothing was ever built"},
 	}

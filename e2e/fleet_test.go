@@ -73,7 +73,7 @@ func newFleet(t *testing.T, extensions int, args ...string) *fleet {
 
 func module(i int) string { return fmt.Sprintf("example.com/xk6-e%02d@v0.1.0", i) }
 
-// list returns the extensions of the n-th combination, from 1 to what warm has made.
+// list returns the extensions of a combination, which are the bits of its number.
 func (f *fleet) list(n int) (list []string) {
 	for i := range f.extensions {
 		if n&(1<<i) != 0 {
@@ -257,12 +257,12 @@ func extensionsIn(binary io.ReaderAt) (list []string) {
 	return list
 }
 
-// buildLimit is longer than any client of a fleet waits.
-const buildLimit = 10 * time.Minute
+// waitLimit is longer than any client of a fleet waits for one build.
+const waitLimit = 10 * time.Minute
 
 // crowd has clients ask for the first so many combinations at once, until all are answered.
 func (f *fleet) crowd(keys int) {
-	ctx, cancel := context.WithTimeout(f.t.Context(), buildLimit)
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Duration(max(1, keys/200))*waitLimit)
 	defer cancel()
 	var all sync.WaitGroup
 	for n := 1; n <= keys; n++ {
@@ -288,7 +288,7 @@ func (f *fleet) during(clients int, something func()) {
 					f.t.Error("there are not as many combinations")
 					return
 				}
-				ctx, cancel := context.WithTimeout(f.t.Context(), buildLimit)
+				ctx, cancel := context.WithTimeout(f.t.Context(), waitLimit)
 				f.ask(ctx, n)
 				cancel()
 			}

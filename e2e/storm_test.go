@@ -14,69 +14,78 @@ import (
 	"time"
 )
 
-// moments are those of a build at which workers are killed, as they are seen from outside.
-var moments = []string{"begin", "compile", "link", "deliver"}
+// storm kills workers of a fleet.
+type storm struct {
+	f      *fleet
+	left   map[string]int     // kills to come, by moment of a build
+	killed map[string]int     // workers by path of what they built: of three that it takes with it, a build fails
+	seen   map[*worker]string // what they were seen to build
+	armed  *worker            // whose wire is cut as it delivers; nil: nobody
+}
 
-// storm kills workers of the first service: so many at each of the moments, and others that build with some of them. For each another one comes.
+// storm kills workers of the first service, so many at each moment of a build, and others that build with some of them. For each another one comes.
 func (f *fleet) storm(each int) {
-	left, killed := make(map[string]int), make(map[string]int) // by moment, by path
-	for _, m := range moments {
-		left[m] = each
-	}
-	before, seen, armed := len(f.workers), make(map[*worker]string), (*worker)(nil)
-	for slices.Max(slices.Collect(maps.Values(left))) > 0 {
+	s := &storm{f, map[string]int{"begin": each, "compile": each, "link": each, "deliver": each}, make(map[string]int), make(map[*worker]string), nil}
+	before := len(f.workers)
+	for slices.Max(slices.Collect(maps.Values(s.left))) > 0 {
 		time.Sleep(5 * time.Millisecond)
 		tools := map[string][]string{"compile": toolsRun("compile"), "link": toolsRun("link")}
-		busy := make(map[*worker]string) // by path
 		for _, w := range f.workers {
-			if path := w.building(); path != "" && killed[path] < 2 && !w.ended() { // of three that it takes with it, a build fails
-				busy[w] = path
+			if at := s.moment(w, tools); at != "" {
+				s.left[at]--
+				s.kill(w)
+				break
 			}
-		}
-		for w, path := range busy { // in no order
-			at, runs := "", func(tool string) bool {
-				return slices.ContainsFunc(tools[tool], func(args string) bool { return strings.Contains(args, w.cache) })
-			}
-			switch {
-			case left["begin"] > 0 && seen[w] != path:
-				at = "begin"
-			case left["link"] > 0 && runs("link"):
-				at = "link"
-			case left["compile"] > 0 && runs("compile"):
-				at = "compile"
-			}
-			if armed != nil && armed.ended() {
-				armed = nil
-			}
-			if left["deliver"] > 0 && armed == nil {
-				armed = w
-				w.wire.cutAfter(up, 50<<10+rand.Int64N(1<<20), true)
-			}
-			if seen[w] = path; armed != nil && armed.wire.wasCut() {
-				w, at, armed = armed, "deliver", nil
-			}
-			if at == "" {
-				continue
-			}
-			left[at]--
-			victims := []*worker{w}
-			for other := range maps.Keys(busy) {
-				if other != w && busy[other] != path && len(victims) < 1+rand.N(3) {
-					victims = append(victims, other)
-				}
-			}
-			for _, v := range victims {
-				_ = v.cmd.Process.Kill()
-				killed[busy[v]]++
-			}
-			for i, v := range victims {
-				<-v.gone
-				f.work(f.urls[0], []string{"", v.name}[i%2])
-			}
-			break
 		}
 	}
-	f.t.Logf("%d workers were killed, with %d builds", len(f.workers)-before, len(killed))
+	f.t.Logf("%d workers were killed, with %d builds", len(f.workers)-before, len(s.killed))
+}
+
+// moment returns at which moment of a build a worker is to be killed now, as seen from outside; "": at none.
+func (s *storm) moment(w *worker, tools map[string][]string) string {
+	path := w.building()
+	begins, runs := s.seen[w] != path, func(tool string) bool {
+		return slices.ContainsFunc(tools[tool], func(args string) bool { return strings.Contains(args, w.cache) })
+	}
+	s.seen[w] = path
+	switch may := path != "" && s.killed[path] < 2; {
+	case w.ended():
+	case w == s.armed && w.wire.wasCut():
+		if s.armed = nil; may {
+			return "deliver"
+		}
+		w.wire.mend()
+	case !may:
+	case s.left["begin"] > 0 && begins:
+		return "begin"
+	case s.left["link"] > 0 && runs("link"):
+		return "link"
+	case s.left["compile"] > 0 && runs("compile"):
+		return "compile"
+	case s.left["deliver"] > 0 && (s.armed == nil || s.armed.ended()):
+		s.armed = w
+		w.wire.cutAfter(up, 50<<10+rand.Int64N(1<<20), true)
+	}
+	return ""
+}
+
+// kill kills a worker, and up to two others that build something else.
+func (s *storm) kill(w *worker) {
+	victims := map[string]*worker{w.building(): w} // by path
+	for _, i := range rand.Perm(len(s.f.workers)) {
+		other := s.f.workers[i]
+		if path := other.building(); path != "" && s.killed[path] < 2 && !other.ended() && victims[path] == nil && len(victims) < 1+rand.N(3) {
+			victims[path] = other
+		}
+	}
+	for path, v := range victims {
+		_ = v.cmd.Process.Kill()
+		s.killed[path]++
+	}
+	for _, v := range victims {
+		<-v.gone
+		s.f.work(s.f.urls[0], []string{"", v.name}[rand.N(2)])
+	}
 }
 
 func (w *worker) ended() bool {
