@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"flag"
@@ -202,6 +203,15 @@ func start(t testing.TB, cacheDir string, args ...string) *k6x {
 	return s
 }
 
+// logged returns the log of the service with all that it has done until now: lines come out a moment later.
+func (s *k6x) logged(t testing.TB) string {
+	t.Helper()
+	mark := rand.Text()
+	get(t, s.url+"/alive", "User-Agent: "+mark)
+	eventually(t, "the log is written", func() bool { return strings.Contains(s.log.String(), mark) })
+	return s.log.String()
+}
+
 // serviceCommand is the command of a service on a port of its own.
 func serviceCommand(cacheDir string, args ...string) *exec.Cmd {
 	return exec.Command(world.program, append([]string{"service", "--addr", "127.0.0.1:0", "--cache-dir", cacheDir,
@@ -232,7 +242,7 @@ func launch(t testing.TB, cmd *exec.Cmd) *k6x {
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
-			t.Logf("log of the service on %s:\n%s", s.url, tail(s.log.String(), 6000000))
+			t.Logf("log of the service on %s:\n%s", s.url, tail(s.log.String(), 6000))
 		}
 	})
 	s.url = regexp.MustCompile(`http://\S+`).FindString(line)

@@ -141,7 +141,7 @@ func TestStockK6GetsWhatItsScriptsImport(t *testing.T) {
 		t.Errorf("k6 runs %s, the path of its list gives %s", got, want)
 	}
 	// The second time it is there.
-	downloads := func() int { return strings.Count(s.log.String(), "method=GET path="+host) }
+	downloads := func() int { return strings.Count(s.logged(t), "method=GET path="+host) }
 	before := downloads()
 	u.works(redisScript, "the client is a function")
 	if after := downloads(); before == 0 || after != before || s.metric(t, "k6x_builds_total") != 1 {
@@ -256,7 +256,7 @@ func TestStockK6BelowAPathAndWithAToken(t *testing.T) {
 			if want := []string{"/k6x/build Bearer " + token}; !slices.Equal(seen, want) {
 				t.Fatalf("k6 sends %q, want %q", seen, want)
 			}
-			if strings.Contains(s.log.String(), token) || !strings.Contains(s.log.String(), "/build") {
+			if log := s.logged(t); strings.Contains(log, token) || !strings.Contains(log, "/build") {
 				t.Error("the log has the token, or nothing of the request")
 			}
 			for _, part := range []string{"logs", "resolver", "store"} {
