@@ -167,6 +167,9 @@ func TestPeersBuildTheirWayAndOneThatCannotIsLeftOut(t *testing.T) {
 }
 
 func TestOurOwnK6buildIsNoPeer(t *testing.T) {
+	if os.Getenv("K6X_TEST_FULL") == "" {
+		t.Skip("SKIPPED: it takes long, and is left to K6X_TEST_FULL=1")
+	}
 	if testing.Short() {
 		t.Skip("SKIPPED: -short leaves out all that starts programs")
 	}

@@ -143,6 +143,9 @@ func TestPackagesOfWhatCannotBePlannedAreKnown(t *testing.T) {
 
 // What is damaged, trimmed or wrong costs a go build, and nothing else.
 func TestDamageIsLeftToGoBuild(t *testing.T) {
+	if os.Getenv("K6X_TEST_FULL") == "" {
+		t.Skip("SKIPPED: it takes long, and is left to K6X_TEST_FULL=1")
+	}
 	e := newEngine(t, standin(t), sharedDir, builder.Batch)
 	recipe := e.recipe("v1.1.0", "hello@v0.1.0")
 	truth, wanted := makeBinary(t, e, recipe, nil)
