@@ -113,6 +113,7 @@ func TestStepsOfBuildsAreMeasured(t *testing.T) {
 func FuzzChoice(f *testing.F) {
 	f.Add("with=k6/x/redis@v0.3.6&with=dashboard&version=dashboard@v0.8.1&k6=v1.8.1&platform=linux/amd64")
 	f.Add("with=k6/x/a@%3E%3D1,%3C2&with=k6@v1&remove=x&with=&with=%26%3D%2B+@@")
+	f.Add("with=" + strings.Repeat("o", maxChosen-2) + "%FF") // which is three bytes when it can be printed
 	s := &Service{}
 	f.Fuzz(func(t *testing.T, query string) {
 		q, err := url.ParseQuery(query)

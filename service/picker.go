@@ -91,7 +91,7 @@ func (s *Service) picker(r *http.Request) (*Picker, error) {
 func (s *Service) parseChoice(r *http.Request, q url.Values) (c Choice, err error) {
 	for name, values := range q { // which come back in the answer
 		for i, value := range values {
-			if values[i] = strings.TrimSpace(k6x.Printable(value)); len(value) > maxChosen {
+			if values[i] = strings.TrimSpace(k6x.Printable(value)); len(values[i]) > maxChosen {
 				return c, k6x.Errorf(k6x.Invalid, "%s=%s is longer than %d bytes", k6x.Clip(name), k6x.Clip(value), maxChosen)
 			}
 		}
