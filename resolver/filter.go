@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -42,6 +43,16 @@ func quoteBooleans(expression string) string {
 	})
 }
 
+// search runs a filter. The library panics for some expressions that it has compiled.
+func search(filter *jmespath.JMESPath, entries []any) (result any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it cannot be evaluated: %v", p)
+		}
+	}()
+	return filter.Search(entries)
+}
+
 // applyFilter returns the entries that the filter does not select. K6 itself is
 // always selected.
 func applyFilter(filter *jmespath.JMESPath, expression string, entries []*entry) (map[*entry]bool, error) {
@@ -58,7 +69,7 @@ func applyFilter(filter *jmespath.JMESPath, expression string, entries []*entry)
 			refused[e] = true
 		}
 	}
-	result, err := filter.Search(raw)
+	result, err := search(filter, raw)
 	if err != nil {
 		return nil, k6x.Errorf(k6x.Invalid, "the filter %s does not work on the registry: %w", expression, err)
 	}

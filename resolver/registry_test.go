@@ -295,13 +295,14 @@ func TestFiltersThatAreWrong(t *testing.T) {
 		"[?cloudEnabled == true]":                   "In jmespath a boolean is written in backticks: [?cloudEnabled == `true`]",
 		"[?a==false||b=='true']":                    "In jmespath a boolean is written in backticks: [?a==`false`||b=='true']",
 		"[?\"true\"=='x' && c==true && `\"true\"`]": "In jmespath a boolean is written in backticks: [?\"true\"=='x' && c==`true` && `\"true\"`]",
-		"[?":           "",
-		"[*].module":   "A filter selects entries, as [?tier=='official'] does.",
-		"[*].{a: url}": "A filter selects entries, as [?tier=='official'] does.",
-		"[0]":          "A filter selects entries, as [?tier=='official'] does.",
-		"name":         "A filter selects entries, as [?tier=='official'] does.",
-		"[*].repo_":    "", // selects nothing: not wrong
-		"length(name)": "",
+		"[?":                  "",
+		"[*].module":          "A filter selects entries, as [?tier=='official'] does.",
+		"[*].{a: url}":        "A filter selects entries, as [?tier=='official'] does.",
+		"[0]":                 "A filter selects entries, as [?tier=='official'] does.",
+		"name":                "A filter selects entries, as [?tier=='official'] does.",
+		"[*].repo_":           "", // selects nothing: not wrong
+		"length(name)":        "",
+		"[?a > `5`(b) > `5`]": "", // compiles, and panics
 	} {
 		_, err := New(t.Context(), Config{Dir: t.TempDir(), Filter: filter, Registries: []string{file}})
 		if filter == "[*].repo_" {
