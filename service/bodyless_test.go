@@ -45,6 +45,7 @@ func TestAnswersWithoutBytesOpenNoFile(t *testing.T) {
 		"HEAD of other bytes":      {"HEAD", `If-None-Match: "other"`, 200, int64(len(whole)), 0},
 		"HEAD of no change":        {"HEAD", "If-Modified-Since: " + first.Header.Get("Last-Modified"), 304, 0, 0},
 		"a client of other bytes":  {"GET", `If-None-Match: "other"`, 200, int64(len(whole)), 1},
+		"a range of another unit":  {"GET", "Range: lines=1-2", 200, int64(len(whole)), 1},
 		"a client without a tag":   {"GET", "Accept: */*", 200, int64(len(whole)), 1},
 		"a condition on the bytes": {"GET", `If-Match: "other"`, 412, -1, 1},
 	} {

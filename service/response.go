@@ -195,6 +195,9 @@ func (f *front) adapt(to route) http.HandlerFunc {
 		if to.method == http.MethodGet {
 			refuseBody(w, r)
 		}
+		if !strings.HasPrefix(r.Header.Get("Range"), "bytes=") { // RFC 9110 14.2: another unit is as none, and net/http refuses it
+			r.Header.Del("Range")
+		}
 		err := protect(func() error { return to.handler(w, r) })
 		if err != nil {
 			to.fail(w, r, err)
