@@ -22,6 +22,8 @@ import (
 //
 //	…/index?prefix=index/SCOPE.     the names of the indexes of a scope, one a line
 //	…/index/NAME and …/packs/ID     the bytes of an object
+//
+// A reader that is slow has at most offerEach of the offerPlaces, each for offerTime: where as many as have all of them are slow, another one waits that long.
 type Offer struct {
 	remote Store
 	places chan struct{} // one is in it for each request that is being answered
@@ -33,10 +35,11 @@ type Offer struct {
 const (
 	offerList   = "index"          // is asked for a list
 	offerPlaces = 64               // requests that are answered at once
-	offerEach   = 16               // of one reader that are answered or wait
-	offerWait   = 10 * time.Second // for a place
-	offerTurns  = 8                // requests that a reader makes at once
-	maxNames    = 16 << 20         // bytes of a list
+	offerEach   = 8                // of one reader that are answered or wait
+	offerTime   = 14 * time.Second // for which a request has its place
+	offerWait   = offerTime + time.Second
+	offerTurns  = 4        // requests that a reader makes at once: a place may be given back a moment after the answer has ended
+	maxNames    = 16 << 20 // bytes of a list
 )
 
 // NewOffer offers a remote level, which it does not close; nil: there is none, and all lists are empty.
@@ -53,14 +56,18 @@ func (o *Offer) Serve(w http.ResponseWriter, r *http.Request, reader, name strin
 		return err
 	}
 	defer leave()
+	ctx, cancel := context.WithTimeout(r.Context(), offerTime)
+	defer cancel()
+	end, _ := ctx.Deadline()
+	_ = http.NewResponseController(w).SetWriteDeadline(end) // a recorder in a test has none
 	if name == offerList {
-		return o.list(w, r, r.URL.Query().Get("prefix"))
+		return o.list(ctx, w, r.URL.Query().Get("prefix"))
 	}
 	most := largest(name)
 	if most == 0 || o.remote == nil {
 		return notOffered(fs.ErrNotExist)
 	}
-	body, err := o.remote.Read(r.Context(), name)
+	body, err := o.remote.Read(ctx, name)
 	if err != nil {
 		return notOffered(err)
 	}
@@ -121,7 +128,7 @@ func (o *Offer) end(reader string) {
 	}
 }
 
-func (o *Offer) list(w http.ResponseWriter, r *http.Request, prefix string) error {
+func (o *Offer) list(ctx context.Context, w http.ResponseWriter, prefix string) error {
 	scope, isIndex := strings.CutPrefix(strings.TrimSuffix(prefix, "."), indexDir)
 	if !isIndex || prefix != indexPrefix(scope) || !scopeNames.MatchString(scope) {
 		return k6x.Errorf(k6x.Invalid, "%q is not the prefix of the indexes of a scope", k6x.Clip(prefix))
@@ -129,7 +136,7 @@ func (o *Offer) list(w http.ResponseWriter, r *http.Request, prefix string) erro
 	var names []string
 	if o.remote != nil {
 		var err error
-		if names, err = listNames(r.Context(), o.remote, prefix); err != nil {
+		if names, err = listNames(ctx, o.remote, prefix); err != nil {
 			return notOffered(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"k6x"
 )
@@ -179,6 +182,54 @@ func TestReadersOfAnOfferAreBounded(t *testing.T) {
 	if len(offer.asks) > 0 || len(offer.places) > 0 {
 		t.Errorf("%v are left", offer.asks)
 	}
+}
+
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+func (p pipes) Close() error   { return nil }
+func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+// As many readers as have all places take nothing. Another one waits for no longer than they may have them.
+func TestSlowReadersOfAnOfferLoseTheirPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		offer := NewOffer(&brokenStore{body: func() io.Reader { return bytes.NewReader(make([]byte, 1<<20)) }})
+		ask := func(reader string) net.Conn {
+			client, served := net.Pipe()
+			conns := make(pipes, 1)
+			conns <- served
+			close(conns)
+			h := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if offer.Serve(w, r, reader, packName(ID{})) != nil {
+					panic(http.ErrAbortHandler)
+				}
+			})}
+			go h.Serve(conns)
+			io.WriteString(client, "GET / HTTP/1.0\r\n\r\n")
+			return client
+		}
+		for n := range offerPlaces {
+			defer ask(string(rune('a' + n/offerEach))).Close()
+		}
+		synctest.Wait()
+		if n := len(offer.places); n != offerPlaces {
+			t.Fatalf("%d places are taken", n)
+		}
+		began, conn := time.Now(), ask("another")
+		defer conn.Close()
+		answer, err := io.ReadAll(conn)
+		if waited := time.Since(began); err != nil || len(answer) < 1<<20 || waited > offerTime {
+			t.Errorf("%d bytes after %s, %v", len(answer), waited, err)
+		}
+		if synctest.Wait(); len(offer.asks) > 0 || len(offer.places) > 0 {
+			t.Errorf("%v are left", offer.asks)
+		}
+	})
 }
 
 func (o *Offer) count(reader string) int {

@@ -1,6 +1,8 @@
 package service
 
 import (
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
@@ -182,5 +184,28 @@ func TestTheDescriptionHasTheRoutes(t *testing.T) {
 		if !slices.Contains(want, "GET "+path) {
 			t.Errorf("%s is no route", path)
 		}
+	}
+}
+
+// deadlined knows until when it may be written to.
+type deadlined struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (d *deadlined) SetWriteDeadline(t time.Time) error {
+	d.until = t
+	return nil
+}
+
+// A client that takes each piece in time has to take all of the answer in the time of its handler, where that has one.
+func TestAnAnswerEndsAtTheDeadlineOfItsHandler(t *testing.T) {
+	to := &deadlined{ResponseRecorder: httptest.NewRecorder()}
+	w, end := &response{ResponseWriter: to, stall: time.Hour}, time.Now().Add(time.Minute)
+	if err := http.NewResponseController(w).SetWriteDeadline(end); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, strings.NewReader("bytes")); err != nil || !to.until.Equal(end) {
+		t.Errorf("it ends at %s, want %s: %v", to.until, end, err)
 	}
 }

@@ -34,6 +34,7 @@ type response struct {
 	asked   string // path of the binary that a body asks for
 	reason  string // why there is no binary, or not all of it, for the log
 	stall   time.Duration
+	until   time.Time // when the answer ends, however fast the client is; zero: no matter when
 
 	length   int64        // of the body, as its header says
 	verify   func() error // returns once the bytes are known to be right; nil: they are
@@ -136,6 +137,9 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 		w.bytes += n
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			w.reason = fmt.Sprintf("too slow: the client has %s for each %d MiB", w.stall, chunk>>20)
+			if !w.until.IsZero() {
+				w.reason = "too slow: the client has not taken all of it in time"
+			}
 		}
 		if e, ok := errors.AsType[*k6x.Error](err); ok { // of what is sent, not of the connection
 			w.reason = "not sent to its end: " + e.Message
@@ -149,8 +153,18 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 }
 
 func (w *response) extendDeadline() {
+	deadline := time.Now().Add(w.stall)
+	if !w.until.IsZero() && w.until.Before(deadline) {
+		deadline = w.until
+	}
 	// Not every writer has deadlines; a recorder in a test has not.
-	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.stall))
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(deadline)
+}
+
+// SetWriteDeadline is for [http.ResponseController]: a handler bounds the whole answer.
+func (w *response) SetWriteDeadline(t time.Time) error {
+	w.until = t
+	return http.NewResponseController(w.ResponseWriter).SetWriteDeadline(t)
 }
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
