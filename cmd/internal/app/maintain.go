@@ -74,12 +74,20 @@ func (a *App) Trim(ctx context.Context) {
 	if a.alone != nil {
 		trimBuilds(ctx, a.alone, a.options.GoCacheSize/forWorkers, a.logger)
 	}
-	if a.offers {
-		a.try(ctx, func(ctx context.Context) error {
-			_, err := buildcache.Trim(ctx, a.tools.Shared.remote, a.options.GoCacheSize/forWorkers)
-			return err
-		}, "the build cache for workers was not trimmed")
+	a.trimOffered(ctx, a.options.GoCacheSize/forWorkers)
+}
+
+// trimOffered bounds what is offered to workers, if there is anything. It reports whether anything was removed.
+func (a *App) trimOffered(ctx context.Context, limit int64) (removed bool) {
+	if !a.offers {
+		return false
 	}
+	a.try(ctx, func(ctx context.Context) error {
+		trimmed, err := buildcache.Trim(ctx, a.tools.Shared.remote, limit)
+		removed = len(trimmed.Discarded) > 0
+		return err
+	}, "the build cache for workers was not trimmed")
+	return removed
 }
 
 // TrimGoCaches bounds Go's build cache and module cache to limit bytes each; 0 is no limit. It returns what they take then. No
@@ -119,7 +127,7 @@ func trim(ctx context.Context, engine *native.Engine, dir string, limit int64, l
 	return size - freed, freed
 }
 
-// makeRoom removes binaries from the disk of the cache directory, those first that were used longest ago, and half of Go's build cache if little
+// makeRoom removes binaries from the disk of the cache directory, those first that were used longest ago, and of the caches for builds if little
 // is free then, as a build failed for want of room. It reports whether anything was removed.
 func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
 	if errors.Is(full, cache.ErrLimit) || errors.Is(full, blob.ErrFull) { // a disk is not to blame
@@ -137,8 +145,16 @@ func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
 			break
 		}
 	}
+	if free < few && a.trimCaches(ctx) {
+		removed = true
+	}
+	return removed
+}
+
+// trimCaches removes half of Go's build caches, and all that is offered to workers. It reports whether anything was removed.
+func (a *App) trimCaches(ctx context.Context) (removed bool) {
 	for _, engine := range []*native.Engine{a.engine, a.alone} {
-		if engine == nil || free >= few {
+		if engine == nil {
 			continue
 		}
 		builds, _ := engine.Caches()
@@ -147,5 +163,5 @@ func (a *App) makeRoom(ctx context.Context, full error) (removed bool) {
 			removed = removed || freed > 0
 		}
 	}
-	return removed
+	return a.trimOffered(ctx, 1) || removed // which goes by platforms as a whole
 }

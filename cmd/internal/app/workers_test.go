@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"k6x"
+	"k6x/buildcache"
 	"k6x/builder"
 	"k6x/cache/blob/mem"
 	"k6x/cache/journal"
@@ -107,6 +109,40 @@ func TestStatusOfAServiceThatBuildsNothingItself(t *testing.T) {
 	a.Service.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/worker/nats", nil))
 	if w.Code != http.StatusNotFound {
 		t.Errorf("%d: %s", w.Code, w.Body)
+	}
+}
+
+// What is offered to workers makes room, as Go's build cache does.
+func TestWhatIsOfferedToWorkersMakesRoomOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	a, err := newWithWorkers(t, dir, WorkersOptions{On: true, TokenFile: "worker", BuildHere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	builds, err := buildcache.New(buildcache.Config{Dir: t.TempDir(), Remote: a.tools.Shared.remote})
+	if err != nil {
+		t.Fatal(err)
+	}
+	session, err := builds.Start(buildcache.Build{Scope: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := []byte("compiled")
+	if _, err := session.Put(t.Context(), buildcache.ID{}, sha256.Sum256(body), int64(len(body)), bytes.NewReader(body)); err != nil {
+		t.Fatal(err)
+	}
+	session.Close()
+	builds.Close(t.Context()) // once all is sent
+	packs := func() []string {
+		list, _ := filepath.Glob(filepath.Join(dir, "offered", "packs", "*"))
+		return list
+	}
+	if len(packs()) != 1 {
+		t.Fatalf("offered: %q", packs())
+	}
+	if removed := a.trimCaches(t.Context()); !removed || len(packs()) > 0 {
+		t.Errorf("%t, and there is %q", removed, packs())
 	}
 }
 
