@@ -160,7 +160,7 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	if o.Username == ownName && subtle.ConstantTimeCompare([]byte(b.own), []byte(o.Password)) == 1 {
 		return true
 	}
-	if !b.knows(o.Username, o.Password) {
+	if b.admit(o.Username, o.Password) != nil {
 		return false
 	}
 	c.RegisterUser(&server.User{Username: o.Username, Permissions: &server.Permissions{
@@ -171,20 +171,30 @@ func (b *Broker) Check(c server.ClientAuthentication) bool {
 	return true
 }
 
-// knows reports whether a worker may connect, and has it refused if not. All names that nobody has are one in the log.
-func (b *Broker) knows(name, password string, attrs ...any) bool {
+// admit returns an error unless a worker may connect, and has one that may not refused. All names that nobody has are one in the log.
+//
+// Errors: Unauthorized; Unavailable if it cannot be told now, Busy if it was cut off: then it is to try again.
+func (b *Broker) admit(name, password string, attrs ...any) error {
 	b.mu.Lock()
-	cut := time.Now().Before(b.cut[name])
+	cut := time.Until(b.cut[name])
 	b.mu.Unlock()
-	r, who := b.roster.Load(), ""
-	if !cut && r != nil && r.knows(name, password) {
-		return true
+	r := b.roster.Load()
+	if r == nil || r.of(name).Standing == "" && !b.conn.IsConnected() { // where it is that another service has let it in
+		return k6x.Errorf(k6x.Unavailable, "it cannot be told now which workers may connect").WithRetry(changeTime)
 	}
-	if r != nil && r.of(name).Standing != "" {
-		who = name
+	if !r.knows(name, password) {
+		who := ""
+		if r.of(name).Standing != "" {
+			who = name
+		}
+		b.refuse(who, "its credential is not known, or was taken back", append(attrs, "name", k6x.Clip(name))...)
+		return k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
 	}
-	b.refuse(who, "its credential is not known, or was taken back", append(attrs, "name", k6x.Clip(name))...)
-	return false
+	if cut > 0 {
+		b.refuse(name, "it sent too much, and is not let in for a while", attrs...)
+		return k6x.Errorf(k6x.Busy, "this worker sent too much, and is not let in for a while").WithRetry(cut)
+	}
+	return nil
 }
 
 // cutOff ends the connections of a worker, and lets it make none for [cutTime].
@@ -218,7 +228,7 @@ func (b *Broker) kick(name string, butNewest bool) {
 	}
 }
 
-// ServeHTTP passes on the connection of a worker, which shows its credential here, too. Errors: Unauthorized, and NotFound for what is no such connection.
+// ServeHTTP passes on the connection of a worker, which shows its credential here, too. Errors: those of [Broker.Worker], and NotFound for what is no such connection.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	if b.proxy == nil || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
 		return k6x.Errorf(k6x.NotFound, "there is nothing but the connections of workers here").WithHint("Run k6x worker.")
@@ -230,13 +240,10 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// Worker returns the name of the worker whose credential a request shows. Errors: Unauthorized.
+// Worker returns the name of the worker whose credential a request shows. Errors: Unauthorized; Unavailable, Busy if it is to try again.
 func (b *Broker) Worker(r *http.Request) (name string, err error) {
 	name, password, _ := r.BasicAuth()
-	if !b.knows(name, password, "addr", r.RemoteAddr) {
-		return "", k6x.Errorf(k6x.Unauthorized, "the credential of this worker is not known, or was taken back")
-	}
-	return name, nil
+	return name, b.admit(name, password, "addr", r.RemoteAddr)
 }
 
 // Reader is [Broker.Worker] for what a worker gets that is believed. Errors: also Forbidden.

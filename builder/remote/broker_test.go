@@ -133,6 +133,33 @@ func TestALargeBinaryIsNoFlood(t *testing.T) {
 	}
 }
 
+// A worker that is to try again is not told that its credential is no good.
+func TestWhatCannotBeToldNowIsNoRefusal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c, err := r.hub.Register(t.Context(), Registration{Name: "w1", Instance: "x", Wire: Wire})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(when string, b *Broker, name, password string, want k6x.Kind) {
+		t.Helper()
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.SetBasicAuth(name, password)
+		if _, err := b.Worker(request); k6x.KindOf(err) != want || err == nil || want != k6x.Unauthorized && k6x.AsError(err).RetryAfter <= 0 {
+			t.Errorf("%s, %s: %v of kind %s, want %s", when, name, err, k6x.KindOf(err), want)
+		}
+	}
+	want("with a wrong password", r.broker, "w1", "x", k6x.Unauthorized)
+	want("with any password", r.broker, "w2", "x", k6x.Unauthorized)
+	r.broker.cutOff("w1")
+	want("cut off", r.broker, "w1", c.Password, k6x.Busy)
+	want("cut off, with a wrong password", r.broker, "w1", "x", k6x.Unauthorized)
+	r.broker.conn.Close()
+	want("without NATS", r.broker, "w1", "x", k6x.Unauthorized)
+	want("without NATS", r.broker, "w2", "x", k6x.Unavailable)
+	want("before the list is read", &Broker{}, "w1", c.Password, k6x.Unavailable)
+}
+
 // Who shows no credential gets no connection, which would take files of the service until NATS finds out.
 func TestWhoShowsNoCredentialIsNotConnected(t *testing.T) {
 	t.Parallel()
