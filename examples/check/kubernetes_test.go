@@ -108,6 +108,17 @@ func TestObjectsFindEachOther(t *testing.T) {
 	}
 }
 
+// Workers of services that compile nothing are warm by a build cache, which is in the bucket that there is.
+func TestReplicasHaveABuildCacheInTheirBucket(t *testing.T) {
+	env := make(map[string]string)
+	for _, e := range build(t, "replicas").pods["k6x"].Spec.Containers[0].Env {
+		env[e.Name] = e.Value
+	}
+	if got, want := env["K6X_BUILD_CACHE"], env["K6X_STORE"]+"&prefix=go"; got != want {
+		t.Errorf("the build cache is %q, want %q", got, want)
+	}
+}
+
 var reference = regexp.MustCompile(`\$\((\w+)\)`)
 
 // checkContainer checks what a container names of its pod and of the cluster.
