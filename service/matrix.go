@@ -21,11 +21,17 @@ import (
 func (s *Service) matrix(w *response, r *http.Request) error {
 	q := r.URL.Query()
 	g := s.grid(q)
-	body := &Matrix{Query: q, Cells: g.cells, More: g.more, Platforms: g.platforms, Total: len(g.rows)}
-	if s.wantsPage(r) {
-		if err := body.turnTo(g.rows); err != nil {
+	if !s.wantsPage(r) {
+		w.Header().Add("Vary", "Accept")
+		text, err := g.text()
+		if err != nil {
 			return err
 		}
+		return writeJSON(w, http.StatusOK, text)
+	}
+	body := &Matrix{Query: q, Cells: g.cells, More: g.more, Platforms: g.platforms, Total: len(g.rows)}
+	if err := body.turnTo(g.rows); err != nil {
+		return err
 	}
 	return s.show(w, r, "matrix", body)
 }
@@ -33,9 +39,10 @@ func (s *Service) matrix(w *response, r *http.Request) error {
 // grid is a matrix in rows; it does not change.
 type grid struct {
 	cells     []history.Cell
-	more      bool        // cells are left out
-	platforms []string    // the columns
-	rows      []MatrixRow // those with a failure first
+	more      bool                   // cells are left out
+	platforms []string               // the columns
+	rows      []MatrixRow            // those with a failure first
+	text      func() ([]byte, error) // its JSON, which is made once
 }
 
 // grids has the grid without filters, which is made once for each change of what is in it.
@@ -63,6 +70,7 @@ func (s *Service) grid(q url.Values) *grid {
 		}
 		g.cells, g.more = h.Matrix(extension, k6, platform, known)
 		g.arrange()
+		g.text = sync.OnceValues(func() ([]byte, error) { return encodeJSON(&Matrix{Cells: g.cells, More: g.more}) })
 		return g
 	}
 	if extension != "" || k6 != "" || platform != "" {

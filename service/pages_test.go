@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -914,6 +915,26 @@ func TestListsOfBuildsKeepToTheLimit(t *testing.T) {
 	close(gate)
 	for _, url := range urls {
 		result(t, server, url)
+	}
+}
+
+// unkept is a writer that keeps nothing.
+type unkept struct{ header http.Header }
+
+func (u unkept) Header() http.Header         { return u.header }
+func (u unkept) Write(p []byte) (int, error) { return len(p), nil }
+func (u unkept) WriteHeader(int)             {}
+
+// JSON of megabytes is not made anew for each who asks. No other test runs beside this one.
+func TestTheMatrixIsEncodedOnce(t *testing.T) {
+	server := newHistoryServer(t, &mem.Bucket{}, parts{overlay: []string{manyExtensions(t, 2000)}})
+	_, text := do(t, "GET", server.URL+"/matrix.json")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	server.Config.Handler.ServeHTTP(unkept{make(http.Header)}, httptest.NewRequestWithContext(t.Context(), "GET", "/matrix.json", nil))
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > uint64(len(text)) {
+		t.Errorf("%d bytes are allocated for an answer of %d", took, len(text))
 	}
 }
 

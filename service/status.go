@@ -63,15 +63,25 @@ func (s *Service) ready(w *response, _ *http.Request) error {
 
 // writeStatus answers with what holds now.
 func writeStatus(w *response, status int, body any) error {
-	text, err := json.MarshalIndent(body, "", "  ")
+	text, err := encodeJSON(body)
 	if err != nil {
 		return err
 	}
+	return writeJSON(w, status, text)
+}
+
+func encodeJSON(body any) ([]byte, error) {
+	text, err := json.MarshalIndent(body, "", "  ")
+	return append(text, '\n'), err
+}
+
+// writeJSON answers with what [encodeJSON] returned.
+func writeJSON(w *response, status int, text []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)+1))
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, err = w.Write(append(text, '\n'))
+	_, err := w.Write(text)
 	return err
 }
 
