@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"k6x/internal/cage"
 )
 
 // Image is the name of the image.
@@ -28,8 +30,10 @@ type Service struct {
 	err  error
 	dir  string
 	disk string // the storage driver
-	cmd  *exec.Cmd
 	log  bytes.Buffer
+
+	stop  context.CancelFunc // nil: it does not run
+	ended chan struct{}
 }
 
 // Host returns the address of the service, which is started at the first call. It skips the
@@ -64,14 +68,14 @@ func (s *Service) Close() error {
 		return nil
 	}
 	var errs []error
-	if s.cmd != nil && s.cmd.Process != nil {
+	if s.stop != nil {
 		ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 		defer stop()
 		if out, err := s.command(ctx, "rm", "--all", "--force", "--time", "0").CombinedOutput(); err != nil {
 			errs = append(errs, fmt.Errorf("removing containers: %w: %s", err, out))
 		}
-		_ = s.cmd.Process.Kill()
-		_ = s.cmd.Wait()
+		s.stop()
+		<-s.ended
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
@@ -107,13 +111,17 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 lock_type = "file"
 `
 
+func (s *Service) configure() error {
+	return os.WriteFile(filepath.Join(s.dir, "containers.conf"), []byte(conf), 0o644)
+}
+
 func (s *Service) start() error {
 	dir, err := os.MkdirTemp("", "podman")
 	if err != nil {
 		return err
 	}
 	s.dir = dir
-	if err := os.WriteFile(filepath.Join(dir, "containers.conf"), []byte(conf), 0o644); err != nil {
+	if err := s.configure(); err != nil {
 		return err
 	}
 	s.disk = "overlay"
@@ -130,11 +138,19 @@ func (s *Service) start() error {
 	if err := s.importImage(ctx); err != nil {
 		return err
 	}
-	s.cmd = s.command(context.Background(), "system", "service", "--time", "0", s.host())
-	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
+	return s.serve(ctx)
+}
+
+// serve starts the service, which ends with this process.
+func (s *Service) serve(ctx context.Context) error {
+	running, stop := context.WithCancel(context.Background())
+	s.stop, s.ended = stop, make(chan struct{})
+	cmd := s.command(running, "system", "service", "--time", "0", s.host())
+	cmd.Stdout, cmd.Stderr = &s.log, &s.log
+	go func() {
+		defer close(s.ended)
+		_ = cage.Run(cmd) // the log says what it says
+	}()
 	for ticks := time.NewTicker(50 * time.Millisecond); ; { // until it listens
 		conn, err := net.Dial("unix", strings.TrimPrefix(s.host(), "unix://"))
 		if err == nil {
@@ -142,6 +158,8 @@ func (s *Service) start() error {
 		}
 		select {
 		case <-ticks.C:
+		case <-s.ended:
+			return errors.New("podman ended")
 		case <-ctx.Done():
 			return err
 		}
