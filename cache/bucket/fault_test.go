@@ -119,7 +119,7 @@ func TestCanceledUploadLeavesNothing(t *testing.T) {
 }
 
 func TestUploadThatStallsEnds(t *testing.T) {
-	s, p, direct := faulty(t, Config{Stall: 300 * time.Millisecond})
+	s, p, direct := faulty(t, Config{Stall: 2 * time.Second})
 	p.trouble(func(_ int, r *http.Request) trouble {
 		if isUpload(r) {
 			return hang
