@@ -148,7 +148,11 @@ func eventually(t testing.TB, what string, happens func() bool) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(2 * time.Minute)
+	patience := 2 * time.Minute
+	if nightly { // when the real k6 is built from nothing
+		patience = 10 * time.Minute
+	}
+	deadline := time.After(patience)
 	for !happens() {
 		select {
 		case <-tick.C:
