@@ -245,12 +245,33 @@ func TestWorkersAndServiceAreKilled(t *testing.T) {
 	}
 	all[other].ended <- nil
 
+	// A second signal has a worker give its build back; after the first one it ends it.
+	open = gate.close("xk6-world")
 	third := startWorker(t, s.url, modules, "w3", tokens)
+	done = fetch(s.url + "/linux/amd64/k6@v1.0.0,k6/x/hello@v0.1.0,k6/x/world@v0.1.0")
+	drain := func(w *running, name string) {
+		eventually(t, name+" builds", func() bool { return workers(t, s.url)[name].State == "busy" })
+		if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, name+" ends with its last build", func() bool { return strings.Contains(w.log.String(), "ends with its last build") })
+	}
+	drain(third, "w3")
+	fourth := startWorker(t, s.url, modules, "w4", tokens)
 	if err := third.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-third.ended; err != nil {
-		t.Error(err)
+	if err := <-third.ended; err != nil || !strings.Contains(third.log.String(), "given back") {
+		t.Errorf("%v\n%s", err, third.log.String())
 	}
 	third.ended <- nil
+	drain(fourth, "w4")
+	open()
+	if err := <-fourth.ended; err != nil || strings.Contains(fourth.log.String(), "given back") {
+		t.Fatalf("%v\n%s", err, fourth.log.String())
+	}
+	fourth.ended <- nil
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }

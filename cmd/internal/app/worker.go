@@ -53,7 +53,8 @@ func (o *WorkerOptions) AddFlags(f *pflag.FlagSet) {
 
 const longest = 24 * time.Hour // that a build may take, if its service lets it
 
-// RunWorker builds for the service at a URL, until ctx ends. Then it ends the builds under way, or gives them back when another signal comes.
+// RunWorker builds for the service at a URL, until ctx ends by the first of the signals. Then it ends the builds under way, or gives them back
+// when another one comes.
 func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <-chan os.Signal, logger *slog.Logger) error {
 	if o.BuildCacheWriting && o.BuildCache == "" {
 		return &cli.UsageError{Err: errors.New("--build-cache-write needs a --build-cache: what the service offers is for reading only")}
@@ -108,11 +109,14 @@ func RunWorker(ctx context.Context, o WorkerOptions, service *url.URL, signals <
 	}()
 	go func() {
 		<-ctx.Done()
-		select {
-		case <-signals:
-			giveBack()
-		case <-working.Done():
+		for range 2 { // the first one is what ended ctx
+			select {
+			case <-signals:
+			case <-working.Done():
+				return
+			}
 		}
+		giveBack()
 	}()
 	return worker.Run(working, ctx.Done())
 }
