@@ -35,7 +35,7 @@ type Build struct {
 	ID      string    `json:"id"`
 	Path    string    `json:"path"`
 	Begun   time.Time `json:"begun"`
-	Ended   time.Time `json:"ended"` // zero while it runs
+	Ended   time.Time `json:"ended"` // zero while it runs, and if nobody knows
 	Outcome string    `json:"outcome"`
 	Error   string    `json:"error"`
 	JSON    string    `json:"-"` // all that the service tells, in a line fit for a terminal

@@ -89,7 +89,7 @@ func TestResults(t *testing.T) {
 		done = make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
 		synctest.Wait()
-		if got := r.Result("c"); got == nil || got.Outcome != Aborted || got.Platform != "windows/arm64" {
+		if got := r.Result("c"); got == nil || got.Outcome != Aborted || got.Platform != "windows/arm64" || !got.Ended.IsZero() || got.Last().Time.IsZero() {
 			t.Errorf("got %+v", got)
 		}
 		if n := count(t, pending); n != 0 {

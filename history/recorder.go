@@ -243,15 +243,9 @@ func (r *Recorder) recoverOne(ctx context.Context, name, id string) bool {
 		if r.history.Result(id) != nil { // which was guessed right
 			return r.pending.Delete(ctx, name) == nil
 		}
-		result.abort(info(ctx, r.pending, name))
+		result.abort(time.Time{})
 	}
 	return r.write(ctx, result)
-}
-
-// info returns when a blob was written.
-func info(ctx context.Context, b blob.Bucket, name string) time.Time {
-	i, _ := b.Stat(ctx, name) // the zero time if it cannot be said
-	return i.ModTime.UTC()
 }
 
 // LogKey is under what the log of one build is kept, beside the last one of its recipe.

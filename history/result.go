@@ -41,7 +41,7 @@ type Result struct {
 	Worker    string    `json:"worker,omitempty"`  // of the service, that built it; "": it did itself
 	Alone     bool      `json:"alone,omitempty"`   // it was made without anything that other machines have compiled, to tell whether one of them is right
 	Begun     time.Time `json:"begun"`
-	Ended     time.Time `json:"ended,omitzero"`
+	Ended     time.Time `json:"ended,omitzero"` // zero too if nobody knows when its process ended
 	Queued    Seconds   `json:"queued"`
 	Steps     []Step    `json:"steps,omitempty"`
 	Outcome   Outcome   `json:"outcome"`
@@ -127,10 +127,10 @@ func (r *Result) take(e event.Event) {
 	}
 }
 
-// abort ends an attempt of which the process has ended.
+// abort ends an attempt of which the process has ended; at is zero if nobody knows when.
 func (r *Result) abort(at time.Time) {
 	r.Outcome, r.Error, r.Ended = Aborted, "the service ended before the build did", at
-	if at.Before(r.Begun) {
+	if !at.IsZero() && at.Before(r.Begun) {
 		r.Ended = r.Begun
 	}
 }
@@ -166,6 +166,9 @@ func (r *Result) Events() (all []event.Event) {
 // Last returns the last event of an attempt that has ended.
 func (r *Result) Last() event.Event {
 	e := event.Event{Job: r.ID, Path: r.Path, Key: r.Key, Time: r.Ended, Type: event.Failed, Digest: r.Digest, Size: r.Size}
+	if e.Time.IsZero() {
+		e.Time = r.Begun.Add(time.Duration(r.Queued))
+	}
 	if r.Outcome == Built || r.Outcome == Differs {
 		e.Type = event.Stored
 	}

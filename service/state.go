@@ -145,8 +145,8 @@ func replicas(self string, now time.Time, running []*history.Result, recent []hi
 		if replica.Builds++; n.Result.Outcome == history.Failed {
 			replica.Failed++
 		}
-		if n.Result.Ended.After(replica.Seen) {
-			replica.Seen = n.Result.Ended
+		if last := n.Result.Last().Time; last.After(replica.Seen) {
+			replica.Seen = last
 		}
 	}
 	list := make([]Replica, 0, len(byID))

@@ -2,6 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,6 +18,7 @@ import (
 	"k6x/cache/journal"
 	"k6x/event"
 	"k6x/history"
+	"k6x/internal/disk"
 	"k6x/service"
 )
 
@@ -29,7 +33,7 @@ func (a *App) openHistory() error {
 	} else if entries, err = dir.Open(filepath.Join(a.options.CacheDir, "history"), 0o755); err != nil {
 		return err
 	}
-	pending, err := dir.Open(filepath.Join(a.options.CacheDir, "attempts"), 0o755)
+	pending, err := a.openAttempts()
 	if err != nil {
 		return err
 	}
@@ -49,6 +53,41 @@ func (a *App) openHistory() error {
 		})
 	}
 	return nil
+}
+
+// openAttempts opens where results are kept until they are in the history: attempts, attempts-2 and so on in the cache directory, the first that no
+// other service has that lives. What a service that died has left in those behind it is moved there.
+func (a *App) openAttempts() (own blob.Bucket, err error) {
+	base, taken := filepath.Join(a.options.CacheDir, "attempts"), ""
+	for n, path := 2, base; ; n, path = n+1, fmt.Sprintf("%s-%d", base, n) {
+		if _, err := os.Stat(path); taken != "" && err != nil {
+			return own, nil
+		}
+		lock, err := disk.TryLock(path+".lock", false)
+		switch {
+		case err != nil:
+			return nil, err
+		case lock == nil:
+		case taken == "":
+			a.tools.OnClose(lock.Close)
+			if taken, err = path, os.MkdirAll(path, 0o755); err != nil {
+				return nil, err
+			}
+			if own, err = dir.Open(path, 0o755); err != nil {
+				return nil, err
+			}
+		default:
+			left, _ := os.ReadDir(path)
+			for _, file := range left {
+				if filepath.Ext(file.Name()) == ".json" { // else it is the id of that service
+					err = errors.Join(err, os.Rename(filepath.Join(path, file.Name()), filepath.Join(taken, file.Name())))
+				}
+			}
+			if err = errors.Join(err, lock.Close()); err != nil {
+				a.logger.Warn("builds that another service left cannot be told of yet", "error", err)
+			}
+		}
+	}
 }
 
 // serviceID returns the id of a service, which it has kept since its first start.
