@@ -36,6 +36,9 @@ are fetched without a module proxy. SIGHUP has it read tokens and registries aga
   k6x service --filter "[?tier=='official']" --preload k6,k6/x/redis:linux/amd64`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.CheckFlags(cmd.Flags()); err != nil {
+				return err
+			}
 			log := cli.NewBuffer(cmd.ErrOrStderr())
 			defer log.Flush()
 			logger, err := cli.Logger(log, o.logLevel, o.logFormat)

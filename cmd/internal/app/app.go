@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -164,7 +163,7 @@ func eventsURL(o Options) string {
 // count any more once it was removed.
 func openLimit(o Options) int64 {
 	limit := o.StoreSize
-	if u, err := url.Parse(o.Store); err == nil && o.Store != "" && u.Scheme != "file" && u.Scheme != "mem" {
+	if o.inBucket() {
 		limit = o.NearSize
 	}
 	if limit <= 0 {

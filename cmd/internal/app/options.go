@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"k6x"
 	"k6x/builder"
 	"k6x/cache"
@@ -68,6 +70,35 @@ type Options struct {
 	Program  string                          // what says that it listens; "": k6x service
 	AddrFlag string                          // the flag that Addr comes from; "": addr
 	Wrap     func(http.Handler) http.Handler // goes round the service; nil: nothing does
+}
+
+// inBucket reports whether binaries are kept in a bucket.
+func (o Options) inBucket() bool {
+	u, err := url.Parse(o.Store)
+	return err == nil && o.Store != "" && u.Scheme != "file" && u.Scheme != "mem"
+}
+
+// CheckFlags returns an error if a flag of k6x service says something that has no effect without another one.
+func (o Options) CheckFlags(f *pflag.FlagSet) error {
+	for _, row := range []struct {
+		flags []string // with the value that is meant, if there is only one
+		given bool     // what they need
+		needs string
+	}{
+		{[]string{"build-here=false", "worker-token-file", "operator-token-file", "verify-workers", "nats"}, o.Workers.On, "--workers"},
+		{[]string{"nats-creds"}, len(o.Workers.NATS) > 0, "--nats"},
+		{[]string{"redirect-downloads", "near-size"}, o.inBucket(), "a --store in a bucket"},
+		{[]string{"public-history"}, o.AuthTokenFile != "", "--auth-token-file"},
+		{[]string{"watch-platforms", "watch-extensions", "watch-interval", "watch-backfill"}, o.Watch.On, "--watch"},
+	} {
+		for _, text := range row.flags {
+			name, _, _ := strings.Cut(text, "=")
+			if flag := f.Lookup(name); !row.given && flag.Value.String() != flag.DefValue {
+				return cli.Usage(fmt.Errorf("--%s needs %s: give that as well, or leave it out", text, row.needs))
+			}
+		}
+	}
+	return nil
 }
 
 func baseURL(s string) (*url.URL, error) {
