@@ -30,6 +30,14 @@ type usage struct {
 // orphanAge is how old a pack that no index knows has to be to be removed: that of a build under way is to come.
 const orphanAge = 24 * time.Hour
 
+// Has reports whether a remote level is known to have anything of a scope.
+func Has(ctx context.Context, remote Store, scope string) bool {
+	for _, err := range remote.List(ctx, indexPrefix(scope)) {
+		return err == nil
+	}
+	return false
+}
+
 // Trim makes a remote level smaller than limit bytes of packs, unless that is 0, by discarding scopes, first those that were not written to for
 // longest: those of toolchains and platforms that are not used any more. A build that misses packages meanwhile compiles them. In a bucket, packs
 // that no index knows are removed as well when they are a day old, such as those of builds that died. A registry has a garbage collection of its

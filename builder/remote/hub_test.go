@@ -69,6 +69,25 @@ func TestAFullHubFindsThePlaceThatIsGivenBack(t *testing.T) {
 	}
 }
 
+// What the service is to build first it builds, if it has a place, unless a worker is at it.
+func TestTheServiceIsFirst(t *testing.T) {
+	h, asked := newFullHub(2), 0
+	h.cfg.Slots, h.cfg.First = 1, func(k6x.Recipe) bool { asked++; return true }
+	job := builder.Job{Recipe: k6x.Recipe{Settings: k6x.Settings{Toolchain: "go1.26"}}}
+	h.Release("w0")
+	for _, want := range []string{"", "w0"} {
+		if worker, ok := h.Take(job); !ok || worker != want {
+			t.Errorf("%q, %t, not %q", worker, ok, want)
+		}
+	}
+	h.Release("")
+	h.Release("w0")
+	h.peers["w1"].orphans, h.peers["w1"].Running = true, []running{{Key: job.Recipe.Key(), Orphan: true}}
+	if worker, ok := h.Take(job); !ok || worker != "w1" || asked != 1 {
+		t.Errorf("%q, %t, asked %d times", worker, ok, asked)
+	}
+}
+
 func BenchmarkWakeOfAFullQueue(b *testing.B) {
 	h := newFullHub(1000)
 	l := builder.NewLimit(nil, builder.LimitConfig{Places: h, Queue: 100})

@@ -49,7 +49,7 @@ func (p *peer) before(other *peer) bool {
 }
 
 // Take implements [builder.Places]: the worker that builds the same for a service that is gone, or of those whose last build did not fail, and
-// else of all, that one with the most free places, or this service.
+// else of all, that one with the most free places, or this service; which is first for what [Config].First says.
 func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -74,7 +74,7 @@ func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 			key = job.Recipe.Key()
 		}
 		if at < 0 && p.orphans && slices.ContainsFunc(p.Running, func(r running) bool { return r.Orphan && r.Key == key && !job.Rebuild }) {
-			worker = name
+			worker, best = name, nil
 			break
 		}
 		if at >= 0 {
@@ -85,7 +85,7 @@ func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 			worker, best = name, p
 		}
 	}
-	if worker == "" && h.here < h.cfg.Slots {
+	if h.here < h.cfg.Slots && (worker == "" || best != nil && h.cfg.First != nil && h.cfg.First(job.Recipe)) {
 		h.here++
 		return "", true
 	}

@@ -65,7 +65,7 @@ func compiled(r *history.Result) (n int64) {
 	return n
 }
 
-// A worker with empty caches has what the service compiled.
+// A worker with empty caches has what the service compiled, which builds first for that.
 func TestANewWorkerIsWarm(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short: builds")
@@ -77,12 +77,16 @@ func TestANewWorkerIsWarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := mustServe(t, "", modules, warmDir(t), "--workers", "--worker-token-file", tokens)
+	startWorkerIn(t, emptyDir(t), s.url, modules, "w1", tokens)
+	s.eventually(t, "w1 is there", func() bool { return workers(t, s.url)["w1"].State == "idle" })
 	first := s.build(t, "k6/x/hello", "v0.1.0")
+	if first.Worker != "" {
+		t.Fatalf("nothing was offered, and it was built by %s", first.Worker)
+	}
 	s.eventually(t, "what it compiled is offered", func() bool {
 		names, _ := filepath.Glob(filepath.Join(s.dir, "offered", "index", "*"))
 		return len(names) > 0
 	})
-	startWorkerIn(t, emptyDir(t), s.url, modules, "w1", tokens)
 	again := s.build(t, "k6/x/hello", "v0.1.0")
 	t.Logf("here %d packages, at the worker %d, in %v", compiled(first), compiled(again), again.Ended.Sub(again.Begun))
 	if again.Worker != "w1" || again.Outcome != history.Built || again.Digest != first.Digest {

@@ -60,6 +60,7 @@ type App struct {
 	alone     *native.Engine // for what is verified here; nil: nothing is
 	sizes     goCaches
 	offers    bool        // the shared build cache is one of its own, for workers
+	asked     sync.Map    // for which scopes of it compilesFirst was asked
 	making    sync.Mutex  // held while room is made on a full disk
 	telling   sync.Mutex  // guards told
 	told      []time.Time // when workers were quarantined of which the history tells

@@ -1,12 +1,14 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 
+	"k6x"
 	"k6x/buildcache"
 	"k6x/builder"
 )
@@ -39,6 +41,16 @@ func (a *App) buildCache() (BuildCacheConfig, error) {
 	}
 	cfg.URL, cfg.ReadOnly, cfg.Fill = (&url.URL{Scheme: "file", Path: path}).String(), false, true
 	return cfg, nil
+}
+
+// compilesFirst reports whether nothing of the toolchain and platform of a recipe is offered to workers, for each of these once: what this service
+// builds all of them can read.
+func (a *App) compilesFirst(recipe k6x.Recipe) bool {
+	scope := scopeOf(recipe)
+	if _, asked := a.asked.LoadOrStore(scope, true); asked || !a.offers {
+		return false
+	}
+	return !buildcache.Has(context.Background(), a.tools.Shared.remote, scope)
 }
 
 // offer returns what workers are offered of the build cache.

@@ -73,7 +73,7 @@ func (a *App) openWorkers(engine builder.Engine) (w service.Workers, err error) 
 	}
 	a.tools.OnClose(func() error { w.Broker.Close(); return nil })
 	w.Hub, err = remote.Open(remote.Config{
-		Broker: w.Broker, Here: engine, Slots: a.options.slots(), Engine: a.engine, Store: a.store.bucket, Timeout: a.options.BuildTimeout, Quarantined: a.quarantined, Logger: a.logger,
+		Broker: w.Broker, Here: engine, Slots: a.options.slots(), Engine: a.engine, Store: a.store.bucket, Timeout: a.options.BuildTimeout, First: a.compilesFirst, Quarantined: a.quarantined, Logger: a.logger,
 	})
 	if err != nil {
 		return w, err
