@@ -220,6 +220,17 @@ func TestOneNameIsOneWorkers(t *testing.T) {
 	if c, err := r.hub.Register(t.Context(), Registration{Name: "w2", Instance: "x", Wire: Wire + 1}); err != nil || !strings.Contains(c.Message, "gets no work") {
 		t.Error(c, err)
 	}
+	other, err := NewWorker(WorkerConfig{URL: r.url(), Name: "w1", Logger: r.logger().With("at", "other"), Pace: testPace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- other.Run(t.Context(), stop) }()
+	r.until("the other one is told what to do", func() bool { return strings.Contains(r.log.String(), "with --name\" at=other") })
+	close(stop)
+	if err := <-ended; err != nil || strings.Contains(r.log.String(), "cannot be reached") {
+		t.Error(err)
+	}
 }
 
 // dial connects as a stranger would, past the worker's own code.

@@ -169,7 +169,11 @@ func (w *Worker) connect(ctx, jobs context.Context, drain <-chan struct{}) (clos
 		case k6x.Invalid, k6x.Unauthorized, k6x.Forbidden, k6x.NotFound:
 			return nil, err
 		}
-		w.cfg.Logger.Warn("the service cannot be reached yet", "service", w.cfg.URL.Redacted(), "error", err)
+		why := "the service cannot be reached yet"
+		if k6x.KindOf(err) == k6x.Conflict {
+			why = "the service has a worker of this name, and lets this one in once that is gone: give each a name of its own, with --name"
+		}
+		w.cfg.Logger.Warn(why, "service", w.cfg.URL.Redacted(), "error", err)
 		select {
 		case <-ctx.Done():
 			return nil, nil
@@ -211,7 +215,11 @@ func (w *Worker) register(ctx context.Context) (c Credential, err error) {
 		if json.Unmarshal(text, &problem) != nil || problem.Detail == "" {
 			problem.Kind, problem.Detail = k6x.Unavailable, "it answered "+resp.Status
 		}
-		return c, k6x.Errorf(problem.Kind, "the service refuses this worker: %s", k6x.ClipTo(problem.Detail, 1000))
+		err := k6x.Errorf(problem.Kind, "the service refuses this worker: %s", k6x.ClipTo(problem.Detail, 1000))
+		if problem.Kind == k6x.Unauthorized {
+			err = err.WithHint("Name a file with a token of the service's --worker-token-file with --token-file, or have the token in K6X_WORKER_TOKEN.")
+		}
+		return c, err
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
 		return c, k6x.Errorf(k6x.Unavailable, "the service sent no credential").WithCause(err)

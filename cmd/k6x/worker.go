@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -14,6 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"k6x"
 	"k6x/client"
 	"k6x/cmd/internal/app"
 	"k6x/cmd/internal/cli"
@@ -73,12 +75,20 @@ func newWorkersCommand() *cobra.Command {
 			if err := at.Status(cmd.Context(), &status); err != nil {
 				return err
 			}
+			if len(status.Pools) < 2 { // the first has the slots of the service
+				return k6x.Errorf(k6x.NotFound, "this service was started without --workers, and has none")
+			}
+			known := func(text string) string { return cmp.Or(cell(text), "-") }
 			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(table, "NAME\tSTATE\tVERSION\tPLATFORM\tCPUS\tMEMORY\tGO\tBUILT\tFAILED\tBUILDS")
-			for _, pool := range status.Pools[min(1, len(status.Pools)):] { // without the slots of the service
+			for _, pool := range status.Pools[1:] {
 				for _, w := range pool.Workers {
-					fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%d\t%s\n", cell(w.Name), cell(w.State), cell(w.Version), cell(strings.Join(w.Platforms, ",")),
-						w.CPUs, humanize.IBytes(uint64(max(0, w.Memory))), cell(strings.Join(w.Toolchains, ",")), w.Built, w.Failed, cell(cmp.Or(w.Reason, strings.TrimPrefix(w.Path, "/"))))
+					cpus, memory := "-", "-"
+					if w.CPUs > 0 { // else it is away since before the service started
+						cpus, memory = strconv.Itoa(w.CPUs), humanize.IBytes(uint64(max(0, w.Memory)))
+					}
+					fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", cell(w.Name), cell(w.State), known(w.Version), known(strings.Join(w.Platforms, ",")),
+						cpus, memory, known(strings.Join(w.Toolchains, ",")), w.Built, w.Failed, cell(cmp.Or(w.Reason, strings.TrimPrefix(w.Path, "/"))))
 				}
 			}
 			err = table.Flush()

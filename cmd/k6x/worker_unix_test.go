@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -234,7 +235,11 @@ func TestWorkersAndServiceAreKilled(t *testing.T) {
 	if out := k6x("workers", "drain", other, "--builder-token-file", operators); out != "" {
 		t.Error(out)
 	}
-	if out := k6x("workers"); !strings.Contains(out, other+"    drained") && !strings.Contains(out, other+"    away") || !strings.Contains(out, "by the operator") {
+	out := k6x("workers")
+	if !strings.Contains(out, other+"    drained") && !strings.Contains(out, other+"    away") || !strings.Contains(out, "by the operator") {
+		t.Error(out)
+	}
+	if unknown := regexp.MustCompile(busy + `\s+away\s+-\s+-\s+-\s+-\s+-\s+0\s+0\s`); !unknown.MatchString(out) { // it was killed before this service started
 		t.Error(out)
 	}
 	if out := k6x("workers", "revoke", other, "--builder-token-file", operators); out != "" {
