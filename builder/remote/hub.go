@@ -32,7 +32,7 @@ type Config struct {
 	Store   *bucket.Store  // in which workers put what they build, where its bucket lets them; nil: they send it to this service
 	Timeout time.Duration  // of one build; 0: 15 minutes
 
-	// First reports whether the service itself is to build a recipe that a worker could build, too; nil: it never is.
+	// First reports whether the service itself is to build a recipe that a worker could build, too; nil: it never is. All wait for the answer.
 	First func(k6x.Recipe) bool
 	// Quarantined is told of each worker that this service quarantines, and of all whose word counts for nothing now, as [Doubted]; nil: nobody is.
 	Quarantined func(worker, reason string, doubted map[string]bool)
