@@ -263,5 +263,5 @@ func (o *remoteOptions) run(cmd *cobra.Command, _ []string) error {
 	if o.quiet {
 		return nil
 	}
-	return made.print(cmd.OutOrStdout())
+	return made.print(cli.Summary(cmd, o.output))
 }

@@ -115,7 +115,7 @@ func (o *localOptions) run(cmd *cobra.Command, _ []string) (err error) {
 	for _, dep := range pinned {
 		versions[dep.Name] = dep.Constraint.Version()
 	}
-	return artifact{Platform: platform.String(), Dependencies: versions, Checksum: made.Digest}.print(cmd.OutOrStdout())
+	return artifact{Platform: platform.String(), Dependencies: versions, Checksum: made.Digest}.print(cli.Summary(cmd, o.output))
 }
 
 // appOptions returns the options of a service in this process, for one build.

@@ -29,7 +29,7 @@ func (o *requestOptions) addFlags(f *pflag.FlagSet, output string) {
 	f.StringArrayVarP(&o.deps, "dependency", "d", nil, "`NAME[:CONSTRAINT]` of an extension; may be repeated")
 	f.StringVarP(&o.platform, "platform", "p", runtime.GOOS+"/"+runtime.GOARCH, "`GOOS/GOARCH` to build for")
 	f.StringVar(&o.k6ModPath, "k6modpath", "", "module `path` of k6: go.k6.io/k6 or go.k6.io/k6/v2 (default go.k6.io/k6)")
-	f.StringVarP(&o.output, "output", "o", output, "`file` to write the binary to")
+	f.StringVarP(&o.output, "output", "o", output, "`file` to write the binary to; -: standard output")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no details of the binary, and no progress")
 }
 

@@ -88,7 +88,7 @@ func (o *cacheOptions) export(cmd *cobra.Command, args []string) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s has %s and the modules, %s\n", location, packages(totals), humanize.IBytes(uint64(size)))
+	_, err = fmt.Fprintf(cli.Summary(cmd, location), "%s has %s and the modules, %s\n", location, packages(totals), humanize.IBytes(uint64(size)))
 	return err
 }
 

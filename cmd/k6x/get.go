@@ -40,7 +40,7 @@ that k6x run keeps, only the difference is downloaded if the service has it.`,
 	f := cmd.Flags()
 	o.addPlatform(f)
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
-	f.StringVar(&o.output, "output", "", "`file` to write it to instead")
+	f.StringVar(&o.output, "output", "", "`file` to write it to instead; -: standard output")
 	app.CacheDirFlag(f, &o.cacheDir)
 	o.addService(f)
 	o.addDisplay(f, "print nothing but errors")
@@ -83,7 +83,7 @@ func (o *options) download(cmd *cobra.Command, args []string, shown *screen) err
 		shown.warn(warning)
 	}
 	if !o.quiet {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
+		fmt.Fprintf(cli.Summary(cmd, name), "%s: %s for %s\n  sha256: %s\n  from:   %s\n", name, made.List, platform, made.Digest, made.URL)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
 
 	"k6x"
 	"k6x/internal/disk"
@@ -130,26 +131,59 @@ func Version() string {
 	return "(devel)"
 }
 
-// Output is a file that is being written: it comes to its name as a whole, or not at all.
+// Output is a file that is being written: it comes to its name as a whole, or not at all. What is no regular file, as a device or a
+// pipe, stays what it is, and gets the bytes when they are complete.
 type Output struct {
 	*disk.Pending
 	name string
+	into *os.File // that gets the bytes; nil: the file itself takes the name
 }
 
-// CreateOutput creates a file beside name, which a flag has given.
+// CreateOutput creates a file beside name, which a flag has given. The name - is standard output. A pipe waits for its reader.
 func CreateOutput(name, flag string) (*Output, error) {
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
+	o, atomic := &Output{name: name}, disk.Atomic{Name: name, Mode: 0o755, Sync: true}
+	info, err := os.Stat(name)
+	switch {
+	case isStdout(name):
+		o.into, err = os.Stdout, nil
+	case err == nil && info.IsDir():
 		return nil, k6x.Errorf(k6x.Invalid, "%s is a directory", name).WithHint("Name another place with --%s.", flag)
+	case err == nil && !info.Mode().IsRegular():
+		o.into, err = os.OpenFile(name, os.O_WRONLY, 0)
+	default:
+		err = nil
 	}
-	file, err := disk.FS{}.Begin(disk.Atomic{Name: name, Mode: 0o755, Sync: true})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, k6x.Errorf(k6x.Invalid, "there is no directory %s to write to", filepath.Dir(name))
-	}
-	o := &Output{file, name}
 	if err != nil {
 		return nil, o.NotWritten(err)
 	}
-	return o, nil
+	if o.into != nil {
+		atomic.Temp = os.TempDir()
+	}
+	o.Pending, err = disk.FS{}.Begin(atomic)
+	switch {
+	case err == nil:
+		return o, nil
+	case o.into != nil:
+		o.close()
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, k6x.Errorf(k6x.Invalid, "there is no directory %s to write to", filepath.Dir(name))
+	}
+	return nil, o.NotWritten(err)
+}
+
+// isStdout reports whether name is that of standard output: - or such as /dev/stdout, which may lead to a file.
+func isStdout(name string) bool {
+	stdout, err := os.Stdout.Stat()
+	info, ofName := os.Stat(name)
+	return name == "-" || err == nil && ofName == nil && os.SameFile(info, stdout)
+}
+
+// Summary returns where a command says what it has written to the file name: standard output, unless that is the file.
+func Summary(cmd *cobra.Command, name string) io.Writer {
+	if isStdout(name) {
+		return cmd.ErrOrStderr()
+	}
+	return cmd.OutOrStdout()
 }
 
 // Write is that of the file, with an error in words for the user.
@@ -161,12 +195,38 @@ func (o *Output) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Commit gives the file its name.
+// Commit gives the file its name, or its bytes to what has the name.
 func (o *Output) Commit() error {
-	if err := o.Pending.Commit(); err != nil {
+	commit := o.Pending.Commit
+	if o.into != nil {
+		commit = o.pour
+	}
+	if err := commit(); err != nil {
 		return o.NotWritten(err)
 	}
 	return nil
+}
+
+func (o *Output) pour() error {
+	_, err := o.Seek(0, io.SeekStart)
+	if err == nil {
+		_, err = io.Copy(o.into, o.File)
+	}
+	return errors.Join(err, o.close())
+}
+
+// Discard removes what is temporary.
+func (o *Output) Discard() {
+	o.Pending.Discard()
+	_ = o.close() // for the second time after Commit
+}
+
+// close closes what gets the bytes, but for standard output, which is the whole process's.
+func (o *Output) close() error {
+	if o.into == nil || o.into == os.Stdout {
+		return nil
+	}
+	return o.into.Close()
 }
 
 // NotWritten gives an error of writing words for the user.
