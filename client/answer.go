@@ -79,7 +79,7 @@ func refused(resp *http.Response) error {
 		return e
 	}
 	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // which the words of a service say too
-	return &temporary{e, time.Duration(min(max(0, seconds), 3600)) * time.Second}
+	return &temporary{err: e, after: time.Duration(min(max(0, seconds), 3600)) * time.Second}
 }
 
 // isTemporary reports whether a failure may be gone the next time. One that took as long as the

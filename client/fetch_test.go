@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -349,4 +350,54 @@ func FuzzDigest(f *testing.F) {
 			t.Errorf("%q", s)
 		}
 	})
+}
+
+// A service that has answered is waited for while it restarts; one that takes no connection from the start, or for long, is not.
+func TestAServiceThatRestartsIsWaitedFor(t *testing.T) {
+	stops := func(w http.ResponseWriter) {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "this service is about to stop", http.StatusServiceUnavailable)
+	}
+	for name, c := range map[string]struct {
+		last  func(http.ResponseWriter) // answer, after which no connections are taken; nil: there is none
+		down  int                       // connections that are not taken then
+		tries int                       // of those, in vain
+		fails bool
+	}{
+		"it says that it stops":  {stops, 4, 4, false},
+		"it is killed":           {func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 5, 5, false},
+		"between two rounds":     {func(w http.ResponseWriter) { w.Header().Set("Location", "?round=1"); w.WriteHeader(307) }, 4, 4, false},
+		"it stays away":          {stops, 1000, 6, true},
+		"it was not there":       {nil, 1, 1, true},
+		"it was not there, long": {nil, 1000, 1, true},
+	} {
+		last, down, tries := c.last, 0, 0
+		if last == nil {
+			down = c.down
+		}
+		client, pauses := dial(t, func(w http.ResponseWriter, r *http.Request) {
+			if answer := last; answer != nil {
+				last, down = nil, c.down
+				answer(w)
+				return
+			}
+			serveData(w, r)
+		})
+		client.Tries = 2
+		client.HTTP = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if down--; down >= 0 {
+				tries++
+				return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		}}}
+		_, err := fetch(t, client, pinned)
+		var waited time.Duration
+		for _, d := range *pauses {
+			waited += d
+		}
+		if (err != nil) != c.fails || c.fails && k6x.KindOf(err) != k6x.Unavailable || tries != c.tries || waited > 2*time.Minute {
+			t.Errorf("%s: %v, with %d connections tried, and pauses %v", name, err, tries, *pauses)
+		}
+	}
 }

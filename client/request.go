@@ -59,13 +59,18 @@ func (c *Client) authorize(req *http.Request) {
 }
 
 // follow calls send with u, and with each URL that an answer redirects to. It returns the first answer
-// that is no redirect; nil if send returned none.
+// that is no redirect; nil if send returned none. A host that redirects to itself has answered, and may do so again.
 func follow(u *url.URL, send func(*url.URL) (*http.Response, error)) (*http.Response, error) {
+	answered := ""
 	for range maxRedirects + 1 {
 		resp, err := send(u)
+		if t, ok := errors.AsType[*temporary](err); ok && u.Host == answered {
+			t.refused = false
+		}
 		if err != nil || resp == nil {
 			return nil, err
 		}
+		answered = u.Host
 		target, err := redirect(resp)
 		if target == nil && err == nil {
 			return resp, nil
@@ -98,13 +103,15 @@ func redirect(resp *http.Response) (*url.URL, error) {
 
 const (
 	maxPause = time.Minute // between two tries, whatever a server asks for
+	maxDown  = time.Minute // from when a server that has answered takes no connection until it is given up
 	maxTries = 100         // of a download that gets further each time
 )
 
 // temporary is a failure that may be gone the next time.
 type temporary struct {
-	err   *k6x.Error
-	after time.Duration // as the server says; 0: it does not
+	err     *k6x.Error
+	after   time.Duration // as the server says; 0: it does not
+	refused bool          // there was no connection, which passes only where there was one before
 }
 
 func (t *temporary) Error() string { return t.err.Error() }
@@ -112,7 +119,7 @@ func (t *temporary) Unwrap() error { return t.err }
 
 // Temporary returns an error that [Client.Retry] takes as one that may be gone the next time; after
 // says when, 0 if that is not known.
-func Temporary(err *k6x.Error, after time.Duration) error { return &temporary{err, after} }
+func Temporary(err *k6x.Error, after time.Duration) error { return &temporary{err: err, after: after} }
 
 // Retry calls f until it succeeds, fails with an error that is not [Temporary], or has failed too often. Once ctx
 // has ended, the error is of kind k6x.Canceled or k6x.Timeout.
@@ -121,10 +128,12 @@ func (c *Client) Retry(ctx context.Context, f func() error) error {
 }
 
 // retry calls f until it succeeds, fails for good, or has failed too often in a row without that
-// progress has grown.
+// progress has grown. A server that has answered and takes no connections, as one that restarts, is waited for.
 func (c *Client) retry(ctx context.Context, progress func() int64, f func() error) error {
 	wait, before := time.Second, progress()
+	heard, down := false, time.Duration(0)
 	for try, total := 1, 1; ; try, total = try+1, total+1 {
+		began := time.Now()
 		err := f()
 		if ctx.Err() != nil {
 			return interrupted(ctx)
@@ -135,6 +144,14 @@ func (c *Client) retry(ctx context.Context, progress func() int64, f func() erro
 		}
 		if now := progress(); now > before {
 			before, try, wait = now, 1, time.Second
+		}
+		switch down += time.Since(began); {
+		case !t.refused:
+			heard, down = true, 0
+		case !heard || down >= maxDown:
+			return t.err
+		default:
+			try--
 		}
 		if try >= cmp.Or(c.Tries, 4) || total >= maxTries {
 			return t.err
@@ -153,7 +170,7 @@ func (c *Client) retry(ctx context.Context, progress func() int64, f func() erro
 		if pause(ctx, d) != nil {
 			return interrupted(ctx)
 		}
-		wait = min(2*wait, maxPause)
+		wait, down = min(2*wait, maxPause), down+d
 	}
 }
 
@@ -176,8 +193,8 @@ func interrupted(ctx context.Context) error {
 	return k6x.CanceledBy(ctx)
 }
 
-// Unreachable returns the error for a request to host that had no answer. It is [Temporary], unless
-// no connection can be made: there is no use in asking again.
+// Unreachable returns the error for a request to host that had no answer. It is [Temporary]; but where no connection can be
+// made, asking again is of use only for a while, and if [Client.Retry] had other answers before.
 func Unreachable(host string, err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
@@ -187,7 +204,7 @@ func Unreachable(host string, err error) error {
 	}
 	e := k6x.Errorf(k6x.Unavailable, "no answer from %s: %w", host, err)
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
-		return e.WithHint("Is a service running there?")
+		return &temporary{err: e.WithHint("Is a service running there?"), refused: true}
 	}
 	return &temporary{err: e}
 }
