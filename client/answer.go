@@ -44,7 +44,7 @@ var kinds = map[int]k6x.Kind{
 
 // refused returns the error for an answer that is not the one that was asked for, in the words of the
 // service if it has any.
-func refused(resp *http.Response) error {
+func (c *Client) refused(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only words for the error
 	p := parseProblem(resp, body)
 	var kind k6x.Kind
@@ -71,6 +71,9 @@ func refused(resp *http.Response) error {
 	}
 	if uuid.Validate(p.Build) == nil {
 		e.Build = p.Build
+	}
+	if kind == k6x.Unauthorized {
+		e.Hint = cmp.Or(c.NoToken, e.Hint)
 	}
 	if p.Log != "" {
 		e.Hint = strings.TrimSpace(e.Hint + "\nThe whole log is at " + clip(p.Log))

@@ -186,7 +186,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 	if resp.StatusCode < http.StatusBadRequest {
 		return nil, notAService(c.Base.Host)
 	}
-	return nil, refused(resp)
+	return nil, c.refused(resp)
 }
 
 func (c *Client) brokeOff(err error) error {

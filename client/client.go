@@ -29,6 +29,7 @@ type Client struct {
 	Base     *url.URL                                         // of the service; a path of its own is kept, with or without a slash at its end
 	HTTP     *http.Client                                     // nil: one with the default transport; redirects are followed here
 	Token    string                                           // sent to the host of Base only; "": none
+	NoToken  string                                           // hint of errors of kind k6x.Unauthorized; "": that of the service
 	Progress func(Event)                                      // called once at a time, while a method of the client runs; nil: a service is not asked for the steps of a build
 	Retrying func(err error, after time.Duration)             // called before a request is tried again; nil: that is not reported
 	Nearest  Nearest                                          // finds a binary that is like the one asked for, of which only the difference is downloaded then; nil: there is none

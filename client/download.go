@@ -166,7 +166,7 @@ func (d *download) accept(ctx context.Context, resp *http.Response) error {
 	case http.StatusRequestedRangeNotSatisfiable:
 		return again("%s has less of the binary than it had before", host)
 	default:
-		return refused(resp)
+		return d.client.refused(resp)
 	}
 	if err := d.expect(ctx, resp); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (c *Client) announced(ctx context.Context, canonical *url.URL) (string, err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= http.StatusBadRequest {
-		return "", refused(resp)
+		return "", c.refused(resp)
 	}
 	return digestOf(resp.Header)
 }

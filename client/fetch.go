@@ -36,7 +36,7 @@ func (c *Client) Resolve(ctx context.Context, platform k6x.Platform, list k6x.Li
 		if resp.StatusCode == http.StatusOK {
 			return notAService(resp.Request.URL.Host)
 		}
-		return refused(resp)
+		return c.refused(resp)
 	})
 	return pinned, err
 }

@@ -24,11 +24,16 @@ var systems = []string{
 }
 
 // ParseURL reads the URL of a binary at a service, and returns that of the service, and the platform and
-// list of the binary. It is not ok if s is no URL; the error of one is of kind k6x.Invalid, or
-// k6x.NotFound for a platform that there is not.
+// list of the binary; or its path below the service, which may be without the slash, for which service is "". It is not ok if s
+// is neither; the error of one is of kind k6x.Invalid, or k6x.NotFound for a platform that there is not.
 func ParseURL(s string) (service string, platform k6x.Platform, list k6x.List, ok bool, err error) {
 	if !strings.HasPrefix(s, "http://") && !strings.HasPrefix(s, "https://") {
-		return "", k6x.Platform{}, nil, false, nil
+		path, err := url.PathUnescape(s)
+		if first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/"); err != nil || !slices.Contains(systems, first) {
+			return "", k6x.Platform{}, nil, false, nil
+		}
+		platform, list, err = k6x.ParsePath(path)
+		return "", platform, list, true, err
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" {

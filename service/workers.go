@@ -44,7 +44,12 @@ func (s *Service) isOperator(r *http.Request) error {
 	if s.cfg.Workers.Operators == nil {
 		return k6x.Errorf(k6x.Forbidden, "nobody may do that here").WithHint("The operator names a file with tokens for it, with --operator-token-file.")
 	}
-	return s.cfg.Workers.Operators.Check(r)
+	err := s.cfg.Workers.Operators.Check(r)
+	if k6x.KindOf(err) == k6x.Unauthorized {
+		return k6x.Errorf(k6x.Unauthorized, "this takes the token of an operator").
+			WithHint("It is one of the service's --operator-token-file, in a header, Authorization: Bearer TOKEN.")
+	}
+	return err
 }
 
 // registerWorker answers POST of /worker/register with a credential.

@@ -99,7 +99,14 @@ func (o *options) dial(shown *screen) (*client.Client, error) {
 	if o.noToken {
 		token = ""
 	}
-	return &client.Client{Base: base, Token: token, Tries: 3, Progress: shown.service(), Retrying: shown.retrying, Nearest: o.nearest}, nil
+	hint := ""
+	switch {
+	case o.noToken:
+		hint = "The token is sent to --builder-service only, which is another one."
+	case token == "":
+		hint = "Set " + tokenVariable + " to one, or name a file with one by --builder-token-file."
+	}
+	return &client.Client{Base: base, Token: token, NoToken: hint, Tries: 3, Progress: shown.service(), Retrying: shown.retrying, Nearest: o.nearest}, nil
 }
 
 // nearest implements [client.Nearest] with the binaries that are kept here.

@@ -58,8 +58,8 @@ func newBuildsCommand() *cobra.Command {
 		Use:   "builds [flags] [URL]",
 		Short: "List what came of builds at a service",
 		Long: `List what came of builds at a builder service, the newest first: those under way, and those that have
-ended, on all services that share a bucket. The URL is that of the service, or of a binary whose
-builds are meant.`,
+ended, on all services that share a bucket. The URL is that of the service, or that or the path of a
+binary whose builds are meant.`,
 		Example: `  k6x builds --outcome failed --since 24h
   k6x builds https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6`,
 		Args: cobra.MaximumNArgs(1),
@@ -146,7 +146,7 @@ func newLogCommand() *cobra.Command {
 		Use:   "log [flags] URL|LIST|ID",
 		Short: "Print what the tools of a build at a service print",
 		Long: `Print what the tools of a build at a builder service print: live while it runs, else what is kept. The
-build is named by its id or URL, or is the last one of a binary.`,
+build is named by its id or URL, or is the last one of a binary, which k6x get would take.`,
 		Example: `  k6x log https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6`,
 		Args:    cli.OneArg("the URL or list of a binary, or the id of a build"),
 		RunE: o.shown(func(cmd *cobra.Command, args []string, shown *screen) error {

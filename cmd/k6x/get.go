@@ -24,8 +24,8 @@ func newGetCommand() *cobra.Command {
 		Use:   "get [flags] URL|LIST",
 		Short: "Download a k6 from a builder service, and verify it",
 		Long: `Download a k6 from a builder service and verify it by the digest that the service announces. It is
-named by a URL, or by a list as in the path of such a URL, which is asked for at --builder-service. If
-that is set, a token goes to no other service, whatever the URL says. Of a k6 that is much like one
+named by a URL, by its path, or by the list in that, which are asked for at --builder-service. If that
+is set, a token goes to no other service, whatever the URL says. Of a k6 that is much like one
 that k6x run keeps, only the difference is downloaded if the service has it.`,
 		Example: `  k6x get https://builds.example.com/linux/amd64/k6@v1.8.1,k6/x/redis@v0.3.6
   K6X_BUILDER_SERVICE=https://builds.example.com k6x get 'k6@^1.8,k6/x/redis' --output k6-redis`,
@@ -95,7 +95,7 @@ func (o *options) addService(f *pflag.FlagSet) {
 }
 
 func (o *options) addPlatform(f *pflag.FlagSet) {
-	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` of a list; a URL says it itself")
+	f.StringVar(&o.platform, "platform", hostPlatform().String(), "`OS/ARCH` of a list; a URL or path says it itself")
 }
 
 // at has the service at a URL asked. The token goes to the one of --builder-service only, if that is set.
@@ -104,10 +104,12 @@ func (o *options) at(service string) {
 	o.service, o.named = service, true
 }
 
-// target returns the platform and list that a URL or list names. A URL says where the service is as well.
+// target returns the platform and list that a URL, its path or a list names. A URL says where the service is as well.
 func (o *options) target(argument string) (k6x.Platform, k6x.List, error) {
 	if service, platform, list, ok, err := client.ParseURL(argument); ok {
-		o.at(service)
+		if service != "" {
+			o.at(service)
+		}
 		return platform, list, err
 	}
 	platform, err := k6x.ParsePlatform(o.platform)
@@ -138,14 +140,17 @@ func (o options) lastBuild(ctx context.Context, argument string, shown *screen) 
 		return service, id, err
 	}
 	platform, list, err := o.target(argument)
+	if err == nil {
+		if service, err = o.dial(shown); err != nil {
+			return nil, "", err
+		}
+		list, err = service.Resolve(ctx, platform, list)
+	}
+	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint == "" && (e.Kind == k6x.Invalid || e.Kind == k6x.NotFound) {
+		e.Hint = "A build is named by the URL, path or list of a binary, or by its whole id, as k6x builds prints them."
+	}
 	if err != nil {
 		return nil, "", cli.WrongUsage(err)
-	}
-	if service, err = o.dial(shown); err != nil {
-		return nil, "", err
-	}
-	if list, err = service.Resolve(ctx, platform, list); err != nil {
-		return nil, "", err
 	}
 	for b, err := range service.Builds(ctx, url.Values{"path": {list.Path(platform)}, "limit": {"1"}}) {
 		return service, b.ID, err

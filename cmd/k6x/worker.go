@@ -115,6 +115,7 @@ func newWorkersCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
+				at.NoToken = "Name a file with a token of the service's --operator-token-file by --builder-token-file, or set " + tokenVariable + " to one."
 				return at.ChangeWorker(cmd.Context(), url.PathEscape(args[0]), row[0])
 			})}
 		o.addService(sub.Flags())

@@ -229,8 +229,8 @@ func TestWorkersAndServiceAreKilled(t *testing.T) {
 		}
 		return string(out)
 	}
-	if out := k6x("workers", "drain", other, "--builder-token-file", tokens); !strings.Contains(out, "error:") {
-		t.Error("a worker's token is an operator's")
+	if out := k6x("workers", "drain", other, "--builder-token-file", tokens); !strings.Contains(out, "error:") || !strings.Contains(out, "--operator-token-file") || !strings.Contains(out, "by --builder-token-file") {
+		t.Error("a worker's token is an operator's: " + out)
 	}
 	if out := k6x("workers", "drain", other, "--builder-token-file", operators); out != "" {
 		t.Error(out)
