@@ -236,6 +236,10 @@ func (o *remoteOptions) run(cmd *cobra.Command, _ []string) error {
 	if _, err := k6x.ParsePlatform(o.platform); err != nil {
 		return cli.Usage(err)
 	}
+	deps, err := o.dependencies()
+	if err != nil {
+		return err
+	}
 	token, err := cli.Token(tokenVariable, o.tokenFile)
 	if err != nil {
 		return err
@@ -247,7 +251,7 @@ func (o *remoteOptions) run(cmd *cobra.Command, _ []string) error {
 	shown := progress.New(stderr, o.quiet)
 	defer shown.Close()
 	shown.Spin("building at " + c.Base.Host)
-	made, err := c.build(ctx, buildRequest{K6: o.k6, Dependencies: o.dependencies(), Platform: o.platform, K6ModPath: o.k6ModPath})
+	made, err := c.build(ctx, buildRequest{K6: o.k6, Dependencies: deps, Platform: o.platform, K6ModPath: o.k6ModPath})
 	if err != nil {
 		return err
 	}

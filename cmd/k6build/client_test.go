@@ -52,7 +52,11 @@ func TestARequestForABuildIsAsServicesReadIt(t *testing.T) {
 		fmt.Fprintf(w, `{"artifact":{"id":"a","url":"/k6","checksum":"%s","unknown":1}}`, strings.ToUpper(someDigest))
 	})
 	w := requestOptions{k6: "*", deps: []string{"k6/x/redis:>=0.3", "subcommand:docs", "subcommand:docs:v1"}, platform: "linux/amd64"}
-	got, err := c.build(t.Context(), buildRequest{K6: w.k6, Dependencies: w.dependencies(), Platform: w.platform})
+	deps, err := w.dependencies()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.build(t.Context(), buildRequest{K6: w.k6, Dependencies: deps, Platform: w.platform})
 	if err != nil || got.URL != "http://"+c.Base.Host+"/k6" || got.Checksum != someDigest {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -39,23 +39,30 @@ type dependency struct {
 	Constraints string `json:"constraints,omitempty"`
 }
 
-// dependencies splits the values of --dependency at the colon; that of subcommand:NAME is part of the name.
-func (o *requestOptions) dependencies() []dependency {
+// dependencies splits the values of --dependency at the colon; that of subcommand:NAME is part of the name. The error is a usage error.
+func (o *requestOptions) dependencies() ([]dependency, error) {
 	list := make([]dependency, 0, len(o.deps))
 	for _, text := range o.deps {
 		rest, isSubcommand := strings.CutPrefix(text, "subcommand:")
 		name, constraints, _ := strings.Cut(rest, ":")
+		if before, version, ok := strings.Cut(text, "@"); ok && strings.Contains(name, "@") {
+			return nil, cli.Usage(k6x.Errorf(k6x.Invalid, "--dependency %q is not NAME:CONSTRAINT", text).WithHint("Write %s:%s.", before, version))
+		}
 		if isSubcommand {
 			name = "subcommand:" + name
 		}
 		list = append(list, dependency{strings.TrimSpace(name), strings.TrimSpace(constraints)})
 	}
-	return list
+	return list, nil
 }
 
 // list returns the dependency list, k6 included. The error is a usage error.
 func (o *requestOptions) list() (k6x.List, error) {
-	deps := append([]dependency{{k6x.K6, o.k6}}, o.dependencies()...)
+	named, err := o.dependencies()
+	if err != nil {
+		return nil, err
+	}
+	deps := append([]dependency{{k6x.K6, o.k6}}, named...)
 	parsed := make([]k6x.Dependency, 0, len(deps))
 	for _, dep := range deps {
 		made, err := k6x.NewDependency(dep.Name, dep.Constraints)
