@@ -87,8 +87,19 @@ func (c *Client) RetryBuild(ctx context.Context, id string) (again Build, err er
 	return again, err
 }
 
+// Build returns what a service tells of one build.
+func (c *Client) Build(ctx context.Context, id string) (b Build, err error) {
+	err = c.askJSON(ctx, http.MethodGet, "/builds/"+url.PathEscape(id), nil, http.StatusOK, &b)
+	return b, err
+}
+
 // Log writes what the tools of a build print, as it comes, fit for a terminal.
-func (c *Client) Log(ctx context.Context, id string, w io.Writer) error {
+func (c *Client) Log(ctx context.Context, id string, w io.Writer) (err error) {
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = interrupted(ctx)
+		}
+	}()
 	resp, err := c.ask(ctx, http.MethodGet, "/builds/"+url.PathEscape(id)+"/log", nil, http.StatusOK)
 	if err != nil {
 		return err

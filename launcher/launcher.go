@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"k6x"
+	"k6x/internal/disk"
 	"k6x/launcher/binaries"
 )
 
@@ -45,6 +46,9 @@ type Launcher struct {
 
 	// Print prints a line of progress; details are for a verbose mode.
 	Print func(detail bool, text string)
+
+	// Note prints what is left out of a list in the same way. Nil: Print does.
+	Note func(detail bool, text string)
 }
 
 // tries bounds how often a kept binary may turn out to be damaged or gone. Damaged ones are removed.
@@ -57,7 +61,7 @@ const tries = 100
 // answers, a kept binary that has more, or lacks what is optional, will do.
 func (l *Launcher) Get(ctx context.Context, needs k6x.List) (b binaries.Binary, release func(), err error) {
 	release = func() {}
-	err = Without(needs, l.Optional, l.Print, func(list k6x.List) error {
+	err = Without(needs, l.Optional, l.note, func(list k6x.List) error {
 		found, held, err := l.get(ctx, list)
 		if err == nil {
 			release()
@@ -143,7 +147,7 @@ func (l *Launcher) starts(ctx context.Context, b binaries.Binary) bool {
 
 // Resolve returns the versions that list has now, and the source that says so.
 func (l *Launcher) Resolve(ctx context.Context, list k6x.List) (pinned k6x.List, by string, err error) {
-	err = Without(list, l.Optional, l.Print, func(list k6x.List) error {
+	err = Without(list, l.Optional, l.note, func(list k6x.List) error {
 		_, err := l.try(ctx, func(name string, from Builder) error {
 			found, err := from.Resolve(ctx, l.Platform, list)
 			if err == nil {
@@ -205,7 +209,7 @@ func (l *Launcher) add(ctx context.Context, name string, from Builder, pinned k6
 		}
 		return failed
 	})
-	if err != nil && failed == nil { // no source can help
+	if err != nil && (failed == nil || disk.IsFull(failed)) { // no source can help
 		err = &ownError{err}
 	}
 	if err == nil && l.Fails != nil && l.Fails(ctx, b.Path) {
@@ -274,6 +278,14 @@ func (l *Launcher) try(ctx context.Context, f func(name string, from Builder) er
 	none := k6x.Errorf(last.Kind, "no builder could make k6:%s", all).WithHint("%s", last.Hint).WithCause(failed)
 	none.Build = last.Build
 	return false, none
+}
+
+func (l *Launcher) note(detail bool, text string) {
+	if l.Note == nil {
+		l.Print(detail, text)
+		return
+	}
+	l.Note(detail, text)
 }
 
 func (l *Launcher) print(detail bool, format string, args ...any) {

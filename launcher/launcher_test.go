@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -356,6 +358,12 @@ func TestAFullDiskIsNoFaultOfASource(t *testing.T) {
 	l := Launcher{Dir: dir, Platform: host, Print: func(bool, string) {}, Sources: []Source{(&shop{name: "first"}).source(), second.source()}}
 	if _, _, err := l.Get(t.Context(), nil); err == nil || len(second.asked) > 0 {
 		t.Errorf("%v; the second was asked for %q", err, second.asked)
+	}
+	full := &fs.PathError{Op: "write", Path: "bin/k6", Err: syscall.ENOSPC}
+	b := newBench(t, &shop{name: "first", fetch: map[string]error{k6x.K6: full}}, second)
+	_, err = b.get("k6")
+	if k6x.KindOf(err) != k6x.NoSpace || len(second.asked) > 0 || !strings.Contains(k6x.Detailed(err), "write bin/k6: no space") || !strings.Contains(k6x.AsError(err).Hint, "--cache-dir") {
+		t.Errorf("%v; the second was asked for %q", k6x.Detailed(err), second.asked)
 	}
 }
 

@@ -144,7 +144,11 @@ func (o *options) resolver(ctx context.Context, cfg resolver.Config, shown *scre
 func (o *options) checkLoaded(r *resolver.Resolver) error {
 	for _, s := range r.Sources() {
 		if (len(o.registries) > 0 || o.filter != "") && !s.Loaded {
-			return k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
+			e := k6x.Errorf(k6x.Unavailable, "the registry %s cannot be read: %s", s.Location, s.Error)
+			if len(o.registries) == 0 {
+				e = e.WithHint("It is needed for --filter; the registry in this program is used with --registry embedded.")
+			}
+			return e
 		}
 	}
 	return nil

@@ -154,13 +154,33 @@ build is named by its id or URL, or is the last one of a binary, which k6x get w
 			if err != nil {
 				return err
 			}
+			b, err := service.Build(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			if b.Outcome == "running" {
+				shown.print(false, "it runs, which prints nothing where all goes well; how far it is: "+service.Base.JoinPath("builds", id).Redacted())
+			}
 			shown.close()
-			return service.Log(cmd.Context(), id, cmd.OutOrStdout())
+			var out counter
+			err = service.Log(cmd.Context(), id, io.MultiWriter(cmd.OutOrStdout(), &out))
+			if err == nil && out == 0 {
+				shown.print(false, "its tools printed nothing")
+			}
+			return err
 		}),
 	}
 	o.addPlatform(cmd.Flags())
 	o.addService(cmd.Flags())
 	return cmd
+}
+
+// counter counts bytes.
+type counter int
+
+func (c *counter) Write(p []byte) (int, error) {
+	*c += counter(len(p))
+	return len(p), nil
 }
 
 func newRetryCommand() *cobra.Command {

@@ -40,7 +40,7 @@ that k6x run keeps, only the difference is downloaded if the service has it.`,
 	f := cmd.Flags()
 	o.addPlatform(f)
 	f.StringVar(&o.binDir, "bin-dir", ".", "`directory` to write it to, as k6 or k6.exe")
-	f.StringVar(&o.output, "output", "", "`file` to write it to instead; -: standard output")
+	f.StringVarP(&o.output, "output", "o", "", "`file` to write it to instead; -: standard output")
 	app.CacheDirFlag(f, &o.cacheDir)
 	o.addService(f)
 	o.addDisplay(f, "print nothing but errors")

@@ -252,6 +252,27 @@ func TestWithoutAHomeDirectoryTheCacheHasToBeNamed(t *testing.T) {
 	}
 }
 
+// A log of a build that runs may be empty for long, and ends as all else does when a signal comes.
+func TestTheLogOfABuildThatRuns(t *testing.T) {
+	ctx, signal := context.WithCancelCause(t.Context())
+	const build = "/builds/00000000-0000-4000-8000-000000000000"
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == build {
+			fmt.Fprint(w, `{"outcome": "running"}`)
+			return
+		}
+		_ = http.NewResponseController(w).Flush() // a client that is gone is seen below
+		signal(errors.New("terminated signal received"))
+		<-r.Context().Done()
+	}))
+	defer s.Close()
+	var out, errs strings.Builder
+	code := cli.Run(ctx, newRoot(), []string{"log", s.URL + build}, &out, &errs)
+	if code != cli.ExitFailure || out.String() != "" || !strings.Contains(errs.String(), "how far it is: "+s.URL+build+"\n") || !strings.HasSuffix(errs.String(), "\nk6x: interrupted\n") {
+		t.Errorf("%d, %q, %q", code, &out, &errs)
+	}
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Setenv("K6X_CACHE_DIR", t.TempDir())
 	for want, lines := range map[int][]string{

@@ -116,7 +116,13 @@ func (o *preloading) preload(ctx context.Context, shown *screen, stdout io.Write
 func (o *preloading) lists(ctx context.Context, shown *screen) ([]preloaded, error) {
 	starred := o.options // extensions that were named need no stars
 	starred.filter = fmt.Sprintf("%s | [?to_number(stars) >= `%d`]", cmp.Or(o.filter, "[*]"), o.stars)
-	r, err := starred.resolver(ctx, resolver.Config{}, shown)
+	r, err := starred.openResolver(ctx, resolver.Config{}, shown)
+	if err == nil {
+		err = r.Refresh(ctx)
+	}
+	if err == nil {
+		err = o.checkLoaded(r) // of which the stars ask nothing
+	}
 	if err != nil {
 		return nil, err
 	}

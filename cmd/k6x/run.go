@@ -51,6 +51,7 @@ func runK6(root *cobra.Command, o *options, args []string) error {
 		return err
 	}
 	shown := newScreen(root.ErrOrStderr(), line.Quiet, line.Verbose || o.explain)
+	shown.k6 = true
 	defer shown.close()
 	if line.Name == "" && !line.Version {
 		return o.help(root, shown)
@@ -175,7 +176,7 @@ type program struct {
 // get returns a k6 that has the dependencies and nothing else: one that keep has, unless clean. With --replace it is built anew.
 func (o *options) get(ctx context.Context, keep binaries.Config, clean bool, platform k6x.Platform, needs k6x.List, shown *screen) (made program, release func(), err error) {
 	if len(o.replace) > 0 {
-		err := launcher.Without(needs, o.optional, shown.print, func(list k6x.List) (err error) {
+		err := launcher.Without(needs, o.optional, shown.note, func(list k6x.List) (err error) {
 			made, err = o.buildReplaced(ctx, platform, list, shown)
 			return err
 		})
@@ -192,7 +193,7 @@ func (o *options) get(ctx context.Context, keep binaries.Config, clean bool, pla
 		return program{}, nil, err
 	}
 	l := launcher.Launcher{
-		Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Clean: clean, Optional: o.optional, Fails: o.fails,
+		Dir: dir, Sources: sources, Platform: platform, Print: shown.print, Note: shown.note, Clean: clean, Optional: o.optional, Fails: o.fails,
 		Resolved: func(pinned k6x.List) { shown.command.Resolved(pinned.Path(platform)) },
 	}
 	if o.filter != "" && !clean { // holds for kept binaries, too

@@ -21,6 +21,7 @@ import (
 type screen struct {
 	w       io.Writer
 	quiet   bool
+	k6      bool // quiet is as k6 understands it, which takes what it says of the script for no progress
 	verbose bool
 	command *buildevents.Command
 	display *progress.Display // nil: there is no terminal, or details are wanted instead
@@ -36,6 +37,13 @@ func (s *screen) print(detail bool, text string) {
 		return
 	}
 	s.display.Print(s.w, "k6x: "+k6x.Printable(text))
+}
+
+// note prints what has become of the script's needs.
+func (s *screen) note(detail bool, text string) {
+	loud := *s
+	loud.quiet = s.quiet && !s.k6
+	loud.print(detail, text)
 }
 
 // warn prints what there is to say against a binary.

@@ -83,6 +83,9 @@ func (d *Dir) receive(ctx context.Context, work string, meta Meta, fill func(*os
 	}
 	defer file.Close()
 	if err := fill(file); err != nil {
+		if disk.IsFull(err) {
+			err = fault(err)
+		}
 		return record{}, err
 	}
 	if err := errors.Join(file.Chmod(0o755), file.Sync(), file.Close()); err != nil {

@@ -207,9 +207,9 @@ func fault(err error) error {
 	if _, ok := errors.AsType[*k6x.Error](err); ok {
 		return err
 	}
-	if errors.Is(err, syscall.ENOSPC) {
+	if disk.IsFull(err) {
 		return k6x.Errorf(k6x.NoSpace, "there is no room to keep a binary").WithCause(err).
-			WithHint("Free some room on the disk, or choose another directory with --bin-dir.")
+			WithHint("Free some room on the disk, or choose another directory with --bin-dir or --cache-dir.")
 	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return k6x.Errorf(k6x.Internal, "the directory of binaries cannot be written: %w", err).
