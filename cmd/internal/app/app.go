@@ -101,9 +101,6 @@ func (a *App) validate() (service.Config, error) {
 	if o.MaxBuilds < 1 || o.Queue < 0 {
 		return fail(&cli.UsageError{Err: errors.New("--max-builds is at least 1, --queue at least 0")})
 	}
-	if o.BuildCacheReading && o.BuildCache == "" {
-		return fail(&cli.UsageError{Err: errors.New("--build-cache-read-only needs a --build-cache: name the one to take from, or leave it out")})
-	}
 	for flag, d := range map[string]time.Duration{"build-timeout": o.BuildTimeout, "max-wait": o.MaxWait, "latest-max-age": o.LatestMaxAge,
 		"cache-max-age": o.BuildMaxAge, "news-keep": o.NewsKeep, "shutdown-timeout": o.ShutdownTimeout} {
 		if d < 0 {

@@ -88,6 +88,7 @@ func (o Options) CheckFlags(f *pflag.FlagSet) error {
 		{[]string{"build-here=false", "worker-token-file", "operator-token-file", "verify-workers", "nats"}, o.Workers.On, "--workers"},
 		{[]string{"nats-creds"}, len(o.Workers.NATS) > 0, "--nats"},
 		{[]string{"redirect-downloads", "near-size"}, o.inBucket(), "a --store in a bucket"},
+		{[]string{"build-cache-read-only"}, o.BuildCache != "", "a --build-cache"},
 		{[]string{"public-history"}, o.AuthTokenFile != "", "--auth-token-file"},
 		{[]string{"watch-platforms", "watch-extensions", "watch-interval", "watch-backfill"}, o.Watch.On, "--watch"},
 	} {
