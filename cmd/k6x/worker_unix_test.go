@@ -255,7 +255,7 @@ func TestWorkersAndServiceAreKilled(t *testing.T) {
 	third := startWorker(t, s.url, modules, "w3", tokens)
 	done = fetch(s.url + "/linux/amd64/k6@v1.0.0,k6/x/hello@v0.1.0,k6/x/world@v0.1.0")
 	drain := func(w *running, name string) {
-		eventually(t, name+" builds", func() bool { return workers(t, s.url)[name].State == "busy" })
+		eventually(t, name+" builds", func() bool { return strings.Contains(w.log.String(), "msg=building") }) // the service says so before the worker knows
 		if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
