@@ -146,7 +146,7 @@ func (o options) lastBuild(ctx context.Context, argument string, shown *screen) 
 		}
 		list, err = service.Resolve(ctx, platform, list)
 	}
-	if e, ok := errors.AsType[*k6x.Error](err); ok && e.Hint == "" && (e.Kind == k6x.Invalid || e.Kind == k6x.NotFound) {
+	if e, ok := errors.AsType[*k6x.Error](err); ok && (e.Kind == k6x.Invalid || e.Kind == k6x.NotFound && e.Hint == "") {
 		e.Hint = "A build is named by the URL, path or list of a binary, or by its whole id, as k6x builds prints them."
 	}
 	if err != nil {
