@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -360,8 +361,8 @@ func TestAServiceThatRestartsIsWaitedFor(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		last  func(http.ResponseWriter) // answer, after which no connections are taken; nil: there is none
-		down  int                       // connections that are not taken then
-		tries int                       // of those, in vain
+		down  int32                     // connections that are not taken then
+		tries int32                     // of those, in vain
 		fails bool
 	}{
 		"it says that it stops":  {stops, 4, 4, false},
@@ -371,22 +372,24 @@ func TestAServiceThatRestartsIsWaitedFor(t *testing.T) {
 		"it was not there":       {nil, 1, 1, true},
 		"it was not there, long": {nil, 1000, 1, true},
 	} {
-		last, down, tries := c.last, 0, 0
-		if last == nil {
-			down = c.down
+		var answered atomic.Bool
+		var down, tries atomic.Int32
+		if c.last == nil {
+			answered.Store(true)
+			down.Store(c.down)
 		}
 		client, pauses := dial(t, func(w http.ResponseWriter, r *http.Request) {
-			if answer := last; answer != nil {
-				last, down = nil, c.down
-				answer(w)
+			if !answered.Swap(true) {
+				down.Store(c.down)
+				c.last(w)
 				return
 			}
 			serveData(w, r)
 		})
-		client.Tries = 2
+		client.Tries, client.Silence = 2, time.Minute
 		client.HTTP = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			if down--; down >= 0 {
-				tries++
+			if down.Add(-1) >= 0 {
+				tries.Add(1)
 				return nil, &net.OpError{Op: "dial", Net: network, Err: errors.New("connection refused")}
 			}
 			return new(net.Dialer).DialContext(ctx, network, addr)
@@ -396,8 +399,8 @@ func TestAServiceThatRestartsIsWaitedFor(t *testing.T) {
 		for _, d := range *pauses {
 			waited += d
 		}
-		if (err != nil) != c.fails || c.fails && k6x.KindOf(err) != k6x.Unavailable || tries != c.tries || waited > 2*time.Minute {
-			t.Errorf("%s: %v, with %d connections tried, and pauses %v", name, err, tries, *pauses)
+		if (err != nil) != c.fails || c.fails && k6x.KindOf(err) != k6x.Unavailable || tries.Load() != c.tries || waited > 2*time.Minute {
+			t.Errorf("%s: %v, with %d connections tried, and pauses %v", name, err, tries.Load(), *pauses)
 		}
 	}
 }
