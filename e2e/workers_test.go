@@ -38,8 +38,10 @@ func TestWorkersBuildEachKeyOnce(t *testing.T) {
 				t.Error("something went wrong: see the log")
 			}
 			a, err := try(t.Context(), http.MethodGet, s.url+"/worker/nats", "Connection: Upgrade", "Upgrade: websocket", "Authorization: Basic dzE6Z3Vlc3NlZA==") // w1:guessed
-			if n := s.metric(t, "k6x_workers_refused_total"); args == nil && (err != nil || a.status != http.StatusUnauthorized) || args == nil && n != 1 || args != nil && n != 0 {
-				t.Errorf("a stranger who dials a NATS of the service: %v, %d %s; %v things were refused", err, a.status, a.text(), n)
+			said := s.logged(t)                                                                                                                                    // where the machine is slow, a report may also come twice, or for a build that was given to another worker
+			strangers := strings.Count(said, "a worker was refused: ") - strings.Count(said, "it reports a job that it does not have")
+			if args == nil && (err != nil || a.status != http.StatusUnauthorized || strangers != 1 || s.metric(t, "k6x_workers_refused_total") < 1) || args != nil && strangers != 0 {
+				t.Errorf("a stranger who dials a NATS of the service: %v, %d %s; %d were refused", err, a.status, a.text(), strangers)
 			}
 		}
 		if keys++; begun != keys || built != float64(keys) { // with the one that warmed it
