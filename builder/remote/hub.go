@@ -32,8 +32,8 @@ type Config struct {
 	Store   *bucket.Store  // in which workers put what they build, where its bucket lets them; nil: they send it to this service
 	Timeout time.Duration  // of one build; 0: 15 minutes
 
-	// First reports whether the service itself is to build a recipe that a worker could build, too; nil: it never is. All wait for the answer.
-	First func(k6x.Recipe) bool
+	// First reports whether the service itself is to do a job that a worker could do, too; nil: it never is. All wait for the answer.
+	First func(builder.Job) bool
 	// Quarantined is told of each worker that this service quarantines, and of all whose word counts for nothing now, as [Doubted]; nil: nobody is.
 	Quarantined func(worker, reason string, doubted map[string]bool)
 	Logger      *slog.Logger

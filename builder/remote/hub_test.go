@@ -72,7 +72,7 @@ func TestAFullHubFindsThePlaceThatIsGivenBack(t *testing.T) {
 // What the service is to build first it builds, if it has a place, unless a worker is at it.
 func TestTheServiceIsFirst(t *testing.T) {
 	h, asked := newFullHub(2), 0
-	h.cfg.Slots, h.cfg.First = 1, func(k6x.Recipe) bool { asked++; return true }
+	h.cfg.Slots, h.cfg.First = 1, func(builder.Job) bool { asked++; return true }
 	job := builder.Job{Recipe: k6x.Recipe{Settings: k6x.Settings{Toolchain: "go1.26"}}}
 	h.Release("w0")
 	for _, want := range []string{"", "w0"} {

@@ -85,7 +85,7 @@ func (h *Hub) Take(job builder.Job) (worker string, ok bool) {
 			worker, best = name, p
 		}
 	}
-	if h.here < h.cfg.Slots && (worker == "" || best != nil && h.cfg.First != nil && h.cfg.First(job.Recipe)) {
+	if h.here < h.cfg.Slots && (worker == "" || best != nil && h.cfg.First != nil && h.cfg.First(job)) {
 		h.here++
 		return "", true
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"k6x"
 	"k6x/buildcache"
 	"k6x/builder"
 )
@@ -43,11 +42,14 @@ func (a *App) buildCache() (BuildCacheConfig, error) {
 	return cfg, nil
 }
 
-// compilesFirst reports whether nothing of the toolchain and platform of a recipe is offered to workers, for each of these once: what this service
-// builds all of them can read.
-func (a *App) compilesFirst(recipe k6x.Recipe) bool {
-	scope := scopeOf(recipe)
-	if _, asked := a.asked.LoadOrStore(scope, true); asked || !a.offers {
+// compilesFirst reports whether this service is to do a job, as nothing of its platform is offered to workers, for each of these once: what this
+// service builds all of them can read. A toolchain that is another than that of this service may not be had here.
+func (a *App) compilesFirst(job builder.Job) bool {
+	if !a.offers || job.Alone || job.Recipe.Toolchain != a.engine.Settings().Toolchain {
+		return false
+	}
+	scope := scopeOf(job.Recipe)
+	if _, asked := a.asked.LoadOrStore(scope, true); asked {
 		return false
 	}
 	return !buildcache.Has(context.Background(), a.tools.Shared.remote, scope)

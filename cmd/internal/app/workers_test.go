@@ -112,6 +112,27 @@ func TestStatusOfAServiceThatBuildsNothingItself(t *testing.T) {
 	}
 }
 
+// The service is the first to build for a platform, so that workers have something to read: not what is to be compared, and not with a Go that
+// only a worker may have.
+func TestTheServiceCompilesFirst(t *testing.T) {
+	a, err := newWithWorkers(t, t.TempDir(), WorkersOptions{On: true, TokenFile: "worker", BuildHere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	job := builder.Job{Recipe: k6x.Recipe{Settings: a.engine.Settings(), Platform: k6x.Platform{OS: "linux", Arch: "amd64"}}}
+	other, alone := job, job
+	other.Recipe.Toolchain, alone.Alone = "go1.20.1", true
+	for i, c := range []struct {
+		job  builder.Job
+		want bool
+	}{{other, false}, {alone, false}, {job, true}, {job, false}} {
+		if got := a.compilesFirst(c.job); got != c.want {
+			t.Errorf("%d: %t", i, got)
+		}
+	}
+}
+
 // What is offered to workers makes room, as Go's build cache does.
 func TestWhatIsOfferedToWorkersMakesRoomOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
