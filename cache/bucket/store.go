@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"k6x"
 	"k6x/cache"
 	"k6x/cache/blob"
+	"k6x/cache/blob/dir"
 	"k6x/internal/disk"
 )
 
@@ -91,7 +93,9 @@ func (s *Store) draft(ctx context.Context) (d Draft, err error) {
 			d, err = s.own.place.Draft()
 			return err
 		}
-		d, err = newSpool()
+		temp := os.TempDir()
+		file, err := dir.In(temp, temp, disk.FS{Of: "temporary files"}).Draft(0o600)
+		d = spool{file}
 		return err
 	})
 	if err != nil {
@@ -99,6 +103,11 @@ func (s *Store) draft(ctx context.Context) (d Draft, err error) {
 	}
 	return d, nil
 }
+
+// spool is a file that is read and removed.
+type spool struct{ *dir.Draft }
+
+func (spool) Sync() error { return nil }
 
 func (s *Store) end(d Draft) {
 	if err := d.Close(); err != nil {

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -24,29 +22,6 @@ import (
 func names(t *testing.T, s *Store, prefix string) []string {
 	t.Helper()
 	return blobtest.Names(t, s.bucket, prefix)
-}
-
-// What waits to be sent has no name that a killed process would leave.
-func TestWhatIsSpooledHasNoName(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("an open file keeps its name")
-	}
-	s := mustOpen(t, Config{URL: newS3(t).url("")})
-	t.Setenv("TMPDIR", t.TempDir())
-	nothing := func() {
-		if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
-			t.Errorf("there is %v, %v", left, err)
-		}
-	}
-	want := cachetest.Bytes(1, 1<<20)
-	if _, err := s.Put(t.Context(), cachetest.Recipe(1), func(w io.Writer) (k6x.Build, error) {
-		_, err := w.Write(want)
-		nothing()
-		return k6x.Build{}, err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	nothing()
 }
 
 func TestBadURLsAreInvalidAndSayWhatToWrite(t *testing.T) {
