@@ -144,7 +144,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	return gobuild.Deliver(ctx, w, b.output(), started, made)
+	return gobuild.Deliver(ctx, w, b.output(), "", started, made)
 }
 
 // build is one build.

@@ -37,5 +37,5 @@ func (e *Engine) sameByGoBuild(ctx context.Context, b *build) (bool, error) {
 	if err := b.ws.GoBuild(ctx); err != nil {
 		return false, err
 	}
-	return b.has(ctx, b.ws.Output())
+	return b.is(ctx, b.ws.Output())
 }

@@ -8,6 +8,8 @@
 //	recipe ─► plan ─► compile main (10 ms) ─► link ─► native inspects the binary, as any other
 //	          versions by minimal version selection over go.mod files, packages among them, each known with all its imports
 //
+// A binary is read, hashed and on its way to the disk while the process of the linker gives back its memory, which takes as long.
+//
 // What is linked has the very bytes that go build makes. Before an index is used, its first binary is linked here, too, and
 // compared with that of go build. The index knows a compiled package by itself and by all that it was compiled with, so another version of one
 // dependency is another package. Whatever is not known, or looks odd, or fails, is left to go build, which alone explains errors;
@@ -44,10 +46,11 @@ import (
 	"cmp"
 	"context"
 	"debug/buildinfo"
+	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"k6x"
@@ -117,8 +120,7 @@ type build struct {
 
 	// Of the binary, which is not here any more once it was answered.
 	info   string // build info as it is linked in
-	kept   string // another name of the file, if it is to be compared; hashing it would take time from the client
-	digest string // hex SHA-256 of that; "" until it is needed
+	digest string // hex SHA-256; "" of a build that is not learned from
 }
 
 // Build makes the binary as [builder.Engine] says. Errors are those of the native engine.
@@ -153,56 +155,46 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 		return k6x.Build{}, err
 	}
 	learn := e.lifetime != builder.OneShot && (!linked || b.unconfirmed) && e.reserve(b)
-	if learn {
-		if err := b.remember(ctx, b.unconfirmed || !e.indexes.of(b.recipe).isProven()); err != nil {
-			return k6x.Build{}, gobuild.Stopped(ctx, gobuild.FileError("reading the binary", err))
-		}
-	}
-	if made, err = ws.Deliver(ctx, w, made); err != nil {
+	if made, err = ws.Deliver(ctx, w, made, b.digest); err != nil {
 		return k6x.Build{}, err
 	}
 	learns = learn
 	return made, nil
 }
 
-// remember reads what has to be known of the binary later; compared says whether it is to be compared.
-func (b *build) remember(ctx context.Context, compared bool) error {
-	info, err := buildinfo.ReadFile(b.ws.Output())
-	if err != nil {
-		return err
+// inspect reads the binary in the workspace. Unless the process ends with the answer, it is hashed and on its way to the disk by then.
+func (e *Engine) inspect(ctx context.Context, b *build, checked bool) (k6x.Build, error) {
+	if e.lifetime == builder.OneShot {
+		return b.ws.Inspect(checked)
 	}
-	info.GoVersion = "" // as it is linked in
-	b.info = info.String()
-	if !compared {
-		return nil
+	var reading sync.WaitGroup
+	var unread, lost error
+	reading.Go(func() { b.digest, _, unread = disk.DigestFile(ctx, b.ws.Output()) })
+	reading.Go(func() { lost = disk.Flush(b.ws.Output()) })
+	made, err := b.ws.Inspect(checked)
+	if info, failed := buildinfo.ReadFile(b.ws.Output()); failed == nil {
+		info.GoVersion = "" // as it is linked in
+		b.info = info.String()
 	}
-	b.kept = filepath.Join(b.ws.Dir(), "kept")
-	if os.Link(b.ws.Output(), b.kept) != nil { // where there are no links the client waits for the hash
-		b.kept = ""
-		b.digest, _, err = disk.DigestFile(ctx, b.ws.Output())
+	reading.Wait()
+	if failed := errors.Join(unread, lost); err == nil && failed != nil {
+		err = gobuild.Stopped(ctx, gobuild.FileError("keeping the binary", failed))
 	}
-	return err
+	return made, err
 }
 
-// has reports whether a file has the bytes of the binary.
-func (b *build) has(ctx context.Context, name string) (_ bool, err error) {
-	if b.digest == "" {
-		if b.digest, _, err = disk.DigestFile(ctx, b.kept); err != nil {
-			b.digest = ""
-			return false, err
-		}
-	}
+// is reports whether a file has the bytes of the binary.
+func (b *build) is(ctx context.Context, name string) (bool, error) {
 	sum, _, err := disk.DigestFile(ctx, name)
 	return sum == b.digest, err
 }
 
 // make makes the binary and reports whether that was done without go build.
 func (e *Engine) make(ctx context.Context, b *build) (made k6x.Build, linked bool, err error) {
-	if !e.goBuild && e.tryLink(ctx, b) {
-		if made, err = b.ws.Inspect(!b.unconfirmed && !b.shared); err == nil {
+	if !e.goBuild {
+		if made, err = e.tryLink(ctx, b); err == nil {
 			return made, true, nil
 		}
-		e.log.Warn("an assembled binary is left to go build", "path", b.recipe.Path(), "error", err)
 	}
 	b.unconfirmed = false
 	if err := b.ws.Reset(); err != nil {
@@ -214,7 +206,7 @@ func (e *Engine) make(ctx context.Context, b *build) (made k6x.Build, linked boo
 		}
 		return k6x.Build{}, false, err
 	}
-	made, err = b.ws.Inspect(true)
+	made, err = e.inspect(ctx, b, true)
 	return made, false, err
 }
 

@@ -20,6 +20,7 @@ import (
 	"k6x/builder/native"
 	"k6x/gotool"
 	"k6x/internal/cage"
+	"k6x/internal/disk"
 	"k6x/internal/testmod"
 	"k6x/internal/warmcache"
 )
@@ -186,7 +187,16 @@ type taker struct {
 	to string
 }
 
-func (t taker) Adopt(name string) error { return os.Rename(name, t.to) }
+func (t taker) Adopt(name, digest string) error {
+	info, err := os.Lstat(name)
+	if err != nil || !disk.IsOnly(info) {
+		return fmt.Errorf("a store could not take it: %w", err)
+	}
+	if has, _, err := disk.DigestFile(context.Background(), name); has != digest {
+		return fmt.Errorf("it has the digest %s, not %s, %w", has, digest, err)
+	}
+	return os.Rename(name, t.to)
+}
 
 // A binary that a store has taken is compared as any other.
 func TestBinaryThatIsTakenIsCompared(t *testing.T) {
@@ -206,7 +216,7 @@ func TestBinaryThatIsTakenIsCompared(t *testing.T) {
 		t.Error("it was not compared")
 	}
 	wrong := e.recipe("v1.0.0", "hello@v0.1.0", "world@v0.1.0")
-	if same, err := (&build{recipe: wrong, digest: "other"}).has(t.Context(), to); same || err != nil {
+	if same, err := (&build{recipe: wrong, digest: "other"}).is(t.Context(), to); same || err != nil {
 		t.Errorf("another binary is the same: %v, %v", same, err)
 	}
 }

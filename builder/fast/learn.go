@@ -72,9 +72,6 @@ func (e *Engine) learnFrom(ctx context.Context, b *build) error {
 	same := p.goMod == lock.GoMod && p.info == b.info
 	proven := x.isProven()
 	if same && !proven {
-		if b.kept == "" && b.digest == "" { // the index was proven when that was answered, and has been forgotten since
-			return nil
-		}
 		if err = e.gather(ctx, b, p); err != nil {
 			return err
 		}
@@ -152,10 +149,14 @@ func labelsOf(modules []module.Version) []string {
 // linksSame links the binary once more and compares.
 func linksSame(ctx context.Context, b *build, p *plan) (bool, error) {
 	const again = "again.out"
-	if err := link(ctx, b, p, again); err != nil {
+	args, err := linking(ctx, b, p, again)
+	if err == nil {
+		err = b.ws.Tool(ctx, "link", args, linkEnv)
+	}
+	if err != nil {
 		return false, err
 	}
-	return b.has(ctx, filepath.Join(b.ws.Dir(), again))
+	return b.is(ctx, filepath.Join(b.ws.Dir(), again))
 }
 
 // list asks the go command about the packages of a binary, all of which are compiled.

@@ -18,41 +18,51 @@ import (
 // linkTime bounds an attempt to do without go build: many times what it takes.
 const linkTime = 2 * time.Minute
 
-// tryLink makes the binary out of packages that were compiled before, if all of them were, and reports whether it did. It explains
+// tryLink makes the binary out of packages that were compiled before, if all of them were, and reads it. Its error explains
 // nothing: what it cannot make is left to go build, for which the caller has to reset the workspace.
-func (e *Engine) tryLink(ctx context.Context, b *build) bool {
+func (e *Engine) tryLink(ctx context.Context, b *build) (made k6x.Build, err error) {
 	ctx, cancel := context.WithTimeout(ctx, linkTime)
 	defer cancel()
-	err := e.linkBy(ctx, b, e.indexes.of(b.recipe))
+	exit, err := e.linkBy(ctx, b, e.indexes.of(b.recipe))
 	if err != nil {
 		e.log.Debug("left to go build", "path", b.recipe.Path(), "reason", err)
+		return k6x.Build{}, err
 	}
-	return err == nil
+	made, err = e.inspect(ctx, b, !b.unconfirmed && !b.shared)
+	if err = errors.Join(err, exit()); err != nil {
+		e.log.Warn("an assembled binary is left to go build", "path", b.recipe.Path(), "error", err)
+	}
+	return made, err
 }
 
-func (e *Engine) linkBy(ctx context.Context, b *build, x *index) error {
+// linkBy links the binary by an index. Exit is that of [native.Workspace.Link].
+func (e *Engine) linkBy(ctx context.Context, b *build, x *index) (exit func() error, err error) {
 	p, err := e.settlePlan(ctx, b, x)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := e.gather(ctx, b, p); err != nil {
-		return err
+		return nil, err
 	}
 	if p.compiles != nil && !e.reserve(b) {
-		return fmt.Errorf("too much is to be compared already: %w", errUnknown)
+		return nil, fmt.Errorf("too much is to be compared already: %w", errUnknown)
 	}
 	if err := compileMissing(ctx, b, p); err != nil {
-		return err
-	}
-	b.ws.Linking()
-	if err := link(ctx, b, p, gobuild.OutputName); err != nil {
-		return err
+		return nil, err
 	}
 	b.unconfirmed, b.suspects, b.shared = len(p.compiles) > 0, p.suspects, p.shared
 	if p.shared {
 		b.ws.Vouch(p.goMods)
 	}
-	return b.ws.Write(map[string]string{"go.mod": p.goMod, "go.sum": p.goSum})
+	if err := b.ws.Write(map[string]string{"go.mod": p.goMod, "go.sum": p.goSum}); err != nil {
+		return nil, err
+	}
+	b.ws.Linking()
+	args, err := linking(ctx, b, p, gobuild.OutputName)
+	if err != nil {
+		return nil, err
+	}
+	return b.ws.Link(ctx, args, linkEnv)
 }
 
 // maxPlans bounds how often a plan is made anew, as modules had to be checked for it.
@@ -111,20 +121,23 @@ const (
 	infoEnd   = "\xf9\x32\x43\x31\x86\x18\x20\x72\x00\x82\x42\x10\x41\x16\xd8\xf2"
 )
 
-// link compiles the main package and links it, as go build with our flags would, into
+// linkEnv is as go build -trimpath has it.
+var linkEnv = []string{"GOROOT="}
+
+// linking compiles the main package, and returns the arguments of the linker that go build with our flags would link it with, into
 // the file output of the workspace.
-func link(ctx context.Context, b *build, p *plan, output string) error {
+func linking(ctx context.Context, b *build, p *plan, output string) ([]string, error) {
 	direct := make(map[string]string)
 	for _, path := range p.main {
 		direct[path] = p.files[path]
 	}
 	main, err := compile(ctx, b, "main.a", "main", b.ws.Dir()+"=>k6", p.goVersion, direct, "./main.go")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cfg := main + ".importcfg.link"
 	if err := os.WriteFile(cfg, fmt.Appendf(nil, "%smodinfo %q\n", importcfg(p.files), infoStart+p.info+infoEnd), 0o644); err != nil {
-		return err
+		return nil, err
 	}
 	mode := "exe"
 	if slices.Contains(positionIndependent, b.recipe.Platform.OS) {
@@ -134,8 +147,7 @@ func link(ctx context.Context, b *build, p *plan, output string) error {
 	if p.godebug != "" {
 		link = append(link, "-X=runtime.godebugDefault="+p.godebug)
 	}
-	link = append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", main)
-	return b.ws.Tool(ctx, "link", link, []string{"GOROOT="}) // as go build -trimpath has it
+	return append(link, "-buildmode="+mode, "-s", "-w", "-buildid=", main), nil
 }
 
 // positionIndependent are the systems whose programs are so by default.

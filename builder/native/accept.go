@@ -56,7 +56,7 @@ func (e *Engine) Accept(ctx context.Context, job builder.Job, file string, lock 
 	}
 	build := gobuild.Report(info, lock)
 	build.Warnings = b.Warnings()
-	return ws.Deliver(ctx, w, build)
+	return ws.Deliver(ctx, w, build, "")
 }
 
 func untrue(err error) error {

@@ -129,7 +129,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	return ws.Deliver(ctx, w, build)
+	return ws.Deliver(ctx, w, build, "")
 }
 
 // GoMods returns the go.mod files that the go command has downloaded.

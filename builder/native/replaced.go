@@ -76,7 +76,7 @@ func (e *Engine) BuildReplaced(ctx context.Context, recipe k6x.Recipe, by []Repl
 	if err != nil {
 		return ReplacedBuild{}, err
 	}
-	build.Build, err = ws.Deliver(ctx, w, build.Build)
+	build.Build, err = ws.Deliver(ctx, w, build.Build, "")
 	return build, err
 }
 

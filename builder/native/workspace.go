@@ -20,6 +20,7 @@ import (
 	"k6x/builder/internal/gobuild"
 	"k6x/event"
 	"k6x/internal/cage"
+	"k6x/internal/disk"
 	"k6x/internal/gomod"
 )
 
@@ -202,9 +203,10 @@ func (ws *Workspace) inspect() (b *gobuild.Blame, info *debug.BuildInfo, err err
 	return b, info, ws.engine.checkLinked(ws, b, info.Deps)
 }
 
-// Deliver gives the binary to w, after which the file may be gone, and completes what Inspect says of it.
-func (ws *Workspace) Deliver(ctx context.Context, w io.Writer, build k6x.Build) (k6x.Build, error) {
-	return gobuild.Deliver(ctx, w, ws.Output(), ws.started, build)
+// Deliver gives the binary to w, after which the file may be gone, and completes what Inspect says of it. Digest is the hex SHA-256 of
+// the binary, "" if that is not known yet.
+func (ws *Workspace) Deliver(ctx context.Context, w io.Writer, build k6x.Build, digest string) (k6x.Build, error) {
+	return gobuild.Deliver(ctx, w, ws.Output(), digest, ws.started, build)
 }
 
 // Linking reports that the binary is being linked.
@@ -267,6 +269,27 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 	cmd.Env = append(cmd.Env, env...)
 	_, err := ws.output(cmd, compiles, maxOutput)
 	return err
+}
+
+// Link is Tool for the linker, whose output is that of the workspace. It returns once that is complete, if the system tells; the process
+// then still has to give back half a gigabyte of memory. Exit waits for that, and returns an error if the output is not to be used. It has to be called if there is no error.
+func (ws *Workspace) Link(ctx context.Context, args, env []string) (exit func() error, err error) {
+	closed, stop := disk.WatchClose(ws.Output())
+	ended := make(chan error, 1)
+	go func() { ended <- ws.Tool(ctx, "link", args, env) }()
+	select {
+	case err := <-ended:
+		stop()
+		return func() error { return nil }, err
+	case <-closed:
+		return func() error {
+			err := <-ended
+			if again := stop(); again && err == nil {
+				err = errors.New("the linker has opened its output again")
+			}
+			return err
+		}, nil
+	}
 }
 
 // output runs a command and returns what it prints, also if it fails. What it complains about is in the error, for the log.

@@ -112,7 +112,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	}
 	build := gobuild.Report(info, k6x.Lock{})
 	build.Warnings = blame.Warnings()
-	return gobuild.Deliver(ctx, w, output, started, build)
+	return gobuild.Deliver(ctx, w, output, "", started, build)
 }
 
 func (e *Engine) check(recipe k6x.Recipe, lock *k6x.Lock) error {

@@ -24,14 +24,15 @@ type intake struct {
 	limit int64 // of size; 0: none but maxBinary
 	err   error
 
-	adopted bool // a file, so that nothing more may come
+	adopted bool   // a file, so that nothing more may come
+	digest  string // of that; "" if it has to be read
 }
 
 var _ cache.Adopter = (*intake)(nil)
 
 // Adopt implements [cache.Adopter].
-func (in *intake) Adopt(name string) error {
-	to, ok := in.draft.(cache.Adopter)
+func (in *intake) Adopt(name, digest string) error {
+	to, ok := in.draft.(interface{ Adopt(name string) error })
 	if !ok || in.size > 0 || in.err != nil {
 		return errors.ErrUnsupported
 	}
@@ -48,7 +49,7 @@ func (in *intake) Adopt(name string) error {
 		in.err = fault(notStored, err)
 		return in.err
 	}
-	in.size, in.adopted = info.Size(), true
+	in.size, in.adopted, in.digest = info.Size(), true, digest
 	return nil
 }
 

@@ -34,7 +34,7 @@ type Place interface {
 	Touch(ctx context.Context, name string, to time.Time) error
 }
 
-// Draft is a blob on its way in. It may be a [cache.Adopter].
+// Draft is a blob on its way in. It may be able to Adopt a file, as a [cache.Adopter] without the digest.
 type Draft interface {
 	io.Writer
 

@@ -42,7 +42,7 @@ func fillFile(t testing.TB, data []byte) func(io.Writer) (k6x.Build, error) {
 		if !ok {
 			return Fill(data)(w)
 		}
-		err := to.Adopt(name)
+		err := to.Adopt(name, "")
 		_, left := os.Lstat(name)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported) && left == nil:
@@ -60,7 +60,7 @@ func filePut(t *testing.T, s cache.Store) {
 	data := Bytes(1, 300_000)
 	artifact, err := s.Put(t.Context(), Recipe(1), func(w io.Writer) (k6x.Build, error) {
 		if to, ok := w.(cache.Adopter); ok {
-			if err := to.Adopt(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, errors.ErrUnsupported) {
+			if err := to.Adopt(filepath.Join(t.TempDir(), "nothing"), ""); !errors.Is(err, errors.ErrUnsupported) {
 				t.Errorf("a file that is not there: %v", err)
 			}
 		}

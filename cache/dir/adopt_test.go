@@ -18,7 +18,7 @@ import (
 
 // adoptFrom returns a fill whose file is name.
 func adoptFrom(name string) func(io.Writer) (k6x.Build, error) {
-	return func(w io.Writer) (k6x.Build, error) { return k6x.Build{}, w.(cache.Adopter).Adopt(name) }
+	return func(w io.Writer) (k6x.Build, error) { return k6x.Build{}, w.(cache.Adopter).Adopt(name, "") }
 }
 
 func newFile(t *testing.T, data []byte) string {
@@ -130,7 +130,7 @@ func TestNothingIsWrittenBehindAnAdoptedFile(t *testing.T) {
 	skipWithoutAdopting(t)
 	s := mustOpen(t, Config{Dir: t.TempDir()})
 	_, err := s.Put(t.Context(), cachetest.Recipe(1), func(w io.Writer) (k6x.Build, error) {
-		if err := w.(cache.Adopter).Adopt(newFile(t, []byte("binary"))); err != nil {
+		if err := w.(cache.Adopter).Adopt(newFile(t, []byte("binary")), ""); err != nil {
 			t.Error(err)
 		}
 		_, _ = w.Write([]byte("more"))

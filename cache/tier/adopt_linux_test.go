@@ -34,7 +34,7 @@ func TestAnAdoptedFileIsNotWrittenAgain(t *testing.T) {
 	}
 	before := written()
 	_, err := s.Put(t.Context(), cachetest.Recipe(1), func(w io.Writer) (k6x.Build, error) {
-		return k6x.Build{}, w.(cache.Adopter).Adopt(file)
+		return k6x.Build{}, w.(cache.Adopter).Adopt(file, "")
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -29,6 +29,15 @@ func State(info fs.FileInfo) (inode uint64, changed int64) {
 	return uint64(stat.Ino), changeTime(stat)
 }
 
+// Flush makes the bytes of a file durable, so that a Sync of it takes little time. The system may tell an error only once, here or there.
+func Flush(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
 func syncDir(name string) error {
 	dir, err := os.Open(name)
 	if err != nil {
