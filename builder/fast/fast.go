@@ -8,7 +8,8 @@
 //	recipe ─► plan ─► compile main (10 ms) ─► link ─► native inspects the binary, as any other
 //	          versions by minimal version selection over go.mod files, packages among them, each known with all its imports
 //
-// A binary is read, hashed and on its way to the disk while the process of the linker gives back its memory, which takes as long.
+// Where the system tells that the linker has closed its output (Linux), this is read, hashed and flushed to the disk while the process gives
+// back its memory, which takes as long.
 //
 // What is linked has the very bytes that go build makes. Before an index is used, its first binary is linked here, too, and
 // compared with that of go build. The index knows a compiled package by itself and by all that it was compiled with, so another version of one
@@ -57,6 +58,7 @@ import (
 	"k6x/builder"
 	"k6x/builder/internal/gobuild"
 	"k6x/builder/native"
+	"k6x/cache"
 	"k6x/event"
 	"k6x/internal/disk"
 	"k6x/internal/gomod"
@@ -116,11 +118,12 @@ type build struct {
 	unconfirmed bool
 	suspects    []string // modules, path@version, that are at fault if the go command makes something else
 	reserved    bool     // there is a place for it in the queue
+	stored      bool     // the file is to be that of a store
 	shared      bool     // it was linked by what others have put into the shared build cache
 
 	// Of the binary, which is not here any more once it was answered.
 	info   string // build info as it is linked in
-	digest string // hex SHA-256; "" of a build that is not learned from
+	digest string // hex SHA-256; "" in a process that ends with the answer
 }
 
 // Build makes the binary as [builder.Engine] says. Errors are those of the native engine.
@@ -141,6 +144,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 		return k6x.Build{}, err
 	}
 	b := &build{ws: ws, recipe: job.Recipe}
+	_, b.stored = w.(cache.Adopter)
 	learns := false
 	defer func() {
 		if learns {
@@ -162,7 +166,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	return made, nil
 }
 
-// inspect reads the binary in the workspace. Unless the process ends with the answer, it is hashed and on its way to the disk by then.
+// inspect reads the binary in the workspace. Unless the process ends with the answer, it is hashed, too, and what a store takes is flushed to the disk.
 func (e *Engine) inspect(ctx context.Context, b *build, checked bool) (k6x.Build, error) {
 	if e.lifetime == builder.OneShot {
 		return b.ws.Inspect(checked)
@@ -170,14 +174,17 @@ func (e *Engine) inspect(ctx context.Context, b *build, checked bool) (k6x.Build
 	var reading sync.WaitGroup
 	var unread, lost error
 	reading.Go(func() { b.digest, _, unread = disk.DigestFile(ctx, b.ws.Output()) })
-	reading.Go(func() { lost = disk.Flush(b.ws.Output()) })
+	if b.stored {
+		reading.Go(func() { lost = disk.Flush(b.ws.Output()) })
+	}
 	made, err := b.ws.Inspect(checked)
-	if info, failed := buildinfo.ReadFile(b.ws.Output()); failed == nil {
+	info, failed := buildinfo.ReadFile(b.ws.Output())
+	if failed == nil {
 		info.GoVersion = "" // as it is linked in
 		b.info = info.String()
 	}
 	reading.Wait()
-	if failed := errors.Join(unread, lost); err == nil && failed != nil {
+	if failed = errors.Join(failed, unread, lost); err == nil && failed != nil {
 		err = gobuild.Stopped(ctx, gobuild.FileError("keeping the binary", failed))
 	}
 	return made, err

@@ -29,7 +29,11 @@ func (e *Engine) tryLink(ctx context.Context, b *build) (made k6x.Build, err err
 		return k6x.Build{}, err
 	}
 	made, err = e.inspect(ctx, b, !b.unconfirmed && !b.shared)
-	if err = errors.Join(err, exit()); err != nil {
+	if failed := exit(); failed != nil {
+		e.log.Debug("left to go build", "path", b.recipe.Path(), "reason", failed)
+		return k6x.Build{}, failed
+	}
+	if err != nil {
 		e.log.Warn("an assembled binary is left to go build", "path", b.recipe.Path(), "error", err)
 	}
 	return made, err

@@ -272,7 +272,7 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 }
 
 // Link is Tool for the linker, whose output is that of the workspace. It returns once that is complete, if the system tells; the process
-// then still has to give back half a gigabyte of memory. Exit waits for that, and returns an error if the output is not to be used. It has to be called if there is no error.
+// then still has to give back half a gigabyte of memory. Exit waits for that, and returns an error if the output is not to be used. It has to be called if there is no error; until then, the workspace is only for Inspect.
 func (ws *Workspace) Link(ctx context.Context, args, env []string) (exit func() error, err error) {
 	closed, stop := disk.WatchClose(ws.Output())
 	ended := make(chan error, 1)
@@ -284,8 +284,8 @@ func (ws *Workspace) Link(ctx context.Context, args, env []string) (exit func() 
 	case <-closed:
 		return func() error {
 			err := <-ended
-			if again := stop(); again && err == nil {
-				err = errors.New("the linker has opened its output again")
+			if changed := stop(); changed && err == nil {
+				err = errors.New("the output was changed after the linker had closed it")
 			}
 			return err
 		}, nil

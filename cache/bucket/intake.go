@@ -32,7 +32,7 @@ var _ cache.Adopter = (*intake)(nil)
 
 // Adopt implements [cache.Adopter].
 func (in *intake) Adopt(name, digest string) error {
-	to, ok := in.draft.(interface{ Adopt(name string) error })
+	to, ok := in.draft.(adopter)
 	if !ok || in.size > 0 || in.err != nil {
 		return errors.ErrUnsupported
 	}

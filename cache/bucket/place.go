@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k6x/cache/blob"
+	"k6x/cache/blob/dir"
 )
 
 // Place is a bucket that a [Store] has for itself, or shares with others that lock it. So the store can bound it.
@@ -34,7 +35,7 @@ type Place interface {
 	Touch(ctx context.Context, name string, to time.Time) error
 }
 
-// Draft is a blob on its way in. It may be able to Adopt a file, as a [cache.Adopter] without the digest.
+// Draft is a blob on its way in. It may be an adopter.
 type Draft interface {
 	io.Writer
 
@@ -50,3 +51,8 @@ type Draft interface {
 	// Close removes what has not become a blob.
 	Close() error
 }
+
+// adopter is a draft that can take a whole file, as a [cache.Adopter] does.
+type adopter interface{ Adopt(name string) error }
+
+var _ adopter = (*dir.Draft)(nil)

@@ -115,7 +115,7 @@ func (s *Store) end(d Draft) {
 	}
 }
 
-// receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back. It returns the bytes and the artifact that they are of. If that
+// receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back, unless it is a file whose digest was given. It returns the bytes and the artifact that they are of. If that
 // names bytes already, they have to be these. An error of fill is returned as it is.
 func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.Artifact, fill func(io.Writer) (k6x.Build, error)) (blob.Bytes, k6x.Artifact, error) {
 	in := &intake{ctx: ctx, store: s, draft: d, hash: sha256.New(), limit: limit}

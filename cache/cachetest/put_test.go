@@ -42,7 +42,7 @@ func fillFile(t testing.TB, data []byte) func(io.Writer) (k6x.Build, error) {
 		if !ok {
 			return Fill(data)(w)
 		}
-		err := to.Adopt(name, "")
+		err := to.Adopt(name, digest(data))
 		_, left := os.Lstat(name)
 		switch {
 		case errors.Is(err, errors.ErrUnsupported) && left == nil:

@@ -11,18 +11,23 @@ import (
 func TestWatchCloseTellsWhenAFileIsWrittenAndWhetherThatWasAll(t *testing.T) {
 	for _, c := range []struct {
 		name, after string
-		again       bool
+		changed     bool
 	}{
 		{"once", ":", false},
 		{"read later", "cat file", false},
-		{"another file", "echo more >>other", false},
 		{"twice", "echo more >>file", true},
+		{"cut", "truncate -s 1 file", true},
+		{"another in its place", "mv other file", true},
+		{"by another name", "ln file name; echo more >>name; rm name", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			name := filepath.Join(dir, "file")
 			closed, stop := WatchClose(name)
+			if closed == nil {
+				t.Skip("the system does not tell, as too many are watching")
+			}
 			cmd := exec.Command("sh", "-c", "echo early >other; exec 3>file; echo some >&3; exec 3>&-; read go; "+c.after)
 			cmd.Dir = dir
 			stdin, err := cmd.StdinPipe()
@@ -42,8 +47,8 @@ func TestWatchCloseTellsWhenAFileIsWrittenAndWhetherThatWasAll(t *testing.T) {
 			}
 			stdin.Close()
 			_ = cmd.Wait() // read found the end
-			if again := stop(); again != c.again {
-				t.Errorf("closed again: %v", again)
+			if changed := stop(); changed != c.changed {
+				t.Errorf("changed: %v", changed)
 			}
 		})
 	}
@@ -56,7 +61,7 @@ func TestWatchCloseTellsWhenAFileIsWrittenAndWhetherThatWasAll(t *testing.T) {
 func TestWatchCloseEndsWithoutTheFile(t *testing.T) {
 	closed, stop := WatchClose(filepath.Join(t.TempDir(), "file"))
 	if stop() {
-		t.Error("closed again")
+		t.Error("changed")
 	}
 	select {
 	case <-closed:

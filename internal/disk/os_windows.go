@@ -32,7 +32,7 @@ func Free(dir string) (free, size int64, err error) {
 }
 
 // Windows cannot flush a directory; NTFS journals its entries.
+func syncDir(string) error { return nil }
+
 // Flush does nothing here, where only what is open for writing can be made durable.
 func Flush(string) error { return nil }
-
-func syncDir(string) error { return nil }
