@@ -77,8 +77,7 @@ const (
 // Adopter is a writer that can take a whole file in place of its bytes, so that these are not written once more.
 type Adopter interface {
 	// Adopt moves a file to where the binary is to be. No process may be able to change it, nor have it open for
-	// writing. Digest is the hex SHA-256 of its bytes, which is believed, "" to have
-	// them read.
+	// writing. Digest is the hex SHA-256 of its bytes, which is believed; "" to have them read.
 	//
 	// Errors: [errors.ErrUnsupported] if this file cannot be taken, which then is as it was and can be written instead;
 	// else those of a write, after which the file may be gone.

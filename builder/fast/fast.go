@@ -123,7 +123,7 @@ type build struct {
 
 	// Of the binary, which is not here any more once it was answered.
 	info   string // build info as it is linked in
-	digest string // hex SHA-256; "" in a process that ends with the answer
+	digest string // hex SHA-256; "" if neither a store takes it nor it is learned from
 }
 
 // Build makes the binary as [builder.Engine] says. Errors are those of the native engine.
@@ -158,7 +158,7 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	if err != nil {
 		return k6x.Build{}, err
 	}
-	learn := e.lifetime != builder.OneShot && (!linked || b.unconfirmed) && e.reserve(b)
+	learn := e.learns(b, linked) && e.reserve(b)
 	if made, err = ws.Deliver(ctx, w, made, b.digest); err != nil {
 		return k6x.Build{}, err
 	}
@@ -166,28 +166,40 @@ func (e *Engine) Build(ctx context.Context, job builder.Job, report event.Sink, 
 	return made, nil
 }
 
-// inspect reads the binary in the workspace. Unless the process ends with the answer, it is hashed, too, and what a store takes is flushed to the disk.
-func (e *Engine) inspect(ctx context.Context, b *build, checked bool) (k6x.Build, error) {
-	if e.lifetime == builder.OneShot {
-		return b.ws.Inspect(checked)
-	}
+// learns reports whether there is something to learn from a binary, in a process that lives to do so.
+func (e *Engine) learns(b *build, linked bool) bool {
+	return e.lifetime != builder.OneShot && (!linked || b.unconfirmed)
+}
+
+// inspect reads the binary in the workspace. If a store takes it, or it is learned from, it is hashed, too; for a store it is flushed to the disk.
+func (e *Engine) inspect(ctx context.Context, b *build, linked bool) (made k6x.Build, err error) {
 	var reading sync.WaitGroup
-	var unread, lost error
-	reading.Go(func() { b.digest, _, unread = disk.DigestFile(ctx, b.ws.Output()) })
+	var unread, lost, unknown error
+	if e.learns(b, linked) || b.stored {
+		reading.Go(func() { b.digest, _, unread = disk.DigestFile(ctx, b.ws.Output()) })
+	}
 	if b.stored {
 		reading.Go(func() { lost = disk.Flush(b.ws.Output()) })
 	}
-	made, err := b.ws.Inspect(checked)
-	info, failed := buildinfo.ReadFile(b.ws.Output())
-	if failed == nil {
-		info.GoVersion = "" // as it is linked in
-		b.info = info.String()
+	made, err = b.ws.Inspect(!linked || !b.unconfirmed && !b.shared)
+	if err == nil && e.learns(b, linked) {
+		b.info, unknown = infoOf(b.ws.Output())
 	}
 	reading.Wait()
-	if failed = errors.Join(failed, unread, lost); err == nil && failed != nil {
-		err = gobuild.Stopped(ctx, gobuild.FileError("keeping the binary", failed))
+	if failed := errors.Join(unread, lost, unknown); err == nil && failed != nil {
+		err = gobuild.Stopped(ctx, gobuild.FileError("reading the binary", failed))
 	}
 	return made, err
+}
+
+// infoOf returns build info as it is linked into a binary.
+func infoOf(binary string) (string, error) {
+	info, err := buildinfo.ReadFile(binary)
+	if err != nil {
+		return "", err
+	}
+	info.GoVersion = ""
+	return info.String(), nil
 }
 
 // is reports whether a file has the bytes of the binary.
@@ -213,7 +225,7 @@ func (e *Engine) make(ctx context.Context, b *build) (made k6x.Build, linked boo
 		}
 		return k6x.Build{}, false, err
 	}
-	made, err = e.inspect(ctx, b, true)
+	made, err = e.inspect(ctx, b, false)
 	return made, false, err
 }
 

@@ -28,7 +28,7 @@ func (e *Engine) tryLink(ctx context.Context, b *build) (made k6x.Build, err err
 		e.log.Debug("left to go build", "path", b.recipe.Path(), "reason", err)
 		return k6x.Build{}, err
 	}
-	made, err = e.inspect(ctx, b, !b.unconfirmed && !b.shared)
+	made, err = e.inspect(ctx, b, true)
 	if failed := exit(); failed != nil {
 		e.log.Debug("left to go build", "path", b.recipe.Path(), "reason", failed)
 		return k6x.Build{}, failed

@@ -16,7 +16,7 @@ func TestLinkIsOverOnceTheLinkerHasEnded(t *testing.T) {
 	const waits = "for i in $(seq 3000); do [ -e tmp/go ] && break; sleep 0.01; done; >tmp/over\n"
 	closed, stop := disk.WatchClose(filepath.Join(t.TempDir(), "file"))
 	if stop(); closed == nil {
-		t.Skip("the system does not tell, as too many are watching")
+		t.Skip("SKIPPED: the system does not tell, as too many are watching")
 	}
 	for _, c := range []struct{ name, script, err string }{
 		{"ends", waits, ""},

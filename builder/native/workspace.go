@@ -272,7 +272,8 @@ func (ws *Workspace) Tool(ctx context.Context, name string, args, env []string) 
 }
 
 // Link is Tool for the linker, whose output is that of the workspace. It returns once that is complete, if the system tells; the process
-// then still has to give back half a gigabyte of memory. Exit waits for that, and returns an error if the output is not to be used. It has to be called if there is no error; until then, the workspace is only for Inspect.
+// then still has to give back half a gigabyte of memory. Exit waits for that, and returns an error if the output is not to be used. It has
+// to be called if there is no error; until then, the workspace is only for Inspect.
 func (ws *Workspace) Link(ctx context.Context, args, env []string) (exit func() error, err error) {
 	closed, stop := disk.WatchClose(ws.Output())
 	ended := make(chan error, 1)

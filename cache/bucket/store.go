@@ -115,8 +115,8 @@ func (s *Store) end(d Draft) {
 	}
 }
 
-// receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back, unless it is a file whose digest was given. It returns the bytes and the artifact that they are of. If that
-// names bytes already, they have to be these. An error of fill is returned as it is.
+// receive runs fill into a draft of at most limit bytes (0: as many as there are), makes that durable, and reads it back, unless it is a
+// file whose digest was given. It returns the bytes and the artifact that they are of. If that names bytes already, they have to be these. An error of fill is returned as it is.
 func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.Artifact, fill func(io.Writer) (k6x.Build, error)) (blob.Bytes, k6x.Artifact, error) {
 	in := &intake{ctx: ctx, store: s, draft: d, hash: sha256.New(), limit: limit}
 	build, err := fill(in)
@@ -143,9 +143,9 @@ func (s *Store) receive(ctx context.Context, d Draft, limit int64, artifact k6x.
 	digest, size := in.digest, in.size
 	if digest == "" {
 		digest, size, err = disk.Digest(body)
-	}
-	if err == nil && (!in.adopted && digest != wrote || size != in.size) {
-		err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, in.size, wrote)
+		if err == nil && (!in.adopted && digest != wrote || size != in.size) {
+			err = fmt.Errorf("the disk returned other bytes than were written: %d with digest %s, want %d with %s", size, digest, in.size, wrote)
+		}
 	}
 	if err = errors.Join(<-synced, err); err == nil && artifact.Digest != "" && (artifact.Digest != digest || artifact.Size != size) {
 		err = k6x.Errorf(k6x.Unavailable, "the binary arrived damaged from where it is stored").

@@ -26,7 +26,7 @@ func TestWatchCloseTellsWhenAFileIsWrittenAndWhetherThatWasAll(t *testing.T) {
 			name := filepath.Join(dir, "file")
 			closed, stop := WatchClose(name)
 			if closed == nil {
-				t.Skip("the system does not tell, as too many are watching")
+				t.Skip("SKIPPED: the system does not tell, as too many are watching")
 			}
 			cmd := exec.Command("sh", "-c", "echo early >other; exec 3>file; echo some >&3; exec 3>&-; read go; "+c.after)
 			cmd.Dir = dir
